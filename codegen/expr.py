@@ -1,0 +1,485 @@
+"""Expressions: what an update rule is made of.
+
+A rule is written with ordinary Python operators over leaves (the parameter, its gradient, slots, hyperparameters and
+flags). Each operation makes a node; nodes are frozen and interned, so two equal expressions are one object, `is`
+compares them, and a rule is a DAG that stays as small as its equations.
+
+Every node has a rate, that of its fastest leaf:
+
+    CONST    a number                                                known when the rule is written
+    STEP     the same for all tensors of one step (`1 - rho`)        computed on the host in float64, rounded once
+    TENSOR   the same for all elements of one tensor (a norm)        computed once a tensor in float64, rounded once
+    ELEMENT  different for every element                             the body of the loop, in the storage's own precision
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any, NoReturn
+
+from .errors import RuleError
+
+
+class Rate(IntEnum):
+    """How often an expression changes; see the module's table."""
+
+    CONST = 0
+    STEP = 1
+    TENSOR = 2
+    ELEMENT = 3
+
+
+class Fn(Enum):
+    """The operations. The value is the operator or function name that `str(expr)` shows."""
+
+    ADD = "+"
+    SUB = "-"
+    MUL = "*"
+    DIV = "/"
+    POW = "**"
+    NEG = "neg"
+    SQRT = "sqrt"
+    SQUARE = "square"
+    ABS = "abs"
+    SIGN = "sign"
+    EXP = "exp"
+    LOG = "log"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+    ROUNDED = "rounded"
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    EQ = "=="
+    NE = "!="
+    AND = "&"
+    OR = "|"
+    NOT = "~"
+    WHERE = "where"
+
+
+CONDITIONS = frozenset({Fn.LT, Fn.LE, Fn.GT, Fn.GE, Fn.EQ, Fn.NE, Fn.AND, Fn.OR, Fn.NOT})
+"""Operations whose result is true or false."""
+
+INFIX = frozenset(fn for fn in Fn if not fn.value[0].isalpha()) - {Fn.NOT}
+
+
+class Kind(Enum):
+    """What a symbol stands for, with the rate of its value."""
+
+    PARAMETER = "parameter"
+    GRADIENT = "gradient"
+    SLOT = "slot"
+    NEW = "new"
+    STEP = "step"
+    TENSOR = "tensor"
+    FLAG = "flag"
+
+
+RATE_OF_KIND = {
+    Kind.PARAMETER: Rate.ELEMENT,
+    Kind.GRADIENT: Rate.ELEMENT,
+    Kind.SLOT: Rate.ELEMENT,
+    Kind.NEW: Rate.ELEMENT,
+    Kind.STEP: Rate.STEP,
+    Kind.TENSOR: Rate.TENSOR,
+    Kind.FLAG: Rate.CONST,
+}
+
+
+class ReduceOp(Enum):
+    """How a reduction folds its elements; the value is the name that a rule calls."""
+
+    SUM = "sum_of"
+    SUM_OF_SQUARES = "sum_of_squares"
+    MAX_ABS = "max_abs"
+    ALL_FINITE = "all_finite"
+
+
+class Scope(Enum):
+    """What a reduction runs over: the elements of one tensor, or of every tensor in the step."""
+
+    TENSOR = "tensor"
+    ALL = "all"
+
+
+_NODES: weakref.WeakValueDictionary[tuple[object, ...], Expr] = weakref.WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+def _key(field: object) -> object:
+    """A constant is keyed by its 8 bytes (0.0 and -0.0 differ, nan equals itself), a node by its identity.
+
+    Identity is safe: a node keeps its operands alive, and its entry goes when it goes.
+    """
+    if isinstance(field, float):
+        return struct.pack("<d", field)
+    if isinstance(field, tuple):
+        return tuple(map(_key, field))
+    return id(field) if isinstance(field, Expr) else field
+
+
+class Expr:
+    """A node of a rule. Build it with operators and the functions of this module, never directly."""
+
+    rate: Rate
+    is_condition: bool = False
+
+    def __new__(cls, *fields: Any) -> Expr:
+        key = (cls, *map(_key, fields))
+        with _LOCK:
+            node = _NODES.get(key)
+            if node is None:
+                node = object.__new__(cls)
+                for name, field in zip(cls.__match_args__, fields, strict=True):  # type: ignore[attr-defined]
+                    object.__setattr__(node, name, field)
+                node._describe()
+                _NODES[key] = node
+        return node
+
+    def _describe(self) -> None:
+        """Fill in `rate` and `is_condition`, which follow from the fields."""
+        raise NotImplementedError
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        """The expressions that this one is computed from, in evaluation order."""
+        return ()
+
+    def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        """The same operation on other operands."""
+        return self
+
+    def __bool__(self) -> NoReturn:
+        raise RuleError(
+            f"`{self}` has no truth value while a rule is being written. "
+            "Use where(condition, a, b) instead of `if`, and & | ~ instead of `and`, `or`, `not`."
+        )
+
+    def __float__(self) -> NoReturn:
+        raise RuleError(
+            f"`{self}` has no value while a rule is being written. Received: a conversion to a Python number; "
+            "use the functions of rmsprop_jit.codegen (sqrt, exp, ...) instead of those of `math` or NumPy."
+        )
+
+    __int__ = __index__ = __float__
+    __array_ufunc__ = None
+    __hash__ = object.__hash__
+
+    def __add__(self, other: Operand) -> Expr:
+        return call(Fn.ADD, self, other)
+
+    def __radd__(self, other: Operand) -> Expr:
+        return call(Fn.ADD, other, self)
+
+    def __sub__(self, other: Operand) -> Expr:
+        return call(Fn.SUB, self, other)
+
+    def __rsub__(self, other: Operand) -> Expr:
+        return call(Fn.SUB, other, self)
+
+    def __mul__(self, other: Operand) -> Expr:
+        return call(Fn.MUL, self, other)
+
+    def __rmul__(self, other: Operand) -> Expr:
+        return call(Fn.MUL, other, self)
+
+    def __truediv__(self, other: Operand) -> Expr:
+        return call(Fn.DIV, self, other)
+
+    def __rtruediv__(self, other: Operand) -> Expr:
+        return call(Fn.DIV, other, self)
+
+    def __pow__(self, other: Operand) -> Expr:
+        return call(Fn.POW, self, other)
+
+    def __rpow__(self, other: Operand) -> Expr:
+        return call(Fn.POW, other, self)
+
+    def __neg__(self) -> Expr:
+        return call(Fn.NEG, self)
+
+    def __abs__(self) -> Expr:
+        return call(Fn.ABS, self)
+
+    def __lt__(self, other: Operand) -> Expr:
+        return call(Fn.LT, self, other)
+
+    def __le__(self, other: Operand) -> Expr:
+        return call(Fn.LE, self, other)
+
+    def __gt__(self, other: Operand) -> Expr:
+        return call(Fn.GT, self, other)
+
+    def __ge__(self, other: Operand) -> Expr:
+        return call(Fn.GE, self, other)
+
+    def __eq__(self, other: Operand) -> Expr:  # type: ignore[override]
+        return call(Fn.EQ, self, other)
+
+    def __ne__(self, other: Operand) -> Expr:  # type: ignore[override]
+        return call(Fn.NE, self, other)
+
+    def __and__(self, other: Expr) -> Expr:
+        return call(Fn.AND, self, other)
+
+    def __or__(self, other: Expr) -> Expr:
+        return call(Fn.OR, self, other)
+
+    def __invert__(self) -> Expr:
+        return call(Fn.NOT, self)
+
+
+Operand = Expr | float | int
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Const(Expr):
+    """A number, or (for a settled flag) a truth value."""
+
+    value: float | bool
+
+    def _describe(self) -> None:
+        object.__setattr__(self, "rate", Rate.CONST)
+        object.__setattr__(self, "is_condition", isinstance(self.value, bool))
+
+    def __str__(self) -> str:
+        return f"{self.value:g}" if float(f"{self.value:g}") == self.value else repr(self.value)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Symbol(Expr):
+    """A leaf with a name."""
+
+    kind: Kind
+    name: str
+
+    def _describe(self) -> None:
+        object.__setattr__(self, "rate", RATE_OF_KIND[self.kind])
+        object.__setattr__(self, "is_condition", self.kind is Kind.FLAG)
+
+    def __str__(self) -> str:
+        prefix = {Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
+        return prefix.get(self.kind, "") + self.name
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Call(Expr):
+    """An operation on one or two operands."""
+
+    fn: Fn
+    args: tuple[Expr, ...]
+
+    def _describe(self) -> None:
+        object.__setattr__(self, "rate", max(arg.rate for arg in self.args))
+        object.__setattr__(self, "is_condition", self.fn in CONDITIONS)
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        return self.args
+
+    def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        return Call(self.fn, children)
+
+    def __str__(self) -> str:
+        if self.fn in INFIX:
+            left, right = map(_operand_text, self.args)
+            return f"{left} {self.fn.value} {right}"
+        if self.fn in (Fn.NEG, Fn.NOT):
+            return ("-" if self.fn is Fn.NEG else "~") + _operand_text(self.args[0])
+        return f"{self.fn.value}({', '.join(map(str, self.args))})"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Select(Expr):
+    """`a` where the condition holds, `b` elsewhere; what is not chosen has no effect, nan and inf included."""
+
+    condition: Expr
+    a: Expr
+    b: Expr
+
+    def _describe(self) -> None:
+        object.__setattr__(self, "rate", max(child.rate for child in self.children))
+        object.__setattr__(self, "is_condition", self.a.is_condition and self.b.is_condition)
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        return (self.condition, self.a, self.b)
+
+    def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        return Select(*children)
+
+    def __str__(self) -> str:
+        return f"where({self.condition}, {self.a}, {self.b})"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Reduction(Expr):
+    """One number from all elements of a tensor (scope TENSOR) or of all tensors (scope ALL), in float64."""
+
+    op: ReduceOp
+    arg: Expr
+    scope: Scope
+
+    def _describe(self) -> None:
+        object.__setattr__(self, "rate", Rate.TENSOR if self.scope is Scope.TENSOR else Rate.STEP)
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        return (self.arg,)
+
+    def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        return Reduction(self.op, children[0], self.scope)
+
+    def __str__(self) -> str:
+        return f"{self.op.value}({self.arg}, over={self.scope.value!r})"
+
+
+def _operand_text(e: Expr) -> str:
+    return f"({e})" if isinstance(e, Call) and e.fn in INFIX else str(e)
+
+
+def as_expr(value: Operand) -> Expr:
+    """A number as a constant; an expression as itself. Raises RuleError for anything else (arrays, strings)."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, int | float):
+        return Const(value if isinstance(value, bool) else float(value))
+    raise RuleError(
+        f"an expression or a number is needed here. Received: {value!r} of type {type(value).__name__}. "
+        "Arrays enter a rule as slots, run-time numbers as hyperparameters."
+    )
+
+
+def call(fn: Fn, *operands: Operand) -> Expr:
+    """The operation `fn` on its operands, after a check that numbers and conditions are not mixed up."""
+    args = tuple(map(as_expr, operands))
+    wants_conditions = fn in (Fn.AND, Fn.OR, Fn.NOT)
+    for arg in args:
+        if arg.is_condition is not wants_conditions:
+            wanted = "a condition (a flag or a comparison)" if wants_conditions else "a number"
+            raise RuleError(
+                f"`{fn.value}` needs {wanted}. Received: `{arg}`. Use where(condition, a, b) to turn a condition "
+                "into a number, and a comparison to turn a number into a condition."
+            )
+    return Call(fn, args)
+
+
+def where(condition: Expr, a: Operand, b: Operand) -> Expr:
+    """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions."""
+    chosen = as_expr(condition)
+    if not chosen.is_condition:
+        raise RuleError(
+            f"the condition of where(...) is a flag or a comparison. Received: `{chosen}`. "
+            f"Write `where({_operand_text(chosen)} != 0, a, b)` if that is meant."
+        )
+    return Select(chosen, as_expr(a), as_expr(b))
+
+
+def sqrt(x: Operand) -> Expr:
+    """Square root, correctly rounded; nan below zero."""
+    return call(Fn.SQRT, x)
+
+
+def square(x: Operand) -> Expr:
+    """`x * x`, one rounding."""
+    return call(Fn.SQUARE, x)
+
+
+def sign(x: Operand) -> Expr:
+    """-1, 0 or 1; zeros and nan are kept as they are."""
+    return call(Fn.SIGN, x)
+
+
+def exp(x: Operand) -> Expr:
+    """The exponential function, within the last bits that the platform's library gives."""
+    return call(Fn.EXP, x)
+
+
+def log(x: Operand) -> Expr:
+    """The natural logarithm; nan below zero, -inf at zero."""
+    return call(Fn.LOG, x)
+
+
+def minimum(x: Operand, y: Operand) -> Expr:
+    """The smaller one; nan if either is nan; `x` if they are equal."""
+    return call(Fn.MINIMUM, x, y)
+
+
+def maximum(x: Operand, y: Operand) -> Expr:
+    """The larger one; nan if either is nan; `x` if they are equal."""
+    return call(Fn.MAXIMUM, x, y)
+
+
+def clip(x: Operand, low: Operand, high: Operand) -> Expr:
+    """`x` held in [low, high]; nan stays nan."""
+    return minimum(maximum(x, low), high)
+
+
+def rounded(x: Operand) -> Expr:
+    """A STEP value rounded to the kernel's precision *before* it is used further.
+
+    Keras rounds some scalars before it computes with them (the EMA momentum m in `1 - m`) and others after
+    (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
+    """
+    e = as_expr(x)
+    if e.rate > Rate.STEP:
+        raise RuleError(f"rounded(...) takes a value that is the same for a whole step. Received: `{e}`.")
+    return call(Fn.ROUNDED, e)
+
+
+def _reduction(op: ReduceOp) -> Callable[..., Expr]:
+    def reduce(x: Operand, over: str = "tensor") -> Expr:
+        arg = as_expr(x)
+        if over not in ("tensor", "all"):
+            raise RuleError(f"{op.value}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+        if arg.rate < Rate.ELEMENT:
+            raise RuleError(
+                f"{op.value} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
+                "scalar, is not supported). Reduce an expression of the parameter, the gradient or a slot."
+            )
+        reduction = Reduction(op, arg, Scope(over))
+        # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
+        return reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
+
+    return reduce
+
+
+sum_of = _reduction(ReduceOp.SUM)
+sum_of.__doc__ = """The sum over one tensor (`over="tensor"`) or all tensors of the step (`over="all"`), in float64."""
+sum_of_squares = _reduction(ReduceOp.SUM_OF_SQUARES)
+sum_of_squares.__doc__ = """The sum of squares, as `sum_of`; squares are taken in float64, so none overflows float32."""
+max_abs = _reduction(ReduceOp.MAX_ABS)
+max_abs.__doc__ = """The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."""
+all_finite = _reduction(ReduceOp.ALL_FINITE)
+all_finite.__doc__ = """A condition: no element is inf or nan; scope as in `sum_of`."""
+
+
+def walk(*roots: Expr) -> Iterator[Expr]:
+    """Every node below the roots once, operands before their users."""
+    seen: set[int] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(node.children))
+
+
+def rewrite(root: Expr, law: Callable[[Expr], Expr]) -> Expr:
+    """`root` with `law` applied to every node, operands first; shared nodes are visited once."""
+    done: dict[Expr, Expr] = {}
+    for node in walk(root):
+        children = tuple(done[child] for child in node.children)
+        same = all(new is old for new, old in zip(children, node.children, strict=True))
+        done[node] = law(node if same else node.rebuilt(children))
+    return done[root]

@@ -1,0 +1,52 @@
+"""Rows: how the elements of many tensors are cut into pieces of work.
+
+A row is a run of elements of one tensor: `(tensor, start, count, alone)`, where `alone` says that the tensor has no
+other row. A claim is a run of rows that one worker takes at a time. Both depend on the sizes only, never on the number
+of workers, so that what is summed per row is the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+ROW = 16_384
+"""Elements of a row: 64 KiB of float32 an array, so that a row of all arrays stays in a core's second-level cache."""
+
+CLAIM = 8_192
+"""Elements that a claim has at least: small tensors are handed out together."""
+
+TENSOR, START, COUNT, ALONE = range(4)
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The cut of one list of tensors.
+
+    rows:   int64 (n_rows, 4), in order of tensor and start; empty tensors have none.
+    first:  int64 (n_tensors + 1,), where each tensor's rows begin.
+    claims: int64 (n_claims + 1,), where each claim's rows begin.
+    """
+
+    rows: Int64
+    first: Int64
+    claims: Int64
+
+
+def cut(sizes: Sequence[int], row: int = ROW, claim: int = CLAIM) -> Rows:
+    """Cut tensors of these sizes (in elements) into rows of at most `row` and claims of at least `claim` elements."""
+    size = np.asarray(sizes, dtype=np.int64)
+    pieces = -(-size // row)
+    first = np.concatenate([[0], np.cumsum(pieces)]).astype(np.int64)
+    tensor = np.repeat(np.arange(len(size), dtype=np.int64), pieces)
+    start = (np.arange(len(tensor), dtype=np.int64) - first[tensor]) * row
+    count = np.minimum(size[tensor] - start, row)
+    rows = np.ascontiguousarray(np.stack([tensor, start, count, pieces[tensor] == 1], axis=1), dtype=np.int64)
+    group = np.cumsum(count) // claim
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    return Rows(rows, first, np.concatenate([begins, [len(tensor)]]).astype(np.int64))

@@ -1,0 +1,257 @@
+"""Rule: an optimizer's update, stated once as equations.
+
+The equations are a function `(p, g, s, h, on)` of the parameter, its gradient, the slots' old values, the
+hyperparameters and the flags. It returns the new values: a dict `{s.velocity: v, p: p - step}`, or (value by value)
+pairs from a list or a generator. It is called when the rule is defined, so mistakes show at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import OptionError, RuleError
+from .expr import Expr, Kind, Operand, Symbol, as_expr, rewrite, walk
+
+PARAMETER = Symbol(Kind.PARAMETER, "parameter")
+GRADIENT = Symbol(Kind.GRADIENT, "gradient")
+BUILT_IN_STEPS = ("learning_rate", "step")
+"""STEP values that every rule may read as `h.<name>`: the rate, and the number of this update, counted from 1."""
+
+Stores = Mapping[Expr, Operand] | Iterable[tuple[Expr, Operand]]
+Equations = Callable[[Expr, Expr, "Names", "Names", "Names"], Stores]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """State of the same shape and dtype as its parameter.
+
+    initial: a number, or "parameter" for a copy of the parameter when the slot is made.
+    result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
+             exist only where their old value can reach the parameter or a result.
+    """
+
+    initial: float | Literal["parameter"] = 0.0
+    result: bool = False
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A run-time number: it can change at every step and never recompiles.
+
+    low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
+    per:       "step" for one number, "tensor" for one number a variable.
+    """
+
+    default: float
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    per: Literal["step", "tensor"] = "step"
+
+    def checked(self, name: str, value: object) -> float:
+        """`value` as a float. Raises OptionError if it is not a number in range."""
+        try:
+            number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        below = number <= self.low if self.low_open else number < self.low
+        if not math.isfinite(number) or below or number > self.high:
+            raise OptionError(f"`{name}` must be {self.range_text}. Received: {name}={value!r}.")
+        return number
+
+    @property
+    def range_text(self) -> str:
+        """The accepted range in words."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+        if math.isfinite(self.low):
+            return f"a finite number {'>' if self.low_open else '>='} {self.low:g}"
+        return "a finite number" if math.isinf(self.high) else f"a finite number <= {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A structural choice: each setting is a kernel of its own.
+
+    follows: the hyperparameter that switches the flag: on if that is greater than zero. Without it the flag is an
+             option of its own, off or on by `default`.
+    """
+
+    default: bool = False
+    follows: str | None = None
+
+
+class Names:
+    """One of the namespaces `s`, `h`, `on` of the equations: attributes are symbols, unknown ones a RuleError."""
+
+    def __init__(self, what: str, rule: str, symbols: Mapping[str, Expr]) -> None:
+        self._what, self._rule, self._symbols = what, rule, symbols
+
+    def __getattr__(self, name: str) -> Expr:
+        try:
+            return self._symbols[name]
+        except KeyError:
+            known = ", ".join(self._symbols) or "none"
+            raise RuleError(
+                f"rule {self._rule!r} has no {self._what} {name!r}. Declared: {known}. "
+                f"Received: {name!r}; declare it where the rule is defined."
+            ) from None
+
+
+def new(slot: Expr) -> Expr:
+    """The value that a slot has after this step, where the plain `s.name` is its value before.
+
+    Raises RuleError for anything but a slot; a rule in which new values depend on each other in a circle is refused.
+    """
+    if not (isinstance(slot, Symbol) and slot.kind is Kind.SLOT):
+        raise RuleError(f"new(...) takes a slot, such as new(s.velocity). Received: `{slot}`.")
+    return Symbol(Kind.NEW, slot.name)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The equations with the names they may use.
+
+    name:       used in messages and in the names of kernels.
+    equations:  `(p, g, s, h, on) -> {target: value}`; see the module.
+    slots:      name -> Slot, or the initial value alone.
+    hypers:     name -> Hyper, or the default alone. `h.learning_rate` and `h.step` (1, 2, ...) are always there.
+    flags:      name -> Flag, or the default alone.
+
+    Raises RuleError, naming the expression, for equations that make no sense.
+    """
+
+    name: str
+    equations: Equations
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    hypers: Mapping[str, Hyper] = field(default_factory=dict)
+    flags: Mapping[str, Flag] = field(default_factory=dict)
+    stores: Mapping[Expr, Expr] = field(init=False, repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        equations: Equations,
+        *,
+        slots: Mapping[str, Slot | float | str] | None = None,
+        hypers: Mapping[str, Hyper | float] | None = None,
+        flags: Mapping[str, Flag | bool] | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "equations", equations)
+        put(self, "slots", {k: v if isinstance(v, Slot) else Slot(v) for k, v in (slots or {}).items()})  # type: ignore[arg-type]
+        put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
+        put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
+        self._check_names()
+        _refuse_repeated_keys(name, equations)
+        put(self, "stores", _resolve_new(self, dict(self.applied(PARAMETER, GRADIENT))))
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def _check_names(self) -> None:
+        for taken in ("parameter", "gradient"):
+            if taken in self.slots:
+                raise RuleError(f"rule {self.name!r}: a slot cannot be named {taken!r}. Choose another name.")
+        for names in (self.slots, self.hypers, self.flags):
+            for name in names:
+                if not name.isidentifier() or name.startswith("_"):
+                    raise RuleError(f"rule {self.name!r}: names are identifiers without a leading _. Received: {name!r}.")
+        for name, flag in self.flags.items():
+            if flag.follows is not None and flag.follows not in self.hypers:
+                raise RuleError(
+                    f"rule {self.name!r}: flag {name!r} follows an unknown hyperparameter. "
+                    f"Received: follows={flag.follows!r}; declared: {', '.join(self.hypers) or 'none'}."
+                )
+
+    def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
+        """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
+
+        The store to the parameter has the real parameter as its target, so that rules can be stacked.
+        """
+        s, h, on = names or self.namespaces()
+        returned = self.equations(p, g, s, h, on)
+        if not isinstance(returned, Mapping) and not isinstance(returned, Iterable):
+            raise RuleError(f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}.")
+        pairs = returned.items() if isinstance(returned, Mapping) else returned
+        seen: set[int] = set()
+        for target, value in pairs:
+            real = PARAMETER if target is p else target
+            self._check_target(real, seen)
+            expression = as_expr(value)
+            if expression.is_condition:
+                raise RuleError(
+                    f"rule {self.name!r} stores the condition `{expression}` in `{real}`. "
+                    "Use where(condition, 1.0, 0.0) if a number is meant."
+                )
+            yield real, expression
+        if id(PARAMETER) not in seen:
+            raise RuleError(f"rule {self.name!r} never stores the parameter. Return {{..., p: new_value}}.")
+
+    def _check_target(self, target: object, seen: set[int]) -> None:
+        is_slot = isinstance(target, Symbol) and target.kind is Kind.SLOT
+        if target is not PARAMETER and not is_slot:
+            raise RuleError(
+                f"rule {self.name!r} stores to `{target}`, which is neither the parameter nor a slot. "
+                f"Received: a target of type {type(target).__name__}; targets are p and s.<name>."
+            )
+        if id(target) in seen:
+            raise RuleError(f"rule {self.name!r} stores `{target}` twice. Keep one of the two values.")
+        seen.add(id(target))
+
+    def namespaces(self) -> tuple[Names, Names, Names]:
+        """`s`, `h` and `on`, as the equations see them."""
+        kinds = {"step": Kind.STEP, "tensor": Kind.TENSOR}
+        hypers = {name: Symbol(Kind.STEP, name) for name in BUILT_IN_STEPS}
+        hypers |= {name: Symbol(kinds[hyper.per], name) for name, hyper in self.hypers.items()}
+        return (
+            Names("slot", self.name, {name: Symbol(Kind.SLOT, name) for name in self.slots}),
+            Names("hyperparameter", self.name, hypers),
+            Names("flag", self.name, {name: Symbol(Kind.FLAG, name) for name in self.flags}),
+        )
+
+
+def _resolve_new(rule: Rule, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
+    """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
+    resolved: dict[str, Expr] = {}
+    by_name = {target.name: value for target, value in stores.items() if isinstance(target, Symbol)}
+
+    def value_of(name: str, waiting: tuple[str, ...]) -> Expr:
+        if name in waiting:
+            circle = " -> ".join((*waiting[waiting.index(name) :], name))
+            raise RuleError(f"rule {rule.name!r} has a cycle of new values: {circle}. Use the old value, s.{name}, once.")
+        if name not in resolved:
+            source = by_name.get(name, Symbol(Kind.SLOT, name))
+            for node in walk(source):
+                if isinstance(node, Symbol) and node.kind is Kind.NEW:
+                    value_of(node.name, (*waiting, name))
+            resolved[name] = rewrite(source, substitute)
+        return resolved[name]
+
+    def substitute(node: Expr) -> Expr:
+        return resolved[node.name] if isinstance(node, Symbol) and node.kind is Kind.NEW else node
+
+    return {target: value_of(target.name, ()) for target in stores if isinstance(target, Symbol)}
+
+
+def _refuse_repeated_keys(name: str, equations: Callable[..., Any]) -> None:
+    """Python keeps the last of two equal keys of a dict display without a word, so look at the source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(equations)))
+    except (OSError, TypeError, SyntaxError):
+        return  # written at a prompt or generated: nothing to read
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [ast.unparse(key) for key in node.keys if key is not None]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise RuleError(f"rule {name!r} stores `{key}` twice. Keep one of the two values.")

@@ -1,0 +1,57 @@
+"""settle(): flags become constants, and what is constant folds away.
+
+Only bit-exact laws are used. `x + 0` is not one (-0.0), nor is `0 * x` (inf, nan, signs); association is the source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from . import arithmetic
+from .expr import Call, Const, Expr, Fn, Kind, Select, Symbol, rewrite
+
+ONE = Const(1.0)
+ZERO = Const(0.0)
+
+
+def exact(e: Expr) -> Expr:
+    """One bit-exact simplification at the root of `e`, or `e` itself."""
+    match e:
+        case Select(Const(chosen), a, b):
+            return a if chosen else b
+        case Select(_, a, b) if a is b:
+            return a
+        case Call(Fn.AND, (Const(known), other)) | Call(Fn.AND, (other, Const(known))):
+            return other if known else Const(False)
+        case Call(Fn.OR, (Const(known), other)) | Call(Fn.OR, (other, Const(known))):
+            return Const(True) if known else other
+        case Call(Fn.ROUNDED, _):
+            return e  # the precision is not known yet
+        case Call(fn, args) if all(isinstance(arg, Const) for arg in args):
+            return _folded(fn, *(arg.value for arg in args if isinstance(arg, Const)))
+        case Call(Fn.MUL, (x, one)) | Call(Fn.MUL, (one, x)) if one is ONE:
+            return x
+        case Call(Fn.DIV, (x, one)) if one is ONE:
+            return x
+        case Call(Fn.SUB, (x, zero)) if zero is ZERO:
+            return x
+        case Call(Fn.NEG, (Call(Fn.NEG, (x,)),)):
+            return x
+        case _:
+            return e
+
+
+def _folded(fn: Fn, *values: float) -> Const:
+    result = arithmetic.scalar(fn, *values)
+    return Const(result if isinstance(result, bool) else float(result))
+
+
+def settle(e: Expr, flags: Collection[str]) -> Expr:
+    """`e` with each flag replaced by its truth (on if its name is in `flags`) and everything constant folded."""
+
+    def law(node: Expr) -> Expr:
+        if isinstance(node, Symbol) and node.kind is Kind.FLAG:
+            return Const(node.name in flags)
+        return exact(node)
+
+    return rewrite(e, law)

@@ -1,0 +1,68 @@
+"""specialize(): a rule, flags and a dtype to a Program, once; explain(): every stage of that way as text.
+
+The pipeline, from the equations to machine code::
+
+    rule     the settled equations: flags are gone, dead slots too        lower.settled, lower.prune
+    kernel   loads, single assignments, stores; one a pass over memory    lower.lower
+    python   the kernels in the CPU frame, as Python                      backends.cpu_frame.source
+    llvm     what Numba makes of that                                     backends.numba_cpu.compiled
+    asm      the machine code                                             backends.native.assembly
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+
+from .backends import cpu_frame, native, numba_cpu
+from .errors import OptionError, RuleError
+from .kernel import Program
+from .lower import lower, prune, settled
+from .rule import Rule
+
+_PROGRAMS: dict[tuple[Rule, frozenset[str], str], Program] = {}
+_LOCK = threading.Lock()
+
+
+def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") -> Program:
+    """The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
+
+    Raises RuleError for a flag that the rule does not declare.
+    """
+    unknown = set(flags) - rule.flags.keys()
+    if unknown:
+        raise RuleError(
+            f"rule {rule.name!r} has no flag {sorted(unknown)[0]!r}. Declared: {', '.join(rule.flags) or 'none'}. "
+            f"Received: flags={sorted(flags)}."
+        )
+    key = (rule, frozenset(flags), dtype)
+    with _LOCK:
+        if key not in _PROGRAMS:
+            _PROGRAMS[key] = lower(rule, key[1], dtype)
+        return _PROGRAMS[key]
+
+
+def _rule_text(rule: Rule, flags: Collection[str], dtype: str) -> str:
+    stores = prune(rule, settled(rule, flags))
+    return "\n".join(f"{target} <- {value}" for target, value in stores.items())
+
+
+def _source(rule: Rule, flags: Collection[str], dtype: str) -> str:
+    return cpu_frame.source(specialize(rule, flags, dtype))
+
+
+FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
+    "rule": _rule_text,
+    "kernel": lambda *key: str(specialize(*key)),
+    "python": _source,
+    "llvm": lambda *key: numba_cpu.compiled(_source(*key)).ir,
+    "asm": lambda *key: native.assembly(numba_cpu.compiled(_source(*key)).ir),
+}
+"""What `explain` can show, in the pipeline's order."""
+
+
+def explain(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", form: str = "kernel") -> str:
+    """One stage of the pipeline as text; `form` is a key of FORMS. Raises OptionError for another one."""
+    if form not in FORMS:
+        raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
+    return FORMS[form](rule, flags, dtype)

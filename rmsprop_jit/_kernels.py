@@ -1,0 +1,127 @@
+"""From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
+
+The only file beside rules.py (and the re-export in errors.py) that imports codegen.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .arrays import Array, address_of
+from .codegen import Program, Rule, explain, specialize
+from .codegen.backends.numba_cpu import Table, launch
+from .codegen.host import ScalarFunction, compile_scalars
+from .options import Options
+from .rules import OPTION_FLAGS, whole_step
+from .slots import Tracked
+
+Flags = frozenset[str]
+
+MICRO_FLAGS = frozenset({"loss_scale_factor", "gradient_accumulation_steps", "micro_step", "window_empty"})
+IDLE_FLAGS = frozenset({"use_ema", "ema_overwrite_frequency", "idle"})
+"""Flags that matter to a micro-step and to an idle variable; dropping the others lets option sets share kernels."""
+
+step_of = functools.cache(whole_step)
+"""The whole step of a rule, built once."""
+
+
+def option_flags(rule: Rule, options: Options) -> Flags:
+    """The flags that the options switch on."""
+    is_set = {name for name in OPTION_FLAGS if getattr(options, name) not in (None, False)}
+    if "use_ema" not in is_set:
+        is_set.discard("ema_overwrite_frequency")
+    for name, flag in rule.flags.items():
+        value = options.switches[name] if flag.follows is None else options.hypers[flag.follows] > 0
+        if value:
+            is_set.add(name)
+    return frozenset(is_set)
+
+
+def own_flags(rule: Rule, flags: Flags) -> Flags:
+    """The flags of the rule itself, without what surrounds it."""
+    return flags & rule.flags.keys()
+
+
+def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:
+    """The slots that a variable needs, by liveness, with their initial values."""
+    return {name: slot.initial for name, slot in specialize(step_of(rule), flags, dtype).slots.items()}
+
+
+def slot_order(rule: Rule) -> tuple[str, ...]:
+    """All slots a variable may have, in the order in which they are saved."""
+    return tuple(step_of(rule).slots)
+
+
+def explain_step(rule: Rule, flags: Collection[str], dtype: str, form: str) -> str:
+    """A stage of the compilation of the whole step, as text."""
+    return explain(step_of(rule), flags, dtype, form)
+
+
+def program_of(rule: Rule, flags: Collection[str], dtype: str) -> Program:
+    """The program of the whole step."""
+    return specialize(step_of(rule), flags, dtype)
+
+
+@functools.lru_cache(maxsize=1024)
+def _scalars_of(rule: Rule, flags: Flags, dtype: str) -> ScalarFunction:
+    return compile_scalars(specialize(step_of(rule), flags, dtype))
+
+
+@dataclass
+class Bucket:
+    """Variables of one dtype and one set of flags: a table, and the gradients that it points to now."""
+
+    rule: Rule
+    flags: Flags
+    members: Sequence[Tracked]
+    positions: Sequence[int]
+    table: Table = field(init=False)
+    gradients: list[Array | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        dtype = self.members[0].array.dtype.name
+        program = specialize(step_of(self.rule), self.flags, dtype)
+        self.table = Table(program, [member.array.size for member in self.members])
+        self.scalars = _scalars_of(self.rule, self.flags, dtype)
+        self.gradients = [None] * len(self.members)
+        for i, member in enumerate(self.members):
+            arrays = {"parameter": member.array, **member.slots}
+            for j, name in enumerate(program.arrays):
+                if name in arrays:
+                    self.table.arrays[i, j] = address_of(arrays[name])
+        self._column = program.arrays.index("gradient") if "gradient" in program.arrays else None
+
+    def bind(self, gradients: Sequence[Array | None]) -> None:
+        """Point the table at this call's gradients; the bucket keeps them alive."""
+        if self._column is None:
+            return
+        for i, position in enumerate(self.positions):
+            gradient = gradients[position]
+            if gradient is not self.gradients[i] and gradient is not None:
+                self.table.arrays[i, self._column] = address_of(gradient)
+                self.gradients[i] = gradient
+
+    def set_numbers(self, values: Mapping[str, float], decays: Collection[int]) -> None:
+        """Put this call's numbers into the table; `decays` holds the positions of the variables that decay."""
+        self.table.scalars[:] = self.scalars(values)
+        for j, name in enumerate(self.table.program.tensor_hypers):
+            assert name == "decays", name
+            self.table.hypers[:, j] = [position in decays for position in self.positions]
+
+
+def run(buckets: Sequence[Bucket]) -> None:
+    """One launch for each kernel of each bucket."""
+    launch([bucket.table for bucket in buckets])
+
+
+def make_buckets(rule: Rule, tracked: Sequence[Tracked], flags: Mapping[int, Flags]) -> list[Bucket]:
+    """Buckets of the variables at the given positions, by dtype and flags, in order of first position."""
+    groups: dict[tuple[str, Flags], list[int]] = {}
+    for position, its_flags in flags.items():
+        groups.setdefault((tracked[position].array.dtype.name, its_flags), []).append(position)
+    return [
+        Bucket(rule, its_flags, [tracked[position] for position in positions], positions)
+        for (_, its_flags), positions in groups.items()
+    ]

@@ -1,0 +1,112 @@
+"""Arrays: what may be updated in place, where it lies, and whether two of them overlap.
+
+Every check is made before anything is written; every message names the array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ArrayError
+
+Array = npt.NDArray[Any]
+DTYPES = ("float32", "float64")
+"""Dtypes of variables, gradients and slots."""
+
+ALIGNMENT = 64
+"""Slots begin at a multiple of this many bytes, a cache line."""
+
+
+def address_of(array: Array) -> int:
+    """The address of the first element."""
+    return int(array.__array_interface__["data"][0])
+
+
+def check_array(array: object, what: str) -> Array:
+    """`array`, if a compiled kernel can read it where it lies. Raises ArrayError, naming it as `what`."""
+    if type(array) is not np.ndarray and not isinstance(array, np.ndarray):
+        raise ArrayError(
+            f"{what} is not a NumPy array. Received: {type(array).__name__}. Pass numpy.asarray(...) of it."
+        )
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArrayError(f"{what} is a masked array, whose mask would be ignored. Received: {type(array).__name__}. "
+                         "Pass array.filled(...).")
+    if array.dtype.name not in DTYPES:
+        raise ArrayError(f"{what} must be of dtype {' or '.join(DTYPES)}. Received: dtype={array.dtype}.")
+    if not array.dtype.isnative:
+        raise ArrayError(
+            f"{what} is not in this machine's byte order. Received: dtype={array.dtype.str!r}. "
+            f"Pass array.astype({array.dtype.name!r})."
+        )
+    if not array.flags.c_contiguous:
+        raise ArrayError(
+            f"{what} is not C-contiguous. Received: shape={array.shape}, strides={array.strides}. "
+            "Pass numpy.ascontiguousarray(...) of it."
+        )
+    if not array.flags.aligned:
+        raise ArrayError(
+            f"{what} is not aligned to its {array.itemsize}-byte elements. "
+            f"Received: address {address_of(array):#x}. Pass a copy."
+        )
+    return array
+
+
+def check_variable(array: object, name: str) -> Array:
+    """An array that can be updated in place. Raises ArrayError, naming it, if it cannot."""
+    checked = check_array(array, f"variable {name!r}")
+    if not checked.flags.writeable:
+        raise ArrayError(
+            f"variable {name!r} is read-only. Received: an array with flags.writeable=False. Pass a writable copy."
+        )
+    return checked
+
+
+def check_gradient(gradient: object, array: Array, name: str) -> Array:
+    """A gradient of the shape and dtype of its variable. Raises ArrayError, naming the variable, if it is not."""
+    checked = check_array(gradient, f"the gradient of {name!r}")
+    if checked.shape != array.shape:
+        raise ArrayError(
+            f"the gradient of {name!r} must have the variable's shape {array.shape}. Received: shape={checked.shape}."
+        )
+    if checked.dtype != array.dtype:
+        raise ArrayError(
+            f"the gradient of {name!r} must have the variable's dtype {array.dtype}. "
+            f"Received: dtype={checked.dtype}. Pass gradient.astype({array.dtype.name!r})."
+        )
+    return checked
+
+
+class Memory:
+    """The memory of some arrays, to ask whether another one touches it."""
+
+    def __init__(self, arrays: Sequence[tuple[str, Array]]) -> None:
+        spans = sorted((address_of(a), address_of(a) + a.nbytes, name) for name, a in arrays if a.nbytes)
+        self.begins = np.array([begin for begin, _, _ in spans], np.int64)
+        self.ends = np.array([end for _, end, _ in spans], np.int64)
+        self.names = [name for _, _, name in spans]
+
+    def overlapping_pair(self) -> tuple[str, str] | None:
+        """The names of two of the arrays that share memory, if any do."""
+        for i in np.flatnonzero(self.begins[1:] < self.ends[:-1]):
+            return self.names[i], self.names[i + 1]
+        return None
+
+    def touched_by(self, begin: int, nbytes: int) -> str | None:
+        """The name of an array that overlaps the given bytes, if there is one; the arrays themselves must not overlap."""
+        if nbytes == 0:
+            return None
+        i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
+        return self.names[i] if i >= 0 and self.ends[i] > begin else None
+
+
+def aligned_like(array: Array, fill: float | Array) -> Array:
+    """A new array of the same shape and dtype on a cache line of its own, holding `fill`."""
+    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    begin = -address_of(room) % ALIGNMENT
+    made = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    made[...] = fill
+    return made

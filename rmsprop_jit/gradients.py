@@ -1,0 +1,54 @@
+"""gradients(): what `minimize` needs, by the `autograd` package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import BackendError, OptionError
+from .variable import Array, Variable
+
+
+def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Array | None]:
+    """The gradient of `loss()` with respect to each variable, or None where the loss does not read it.
+
+    Raises BackendError without the autograd package, OptionError if the loss is not one real number.
+    """
+    tape = _autograd()
+
+    def recorded(values: Any) -> Any:
+        try:
+            for i, variable in enumerate(variables):
+                variable._recorded, variable._was_read = values[i], False
+            return loss()
+        finally:
+            for variable in variables:
+                variable._recorded = None
+
+    backward, value = tape.make_vjp(recorded, tuple(np.array(variable.value) for variable in variables))
+    if np.size(value) != 1 or not np.issubdtype(np.asarray(value).dtype, np.floating):
+        raise OptionError(
+            "`loss` must be a function of no arguments that returns one real number. "
+            f"Received: a result of shape {np.shape(value)}. Sum or average it."
+        )
+    raw = backward(tape.vspace(value).ones())
+    return [
+        np.asarray(gradient, dtype=variable.dtype, order="C").reshape(variable.shape) if variable._was_read else None
+        for variable, gradient in zip(variables, raw, strict=True)
+    ]
+
+
+def _autograd() -> Any:
+    try:
+        from autograd import core, tracer
+    except ImportError:
+        raise BackendError(
+            "minimize() differentiates with the autograd package, which is not installed. "
+            "Received: a loss function. Run `pip install 'rmsprop-jit[autograd]'`, or compute gradients yourself and "
+            "call apply()."
+        ) from None
+    # A variable in a loss counts as recorded, so that autograd's functions see it among their arguments.
+    tracer.Box.types.add(Variable)
+    return core

@@ -1,0 +1,606 @@
+"""Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
+
+A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers -> launch ->
+constraints -> count. Everything that can fail comes before the launch.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _kernels, slots
+from ._kernels import Bucket, Flags
+from .arrays import Array, Memory, address_of, check_gradient
+from .errors import ArrayError, OptionError
+from .gradients import gradients as gradients_of
+from .options import LearningRate, Options, check_switch
+from .rules import Rule
+from .slots import Tracked, track
+from .variable import Variable
+
+Variables = Mapping[str, Any] | Sequence[Any]
+Gradients = Mapping[str, Any] | Sequence[Any]
+
+
+@dataclass
+class Plan:
+    """What one kind of call launches: the step, then (for variables with a constraint) their averages."""
+
+    step: list[Bucket]
+    after_constraints: list[Bucket]
+    updated: list[int]
+
+
+class Optimizer:
+    """An optimizer for any rule written in the DSL.
+
+    rule:          the update, a `codegen.Rule`.
+    learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
+    others:        Keras's arguments, and the rule's own hyperparameters and flags by name.
+
+    Variables are C-contiguous float32 or float64 NumPy arrays (or Variables), updated in place. Every option can be
+    read and set as an attribute; setting one checks it, and makes new slots where it needs them.
+    Raises OptionError for a value out of range or an unknown option.
+
+    Source: `keras.optimizers.Optimizer` of Keras 3; differences are listed in the README.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        learning_rate: LearningRate = 0.001,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = 100,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **rule_options: Any,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "_rule", rule)
+        hypers = {key: hyper.checked(key, rule_options.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+        switches = {
+            key: check_switch(key, rule_options.pop(key, flag.default))
+            for key, flag in rule.flags.items()
+            if flag.follows is None
+        }
+        if rule_options:
+            known = ", ".join([*Options.__dataclass_fields__, *hypers, *switches]).replace("hypers, switches, ", "")
+            raise OptionError(f"Argument(s) not recognized: {rule_options}. Known: {known}.")
+        options = Options(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=rule.name if name is None else name,
+            hypers=hypers,
+            switches=switches,
+        )
+        put(self, "_options", options)
+        put(self, "_flags", _kernels.option_flags(rule, options))
+        put(self, "_tracked", [])
+        put(self, "_position", {})
+        put(self, "_plans", {})
+        put(self, "_calls", 0)
+        put(self, "_built", False)
+        put(self, "_restored", False)
+        put(self, "_memory", Memory([]))
+        put(self, "_excluded_names", [])
+        put(self, "_excluded_variables", set())
+
+    # Options are attributes.
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            options: Options = self._options
+            for group in (options.hypers, options.switches):
+                if name in group:
+                    return group[name]
+            if name in Options.__dataclass_fields__:
+                return getattr(options, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        if isinstance(getattr(type(self), name, None), property):
+            if name != "learning_rate":
+                raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
+        elif name in self._rule.hypers:
+            value = self._rule.hypers[name].checked(name, value)
+        elif name in self._options.switches:
+            value = check_switch(name, value)
+        elif name not in Options.__dataclass_fields__ or name in ("hypers", "switches"):
+            raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
+        self._change_options(self._options.replaced(name, value))
+
+    def _change_options(self, options: Options) -> None:
+        """Take new options; where they change the structure, make new slots and forget the plans."""
+        flags = _kernels.option_flags(self._rule, options)
+        self._options = options
+        if flags != self._flags:
+            self._flags = flags
+            self._allocate()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the next call uses, as a float. Set it to a number, a schedule or a callable."""
+        return self._options.rate(self._calls)
+
+    @property
+    def iterations(self) -> int:
+        """Updates made so far: calls, or calls // gradient_accumulation_steps. Read only."""
+        return self._calls // (self._options.gradient_accumulation_steps or 1)
+
+    @property
+    def built(self) -> bool:
+        """Whether the optimizer knows its variables."""
+        return bool(self._built)
+
+    # Variables and slots.
+
+    def build(self, var_list: Variables) -> None:
+        """Take the variables and make their slots.
+
+        var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
+                  writable, none twice, none sharing memory. A second call must name the same variables.
+        Raises ArrayError, naming the culprit; nothing is kept then.
+        """
+        tracked = track(var_list)
+        if self._restored:
+            self._adopt(tracked)
+        elif self._built:
+            if [id(one.array) for one in tracked] != [id(one.array) for one in self._tracked]:
+                raise ArrayError(
+                    "this optimizer was built on other variables. "
+                    f"Received: {[one.name for one in tracked][:5]}; built on {[one.name for one in self._tracked][:5]}. "
+                    "Make a new optimizer for a new set of variables."
+                )
+            return
+        self._tracked = tracked
+        self._built, self._restored = True, False
+        self._allocate()
+
+    def _adopt(self, tracked: list[Tracked]) -> None:
+        """Move the state that came with pickle or deepcopy to the caller's own arrays."""
+        ours, theirs = ([(one.path, one.array.shape, one.array.dtype) for one in side] for side in (self._tracked, tracked))
+        if ours != theirs:
+            raise ArrayError(
+                f"the restored state belongs to variables {ours[:5]}. Received: {theirs[:5]}. "
+                "Build on variables of the same names, shapes and dtypes, in the same order."
+            )
+        for old, new in zip(self._tracked, tracked, strict=True):
+            new.slots, new.window = old.slots, old.window
+
+    def _allocate(self) -> None:
+        for one in self._tracked:
+            slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
+            one.window = one.window and "gradient_accumulator" in one.slots
+        self._position = {id(one.array): i for i, one in enumerate(self._tracked)}
+        self._memory = Memory(
+            [(f"variable {one.name!r}", one.array) for one in self._tracked]
+            + [(f"slot {slot!r} of {one.name!r}", array) for one in self._tracked for slot, array in one.slots.items()]
+        )
+        self._plans = {}
+
+    def _positions_of(self, variables: Variables) -> list[int]:
+        """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
+        named = variables.items() if isinstance(variables, Mapping) else ((None, variable) for variable in variables)
+        positions = []
+        for key, variable in named:
+            array = variable.value if isinstance(variable, Variable) else variable
+            position = self._position.get(id(array), self._same_memory(array))
+            if position is None:
+                label = key or getattr(variable, "name", None) or f"of shape {np.shape(variable)}"
+                raise ArrayError(
+                    f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
+                    f"Received: an array that is none of {[one.name for one in self._tracked][:5]}. "
+                    "Make a new optimizer for a new set of variables."
+                )
+            positions.append(position)
+        repeated = next((p for p in positions if positions.count(p) > 1), None) if len(set(positions)) < len(positions) else None
+        if repeated is not None:
+            raise ArrayError(
+                f"variable {self._tracked[repeated].name!r} is in this call twice. Received: {len(positions)} variables. "
+                "Add its gradients up and pass it once."
+            )
+        return positions
+
+    def _same_memory(self, array: object) -> int | None:
+        """The position of a variable of which `array` is a full view: same address, shape and dtype."""
+        if not isinstance(array, np.ndarray):
+            return None
+        for i, one in enumerate(self._tracked):
+            if one.array.shape == array.shape and one.array.dtype == array.dtype:
+                if address_of(one.array) == address_of(array) and one.array.strides == array.strides:
+                    return i
+        return None
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
+
+        Slots share memory with the optimizer; the first two are copies of the moment.
+        """
+        name = self._options.name
+        state = [Variable(np.array(self._calls, np.int64), name="iteration", path=f"{name}/iteration")]
+        if isinstance(self._options.learning_rate, float):
+            rate = np.array(self._options.learning_rate, np.float64)
+            state.append(Variable(rate, name="learning_rate", path=f"{name}/learning_rate"))
+        for slot, array in slots.blocks(self._tracked, _kernels.slot_order(self._rule)):
+            state.append(Variable(array, name=slot, path=f"{name}/{slot}"))
+        return state
+
+    # Steps.
+
+    def apply(self, grads: Gradients, trainable_variables: Variables | None = None) -> None:
+        """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
+
+        grads:               a gradient for each variable, of its shape and dtype; None where there is none. A list, or
+                             a dict by name where the variables are a dict.
+        trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
+                             the optimizer is built on them; later any part of them.
+        Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written.
+        """
+        if len(grads) == 0:
+            return
+        variables = trainable_variables
+        if isinstance(grads, Mapping):
+            variables, grads = self._by_name(grads, variables)
+        if variables is None:
+            self._require_built(len(grads))
+            gradients: list[Any] = list(grads)
+        else:
+            if len(grads) != len(variables):
+                raise ArrayError(
+                    f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
+                    f"{len(variables)} variables. Pass None where a variable has no gradient."
+                )
+            if not self._built:
+                self._build_for(variables, grads)
+            gradients = [None] * len(self._tracked)
+            for position, gradient in zip(self._positions_of(variables), grads, strict=True):
+                gradients[position] = gradient
+        self._check_gradients(gradients, None if variables is None else len(variables))
+        self._step(gradients)
+
+    def _build_for(self, variables: Variables, grads: Sequence[Any]) -> None:
+        """Build on the first call; if the gradients are bad the optimizer stays unbuilt."""
+        for one, gradient in zip(track(variables), grads, strict=True):
+            if gradient is not None:
+                check_gradient(gradient, one.array, one.name)
+        if all(gradient is None for gradient in grads):
+            raise ArrayError("No gradients provided for any variable. Received: only None.")
+        self.build(variables)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
+        """`apply` for pairs of gradient and variable; returns the number of calls made so far."""
+        pairs = list(grads_and_vars)
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        return int(self._calls)
+
+    def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> None:
+        """One call with the gradients of `loss`, by the autograd package.
+
+        loss:     a function of no arguments that computes one real number from the Variables with arithmetic or
+                  functions of `autograd.numpy`.
+        var_list: the Variables to update; one that the loss does not read has gradient None.
+        """
+        for variable in var_list:
+            if not isinstance(variable, Variable):
+                raise ArrayError(
+                    f"minimize() differentiates with respect to Variables. Received: {type(variable).__name__}. "
+                    "Wrap arrays as rmsprop_jit.Variable(array), or compute gradients and call apply()."
+                )
+        self.apply(gradients_of(loss, var_list), var_list)
+
+    def update_step(self, gradient: Array, variable: Array | Variable, learning_rate: float) -> None:
+        """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
+        self._require_built(None)
+        (position,) = self._positions_of([variable])
+        one = self._tracked[position]
+        self._check_gradient(gradient, one)
+        flags = _kernels.own_flags(self._rule, self._flags)
+        rate = Options(learning_rate=learning_rate).rate(0)
+        (bucket,) = _kernels.make_buckets(self._rule, [one], {0: flags})
+        bucket.bind([gradient])
+        bucket.set_numbers({**self._numbers(), "learning_rate": rate}, ())
+        _kernels.run([bucket])
+
+    def _by_name(self, grads: Mapping[str, Any], variables: Variables | None) -> tuple[dict[str, Any], list[Any]]:
+        """Gradients and variables matched by name. Raises ArrayError where the names differ."""
+        known = variables if variables is not None else {one.name: one.array for one in self._tracked}
+        if not isinstance(known, Mapping):
+            known = {getattr(variable, "name", f"variable_{i}"): variable for i, variable in enumerate(known)}
+        if grads.keys() - known.keys() or (variables is not None and known.keys() - grads.keys()):
+            raise ArrayError(
+                f"gradients and variables must have the same names. Received: gradients {sorted(grads)[:5]}, "
+                f"variables {sorted(known)[:5]}. Use None as the gradient of a variable that has none."
+            )
+        return {name: known[name] for name in grads}, list(grads.values())
+
+    def _require_built(self, gradients: int | None) -> None:
+        if not self._built:
+            raise ArrayError(
+                "When passing `grads` without `variables`, the optimizer must already be built on a list of variables. "
+                "Call `optimizer.build(trainable_variables)` first. Received: an optimizer that is not built."
+            )
+        if gradients is not None and gradients != len(self._tracked):
+            raise ArrayError(
+                "When passing `grads` as a list of gradients, they must match the built variables one to one. "
+                f"Received: {gradients} gradients for {len(self._tracked)} variables."
+            )
+
+    def _check_gradients(self, gradients: Sequence[Any], given: int | None) -> None:
+        """Every gradient can be read and is of its variable's kind; warns of the variables that have none."""
+        present = 0
+        for one, gradient in zip(self._tracked, gradients, strict=True):
+            if gradient is not None:
+                self._check_gradient(gradient, one)
+                present += 1
+        if not present:
+            raise ArrayError("No gradients provided for any variable. Received: only None.")
+        if present < (len(gradients) if given is None else given):
+            missing = [one.path for one, gradient in zip(self._tracked, gradients, strict=True) if gradient is None]
+            warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=4)
+
+    def _check_gradient(self, gradient: Any, one: Tracked) -> None:
+        checked = check_gradient(gradient, one.array, one.name)
+        touched = self._memory.touched_by(address_of(checked), checked.nbytes)
+        if touched:
+            raise ArrayError(
+                f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
+                "Received: overlapping arrays. Pass a copy of the gradient."
+            )
+
+    def _step(self, gradients: Sequence[Array | None]) -> None:
+        """One call with checked gradients, one for each built variable."""
+        steps = self._options.gradient_accumulation_steps
+        micro = steps is not None and (self._calls + 1) % steps != 0
+        numbers = self._numbers() if not micro else {**self._numbers(0.0)}
+        given = tuple(gradient is not None for gradient in gradients)
+        plan = self._plan(micro, given)
+        decays = self._decaying()
+        for bucket in (*plan.step, *plan.after_constraints):
+            bucket.bind(gradients)
+            bucket.set_numbers(numbers, decays)
+        _kernels.run(plan.step)
+        for position in plan.updated if plan.after_constraints or not micro else ():
+            self._constrain(self._tracked[position])
+        _kernels.run(plan.after_constraints)
+        for position in plan.updated:
+            self._tracked[position].window = micro
+        self._calls += 1
+
+    def _numbers(self, rate: float | None = None) -> dict[str, float]:
+        """The hyperparameters of this call, by the names that the equations use."""
+        options = self._options
+        update = self.iterations + 1
+        every = options.ema_overwrite_frequency
+        numbers = {
+            "learning_rate": options.rate(self._calls) if rate is None else rate,
+            "step": float(update),
+            "ema_momentum": options.ema_momentum,
+            "overwrite": float(every is not None and update % every == 0),
+            **options.hypers,
+        }
+        for name in ("loss_scale_factor", "gradient_accumulation_steps", "weight_decay"):
+            numbers[name] = float(getattr(options, name) or 0.0)
+        for name in ("clipnorm", "clipvalue", "global_clipnorm"):
+            numbers[name] = float(getattr(options, name) or 0.0)
+        return numbers
+
+    def _plan(self, micro: bool, given: tuple[bool, ...]) -> Plan:
+        """The launches of a call in which exactly the `given` variables have gradients; made once, then kept."""
+        key = (micro, given, tuple(one.window for one in self._tracked))
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(micro, given)
+        return self._plans[key]  # type: ignore[no-any-return]
+
+    def _make_plan(self, micro: bool, given: tuple[bool, ...]) -> Plan:
+        step: dict[int, Flags] = {}
+        after: dict[int, Flags] = {}
+        updated: list[int] = []
+        averages = "use_ema" in self._flags and not micro
+        for position, one in enumerate(self._tracked):
+            flags = self._flags_of(one, micro, given[position])
+            if flags is None:
+                if averages:
+                    step[position] = self._flags & _kernels.IDLE_FLAGS | {"idle"}
+                continue
+            updated.append(position)
+            if averages and one.variable is not None and one.variable.constraint is not None:
+                flags -= {"use_ema", "ema_overwrite_frequency"}
+                after[position] = self._flags & _kernels.IDLE_FLAGS | {"idle"}
+            step[position] = flags
+        make = _kernels.make_buckets
+        return Plan(make(self._rule, self._tracked, step), make(self._rule, self._tracked, after), updated)
+
+    def _flags_of(self, one: Tracked, micro: bool, given: bool) -> Flags | None:
+        """The flags of a variable in a call; None if it has no part in it."""
+        accumulates = "gradient_accumulation_steps" in self._flags
+        flags = self._flags
+        if accumulates and not one.window:
+            flags |= {"window_empty"}
+        if micro:
+            return (flags | {"micro_step"}) & _kernels.MICRO_FLAGS if given else None
+        if not given:
+            if not one.window:
+                return None
+            flags |= {"gradient_missing"}
+        if "weight_decay" in flags and len(self._decaying()) < len(self._tracked):
+            flags |= {"weight_decay_exclusions"}
+        return flags
+
+    def _constrain(self, one: Tracked) -> None:
+        if one.variable is not None and one.variable.constraint is not None:
+            one.array[...] = one.variable.constraint(one.array)
+
+    # Weight decay, averages, loss scaling.
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Name variables that weight decay leaves alone.
+
+        var_list:  arrays or Variables.
+        var_names: regular expressions, searched for in the variables' names.
+        Differs: calls add up (Keras forgets the earlier ones), and names are kept by `get_config`. Raises OptionError
+        for a bad expression.
+        """
+        patterns = [var_names] if isinstance(var_names, str) else list(var_names or ())
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as problem:
+                raise OptionError(f"`var_names` holds regular expressions. Received: {pattern!r} ({problem}).") from None
+        variables = [getattr(variable, "value", variable) for variable in var_list or ()]
+        for variable in variables:
+            if not isinstance(variable, np.ndarray):
+                raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
+        self._excluded_names += patterns
+        self._excluded_arrays = [*getattr(self, "_excluded_arrays", ()), *variables]
+        self._excluded_variables |= {address_of(variable) for variable in variables}
+        self._plans = {}
+
+    def _decaying(self) -> Collection[int]:
+        """The positions of the variables that decay."""
+        return {
+            position
+            for position, one in enumerate(self._tracked)
+            if address_of(one.array) not in self._excluded_variables
+            and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
+        }
+
+    def finalize_variable_values(self, var_list: Variables | None = None) -> None:
+        """Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
+
+        var_list: by default all variables. Differs: variables are found by identity, not by their place in the list.
+        """
+        if not self._options.use_ema:
+            return
+        self._require_built(None)
+        positions = range(len(self._tracked)) if var_list is None else self._positions_of(var_list)
+        for position in positions:
+            one = self._tracked[position]
+            one.array[...] = one.slots["average"]
+
+    def scale_loss(self, loss: Any) -> Any:
+        """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""
+        factor = self._options.loss_scale_factor
+        return loss if factor is None else loss * factor
+
+    def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
+        """What these options compile to, as text: form "rule", "kernel", "python", "llvm" or "asm"."""
+        flags = self._flags
+        if "weight_decay" in flags and self._built and len(self._decaying()) < len(self._tracked):
+            flags |= {"weight_decay_exclusions"}
+        return _kernels.explain_step(self._rule, flags, dtype, form)
+
+    # Saving.
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; names excluded from weight decay are kept under `weight_decay_exclusions`."""
+        config = self._options.config()
+        if self._excluded_names:
+            config["weight_decay_exclusions"] = list(self._excluded_names)
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> Optimizer:
+        """An optimizer from what `get_config` returned; `config` is not changed."""
+        remaining = {**config}
+        excluded = remaining.pop("weight_decay_exclusions", None)
+        optimizer = cls(**arguments, **remaining)
+        if excluded:
+            optimizer.exclude_from_weight_decay(var_names=excluded)
+        return optimizer
+
+    def state_dict(self) -> dict[str, Array]:
+        """The state by name: copies of all slots, the call count, and a format version."""
+        state = {name: array.copy() for name, array in slots.blocks(self._tracked, _kernels.slot_order(self._rule))}
+        windows = np.array([one.window for one in self._tracked], bool)
+        return {
+            "format_version": np.array(slots.FORMAT_VERSION),
+            "iteration": np.array(self._calls, np.int64),
+            "window": windows,
+            **state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
+        self._require_built(None)
+        rest = dict(state)
+        version = slots.count(rest.pop("format_version", -1), "format_version")
+        if version != slots.FORMAT_VERSION:
+            raise ArrayError(f"a state of format {slots.FORMAT_VERSION} is needed. Received: format_version={version}.")
+        calls = slots.count(rest.pop("iteration", -1), "iteration")
+        windows = np.asarray(rest.pop("window", ()), bool)
+        if windows.shape != (len(self._tracked),):
+            raise ArrayError(f"'window' must have shape ({len(self._tracked)},). Received: shape={windows.shape}.")
+        slots.copy_into(self._slots_by_name(), rest, "the state")
+        self._calls = calls
+        for one, window in zip(self._tracked, windows, strict=True):
+            one.window = bool(window)
+
+    def _slots_by_name(self) -> dict[str, Array]:
+        return dict(slots.blocks(self._tracked, _kernels.slot_order(self._rule)))
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Take over what this method's twin, or Keras's, has saved. Raises ArrayError where it does not fit."""
+        values = slots.numbered(store)
+        has_rate = isinstance(self._options.learning_rate, float)
+        targets = list(self._slots_by_name().items())
+        head = 2 if has_rate else 1
+        if len(values) != head + len(targets):
+            raise ArrayError(
+                f"this optimizer has {head + len(targets)} variables. Received: a store of {len(values)}. "
+                "Build it on the same variables with the same options first."
+            )
+        calls = slots.count(values[0], "iteration")
+        options = self._options.replaced("learning_rate", np.asarray(values[1]).item()) if has_rate else self._options
+        named = {name: value for (name, _), value in zip(targets, values[head:], strict=True)}
+        slots.copy_into(dict(targets), named, "the store")
+        self._options, self._calls = options, calls
+        steps = options.gradient_accumulation_steps
+        for one in self._tracked:
+            one.window = steps is not None and calls % steps != 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        for one in self._tracked:
+            one.settle_window()
+        dropped = ("_plans", "_position", "_memory", "_excluded_variables")
+        return {key: value for key, value in self.__dict__.items() if key not in dropped}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _plans={}, _position={}, _memory=Memory([]))
+        self._restored = self._built
+        self._excluded_variables = {address_of(array) for array in getattr(self, "_excluded_arrays", ())}
+        for one in self._tracked:
+            if one.variable is not None:
+                one.array = one.variable.value
+        self._allocate()

@@ -1,0 +1,95 @@
+"""RMSprop: its signature, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .optimizer import Optimizer
+from .options import LearningRate
+from .rules import RMSPROP
+
+
+class RMSprop(Optimizer):
+    """Divide the gradient by a running root mean square of its recent values.
+
+    learning_rate:            float, LearningRateSchedule, or callable. Default 0.001.
+    rho:                      decay of the running average of squares, in [0, 1].
+    momentum:                 heavy-ball momentum of the scaled step, in [0, 1]; 0 has no slot and no cost.
+    epsilon:                  added to the mean square, inside the root; >= 0.
+    centered:                 subtract the square of the running mean of gradients, so that the variance is used.
+    weight_decay:             decoupled weight decay, times the learning rate; None is off.
+    clipnorm:                 bound of the norm of each variable's gradient; None is off.
+    clipvalue:                bound of the absolute value of each gradient element; None is off.
+    global_clipnorm:          bound of the norm of all gradients together; None is off. At most one of the three is set.
+    use_ema:                  keep an exponential moving average of the variables.
+    ema_momentum:             its decay, in [0, 1].
+    ema_overwrite_frequency:  write the average to the variables every so many updates; None is never.
+    name:                     prefix of the state's names.
+    loss_scale_factor:        divide gradients by it; see `scale_loss`. None is off.
+    gradient_accumulation_steps: update at every so many calls, with the mean gradient; None is off, else >= 2.
+
+    Raises OptionError for a value out of its range.
+
+    Example: the first step on a float32 array in place::
+
+        weights = numpy.array([1.0, 2.0], numpy.float32)
+        optimizer = RMSprop(learning_rate=0.1)
+        optimizer.apply([numpy.array([0.5, -0.5], numpy.float32)], [weights])
+
+    Source: Hinton 2012, lecture 6e; Graves 2013 (centered); arithmetic and order as Keras 3. Differs: see the README.
+    """
+
+    rho: float
+    momentum: float
+    epsilon: float
+    centered: bool
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
+    gradient_accumulation_steps: int | None
+    name: str
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = 100,
+        name: str = "rmsprop",
+        *,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(
+            RMSPROP,
+            learning_rate,
+            rho=rho,
+            momentum=momentum,
+            epsilon=epsilon,
+            centered=centered,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            name=name,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            **unknown,
+        )

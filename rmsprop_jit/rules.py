@@ -1,0 +1,153 @@
+"""What is computed: the equations of RMSprop, and of everything an optimizer does around its rule in one step.
+
+Options appear only as flags inside `where`; specialising replaces the flags, so that no option costs anything unless it
+is on. The order of operations and the association of products are those of Keras 3, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .codegen import (
+    Expr,
+    Flag,
+    Hyper,
+    Rule,
+    RuleError,
+    Slot,
+    clip,
+    maximum,
+    rounded,
+    sqrt,
+    square,
+    sum_of_squares,
+    where,
+)
+from .codegen.rule import PARAMETER, Names
+
+
+def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+    """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; association as in Keras 3, `RMSprop.update_step`.
+
+    Differs: the centered variance is clamped at zero, where rounding would make it negative and the step nan.
+    """
+    v = h.rho * s.velocity + (1 - h.rho) * square(g)
+    m = where(on.centered, h.rho * s.average_gradient + (1 - h.rho) * g, 0.0)
+    variance = where(on.centered, maximum(v - square(m), 0.0), v)
+    step = h.learning_rate * g / sqrt(variance + h.epsilon)
+    b = where(on.momentum, h.momentum * s.momentum + step, step)
+    return {s.velocity: v, s.momentum: b, s.average_gradient: m, p: p - b}
+
+
+RMSPROP = Rule(
+    "rmsprop",
+    rmsprop,
+    slots={"velocity": 0.0, "momentum": 0.0, "average_gradient": 0.0},
+    hypers={
+        "rho": Hyper(0.9, low=0.0, high=1.0),
+        "momentum": Hyper(0.0, low=0.0, high=1.0),
+        "epsilon": Hyper(1e-7, low=0.0),
+    },
+    flags={"centered": False, "momentum": Flag(follows="momentum")},
+)
+
+OPTION_FLAGS = (
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+    "clipnorm",
+    "global_clipnorm",
+    "clipvalue",
+    "weight_decay",
+    "use_ema",
+    "ema_overwrite_frequency",
+)
+"""Flags that are on when the option of that name is set (neither None nor False)."""
+
+CALL_FLAGS = ("weight_decay_exclusions", "micro_step", "window_empty", "gradient_missing", "idle")
+"""Flags of one call, or of some variables in it:
+
+weight_decay_exclusions   some variables do not decay (`h.decays` is 0 for them)
+micro_step                gradients are only added up
+window_empty              nothing has been added up yet
+gradient_missing          no gradient in this call, but some were added up before it
+idle                      no gradient at all: the variable stays, its average is still taken
+"""
+
+STEP_SLOTS = {"average": Slot("parameter", result=True), "gradient_accumulator": Slot(0.0, result=True)}
+LEARNING_RATE = Hyper(0.001)
+POSITIVE = Hyper(1.0, low=0.0, low_open=True)
+STEP_HYPERS = {
+    "loss_scale_factor": POSITIVE,
+    "gradient_accumulation_steps": POSITIVE,
+    "clipnorm": POSITIVE,
+    "global_clipnorm": POSITIVE,
+    "clipvalue": POSITIVE,
+    "weight_decay": Hyper(0.0, low=0.0),
+    "ema_momentum": Hyper(0.99, low=0.0, high=1.0),
+    "overwrite": Hyper(0.0),
+    "decays": Hyper(1.0, per="tensor"),
+}
+"""Numbers of the options; `overwrite` is 1 in the calls that write the average to the variable."""
+
+
+def clipped(g: Expr, h: Names, on: Names) -> Expr:
+    """The gradient within `clipnorm`, `global_clipnorm` or `clipvalue` (at most one is set).
+
+    A gradient below its threshold is untouched. An infinite or nan global norm makes every gradient nan, as in Keras;
+    norms are summed in float64.
+    """
+    own = sqrt(sum_of_squares(g, over="tensor"))
+    everyone = sqrt(sum_of_squares(g, over="all"))
+    by_own = g * where(own <= h.clipnorm, 1.0, h.clipnorm / own)
+    by_all = g * where(everyone <= h.global_clipnorm, 1.0, h.global_clipnorm / everyone + (everyone - everyone))
+    by_value = clip(g, -h.clipvalue, h.clipvalue)
+    return where(on.clipnorm, by_own, where(on.global_clipnorm, by_all, where(on.clipvalue, by_value, g)))
+
+
+def decayed(p: Expr, h: Names, on: Names) -> Expr:
+    """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019, as Keras)."""
+    smaller = p - p * h.weight_decay * h.learning_rate
+    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, smaller, p), smaller)
+    return where(on.weight_decay, chosen, p)
+
+
+def whole_step(rule: Rule) -> Rule:
+    """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
+
+    unscale -> accumulate or take the mean -> clip -> decay -> `rule` -> average -> overwrite
+
+    Raises RuleError if `rule` declares a slot, hyperparameter or flag of one of the names used here.
+    """
+
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
+        unscaled = where(on.loss_scale_factor, g / h.loss_scale_factor, g)
+        sofar = where(on.window_empty, 0.0, s.gradient_accumulator)
+        added = where(on.gradient_missing, s.gradient_accumulator, unscaled + sofar)
+        mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
+        stores = dict(rule.applied(decayed(p, h, on), clipped(mean, h, on), (s, h, on)))
+
+        stays = on.idle | on.micro_step
+        updated = where(stays, p, stores.pop(PARAMETER))
+        for slot, value in stores.items():
+            yield slot, where(stays, slot, value)
+        yield s.gradient_accumulator, where(on.micro_step, added, s.gradient_accumulator)
+
+        m = rounded(where(h.step == 1, 0.0, h.ema_momentum))
+        average = m * s.average + (1 - m) * updated
+        averages = on.use_ema & ~on.micro_step
+        yield s.average, where(averages, average, s.average)
+        overwritten = where(on.ema_overwrite_frequency, where(h.overwrite > 0, average, updated), updated)
+        yield p, where(averages, overwritten, updated)
+
+    flags = {name: Flag() for name in (*OPTION_FLAGS, *CALL_FLAGS)}
+    for ours, theirs in ((STEP_SLOTS, rule.slots), (STEP_HYPERS, rule.hypers), (flags, rule.flags)):
+        taken = sorted(ours.keys() & theirs.keys())
+        if taken:
+            raise RuleError(f"rule {rule.name!r} declares {taken[0]!r}, a name of the optimizer itself. Choose another.")
+    return Rule(
+        rule.name,
+        equations,
+        slots={**STEP_SLOTS, **rule.slots},
+        hypers={**rule.hypers, **STEP_HYPERS},
+        flags={**rule.flags, **flags},
+    )
