@@ -1,4 +1,5 @@
-"""What can go wrong, and whose move it is.
+"""
+What can go wrong, and whose move it is.
 
 ::
 

@@ -1,4 +1,5 @@
-"""Kernel and Program: a rule after lowering, ready to be printed, run or read.
+"""
+Kernel and Program: a rule after lowering, ready to be printed, run or read.
 
 ::
 
@@ -138,7 +139,9 @@ class Kernel:
 
     def __str__(self) -> str:
         lines = [f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores"]
-        lines += [f"  given   {given.name} (one a {given.scope.value})".replace("a all", "for all") for given in self.givens]
+        lines += [
+            f"  given   {given.name} (one a {given.scope.value})".replace("a all", "for all") for given in self.givens
+        ]
         lines += [f"  head    {let}" for let in self.head]
         lines += [f"  load    {load.name} <- {load.array}" for load in self.loads]
         lines += [f"  let     {let}" for let in self.body]
@@ -149,7 +152,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Program:
-    """A rule specialised for one set of flags.
+    """
+    A rule specialised for one set of flags.
 
     name:    the rule's name and its flags, as printed.
     dtype:   what the arrays hold and the loop computes in: "float16", "float32" or "float64".

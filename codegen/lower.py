@@ -1,10 +1,11 @@
-"""lower(): a rule and a set of flags become a Program.
+"""
+lower(): a rule and a set of flags become a Program.
 
-    settle    flags become constants, options fold away                          (simplify.py)
-    prune     what cannot reach the parameter or a result is dropped: slots by liveness
-    split     each depth of reductions is a kernel of its own, in front of the last one
-    hoist     what is the same for a whole step leaves the loop for the host
-    number    expressions become named single assignments, in evaluation order
+settle    flags become constants, options fold away                          (simplify.py)
+prune     what cannot reach the parameter or a result is dropped: slots by liveness
+split     each depth of reductions is a kernel of its own, in front of the last one
+hoist     what is the same for a whole step leaves the loop for the host
+number    expressions become named single assignments, in evaluation order
 """
 
 from __future__ import annotations

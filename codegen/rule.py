@@ -1,4 +1,5 @@
-"""Rule: an optimizer's update, stated once as equations.
+"""
+Rule: an optimizer's update, stated once as equations.
 
 The equations are a function `(p, g, s, h, on)` of the parameter, its gradient, the slots' old values, the
 hyperparameters and the flags. It returns the new values: a dict `{s.velocity: v, p: p - step}`, or (value by value)
@@ -29,7 +30,8 @@ Equations = Callable[[Expr, Expr, "Names", "Names", "Names"], Stores]
 
 @dataclass(frozen=True)
 class Slot:
-    """State of the same shape and dtype as its parameter.
+    """
+    State of the same shape and dtype as its parameter.
 
     initial: a number, or "parameter" for a copy of the parameter when the slot is made.
     result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
@@ -42,7 +44,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Hyper:
-    """A run-time number: it can change at every step and never recompiles.
+    """
+    A run-time number: it can change at every step and never recompiles.
 
     low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
     per:       "step" for one number, "tensor" for one number a variable.
@@ -77,7 +80,8 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Flag:
-    """A structural choice: each setting is a kernel of its own.
+    """
+    A structural choice: each setting is a kernel of its own.
 
     follows: the hyperparameter that switches the flag: on if that is greater than zero. Without it the flag is an
              option of its own, off or on by `default`.
@@ -105,7 +109,8 @@ class Names:
 
 
 def new(slot: Expr) -> Expr:
-    """The value that a slot has after this step, where the plain `s.name` is its value before.
+    """
+    The value that a slot has after this step, where the plain `s.name` is its value before.
 
     Raises RuleError for anything but a slot; a rule in which new values depend on each other in a circle is refused.
     """
@@ -116,7 +121,8 @@ def new(slot: Expr) -> Expr:
 
 @dataclass(frozen=True)
 class Rule:
-    """The equations with the names they may use.
+    """
+    The equations with the names they may use.
 
     name:       used in messages and in the names of kernels.
     equations:  `(p, g, s, h, on) -> {target: value}`; see the module.
@@ -158,6 +164,13 @@ class Rule:
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its definition: equations by reference, as functions are."""
+        return _restored, (self.name, self.equations, dict(self.slots), dict(self.hypers), dict(self.flags))
+
+    def __deepcopy__(self, _memo: object) -> Rule:
+        return self  # nothing in a rule changes
+
     def _check_names(self) -> None:
         for taken in ("parameter", "gradient"):
             if taken in self.slots:
@@ -165,7 +178,9 @@ class Rule:
         for names in (self.slots, self.hypers, self.flags):
             for name in names:
                 if not name.isidentifier() or name.startswith("_"):
-                    raise RuleError(f"rule {self.name!r}: names are identifiers without a leading _. Received: {name!r}.")
+                    raise RuleError(
+                        f"rule {self.name!r}: names are identifiers without a leading _. Received: {name!r}."
+                    )
         for name, flag in self.flags.items():
             if flag.follows is not None and flag.follows not in self.hypers:
                 raise RuleError(
@@ -174,7 +189,8 @@ class Rule:
                 )
 
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
-        """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
+        """
+        The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
 
         The store to the parameter has the real parameter as its target, so that rules can be stacked.
         """
@@ -220,6 +236,10 @@ class Rule:
         )
 
 
+def _restored(name: str, equations: Equations, slots: Any, hypers: Any, flags: Any) -> Rule:
+    return Rule(name, equations, slots=slots, hypers=hypers, flags=flags)
+
+
 def _resolve_new(rule: Rule, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
     """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
     resolved: dict[str, Expr] = {}
@@ -228,7 +248,9 @@ def _resolve_new(rule: Rule, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
     def value_of(name: str, waiting: tuple[str, ...]) -> Expr:
         if name in waiting:
             circle = " -> ".join((*waiting[waiting.index(name) :], name))
-            raise RuleError(f"rule {rule.name!r} has a cycle of new values: {circle}. Use the old value, s.{name}, once.")
+            raise RuleError(
+                f"rule {rule.name!r} has a cycle of new values: {circle}. Use the old value, s.{name}, once."
+            )
         if name not in resolved:
             source = by_name.get(name, Symbol(Kind.SLOT, name))
             for node in walk(source):

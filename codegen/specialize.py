@@ -1,4 +1,5 @@
-"""specialize(): a rule, flags and a dtype to a Program, once; explain(): every stage of that way as text.
+"""
+specialize(): a rule, flags and a dtype to a Program, once; explain(): every stage of that way as text.
 
 The pipeline, from the equations to machine code::
 
@@ -25,7 +26,8 @@ _LOCK = threading.Lock()
 
 
 def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") -> Program:
-    """The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
+    """
+    The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
 
     Raises RuleError for a flag that the rule does not declare.
     """

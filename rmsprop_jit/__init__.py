@@ -1,4 +1,5 @@
-"""Fast optimizer updates on NumPy arrays: Keras's RMSprop, and any rule you can write down, as one fused kernel.
+"""
+Fast optimizer updates on NumPy arrays: Keras's RMSprop, and any rule you can write down, as one fused kernel.
 
 ::
 
@@ -32,8 +33,8 @@ __all__ = [
     "InverseTimeDecay",
     "LearningRateSchedule",
     "LoweringError",
-    "OptionError",
     "Optimizer",
+    "OptionError",
     "PiecewiseConstantDecay",
     "PolynomialDecay",
     "RMSprop",

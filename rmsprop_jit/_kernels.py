@@ -1,4 +1,5 @@
-"""From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
+"""
+From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
 
 The only file beside rules.py (and the re-export in errors.py) that imports codegen.
 """

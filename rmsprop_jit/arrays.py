@@ -1,4 +1,5 @@
-"""Arrays: what may be updated in place, where it lies, and whether two of them overlap.
+"""
+Arrays: what may be updated in place, where it lies, and whether two of them overlap.
 
 Every check is made before anything is written; every message names the array.
 """
@@ -33,8 +34,10 @@ def check_array(array: object, what: str) -> Array:
             f"{what} is not a NumPy array. Received: {type(array).__name__}. Pass numpy.asarray(...) of it."
         )
     if isinstance(array, np.ma.MaskedArray):
-        raise ArrayError(f"{what} is a masked array, whose mask would be ignored. Received: {type(array).__name__}. "
-                         "Pass array.filled(...).")
+        raise ArrayError(
+            f"{what} is a masked array, whose mask would be ignored. Received: {type(array).__name__}. "
+            "Pass array.filled(...)."
+        )
     if array.dtype.name not in DTYPES:
         raise ArrayError(f"{what} must be of dtype {' or '.join(DTYPES)}. Received: dtype={array.dtype}.")
     if not array.dtype.isnative:

@@ -1,4 +1,5 @@
-"""Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
+"""
+Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
 
 A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers -> launch ->
 constraints -> count. Everything that can fail comes before the launch.
@@ -20,7 +21,7 @@ from .arrays import Array, Memory, address_of, check_gradient
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .options import LearningRate, Options, check_switch
-from .rules import Rule
+from .rules import OPTION_FLAGS, Rule
 from .slots import Tracked, track
 from .variable import Variable
 
@@ -38,7 +39,8 @@ class Plan:
 
 
 class Optimizer:
-    """An optimizer for any rule written in the DSL.
+    """
+    An optimizer for any rule written in the DSL.
 
     rule:          the update, a `codegen.Rule`.
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
@@ -159,7 +161,8 @@ class Optimizer:
     # Variables and slots.
 
     def build(self, var_list: Variables) -> None:
-        """Take the variables and make their slots.
+        """
+        Take the variables and make their slots.
 
         var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
                   writable, none twice, none sharing memory. A second call must name the same variables.
@@ -182,7 +185,9 @@ class Optimizer:
 
     def _adopt(self, tracked: list[Tracked]) -> None:
         """Move the state that came with pickle or deepcopy to the caller's own arrays."""
-        ours, theirs = ([(one.path, one.array.shape, one.array.dtype) for one in side] for side in (self._tracked, tracked))
+        ours, theirs = (
+            [(one.path, one.array.shape, one.array.dtype) for one in side] for side in (self._tracked, tracked)
+        )
         if ours != theirs:
             raise ArrayError(
                 f"the restored state belongs to variables {ours[:5]}. Received: {theirs[:5]}. "
@@ -217,7 +222,11 @@ class Optimizer:
                     "Make a new optimizer for a new set of variables."
                 )
             positions.append(position)
-        repeated = next((p for p in positions if positions.count(p) > 1), None) if len(set(positions)) < len(positions) else None
+        repeated = (
+            next((p for p in positions if positions.count(p) > 1), None)
+            if len(set(positions)) < len(positions)
+            else None
+        )
         if repeated is not None:
             raise ArrayError(
                 f"variable {self._tracked[repeated].name!r} is in this call twice. Received: {len(positions)} variables. "
@@ -237,7 +246,8 @@ class Optimizer:
 
     @property
     def variables(self) -> list[Variable]:
-        """The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
+        """
+        The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
 
         Slots share memory with the optimizer; the first two are copies of the moment.
         """
@@ -253,7 +263,8 @@ class Optimizer:
     # Steps.
 
     def apply(self, grads: Gradients, trainable_variables: Variables | None = None) -> None:
-        """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
+        """
+        One call: update the variables in place, or (with gradient accumulation) add the gradients up.
 
         grads:               a gradient for each variable, of its shape and dtype; None where there is none. A list, or
                              a dict by name where the variables are a dict.
@@ -299,7 +310,8 @@ class Optimizer:
         return int(self._calls)
 
     def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> None:
-        """One call with the gradients of `loss`, by the autograd package.
+        """
+        One call with the gradients of `loss`, by the autograd package.
 
         loss:     a function of no arguments that computes one real number from the Variables with arithmetic or
                   functions of `autograd.numpy`.
@@ -376,7 +388,7 @@ class Optimizer:
         """One call with checked gradients, one for each built variable."""
         steps = self._options.gradient_accumulation_steps
         micro = steps is not None and (self._calls + 1) % steps != 0
-        numbers = self._numbers() if not micro else {**self._numbers(0.0)}
+        numbers = self._numbers(rate=0.0 if micro else None)
         given = tuple(gradient is not None for gradient in gradients)
         plan = self._plan(micro, given)
         decays = self._decaying()
@@ -384,7 +396,7 @@ class Optimizer:
             bucket.bind(gradients)
             bucket.set_numbers(numbers, decays)
         _kernels.run(plan.step)
-        for position in plan.updated if plan.after_constraints or not micro else ():
+        for position in () if micro else plan.updated:
             self._constrain(self._tracked[position])
         _kernels.run(plan.after_constraints)
         for position in plan.updated:
@@ -403,11 +415,7 @@ class Optimizer:
             "overwrite": float(every is not None and update % every == 0),
             **options.hypers,
         }
-        for name in ("loss_scale_factor", "gradient_accumulation_steps", "weight_decay"):
-            numbers[name] = float(getattr(options, name) or 0.0)
-        for name in ("clipnorm", "clipvalue", "global_clipnorm"):
-            numbers[name] = float(getattr(options, name) or 0.0)
-        return numbers
+        return numbers | {name: float(getattr(options, name) or 0.0) for name in OPTION_FLAGS}
 
     def _plan(self, micro: bool, given: tuple[bool, ...]) -> Plan:
         """The launches of a call in which exactly the `given` variables have gradients; made once, then kept."""
@@ -460,7 +468,8 @@ class Optimizer:
     def exclude_from_weight_decay(
         self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
-        """Name variables that weight decay leaves alone.
+        """
+        Name variables that weight decay leaves alone.
 
         var_list:  arrays or Variables.
         var_names: regular expressions, searched for in the variables' names.
@@ -472,7 +481,9 @@ class Optimizer:
             try:
                 re.compile(pattern)
             except (re.error, TypeError) as problem:
-                raise OptionError(f"`var_names` holds regular expressions. Received: {pattern!r} ({problem}).") from None
+                raise OptionError(
+                    f"`var_names` holds regular expressions. Received: {pattern!r} ({problem})."
+                ) from None
         variables = [getattr(variable, "value", variable) for variable in var_list or ()]
         for variable in variables:
             if not isinstance(variable, np.ndarray):
@@ -492,7 +503,8 @@ class Optimizer:
         }
 
     def finalize_variable_values(self, var_list: Variables | None = None) -> None:
-        """Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
+        """
+        Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
 
         var_list: by default all variables. Differs: variables are found by identity, not by their place in the list.
         """

@@ -1,4 +1,5 @@
-"""Options: the constructor's arguments, checked once and again at each change.
+"""
+Options: the constructor's arguments, checked once and again at each change.
 
 Numbers stay numbers (an argument of the kernel); "is it set at all" becomes a flag (a kernel of its own).
 """
@@ -47,7 +48,9 @@ def check_switch(name: str, value: object) -> bool:
 
 def _name(name: str, value: object) -> str:
     if not isinstance(value, str) or "/" in value:
-        raise OptionError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name}={value!r}.")
+        raise OptionError(
+            f"Argument `name` must be a string and cannot contain character `/`. Received: {name}={value!r}."
+        )
     return value
 
 
@@ -80,7 +83,8 @@ CHECKERS: dict[str, Checker] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What every optimizer has, whatever its rule; `hypers` and `switches` are the rule's own.
+    """
+    What every optimizer has, whatever its rule; `hypers` and `switches` are the rule's own.
 
     Raises OptionError, naming the option, for a value without meaning and for more than one kind of clipping.
     """

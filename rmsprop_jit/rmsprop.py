@@ -10,7 +10,8 @@ from .rules import RMSPROP
 
 
 class RMSprop(Optimizer):
-    """Divide the gradient by a running root mean square of its recent values.
+    """
+    Divide the gradient by a running root mean square of its recent values.
 
     learning_rate:            float, LearningRateSchedule, or callable. Default 0.001.
     rho:                      decay of the running average of squares, in [0, 1].

@@ -1,4 +1,5 @@
-"""Learning-rate schedules: from the number of calls made so far to a learning rate.
+"""
+Learning-rate schedules: from the number of calls made so far to a learning rate.
 
 The six schedules of `keras.optimizers.schedules`, with its arguments and formulas.
 
@@ -16,7 +17,8 @@ from .errors import OptionError
 
 
 class LearningRateSchedule:
-    """The base class: a callable from the step (calls made before this one, from 0) to a rate.
+    """
+    The base class: a callable from the step (calls made before this one, from 0) to a rate.
 
     A subclass defines `__call__(step) -> float` and `get_config() -> dict` of its constructor's arguments.
     """
@@ -64,7 +66,8 @@ class _Stored(LearningRateSchedule):
 
 
 class ExponentialDecay(_Stored):
-    """`initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
+    """
+    `initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
 
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
@@ -89,16 +92,15 @@ class ExponentialDecay(_Stored):
 
 
 class PiecewiseConstantDecay(_Stored):
-    """`values[i]` while `boundaries[i - 1] < step <= boundaries[i]`.
+    """
+    `values[i]` while `boundaries[i - 1] < step <= boundaries[i]`.
 
     Raises OptionError unless there is one more value than boundaries, and at least one boundary. Source: Keras 3.
     """
 
     arguments = ("boundaries", "values", "name")
 
-    def __init__(
-        self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant"
-    ) -> None:
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if not boundaries or len(boundaries) != len(values) - 1:
             raise OptionError(
                 "The length of boundaries should be 1 less than the length of values, and at least 1. "
@@ -112,7 +114,8 @@ class PiecewiseConstantDecay(_Stored):
 
 
 class PolynomialDecay(_Stored):
-    """From the initial to the end rate over `decay_steps`, as `(1 - step / decay_steps) ** power`.
+    """
+    From the initial to the end rate over `decay_steps`, as `(1 - step / decay_steps) ** power`.
 
     With `cycle`, decay_steps grows to the next multiple that is not below the step. Raises OptionError unless
     decay_steps > 0. Source: Keras 3.
@@ -141,7 +144,8 @@ class PolynomialDecay(_Stored):
 
 
 class InverseTimeDecay(_Stored):
-    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; the quotient is floored if `staircase`.
+    """
+    `initial_learning_rate / (1 + decay_rate * step / decay_steps)`; the quotient is floored if `staircase`.
 
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
@@ -162,11 +166,14 @@ class InverseTimeDecay(_Stored):
 
     def __call__(self, step: int) -> float:
         passed = step / self.decay_steps
-        return float(self.initial_learning_rate / (1 + self.decay_rate * (math.floor(passed) if self.staircase else passed)))
+        return float(
+            self.initial_learning_rate / (1 + self.decay_rate * (math.floor(passed) if self.staircase else passed))
+        )
 
 
 class CosineDecay(_Stored):
-    """Half a cosine from the initial rate to `alpha` times it, after an optional linear warm-up to `warmup_target`.
+    """
+    Half a cosine from the initial rate to `alpha` times it, after an optional linear warm-up to `warmup_target`.
 
     With a target the cosine starts from the target, at step `warmup_steps`. Raises OptionError unless decay_steps > 0.
     Source: Loshchilov & Hutter 2017, as in Keras 3.
@@ -201,7 +208,8 @@ class CosineDecay(_Stored):
 
 
 class CosineDecayRestarts(_Stored):
-    """Cosine decay with warm restarts: each period is `t_mul` times as long and starts at `m_mul` times the rate.
+    """
+    Cosine decay with warm restarts: each period is `t_mul` times as long and starts at `m_mul` times the rate.
 
     Raises OptionError unless first_decay_steps > 0 and t_mul > 0. Source: Loshchilov & Hutter 2017 (SGDR), as in Keras 3.
     """

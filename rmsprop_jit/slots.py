@@ -1,4 +1,5 @@
-"""Tracked variables and their slots: allocate, name, save, load.
+"""
+Tracked variables and their slots: allocate, name, save, load.
 
 Slots exist because a program lists them (see `codegen.lower.prune`); nothing here knows an option.
 """
@@ -21,7 +22,8 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Tracked:
-    """A variable that an optimizer updates.
+    """
+    A variable that an optimizer updates.
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     window:     whether gradients have been added up since the last update. While it is False the accumulator holds
@@ -60,7 +62,19 @@ def track(variables: Mapping[str, object] | Iterable[object]) -> list[Tracked]:
         named = ((None, variable) for variable in variables)
     tracked = [_tracked(i, key, value) for i, (key, value) in enumerate(named)]
     _refuse_shared(tracked)
+    _tell_apart(tracked)
     return tracked
+
+
+def _tell_apart(tracked: Sequence[Tracked]) -> None:
+    """Give variables of equal paths paths of their own ("variable", "variable_1"), so that state has unique names."""
+    taken: set[str] = set()
+    for one in tracked:
+        path, i = one.path, 0
+        while one.prefix in taken:
+            i += 1
+            one.path = f"{path}_{i}"
+        taken.add(one.prefix)
 
 
 def _tracked(i: int, key: object, value: object) -> Tracked:

@@ -1,4 +1,5 @@
-"""The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
+"""
+The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
 
 Arithmetic goes straight to LLVM's intrinsics, which the vectoriser understands. Addresses come from a table of
 integers, so arrays are plain pointers here: no array structures, no reference counts, no bounds.

@@ -1,4 +1,5 @@
-"""From a Python function on pointers to machine code in memory.
+"""
+From a Python function on pointers to machine code in memory.
 
 Numba compiles the function to optimised LLVM IR. From there on everything is llvmlite: the IR is stripped to the one
 function that is called (no Python wrapper, no environment), turned into an object file, and loaded. An object file can

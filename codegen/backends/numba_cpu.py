@@ -64,7 +64,8 @@ def _namespace() -> dict[str, object]:
 
 
 class Table:
-    """One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
+    """
+    One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
 
     sizes: elements of each tensor. Fill `arrays[tensor, program.arrays.index(name)]` with addresses, `scalars` and
     `hypers[tensor]` with numbers; keep the arrays alive while the table is used.

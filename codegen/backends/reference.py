@@ -1,4 +1,5 @@
-"""The NumPy interpreter: the definition of what a program does, in any float dtype.
+"""
+The NumPy interpreter: the definition of what a program does, in any float dtype.
 
 It follows the program letter by letter, one NumPy operation for each `let`, and is what every other backend is tested
 against. It allocates a temporary per operation and is never used for speed.
@@ -28,7 +29,8 @@ def run(
     hypers: Mapping[str, float],
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name.
+    """
+    Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name.
 
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.
@@ -69,7 +71,10 @@ def _run_tensor(kernel: Kernel, dtype: str, tensor: Tensor, uniforms: dict[str, 
         names[let.name] = _meaning(let, [_value(arg, names, compute) for arg in let.args])
     for store in kernel.stores:
         tensor[store.array][...] = _value(store.value, names, compute)
-    return {reduce.name: REDUCTION[reduce.op](np.asarray(_value(reduce.value, names, compute))) for reduce in kernel.reductions}
+    return {
+        reduce.name: REDUCTION[reduce.op](np.asarray(_value(reduce.value, names, compute)))
+        for reduce in kernel.reductions
+    }
 
 
 def _meaning(let: Let, args: list[Any]) -> Any:

@@ -1,0 +1,58 @@
+"""Keras itself as the judge, on its numpy backend.
+
+Keras demotes float64 to float32 in most operations of this backend; for float64 cases its table of demotions is patched,
+so that Keras's own code runs in true float64.
+"""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "numpy"
+
+import keras
+import numpy as np
+from keras.src.backend.common import dtypes
+
+import rmsprop_jit
+
+
+class KerasSide:
+    """Keras's RMSprop on copies of a case's variables."""
+
+    def __init__(self, case):
+        self.case = case
+
+    def __enter__(self):
+        self.floatx, self.widest = keras.config.floatx(), dict(dtypes.BIT64_TO_BIT32_DTYPE)
+        keras.config.set_floatx(self.case.dtype)
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = self.case.dtype
+        options = dict(self.case.options)
+        options.setdefault("ema_overwrite_frequency", None)
+        if not options.get("use_ema"):
+            options["ema_overwrite_frequency"] = None
+        rate = options["learning_rate"]
+        if isinstance(rate, rmsprop_jit.LearningRateSchedule):
+            options["learning_rate"] = getattr(keras.optimizers.schedules, type(rate).__name__)(**rate.get_config())
+        self.optimizer = keras.optimizers.RMSprop(name="rmsprop", **options)
+        self.tracked = [
+            keras.Variable(v, dtype=self.case.dtype, name=f"variable_{i}") for i, v in enumerate(self.case.variables)
+        ]
+        self.optimizer.exclude_from_weight_decay(var_list=[self.tracked[i] for i in self.case.excluded])
+        self.optimizer.build(self.tracked)
+        return self
+
+    def __exit__(self, *_):
+        keras.config.set_floatx(self.floatx)
+        dtypes.BIT64_TO_BIT32_DTYPE.update(self.widest)
+
+    def apply(self, gradients):
+        with np.errstate(all="ignore"):
+            self.optimizer.apply([None if g is None else np.array(g) for g in gradients], self.tracked)
+
+    def variables(self):
+        return [np.asarray(v.value) for v in self.tracked]
+
+    def slots(self):
+        return {v.path.split("/")[1]: np.asarray(v.value) for v in self.optimizer.variables}
+
+    def iterations(self):
+        return int(np.asarray(self.optimizer.iterations))
