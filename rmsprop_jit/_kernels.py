@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from .arrays import Array, address_of
 from .codegen import Program, Rule, explain, specialize
@@ -16,7 +15,7 @@ from .codegen.backends.numba_cpu import Table, launch
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
-from .slots import Tracked
+from .tracked import Tracked
 
 Flags = frozenset[str]
 
@@ -70,29 +69,33 @@ def _scalars_of(rule: Rule, flags: Flags, dtype: str) -> ScalarFunction:
     return compile_scalars(specialize(step_of(rule), flags, dtype))
 
 
-@dataclass
 class Bucket:
     """Variables of one dtype and one set of flags: a table, and the gradients that it points to now."""
 
-    rule: Rule
-    flags: Flags
-    members: Sequence[Tracked]
-    positions: Sequence[int]
-    table: Table = field(init=False)
-    gradients: list[Array | None] = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        flags: Flags,
+        tracked: Sequence[Tracked],
+        positions: Sequence[int],
+        decaying: Collection[int],
+    ) -> None:
+        self.positions = positions
+        self.members = [tracked[position] for position in positions]
         dtype = self.members[0].array.dtype.name
-        program = specialize(step_of(self.rule), self.flags, dtype)
-        self.table = Table(program, [member.array.size for member in self.members])
-        self.scalars = _scalars_of(self.rule, self.flags, dtype)
-        self.gradients = [None] * len(self.members)
+        self.program = specialize(step_of(rule), flags, dtype)
+        self.table = Table(self.program, [member.array.size for member in self.members])
+        self.gradients: list[Array | None] = [None] * len(self.members)
+        self._scalars = _scalars_of(rule, flags, dtype)
+        arrays = self.program.arrays
         for i, member in enumerate(self.members):
-            arrays = {"parameter": member.array, **member.slots}
-            for j, name in enumerate(program.arrays):
+            for name, array in {"parameter": member.array, **member.slots}.items():
                 if name in arrays:
-                    self.table.arrays[i, j] = address_of(arrays[name])
-        self._column = program.arrays.index("gradient") if "gradient" in program.arrays else None
+                    self.table.arrays[i, arrays.index(name)] = address_of(array)
+        self._column = arrays.index("gradient") if "gradient" in arrays else None
+        for j, name in enumerate(self.program.tensor_hypers):
+            assert name == "decays", name
+            self.table.hypers[:, j] = [position in decaying for position in positions]
 
     def bind(self, gradients: Sequence[Array | None]) -> None:
         """Point the table at this call's gradients; the bucket keeps them alive."""
@@ -104,25 +107,11 @@ class Bucket:
                 self.table.arrays[i, self._column] = address_of(gradient)
                 self.gradients[i] = gradient
 
-    def set_numbers(self, values: Mapping[str, float], decays: Collection[int]) -> None:
-        """Put this call's numbers into the table; `decays` holds the positions of the variables that decay."""
-        self.table.scalars[:] = self.scalars(values)
-        for j, name in enumerate(self.table.program.tensor_hypers):
-            assert name == "decays", name
-            self.table.hypers[:, j] = [position in decays for position in self.positions]
+    def set_numbers(self, values: Mapping[str, float]) -> None:
+        """Put this call's numbers into the table."""
+        self.table.scalars[:] = self._scalars(values)
 
 
 def run(buckets: Sequence[Bucket]) -> None:
     """One launch for each kernel of each bucket."""
     launch([bucket.table for bucket in buckets])
-
-
-def make_buckets(rule: Rule, tracked: Sequence[Tracked], flags: Mapping[int, Flags]) -> list[Bucket]:
-    """Buckets of the variables at the given positions, by dtype and flags, in order of first position."""
-    groups: dict[tuple[str, Flags], list[int]] = {}
-    for position, its_flags in flags.items():
-        groups.setdefault((tracked[position].array.dtype.name, its_flags), []).append(position)
-    return [
-        Bucket(rule, its_flags, [tracked[position] for position in positions], positions)
-        for (_, its_flags), positions in groups.items()
-    ]

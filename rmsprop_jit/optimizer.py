@@ -9,33 +9,23 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from . import _kernels, slots
-from ._kernels import Bucket, Flags
-from .arrays import Array, Memory, address_of, check_gradient
+from . import _kernels, saving, slots
+from ._kernels import Bucket
+from .arrays import Array, check_gradient
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .options import LearningRate, Options, check_switch
+from .plan import Call, Plan, make_plan
 from .rules import OPTION_FLAGS, Rule
-from .slots import Tracked, track
+from .tracked import Membership, Tracked, Variables, track
 from .variable import Variable
 
-Variables = Mapping[str, Any] | Sequence[Any]
 Gradients = Mapping[str, Any] | Sequence[Any]
-
-
-@dataclass
-class Plan:
-    """What one kind of call launches: the step, then (for variables with a constraint) their averages."""
-
-    step: list[Bucket]
-    after_constraints: list[Bucket]
-    updated: list[int]
 
 
 class Optimizer:
@@ -70,8 +60,7 @@ class Optimizer:
         name: str | None = None,
         **rule_options: Any,
     ) -> None:
-        put = object.__setattr__
-        put(self, "_rule", rule)
+        self._rule = rule
         hypers = {key: hyper.checked(key, rule_options.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
         switches = {
             key: check_switch(key, rule_options.pop(key, flag.default))
@@ -79,9 +68,9 @@ class Optimizer:
             if flag.follows is None
         }
         if rule_options:
-            known = ", ".join([*Options.__dataclass_fields__, *hypers, *switches]).replace("hypers, switches, ", "")
-            raise OptionError(f"Argument(s) not recognized: {rule_options}. Known: {known}.")
-        options = Options(
+            known = ", ".join([*Options.common_names(), *hypers, *switches])
+            raise OptionError(f"Argument(s) not recognized. Received: {rule_options}. Known: {known}.")
+        self._options = Options(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clipnorm=clipnorm,
@@ -96,17 +85,15 @@ class Optimizer:
             hypers=hypers,
             switches=switches,
         )
-        put(self, "_options", options)
-        put(self, "_flags", _kernels.option_flags(rule, options))
-        put(self, "_tracked", [])
-        put(self, "_position", {})
-        put(self, "_plans", {})
-        put(self, "_calls", 0)
-        put(self, "_built", False)
-        put(self, "_restored", False)
-        put(self, "_memory", Memory([]))
-        put(self, "_excluded_names", [])
-        put(self, "_excluded_variables", set())
+        self._flags = _kernels.option_flags(rule, self._options)
+        self._tracked: list[Tracked] = []
+        self._members = Membership(())
+        self._plans: dict[object, Plan] = {}
+        self._calls = 0
+        self._built = self._restored = False
+        self._excluded_names: list[str] = []
+        self._excluded_arrays: list[Array] = []
+        self._decaying: frozenset[int] = frozenset()
 
     # Options are attributes.
 
@@ -116,7 +103,7 @@ class Optimizer:
             for group in (options.hypers, options.switches):
                 if name in group:
                     return group[name]
-            if name in Options.__dataclass_fields__:
+            if name in Options.common_names():
                 return getattr(options, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
 
@@ -131,7 +118,7 @@ class Optimizer:
             value = self._rule.hypers[name].checked(name, value)
         elif name in self._options.switches:
             value = check_switch(name, value)
-        elif name not in Options.__dataclass_fields__ or name in ("hypers", "switches"):
+        elif name not in Options.common_names():
             raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
         self._change_options(self._options.replaced(name, value))
 
@@ -197,52 +184,21 @@ class Optimizer:
             new.slots, new.window = old.slots, old.window
 
     def _allocate(self) -> None:
+        """Make the slots that the options ask for, and forget what was planned for others."""
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
-            one.window = one.window and "gradient_accumulator" in one.slots
-        self._position = {id(one.array): i for i, one in enumerate(self._tracked)}
-        self._memory = Memory(
-            [(f"variable {one.name!r}", one.array) for one in self._tracked]
-            + [(f"slot {slot!r} of {one.name!r}", array) for one in self._tracked for slot, array in one.slots.items()]
+        self._members = Membership(self._tracked)
+        self._find_decaying()
+
+    def _find_decaying(self) -> None:
+        """The positions of the variables that decay."""
+        excluded = {self._members.find(array) for array in self._excluded_arrays}
+        self._decaying = frozenset(
+            position
+            for position, one in enumerate(self._tracked)
+            if position not in excluded and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
         )
         self._plans = {}
-
-    def _positions_of(self, variables: Variables) -> list[int]:
-        """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
-        named = variables.items() if isinstance(variables, Mapping) else ((None, variable) for variable in variables)
-        positions = []
-        for key, variable in named:
-            array = variable.value if isinstance(variable, Variable) else variable
-            position = self._position.get(id(array), self._same_memory(array))
-            if position is None:
-                label = key or getattr(variable, "name", None) or f"of shape {np.shape(variable)}"
-                raise ArrayError(
-                    f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
-                    f"Received: an array that is none of {[one.name for one in self._tracked][:5]}. "
-                    "Make a new optimizer for a new set of variables."
-                )
-            positions.append(position)
-        repeated = (
-            next((p for p in positions if positions.count(p) > 1), None)
-            if len(set(positions)) < len(positions)
-            else None
-        )
-        if repeated is not None:
-            raise ArrayError(
-                f"variable {self._tracked[repeated].name!r} is in this call twice. Received: {len(positions)} variables. "
-                "Add its gradients up and pass it once."
-            )
-        return positions
-
-    def _same_memory(self, array: object) -> int | None:
-        """The position of a variable of which `array` is a full view: same address, shape and dtype."""
-        if not isinstance(array, np.ndarray):
-            return None
-        for i, one in enumerate(self._tracked):
-            if one.array.shape == array.shape and one.array.dtype == array.dtype:
-                if address_of(one.array) == address_of(array) and one.array.strides == array.strides:
-                    return i
-        return None
 
     @property
     def variables(self) -> list[Variable]:
@@ -289,7 +245,7 @@ class Optimizer:
             if not self._built:
                 self._build_for(variables, grads)
             gradients = [None] * len(self._tracked)
-            for position, gradient in zip(self._positions_of(variables), grads, strict=True):
+            for position, gradient in zip(self._members.positions_of(variables), grads, strict=True):
                 gradients[position] = gradient
         self._check_gradients(gradients, None if variables is None else len(variables))
         self._step(gradients)
@@ -327,15 +283,15 @@ class Optimizer:
 
     def update_step(self, gradient: Array, variable: Array | Variable, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
-        self._require_built(None)
-        (position,) = self._positions_of([variable])
+        self._require_built()
+        (position,) = self._members.positions_of([variable])
         one = self._tracked[position]
-        self._check_gradient(gradient, one)
+        self._members.check_gradient(gradient, one)
         flags = _kernels.own_flags(self._rule, self._flags)
         rate = Options(learning_rate=learning_rate).rate(0)
-        (bucket,) = _kernels.make_buckets(self._rule, [one], {0: flags})
+        bucket = Bucket(self._rule, flags, [one], [0], ())
         bucket.bind([gradient])
-        bucket.set_numbers({**self._numbers(), "learning_rate": rate}, ())
+        bucket.set_numbers(self._numbers(rate))
         _kernels.run([bucket])
 
     def _by_name(self, grads: Mapping[str, Any], variables: Variables | None) -> tuple[dict[str, Any], list[Any]]:
@@ -350,7 +306,7 @@ class Optimizer:
             )
         return {name: known[name] for name in grads}, list(grads.values())
 
-    def _require_built(self, gradients: int | None) -> None:
+    def _require_built(self, gradients: int | None = None) -> None:
         if not self._built:
             raise ArrayError(
                 "When passing `grads` without `variables`, the optimizer must already be built on a list of variables. "
@@ -367,7 +323,7 @@ class Optimizer:
         present = 0
         for one, gradient in zip(self._tracked, gradients, strict=True):
             if gradient is not None:
-                self._check_gradient(gradient, one)
+                self._members.check_gradient(gradient, one)
                 present += 1
         if not present:
             raise ArrayError("No gradients provided for any variable. Received: only None.")
@@ -375,33 +331,29 @@ class Optimizer:
             missing = [one.path for one, gradient in zip(self._tracked, gradients, strict=True) if gradient is None]
             warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=4)
 
-    def _check_gradient(self, gradient: Any, one: Tracked) -> None:
-        checked = check_gradient(gradient, one.array, one.name)
-        touched = self._memory.touched_by(address_of(checked), checked.nbytes)
-        if touched:
-            raise ArrayError(
-                f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
-                "Received: overlapping arrays. Pass a copy of the gradient."
-            )
-
     def _step(self, gradients: Sequence[Array | None]) -> None:
         """One call with checked gradients, one for each built variable."""
         steps = self._options.gradient_accumulation_steps
         micro = steps is not None and (self._calls + 1) % steps != 0
         numbers = self._numbers(rate=0.0 if micro else None)
-        given = tuple(gradient is not None for gradient in gradients)
-        plan = self._plan(micro, given)
-        decays = self._decaying()
+        plan = self._plan(Call(self._flags, micro, tuple(one is not None for one in gradients), self._decaying))
         for bucket in (*plan.step, *plan.after_constraints):
             bucket.bind(gradients)
-            bucket.set_numbers(numbers, decays)
+            bucket.set_numbers(numbers)
         _kernels.run(plan.step)
         for position in () if micro else plan.updated:
-            self._constrain(self._tracked[position])
+            self._tracked[position].constrain()
         _kernels.run(plan.after_constraints)
         for position in plan.updated:
             self._tracked[position].window = micro
         self._calls += 1
+
+    def _plan(self, call: Call) -> Plan:
+        """The launches of a kind of call, made once, then kept."""
+        key = (call, tuple(one.window for one in self._tracked))
+        if key not in self._plans:
+            self._plans[key] = make_plan(self._rule, self._tracked, call)
+        return self._plans[key]
 
     def _numbers(self, rate: float | None = None) -> dict[str, float]:
         """The hyperparameters of this call, by the names that the equations use."""
@@ -416,52 +368,6 @@ class Optimizer:
             **options.hypers,
         }
         return numbers | {name: float(getattr(options, name) or 0.0) for name in OPTION_FLAGS}
-
-    def _plan(self, micro: bool, given: tuple[bool, ...]) -> Plan:
-        """The launches of a call in which exactly the `given` variables have gradients; made once, then kept."""
-        key = (micro, given, tuple(one.window for one in self._tracked))
-        if key not in self._plans:
-            self._plans[key] = self._make_plan(micro, given)
-        return self._plans[key]  # type: ignore[no-any-return]
-
-    def _make_plan(self, micro: bool, given: tuple[bool, ...]) -> Plan:
-        step: dict[int, Flags] = {}
-        after: dict[int, Flags] = {}
-        updated: list[int] = []
-        averages = "use_ema" in self._flags and not micro
-        for position, one in enumerate(self._tracked):
-            flags = self._flags_of(one, micro, given[position])
-            if flags is None:
-                if averages:
-                    step[position] = self._flags & _kernels.IDLE_FLAGS | {"idle"}
-                continue
-            updated.append(position)
-            if averages and one.variable is not None and one.variable.constraint is not None:
-                flags -= {"use_ema", "ema_overwrite_frequency"}
-                after[position] = self._flags & _kernels.IDLE_FLAGS | {"idle"}
-            step[position] = flags
-        make = _kernels.make_buckets
-        return Plan(make(self._rule, self._tracked, step), make(self._rule, self._tracked, after), updated)
-
-    def _flags_of(self, one: Tracked, micro: bool, given: bool) -> Flags | None:
-        """The flags of a variable in a call; None if it has no part in it."""
-        accumulates = "gradient_accumulation_steps" in self._flags
-        flags = self._flags
-        if accumulates and not one.window:
-            flags |= {"window_empty"}
-        if micro:
-            return (flags | {"micro_step"}) & _kernels.MICRO_FLAGS if given else None
-        if not given:
-            if not one.window:
-                return None
-            flags |= {"gradient_missing"}
-        if "weight_decay" in flags and len(self._decaying()) < len(self._tracked):
-            flags |= {"weight_decay_exclusions"}
-        return flags
-
-    def _constrain(self, one: Tracked) -> None:
-        if one.variable is not None and one.variable.constraint is not None:
-            one.array[...] = one.variable.constraint(one.array)
 
     # Weight decay, averages, loss scaling.
 
@@ -489,18 +395,8 @@ class Optimizer:
             if not isinstance(variable, np.ndarray):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
         self._excluded_names += patterns
-        self._excluded_arrays = [*getattr(self, "_excluded_arrays", ()), *variables]
-        self._excluded_variables |= {address_of(variable) for variable in variables}
-        self._plans = {}
-
-    def _decaying(self) -> Collection[int]:
-        """The positions of the variables that decay."""
-        return {
-            position
-            for position, one in enumerate(self._tracked)
-            if address_of(one.array) not in self._excluded_variables
-            and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
-        }
+        self._excluded_arrays += variables
+        self._find_decaying()
 
     def finalize_variable_values(self, var_list: Variables | None = None) -> None:
         """
@@ -510,8 +406,8 @@ class Optimizer:
         """
         if not self._options.use_ema:
             return
-        self._require_built(None)
-        positions = range(len(self._tracked)) if var_list is None else self._positions_of(var_list)
+        self._require_built()
+        positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)
         for position in positions:
             one = self._tracked[position]
             one.array[...] = one.slots["average"]
@@ -524,7 +420,7 @@ class Optimizer:
     def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
         """What these options compile to, as text: form "rule", "kernel", "python", "llvm" or "asm"."""
         flags = self._flags
-        if "weight_decay" in flags and self._built and len(self._decaying()) < len(self._tracked):
+        if "weight_decay" in flags and len(self._decaying) < len(self._tracked):
             flags |= {"weight_decay_exclusions"}
         return _kernels.explain_step(self._rule, flags, dtype, form)
 
@@ -538,7 +434,7 @@ class Optimizer:
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> Optimizer:
+    def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> Self:
         """An optimizer from what `get_config` returned; `config` is not changed."""
         remaining = {**config}
         excluded = remaining.pop("weight_decay_exclusions", None)
@@ -547,71 +443,43 @@ class Optimizer:
             optimizer.exclude_from_weight_decay(var_names=excluded)
         return optimizer
 
+    def _slots_by_name(self) -> dict[str, Array]:
+        return dict(slots.blocks(self._tracked, _kernels.slot_order(self._rule)))
+
     def state_dict(self) -> dict[str, Array]:
         """The state by name: copies of all slots, the call count, and a format version."""
-        state = {name: array.copy() for name, array in slots.blocks(self._tracked, _kernels.slot_order(self._rule))}
-        windows = np.array([one.window for one in self._tracked], bool)
-        return {
-            "format_version": np.array(slots.FORMAT_VERSION),
-            "iteration": np.array(self._calls, np.int64),
-            "window": windows,
-            **state,
-        }
+        return saving.named(self._slots_by_name(), self._calls, [one.window for one in self._tracked])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
-        self._require_built(None)
-        rest = dict(state)
-        version = slots.count(rest.pop("format_version", -1), "format_version")
-        if version != slots.FORMAT_VERSION:
-            raise ArrayError(f"a state of format {slots.FORMAT_VERSION} is needed. Received: format_version={version}.")
-        calls = slots.count(rest.pop("iteration", -1), "iteration")
-        windows = np.asarray(rest.pop("window", ()), bool)
-        if windows.shape != (len(self._tracked),):
-            raise ArrayError(f"'window' must have shape ({len(self._tracked)},). Received: shape={windows.shape}.")
-        slots.copy_into(self._slots_by_name(), rest, "the state")
-        self._calls = calls
+        self._require_built()
+        self._calls, windows = saving.load_named(self._slots_by_name(), state, len(self._tracked))
         for one, window in zip(self._tracked, windows, strict=True):
-            one.window = bool(window)
-
-    def _slots_by_name(self) -> dict[str, Array]:
-        return dict(slots.blocks(self._tracked, _kernels.slot_order(self._rule)))
+            one.window = window
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
         for i, variable in enumerate(self.variables):
             store[str(i)] = variable.numpy()
 
-    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Take over what this method's twin, or Keras's, has saved. Raises ArrayError where it does not fit."""
-        values = slots.numbered(store)
         has_rate = isinstance(self._options.learning_rate, float)
-        targets = list(self._slots_by_name().items())
-        head = 2 if has_rate else 1
-        if len(values) != head + len(targets):
-            raise ArrayError(
-                f"this optimizer has {head + len(targets)} variables. Received: a store of {len(values)}. "
-                "Build it on the same variables with the same options first."
-            )
-        calls = slots.count(values[0], "iteration")
-        options = self._options.replaced("learning_rate", np.asarray(values[1]).item()) if has_rate else self._options
-        named = {name: value for (name, _), value in zip(targets, values[head:], strict=True)}
-        slots.copy_into(dict(targets), named, "the store")
-        self._options, self._calls = options, calls
-        steps = options.gradient_accumulation_steps
+        self._calls, rate = saving.load_numbered(self._slots_by_name(), store, has_rate)
+        if rate is not None:
+            self._options = self._options.replaced("learning_rate", rate)
+        steps = self._options.gradient_accumulation_steps
         for one in self._tracked:
-            one.window = steps is not None and calls % steps != 0
+            one.window = steps is not None and self._calls % steps != 0
 
     def __getstate__(self) -> dict[str, Any]:
         for one in self._tracked:
             one.settle_window()
-        dropped = ("_plans", "_position", "_memory", "_excluded_variables")
-        return {key: value for key, value in self.__dict__.items() if key not in dropped}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _plans={}, _position={}, _memory=Memory([]))
+        self.__dict__.update(state)
         self._restored = self._built
-        self._excluded_variables = {address_of(array) for array in getattr(self, "_excluded_arrays", ())}
         for one in self._tracked:
             if one.variable is not None:
                 one.array = one.variable.value

@@ -113,12 +113,18 @@ class Options:
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {received}."
             )
 
+    @staticmethod
+    def common_names() -> tuple[str, ...]:
+        """The options that every rule has."""
+        return tuple(CHECKERS)
+
     def replaced(self, name: str, value: object) -> Options:
         """A copy with one option changed; checks everything again."""
         for group in ("hypers", "switches"):
             if name in getattr(self, group):
-                return dataclasses.replace(self, **{group: {**getattr(self, group), name: value}})
-        return dataclasses.replace(self, **{name: value})
+                name, value = group, {**getattr(self, group), name: value}
+        changes: dict[str, Any] = {name: value}
+        return dataclasses.replace(self, **changes)
 
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if a schedule or callable gives no finite number."""

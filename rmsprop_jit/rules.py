@@ -13,7 +13,6 @@ from .codegen import (
     Expr,
     Flag,
     Hyper,
-    Rule,
     RuleError,
     Slot,
     clip,
@@ -24,6 +23,7 @@ from .codegen import (
     sum_of_squares,
     where,
 )
+from .codegen import Rule as Rule
 from .codegen.rule import PARAMETER, Names
 
 

@@ -1,0 +1,86 @@
+"""Plan: which flags each variable has in one kind of call, and the buckets that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags
+from .rules import Rule
+from .tracked import Tracked
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    A kind of call; calls of one kind launch the same kernels on the same variables.
+
+    flags:    the options' flags.
+    micro:    whether gradients are only added up.
+    given:    for each variable, whether it has a gradient.
+    decaying: the positions of the variables that decay.
+    """
+
+    flags: Flags
+    micro: bool
+    given: tuple[bool, ...]
+    decaying: frozenset[int]
+
+
+@dataclass
+class Plan:
+    """
+    What a kind of call launches: the step, then (for variables with a constraint) their averages.
+
+    updated: the positions of the variables that change, or whose gradients are added up.
+    """
+
+    step: list[Bucket]
+    after_constraints: list[Bucket]
+    updated: list[int]
+
+
+def make_plan(rule: Rule, tracked: Sequence[Tracked], call: Call) -> Plan:
+    """Sort the variables into buckets for a kind of call; compiles what is new."""
+    idle = call.flags & IDLE_FLAGS | {"idle"}
+    averages = "use_ema" in call.flags and not call.micro
+    step: dict[int, Flags] = {}
+    after: dict[int, Flags] = {}
+    updated = []
+    for position, one in enumerate(tracked):
+        flags = _flags_of(one, call, call.given[position], len(tracked))
+        if flags is not None:
+            updated.append(position)
+            if averages and one.is_constrained:
+                flags -= IDLE_FLAGS
+                after[position] = idle
+            step[position] = flags
+        elif averages:
+            step[position] = idle
+    return Plan(_buckets(rule, tracked, step, call.decaying), _buckets(rule, tracked, after, call.decaying), updated)
+
+
+def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | None:
+    """The flags of a variable in a call; None if it has no part in it."""
+    flags = call.flags
+    if "gradient_accumulation_steps" in flags and not one.window:
+        flags |= {"window_empty"}
+    if call.micro:
+        return (flags | {"micro_step"}) & MICRO_FLAGS if given else None
+    if not given and not one.window:
+        return None
+    if not given:
+        flags |= {"gradient_missing"}
+    if "weight_decay" in flags and len(call.decaying) < variables:
+        flags |= {"weight_decay_exclusions"}
+    return flags
+
+
+def _buckets(
+    rule: Rule, tracked: Sequence[Tracked], flags: dict[int, Flags], decaying: Collection[int]
+) -> list[Bucket]:
+    """Variables by dtype and flags, in order of the first position."""
+    groups: dict[tuple[str, Flags], list[int]] = {}
+    for position, its_flags in flags.items():
+        groups.setdefault((tracked[position].array.dtype.name, its_flags), []).append(position)
+    return [Bucket(rule, its_flags, tracked, positions, decaying) for (_, its_flags), positions in groups.items()]

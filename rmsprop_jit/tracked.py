@@ -1,0 +1,168 @@
+"""Tracked variables: what an optimizer was built on, and how a caller's arrays are matched to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, Memory, address_of, check_gradient, check_variable
+from .errors import ArrayError
+from .variable import Variable
+
+Variables = Mapping[str, Any] | Sequence[Any]
+"""Arrays or Variables: a list, or a dict from names to them."""
+
+
+@dataclass
+class Tracked:
+    """
+    A variable that an optimizer updates.
+
+    name, path: as the variable's own; slots are called `<path with _>_<slot>`.
+    window:     whether gradients have been added up since the last update. While it is False the accumulator holds
+                leftovers, which the next micro-step overwrites; `settle_window` clears them for a reader.
+    """
+
+    name: str
+    path: str
+    array: Array
+    variable: Variable | None
+    slots: dict[str, Array] = field(default_factory=dict)
+    window: bool = False
+
+    def settle_window(self) -> None:
+        """Make an empty window's accumulator zero, as a reader of the state expects."""
+        accumulator = self.slots.get("gradient_accumulator")
+        if accumulator is not None and not self.window:
+            accumulator[...] = 0
+
+    @property
+    def prefix(self) -> str:
+        """The first part of its slots' names."""
+        return self.path.replace("/", "_")
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a constraint changes it after an update."""
+        return self.variable is not None and self.variable.constraint is not None
+
+    def constrain(self) -> None:
+        """Apply the constraint, if there is one."""
+        if self.variable is not None and self.variable.constraint is not None:
+            self.array[...] = self.variable.constraint(self.array)
+
+
+def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
+    """Check the variables and list them. Raises ArrayError, naming the culprit, for arrays that cannot be updated."""
+    if isinstance(variables, np.ndarray | Variable | str):
+        raise ArrayError(
+            f"variables are a list or a dict of arrays. Received: one {type(variables).__name__}. Pass [variable]."
+        )
+    tracked = [_tracked(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
+    _refuse_shared(tracked)
+    _tell_apart(tracked)
+    return tracked
+
+
+def _with_names(variables: Variables | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    if isinstance(variables, Mapping):
+        return iter(variables.items())
+    return ((None, variable) for variable in variables)
+
+
+def _tracked(i: int, key: object, value: object) -> Tracked:
+    variable = value if isinstance(value, Variable) else None
+    if key is not None and not isinstance(key, str):
+        raise ArrayError(f"names of variables are strings. Received: key {key!r}.")
+    name = key or (f"variable_{i}" if variable is None else variable.name)
+    path = key or (name if variable is None else variable.path)
+    return Tracked(name, path, check_variable(value if variable is None else variable.value, name), variable)
+
+
+def _refuse_shared(tracked: Sequence[Tracked]) -> None:
+    seen: dict[int, str] = {}
+    for one in tracked:
+        if id(one.array) in seen:
+            raise ArrayError(
+                f"variable {one.name!r} is in the list twice (also as {seen[id(one.array)]!r}). "
+                f"Received: the same array of shape {one.array.shape}. Pass each variable once."
+            )
+        seen[id(one.array)] = one.name
+    pair = Memory([(one.name, one.array) for one in tracked]).overlapping_pair()
+    if pair:
+        raise ArrayError(
+            f"variables {pair[0]!r} and {pair[1]!r} share memory, so that one update would destroy the other's. "
+            "Received: overlapping arrays. Pass copies, or only the array that holds both."
+        )
+
+
+def _tell_apart(tracked: Sequence[Tracked]) -> None:
+    """Give variables of equal paths paths of their own ("variable", "variable_1"), so that state has unique names."""
+    taken: set[str] = set()
+    for one in tracked:
+        path, i = one.path, 0
+        while one.prefix in taken:
+            i += 1
+            one.path = f"{path}_{i}"
+        taken.add(one.prefix)
+
+
+class Membership:
+    """The built variables, ready for questions: which one is this array, may this gradient be used."""
+
+    def __init__(self, tracked: Sequence[Tracked]) -> None:
+        self.tracked = tracked
+        self._position = {id(one.array): i for i, one in enumerate(tracked)}
+        self.memory = Memory(
+            [(f"variable {one.name!r}", one.array) for one in tracked]
+            + [(f"slot {slot!r} of {one.name!r}", array) for one in tracked for slot, array in one.slots.items()]
+        )
+
+    def positions_of(self, variables: Variables) -> list[int]:
+        """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
+        positions = [self._position_of(key, variable) for key, variable in _with_names(variables)]
+        for i, position in enumerate(positions) if len(set(positions)) < len(positions) else ():
+            if position in positions[:i]:
+                raise ArrayError(
+                    f"variable {self.tracked[position].name!r} is in this call twice. Received: {len(positions)} "
+                    "variables. Add its gradients up and pass it once."
+                )
+        return positions
+
+    def find(self, array: object) -> int | None:
+        """The position of an array, itself or a full view of it, in the built list."""
+        position = self._position.get(id(array))
+        if position is None and isinstance(array, np.ndarray):
+            position = next((i for i, one in enumerate(self.tracked) if _same_memory(one.array, array)), None)
+        return position
+
+    def _position_of(self, key: str | None, variable: object) -> int:
+        array = variable.value if isinstance(variable, Variable) else variable
+        position = self.find(array)
+        if position is None:
+            label = key or getattr(variable, "name", None) or f"of shape {np.shape(array)}"  # type: ignore[arg-type]
+            raise ArrayError(
+                f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
+                f"Received: an array that is none of {[one.name for one in self.tracked][:5]}. "
+                "Make a new optimizer for a new set of variables."
+            )
+        return position
+
+    def check_gradient(self, gradient: object, one: Tracked) -> None:
+        """Raise ArrayError unless the gradient fits its variable and shares no memory with what a step writes."""
+        checked = check_gradient(gradient, one.array, one.name)
+        touched = self.memory.touched_by(address_of(checked), checked.nbytes)
+        if touched:
+            raise ArrayError(
+                f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
+                "Received: overlapping arrays. Pass a copy of the gradient."
+            )
+
+
+def _same_memory(ours: Array, theirs: Array) -> bool:
+    """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
+    alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
+    return alike and address_of(ours) == address_of(theirs)
