@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .arrays import Array, address_of
 from .codegen import Program, Rule, explain, specialize
+from .codegen.backends.native import vector_bits
 from .codegen.backends.numba_cpu import Table, launch
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
@@ -115,3 +116,16 @@ class Bucket:
 def run(buckets: Sequence[Bucket]) -> None:
     """One launch for each kernel of each bucket."""
     launch([bucket.table for bucket in buckets])
+
+
+def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
+    """A program in one line: loads, stores, bytes per parameter, vector width."""
+    program = specialize(step_of(rule), flags, dtype)
+    itemsize = {"float32": 4, "float64": 8}[dtype]
+    loads = sum(len(kernel.loads) for kernel in program.kernels)
+    stores = sum(len(kernel.stores) for kernel in program.kernels)
+    width = vector_bits(explain(step_of(rule), flags, dtype, "asm"))
+    return (
+        f"{program.name} {dtype}: {loads} loads, {stores} stores, {itemsize * (loads + stores)} bytes per parameter, "
+        f"vectors of {width} bits"
+    )

@@ -418,10 +418,15 @@ class Optimizer:
         return loss if factor is None else loss * factor
 
     def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
-        """What these options compile to, as text: form "rule", "kernel", "python", "llvm" or "asm"."""
+        """What these options compile to, as text: form "rule", "kernel", "python", "llvm" or "asm".
+
+        form "summary" is one line: loads, stores, bytes per parameter, vector width.
+        """
         flags = self._flags
         if "weight_decay" in flags and len(self._decaying) < len(self._tracked):
             flags |= {"weight_decay_exclusions"}
+        if form == "summary":
+            return _kernels.summary(self._rule, flags, dtype)
         return _kernels.explain_step(self._rule, flags, dtype, form)
 
     # Saving.

@@ -9,6 +9,7 @@ be kept and loaded later, by another process, without Numba.
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ define void @{symbol}(ptr %table) {{
   ret void
 }}
 """
+
+PACKED = re.compile(r"^\s+v?(?:sqrt|div)p[sd]\s|^\s+f(?:sqrt|div)\s+v")
+REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"v\d+\.": 128}
+"""Packed arithmetic of x86-64 and AArch64, and the bits of its registers."""
 
 _LOCK = threading.RLock()  # llvmlite's engine and contexts are not thread safe
 
@@ -110,3 +115,10 @@ def assembly(ir: str) -> str:
     """The machine code of a module of IR, as text."""
     with _LOCK:
         return str(_target_machine().emit_assembly(_binding().parse_assembly(ir)))
+
+
+def vector_bits(assembly_text: str) -> int:
+    """The width of the widest packed square root or division in machine code; 0 if there is none."""
+    packed = [line for line in assembly_text.splitlines() if PACKED.search(line)]
+    widths = [bits for register, bits in REGISTERS.items() if any(re.search(register, line) for line in packed)]
+    return max(widths, default=0)

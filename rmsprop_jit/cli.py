@@ -1,0 +1,129 @@
+"""The command line: `rmsprop-jit demo`, `rmsprop-jit explain`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import __version__
+from .errors import RmspropJitError
+from .rmsprop import RMSprop
+
+FORMS = ("summary", "rule", "kernel", "python", "llvm", "asm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except RmspropJitError as problem:
+        Console(stderr=True).print(f"[bold red]rmsprop-jit:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader, such as `head`, has seen enough
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="rmsprop-jit", description="Optimizer updates as one fused kernel.")
+    top.add_argument("--version", action="version", version=f"rmsprop-jit {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_explain(commands)
+    return top
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo", help="train a small network on real digits, and time the update")
+    demo.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of the loss")
+    demo.set_defaults(run=run_demo)
+
+
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser("explain", help="print what a set of options compiles to")
+    explain.add_argument("--form", choices=FORMS, default="kernel", help="which stage (default: %(default)s)")
+    explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    for switch in ("centered", "use-ema"):
+        explain.add_argument(f"--{switch}", action="store_true")
+    for number in ("rho", "momentum", "epsilon", "weight-decay", "clipnorm", "clipvalue", "global-clipnorm"):
+        explain.add_argument(f"--{number}", type=float, metavar="X", default=argparse.SUPPRESS)
+    for number in ("ema-momentum", "loss-scale-factor"):
+        explain.add_argument(f"--{number}", type=float, metavar="X", default=argparse.SUPPRESS)
+    for count in ("ema-overwrite-frequency", "gradient-accumulation-steps"):
+        explain.add_argument(f"--{count}", type=int, metavar="N", default=argparse.SUPPRESS)
+    explain.set_defaults(run=run_explain)
+
+
+def run_explain(options: argparse.Namespace) -> None:
+    """Print one stage of the compilation of RMSprop with these options."""
+    given = {name: value for name, value in vars(options).items() if name not in ("run", "form", "dtype")}
+    sys.stdout.write(RMSprop(**given).explain(options.form, options.dtype) + "\n")
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """Train, test, and say what was compiled and how fast it is."""
+    from . import demo
+
+    console = Console()
+    _check_plot(options.plot)
+    data = demo.digits()
+    weights = demo.new_weights()
+    optimizer = RMSprop(centered=True, momentum=0.9)
+    optimizer.build(weights)
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    losses = []
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=demo.batches(data), loss="")
+        for loss in demo.train(weights, optimizer, data):
+            losses.append(loss)
+            progress.update(task, advance=1, loss=f"loss {loss:.4f}")
+    console.print(
+        f"test accuracy  {100 * demo.accuracy(weights, *data[2:]):.1f} % of {len(data[2])} digits not trained on"
+    )
+    console.print(f"kernel         {optimizer.explain("summary")}", soft_wrap=True)
+    _, gradients = demo.loss_and_gradients(weights, data[0][:32], data[1][:32])
+    ours, theirs = demo.time_steps(gradients)
+    console.print(
+        f"one step       {ours * 1e6:.0f} us; the same update in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x"
+    )
+    if options.plot:
+        demo.plot(losses, options.plot)
+        console.print(f"loss curve     {options.plot}")
+
+
+def _check_plot(path: Path | None) -> None:
+    """Refuse a picture that could not be written, before the training."""
+    from .errors import BackendError, OptionError
+
+    if path is None:
+        return
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise OptionError(f"--plot takes a name that ends in .png, .svg or .pdf. Received: {str(path)!r}.")
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"--plot takes a file in a folder that exists. Received: {str(path)!r}.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise BackendError(
+            f"a picture needs matplotlib, which is not installed. Received: --plot {path}. "
+            "Run `pip install 'rmsprop-jit[demo]'`."
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

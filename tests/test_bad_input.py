@@ -1,0 +1,578 @@
+"""Bad input is refused before anything is written: the error names the culprit, and not a byte of the state changes."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import rmsprop_jit
+from rmsprop_jit import ArrayError, OptionError, RMSprop, RmspropJitError, Variable
+
+OPTIONS = {
+    "learning_rate": 0.1,
+    "momentum": 0.5,
+    "centered": True,
+    "weight_decay": 0.01,
+    "clipnorm": 5.0,
+    "use_ema": True,
+    "ema_momentum": 0.9,
+    "ema_overwrite_frequency": 3,
+    "gradient_accumulation_steps": 2,
+}
+
+
+class Prepared:
+    """An optimizer with every kind of slot after three good calls: one update, and a gradient waiting for the next."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.buffer = rng.normal(size=12).astype(np.float32)
+        self.weights = rng.normal(size=(3, 4)).astype(np.float32)
+        self.bias = self.buffer[4:8]
+        self.scale = Variable(rng.normal(size=2), name="scale")
+        self.all = {"weights": self.weights, "bias": self.bias, "scale": self.scale}
+        self.gradients = {
+            "weights": rng.normal(size=(3, 4)).astype(np.float32),
+            "bias": rng.normal(size=4).astype(np.float32),
+            "scale": rng.normal(size=2),
+        }
+        self.optimizer = RMSprop(**OPTIONS)
+        self.optimizer.build(self.all)
+        for _ in range(3):
+            self.good_step()
+
+    def good_step(self):
+        self.optimizer.apply({name: gradient.copy() for name, gradient in self.gradients.items()})
+
+    def slot(self, name):
+        return next(one.value for one in self.optimizer.variables if one.name == name)
+
+    def state(self):
+        """All that a call may change, as bytes."""
+        kept = {one.path: one.numpy().tobytes() for one in self.optimizer.variables}
+        kept |= {name: np.asarray(value).tobytes() for name, value in self.all.items()}
+        kept |= {"buffer": self.buffer.tobytes(), "gradients": [g.tobytes() for g in self.gradients.values()]}
+        kept |= {"saved": {name: value.tobytes() for name, value in self.optimizer.state_dict().items()}}
+        return kept | {"iterations": self.optimizer.iterations, "config": self.optimizer.get_config()}
+
+
+@dataclass
+class Row:
+    """A bad call, the error it raises, and a word that the message must contain; `before` is a good call before it."""
+
+    id: str
+    call: Callable[[Prepared], object]
+    error: type[Exception]
+    culprit: str
+    before: Callable[[Prepared], object] = lambda p: None
+
+
+def gradient(make, name="bias"):
+    """A call whose gradient of one variable is what `make` returns for the good one."""
+    return lambda p: p.optimizer.apply({**p.gradients, name: make(p.gradients[name])})
+
+
+def build(*variables):
+    """Build a new optimizer on variables that are made by functions."""
+    return lambda p: RMSprop().build([variable() for variable in variables])
+
+
+def misaligned(array):
+    raw = bytearray(array.nbytes + 1)
+    made = np.frombuffer(raw, array.dtype, count=array.size, offset=1).reshape(array.shape)
+    made[...] = array
+    return made
+
+
+def read_only(array):
+    made = array.copy()
+    made.flags.writeable = False
+    return made
+
+
+def changed(**replaced):
+    """The optimizer's own state with some entries replaced, or removed if they are `...`."""
+
+    def load(p):
+        state = {**p.optimizer.state_dict(), **replaced}
+        p.optimizer.load_state_dict({name: value for name, value in state.items() if value is not ...})
+
+    return load
+
+
+def stored(change):
+    """The optimizer's own store, as `save_own_variables` makes it, changed."""
+
+    def load(p):
+        store = {}
+        p.optimizer.save_own_variables(store)
+        p.optimizer.load_own_variables(change(store))
+
+    return load
+
+
+def with_rate(rate):
+    return lambda p: setattr(p.optimizer, "learning_rate", rate)
+
+
+def zeros(*shape, dtype=np.float32):
+    return lambda: np.zeros(shape, dtype)
+
+
+def shared():
+    whole = np.zeros(8, np.float32)
+    RMSprop().build([whole[:5], whole[4:]])
+
+
+def twice():
+    one = np.zeros(3, np.float32)
+    RMSprop().build({"first": one, "again": one})
+
+
+class Returns(rmsprop_jit.LearningRateSchedule):
+    """A schedule of one value, good or bad."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, step):
+        return self.value
+
+    def get_config(self):
+        return {"value": self.value}
+
+
+WIDE = np.ones((4, 2), np.float32)
+
+GRADIENTS = [
+    Row("a-list-instead-of-a-gradient", gradient(lambda g: g.tolist()), ArrayError, "bias"),
+    Row("a-string-instead-of-a-gradient", gradient(lambda g: "gradient"), ArrayError, "bias"),
+    Row("a-float-instead-of-a-gradient", gradient(lambda g: 1.0), ArrayError, "bias"),
+    Row("a-numpy-scalar-instead-of-a-gradient", gradient(lambda g: np.float32(1)), ArrayError, "bias"),
+    Row("a-variable-instead-of-a-gradient", gradient(lambda g: Variable(g)), ArrayError, "bias"),
+    Row("gradient-that-would-broadcast", gradient(lambda g: g[:1]), ArrayError, "bias"),
+    Row("gradient-of-no-dimension", gradient(lambda g: np.array(1, np.float32)), ArrayError, "bias"),
+    Row("gradient-too-long", gradient(lambda g: np.zeros(5, np.float32)), ArrayError, "bias"),
+    Row("gradient-transposed", gradient(lambda g: g.T.copy(), "weights"), ArrayError, "weights"),
+    Row("gradient-flat", gradient(lambda g: g.ravel(), "weights"), ArrayError, "weights"),
+    Row("gradient-empty", gradient(lambda g: g[:0]), ArrayError, "bias"),
+    Row("gradient-float64", gradient(lambda g: g.astype(np.float64)), ArrayError, "float64"),
+    Row("gradient-float32-of-a-float64-variable", gradient(lambda g: g.astype("f4"), "scale"), ArrayError, "scale"),
+    Row("gradient-float16", gradient(lambda g: g.astype(np.float16)), ArrayError, "float16"),
+    Row("gradient-int", gradient(lambda g: g.astype(np.int32)), ArrayError, "int32"),
+    Row("gradient-bool", gradient(lambda g: g > 0), ArrayError, "bool"),
+    Row("gradient-complex", gradient(lambda g: g.astype(np.complex64)), ArrayError, "complex64"),
+    Row("gradient-object", gradient(lambda g: g.astype(object)), ArrayError, "object"),
+    Row("gradient-text", gradient(lambda g: g.astype(str)), ArrayError, "bias"),
+    Row("gradient-strided", gradient(lambda g: WIDE[:, 0]), ArrayError, "bias"),
+    Row("gradient-backwards", gradient(lambda g: g[::-1]), ArrayError, "bias"),
+    Row("gradient-fortran", gradient(np.asfortranarray, "weights"), ArrayError, "weights"),
+    Row("gradient-broadcast-view", gradient(lambda g: np.broadcast_to(g[0, 0], g.shape), "weights"), ArrayError, "wei"),
+    Row("gradient-byte-order", gradient(lambda g: g.astype(g.dtype.newbyteorder())), ArrayError, "bias"),
+    Row("gradient-misaligned", gradient(misaligned), ArrayError, "bias"),
+    Row("gradient-masked", gradient(lambda g: np.ma.masked_less(g, 0)), ArrayError, "bias"),
+    Row("gradient-is-the-variable", lambda p: gradient(lambda g: p.bias)(p), ArrayError, "variable 'bias'"),
+    Row("gradient-is-another-variable", lambda p: p.optimizer.update_step(p.bias, p.bias, 0.1), ArrayError, "bias"),
+    Row("gradient-overlaps-a-variable", lambda p: gradient(lambda g: p.buffer[2:6])(p), ArrayError, "variable 'bias'"),
+    Row(
+        "gradient-overlaps-the-end-of-a-variable",
+        lambda p: gradient(lambda g: p.buffer[7:11])(p),
+        ArrayError,
+        "variable 'bias'",
+    ),
+    Row(
+        "gradient-is-a-slot", lambda p: gradient(lambda g: p.slot("bias_velocity"))(p), ArrayError, "slot 'velocity'"
+    ),
+    Row(
+        "gradient-is-a-slot-of-another-variable",
+        lambda p: gradient(lambda g: p.slot("weights_average").reshape(-1)[4:8])(p),
+        ArrayError,
+        "slot 'average' of 'weights'",
+    ),
+    Row("only-none", lambda p: p.optimizer.apply([None, None, None]), ArrayError, "variable"),
+    Row("only-none-for-some", lambda p: p.optimizer.apply([None], [p.bias]), ArrayError, "variable"),
+    Row("only-none-unbuilt", lambda p: RMSprop().apply([None], [np.zeros(2, np.float32)]), ArrayError, "variable"),
+    Row("too-few-gradients", lambda p: p.optimizer.apply(list(p.gradients.values())[:2]), ArrayError, "2 gradients"),
+    Row("too-many-gradients", lambda p: p.optimizer.apply([*p.gradients.values(), None]), ArrayError, "4 gradients"),
+    Row(
+        "fewer-gradients-than-variables",
+        lambda p: p.optimizer.apply([p.gradients["bias"]], [p.bias, p.scale]),
+        ArrayError,
+        "1 gradients for 2 variables",
+    ),
+    Row(
+        "more-gradients-than-variables",
+        lambda p: p.optimizer.apply(list(p.gradients.values()), [p.bias, p.scale]),
+        ArrayError,
+        "3 gradients for 2 variables",
+    ),
+    Row(
+        "last-of-three-gradients-is-bad",
+        lambda p: p.optimizer.apply({**p.gradients, "scale": np.zeros(3)}),
+        ArrayError,
+        "scale",
+    ),
+    Row("unknown-name-of-a-gradient", lambda p: p.optimizer.apply({"wieghts": p.weights}), ArrayError, "wieghts"),
+    Row(
+        "names-of-gradients-and-variables-differ",
+        lambda p: p.optimizer.apply({"bias": p.gradients["bias"]}, {"weights": p.weights}),
+        ArrayError,
+        "weights",
+    ),
+    Row(
+        "a-name-without-a-gradient",
+        lambda p: p.optimizer.apply({"bias": p.gradients["bias"]}, {"bias": p.bias, "weights": p.weights}),
+        ArrayError,
+        "weights",
+    ),
+    Row("gradients-swapped", lambda p: p.optimizer.apply(list(p.gradients.values())[::-1]), ArrayError, "weights"),
+    Row(
+        "pairs-with-a-bad-gradient",
+        lambda p: p.optimizer.apply_gradients([(p.gradients["weights"], p.weights), (p.gradients["weights"], p.bias)]),
+        ArrayError,
+        "bias",
+    ),
+]
+
+VARIABLES = [
+    Row("unbuilt-without-variables", lambda p: RMSprop().apply([p.gradients["bias"]]), ArrayError, "build"),
+    Row(
+        "unknown-variable",
+        lambda p: p.optimizer.apply([p.gradients["bias"]], [np.zeros(4, np.float32)]),
+        ArrayError,
+        "Unknown variable",
+    ),
+    Row(
+        "unknown-named-variable",
+        lambda p: p.optimizer.apply([np.zeros(2)], [Variable(np.zeros(2), name="stranger")]),
+        ArrayError,
+        "stranger",
+    ),
+    Row(
+        "known-and-unknown-variable",
+        lambda p: p.optimizer.apply([p.gradients["bias"]] * 2, [p.bias, p.bias.copy()]),
+        ArrayError,
+        "Unknown variable",
+    ),
+    Row(
+        "a-part-of-a-variable",
+        lambda p: p.optimizer.apply([np.zeros(2, np.float32)], [p.bias[:2]]),
+        ArrayError,
+        "Unknown variable",
+    ),
+    Row("a-list-as-a-variable", lambda p: p.optimizer.apply([np.zeros(2)], [[0.0, 1.0]]), ArrayError, "variable"),
+    Row(
+        "a-variable-twice-in-a-call",
+        lambda p: p.optimizer.apply([p.gradients["bias"]] * 2, [p.bias, p.bias]),
+        ArrayError,
+        "bias",
+    ),
+    Row(
+        "a-variable-and-its-view-in-a-call",
+        lambda p: p.optimizer.apply([p.gradients["bias"]] * 2, [p.bias, p.bias[:]]),
+        ArrayError,
+        "bias",
+    ),
+    Row("built-again-on-others", lambda p: p.optimizer.build([p.bias]), ArrayError, "bias"),
+    Row("built-again-in-another-order", lambda p: p.optimizer.build([*p.all.values()][::-1]), ArrayError, "weights"),
+    Row("build-one-array", lambda p: RMSprop().build(p.bias), ArrayError, "ndarray"),
+    Row("build-one-variable", lambda p: RMSprop().build(p.scale), ArrayError, "Variable"),
+    Row("build-a-string", lambda p: RMSprop().build("weights"), ArrayError, "str"),
+    Row("build-twice-the-same", lambda p: twice(), ArrayError, "again"),
+    Row("build-overlapping", lambda p: shared(), ArrayError, "variable_0"),
+    Row("build-none", build(zeros(2), lambda: None), ArrayError, "variable_1"),
+    Row("build-a-float", build(zeros(2), lambda: 1.0), ArrayError, "variable_1"),
+    Row("build-a-list", build(zeros(2), lambda: [1.0]), ArrayError, "variable_1"),
+    Row("build-a-number-as-a-name", lambda p: RMSprop().build({3: p.bias}), ArrayError, "3"),
+    Row("build-int", build(zeros(2), zeros(2, dtype=np.int64)), ArrayError, "variable_1"),
+    Row("build-float16", build(zeros(2), zeros(2, dtype=np.float16)), ArrayError, "variable_1"),
+    Row("build-longdouble", build(zeros(2), zeros(2, dtype=np.longdouble)), ArrayError, "variable_1"),
+    Row("build-complex", build(zeros(2), zeros(2, dtype=np.complex128)), ArrayError, "variable_1"),
+    Row("build-object", build(zeros(2), zeros(2, dtype=object)), ArrayError, "variable_1"),
+    Row("build-bool", build(zeros(2), zeros(2, dtype=bool)), ArrayError, "variable_1"),
+    Row("build-int-variable", build(lambda: Variable([1, 2], dtype=np.int32, name="counts")), ArrayError, "counts"),
+    Row("build-strided", build(zeros(2), lambda: np.zeros((4, 2), np.float32)[:, 0]), ArrayError, "variable_1"),
+    Row("build-fortran", build(zeros(2), lambda: np.zeros((4, 2), np.float32, order="F")), ArrayError, "variable_1"),
+    Row("build-backwards", build(zeros(2), lambda: np.zeros(4, np.float32)[::-1]), ArrayError, "variable_1"),
+    Row(
+        "build-byte-order",
+        build(zeros(2), lambda: np.zeros(4, np.dtype(np.float32).newbyteorder())),
+        ArrayError,
+        "variable_1",
+    ),
+    Row("build-misaligned", build(zeros(2), lambda: misaligned(np.zeros(4, np.float32))), ArrayError, "variable_1"),
+    Row("build-masked", build(zeros(2), lambda: np.ma.zeros(4, np.float32)), ArrayError, "variable_1"),
+    Row("build-read-only", build(zeros(2), lambda: read_only(np.zeros(4, np.float32))), ArrayError, "variable_1"),
+    Row("update-step-unknown", lambda p: p.optimizer.update_step(p.bias, p.bias.copy(), 0.1), ArrayError, "Unknown var"),
+    Row("update-step-no-gradient", lambda p: p.optimizer.update_step(None, p.bias, 0.1), ArrayError, "bias"),
+    Row("update-step-misshapen", lambda p: p.optimizer.update_step(WIDE, p.bias, 0.1), ArrayError, "bias"),
+    Row("update-step-unbuilt", lambda p: RMSprop().update_step(p.bias, p.bias, 0.1), ArrayError, "built"),
+    Row(
+        "update-step-rate",
+        lambda p: p.optimizer.update_step(p.gradients["bias"], p.bias, np.nan),
+        OptionError,
+        "learning_rate",
+    ),
+    Row(
+        "finalize-unknown", lambda p: p.optimizer.finalize_variable_values([p.bias.copy()]), ArrayError, "Unknown var"
+    ),
+    Row(
+        "finalize-known-and-unknown",
+        lambda p: p.optimizer.finalize_variable_values([p.bias, p.bias.copy()]),
+        ArrayError,
+        "Unknown variable",
+    ),
+    Row("finalize-twice", lambda p: p.optimizer.finalize_variable_values([p.bias, p.bias]), ArrayError, "bias"),
+    Row("finalize-unbuilt", lambda p: RMSprop(use_ema=True).finalize_variable_values(), ArrayError, "built"),
+    Row("minimize-an-array", lambda p: p.optimizer.minimize(lambda: 1.0, [p.bias]), ArrayError, "ndarray"),
+    Row("minimize-a-number", lambda p: p.optimizer.minimize(lambda: 1.0, [p.scale, 3.0]), ArrayError, "float"),
+    Row("minimize-a-vector", lambda p: p.optimizer.minimize(lambda: p.scale * 2, [p.scale]), OptionError, "loss"),
+    Row("minimize-text", lambda p: p.optimizer.minimize(lambda: "loss", [p.scale]), OptionError, "loss"),
+    Row("minimize-none", lambda p: p.optimizer.minimize(lambda: None, [p.scale]), OptionError, "loss"),
+    Row("minimize-an-int", lambda p: p.optimizer.minimize(lambda: 3, [p.scale]), OptionError, "loss"),
+    Row("minimize-complex", lambda p: p.optimizer.minimize(lambda: 1j * p.scale[0], [p.scale]), OptionError, "loss"),
+    Row("minimize-a-value", lambda p: p.optimizer.minimize(3.0, [p.scale]), OptionError, "loss"),
+    Row("minimize-nothing-read", lambda p: p.optimizer.minimize(lambda: 1.0, [p.scale]), ArrayError, "variable"),
+    Row("minimize-raises", lambda p: p.optimizer.minimize(lambda: 1 / 0, [p.scale]), ZeroDivisionError, "zero"),
+    Row(
+        "minimize-unknown",
+        lambda p: p.optimizer.minimize(lambda: 1.0, [Variable([1.0], name="stranger")]),
+        ArrayError,
+        "stranger",
+    ),
+    Row(
+        "minimize-twice-the-same",
+        lambda p: p.optimizer.minimize(lambda: p.scale[0] * 2, [p.scale, p.scale]),
+        ArrayError,
+        "scale",
+    ),
+]
+
+BAD_VALUES = {
+    "learning_rate": [np.nan, np.inf, -np.inf, "0.1", True, 1j, [0.1, 0.2], 10**400, {"class_name": "Unknown"}],
+    "rho": [-0.1, 1.1, np.nan, np.inf, "0.9", None, True],
+    "momentum": [-0.5, 1.5, np.nan, "0.9", None, True],
+    "epsilon": [-1e-7, np.nan, np.inf, "small", None],
+    "centered": [1, "yes", None, 0.0],
+    "weight_decay": [-0.1, np.nan, np.inf, "0.1", True],
+    "clipnorm": [0, -1.0, np.nan, np.inf, "1", False],
+    "clipvalue": [0.0, -1, np.nan, np.inf, "1", True],
+    "global_clipnorm": [0, -1.0, np.nan, np.inf, "1", True],
+    "use_ema": [1, "yes", None],
+    "ema_momentum": [1.5, -0.1, np.nan, None, "0.9"],
+    "ema_overwrite_frequency": [0, -1, 2.0, True, "3", np.nan],
+    "loss_scale_factor": [0, -1.0, np.inf, np.nan, "8"],
+    "gradient_accumulation_steps": [0, 1, -2, 2.5, True, "a"],
+    "name": ["a/b", 3, b"x"],
+}
+
+MADE = [
+    Row(f"{name}={value!r:.20}-made", lambda p, n=name, v=value: RMSprop(**{n: v}), OptionError, name)
+    for name, values in BAD_VALUES.items()
+    for value in values
+]
+SET = [
+    Row(
+        f"{name}={value!r:.20}-set",
+        lambda p, n=name, v=value: setattr(p.optimizer, n, v),
+        OptionError,
+        name,
+        # one kind of clipping is on already
+        lambda p, n=name: setattr(p.optimizer, "clipnorm", None) if n in ("clipvalue", "global_clipnorm") else None,
+    )
+    for name, values in BAD_VALUES.items()
+    for value in values
+]
+
+OPTION_ROWS = [
+    Row("no-learning-rate", lambda p: RMSprop(None), OptionError, "learning_rate"),
+    Row("no-learning-rate-set", with_rate(None), OptionError, "learning_rate"),
+    Row("no-name-set", lambda p: setattr(p.optimizer, "name", None), OptionError, "name"),
+    Row("unknown-keyword", lambda p: RMSprop(lr=0.1), OptionError, "lr"),
+    Row("unknown-keyword-in-config", lambda p: RMSprop.from_config({"jit_compile": True}), OptionError, "jit_compile"),
+    Row("unknown-attribute-set", lambda p: setattr(p.optimizer, "lr", 0.1), AttributeError, "lr"),
+    Row("unknown-attribute-read", lambda p: p.optimizer.lr, AttributeError, "lr"),
+    Row("iterations-set", lambda p: setattr(p.optimizer, "iterations", 3), AttributeError, "iterations"),
+    Row("built-set", lambda p: setattr(p.optimizer, "built", False), AttributeError, "built"),
+    Row("variables-set", lambda p: setattr(p.optimizer, "variables", []), AttributeError, "variables"),
+    Row("hypers-set", lambda p: setattr(p.optimizer, "hypers", {}), AttributeError, "hypers"),
+    Row("two-clips-made", lambda p: RMSprop(clipnorm=1.0, clipvalue=1.0), OptionError, "`clipvalue`"),
+    Row("two-other-clips-made", lambda p: RMSprop(clipnorm=1.0, global_clipnorm=1.0), OptionError, "global_clipnorm"),
+    Row("three-clips", lambda p: RMSprop(clipnorm=1.0, global_clipnorm=1.0, clipvalue=1), OptionError, "clipvalue=1"),
+    Row("two-clips-set", lambda p: setattr(p.optimizer, "global_clipnorm", 1.0), OptionError, "global_clipnorm=1.0"),
+    Row("two-other-clips-set", lambda p: setattr(p.optimizer, "clipvalue", 2.0), OptionError, "clipvalue=2.0"),
+    Row("callable-nan", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(lambda: np.nan)),
+    Row("callable-inf", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(lambda: np.inf)),
+    Row("callable-text", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(lambda: "0.1")),
+    Row("callable-none", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(lambda step: None)),
+    Row("callable-raises", lambda p: p.good_step(), ZeroDivisionError, "zero", with_rate(lambda: 1 / 0)),
+    Row("callable-nan-read", lambda p: p.optimizer.learning_rate, OptionError, "rate", with_rate(lambda: np.nan)),
+    Row("schedule-inf", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(Returns(np.inf))),
+    Row("schedule-none", lambda p: p.good_step(), OptionError, "learning_rate", with_rate(Returns(None))),
+    Row(
+        "schedule-not-written",
+        lambda p: p.good_step(),
+        NotImplementedError,
+        "__call__",
+        with_rate(type("Unfinished", (rmsprop_jit.LearningRateSchedule,), {"get_config": lambda self: {}})()),
+    ),
+    Row("schedule-without-config", with_rate({"class_name": "CosineDecay"}), OptionError, "config"),
+    Row(
+        "schedule-with-unknown-argument",
+        with_rate({"class_name": "CosineDecay", "config": {"warmth": 1}}),
+        OptionError,
+        "warmth",
+    ),
+    Row("bad-regex", lambda p: p.optimizer.exclude_from_weight_decay(var_names=["bias", "("]), OptionError, "'('"),
+    Row("bad-regex-as-text", lambda p: p.optimizer.exclude_from_weight_decay(var_names="[a"), OptionError, "[a"),
+    Row("regex-not-text", lambda p: p.optimizer.exclude_from_weight_decay(var_names=[3]), OptionError, "3"),
+    Row("exclude-a-name-as-array", lambda p: p.optimizer.exclude_from_weight_decay(["bias"]), OptionError, "var_list"),
+    Row(
+        "exclude-good-names-and-bad-arrays",
+        lambda p: p.optimizer.exclude_from_weight_decay(var_list=[p.weights, 3], var_names=["bias"]),
+        OptionError,
+        "var_list",
+    ),
+]
+
+LOADING = [
+    Row("state-without-version", changed(format_version=...), ArrayError, "format_version"),
+    Row("state-of-another-version", changed(format_version=np.array(2)), ArrayError, "format_version=2"),
+    Row("state-of-a-text-version", changed(format_version="one"), ArrayError, "format_version"),
+    Row("state-without-iteration", changed(iteration=...), ArrayError, "iteration"),
+    Row("state-with-negative-iteration", changed(iteration=-3), ArrayError, "iteration"),
+    Row("state-with-half-an-iteration", changed(iteration=1.5), ArrayError, "iteration"),
+    Row("state-with-nan-iterations", changed(iteration=np.nan), ArrayError, "iteration"),
+    Row("state-with-endless-iterations", changed(iteration=np.inf), ArrayError, "iteration"),
+    Row("state-with-text-for-iteration", changed(iteration="three"), ArrayError, "iteration"),
+    Row("state-with-many-iterations", changed(iteration=np.array([1, 2])), ArrayError, "iteration"),
+    Row("state-without-window", changed(window=...), ArrayError, "window"),
+    Row("state-with-a-short-window", changed(window=[True]), ArrayError, "window"),
+    Row("state-without-a-slot", changed(weights_momentum=...), ArrayError, "weights_momentum"),
+    Row("state-with-an-unknown-slot", changed(weights_speed=np.zeros(3)), ArrayError, "weights_speed"),
+    Row("state-with-a-misshapen-slot", changed(scale_average_gradient=np.zeros(3)), ArrayError, "scale_average_grad"),
+    Row("state-with-a-complex-slot", changed(bias_velocity=np.zeros(4, "c8")), ArrayError, "bias_velocity"),
+    Row("state-with-a-text-slot", changed(bias_velocity=np.array(["a"] * 4)), ArrayError, "bias_velocity"),
+    Row("state-empty", lambda p: p.optimizer.load_state_dict({}), ArrayError, "format_version"),
+    Row("state-unbuilt", lambda p: RMSprop().load_state_dict(p.optimizer.state_dict()), ArrayError, "built"),
+    Row(
+        "state-of-other-options",
+        lambda p: p.optimizer.load_state_dict(_plain_state(p)),
+        ArrayError,
+        "weights_average",
+    ),
+    Row("store-short", stored(lambda s: dict(list(s.items())[:-1])), ArrayError, "variables"),
+    Row("store-long", stored(lambda s: {**s, str(len(s)): np.zeros(2)}), ArrayError, "variables"),
+    Row("store-empty", stored(lambda s: {}), ArrayError, "variables"),
+    Row("store-by-other-keys", stored(lambda s: {f"vars/{key}": value for key, value in s.items()}), ArrayError, "'0'"),
+    Row("store-misshapen", stored(lambda s: {**s, "16": np.zeros(5)}), ArrayError, "scale_average_gradient"),
+    Row("store-text", stored(lambda s: {**s, "16": np.array(["a", "b"])}), ArrayError, "scale_average_gradient"),
+    Row("store-negative-iteration", stored(lambda s: {**s, "0": np.array(-1)}), ArrayError, "iteration"),
+    Row("store-text-iteration", stored(lambda s: {**s, "0": np.array("one")}), ArrayError, "iteration"),
+    Row("store-nan-rate", stored(lambda s: {**s, "1": np.array(np.nan)}), OptionError, "learning_rate"),
+    Row("store-two-rates", stored(lambda s: {**s, "1": np.array([0.1, 0.2])}), (ArrayError, OptionError), "rate"),
+    Row("store-without-a-rate", lambda p: _load_schedule_store(p), ArrayError, "variables"),
+]
+
+
+def _plain_state(p):
+    plain = RMSprop()
+    plain.build({name: np.array(value) for name, value in p.all.items()})
+    return plain.state_dict()
+
+
+def _load_schedule_store(p):
+    store, other = {}, RMSprop(**{**OPTIONS, "learning_rate": lambda: 0.1})
+    other.build({name: np.array(value) for name, value in p.all.items()})
+    other.save_own_variables(store)
+    p.optimizer.load_own_variables(store)
+
+
+TABLE = [*GRADIENTS, *VARIABLES, *MADE, *SET, *OPTION_ROWS, *LOADING]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row.id for row in TABLE])
+def test_bad_input_changes_nothing(row):
+    prepared, twin = Prepared(), Prepared()
+    row.before(prepared)
+    before = prepared.state()
+    with pytest.raises(row.error, match=re.escape(row.culprit)) as caught:
+        row.call(prepared)
+    if isinstance(caught.value, RmspropJitError):
+        assert "Received" in str(caught.value)
+        assert isinstance(caught.value, ValueError)
+    assert prepared.state() == before
+    assert_goes_on(prepared, twin)
+
+
+def assert_goes_on(prepared, twin):
+    """The next good calls do what they do without the bad one."""
+    for one in (prepared, twin):
+        one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0
+        one.good_step()
+        one.good_step()
+    assert prepared.state() == twin.state()
+    assert prepared.optimizer.iterations == 2
+
+
+def test_there_are_many_rows_and_no_two_alike():
+    assert len(TABLE) >= 45
+    assert len({row.id for row in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3, np.float32), np.zeros(2), "gradient"], ids=["shape", "dtype", "text"])
+def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad):
+    optimizer, variables = RMSprop(), [np.ones(2, np.float32), np.ones(2, np.float32)]
+    with pytest.raises(ArrayError, match="variable_1"):
+        optimizer.apply([np.ones(2, np.float32), bad], variables)
+    assert not optimizer.built
+    assert optimizer.iterations == 0
+    assert all((variable == 1).all() for variable in variables)
+    optimizer.build([variables[0]])
+    assert len(optimizer.variables) == 3
+
+
+def test_a_bad_build_keeps_nothing():
+    optimizer, good = RMSprop(momentum=0.5), np.ones(2, np.float32)
+    with pytest.raises(ArrayError, match="variable_1"):
+        optimizer.build([good, np.ones(2, np.int32)])
+    assert not optimizer.built
+    assert len(optimizer.variables) == 2
+    optimizer.build([good])
+    optimizer.apply([np.ones(2, np.float32)])
+    assert optimizer.iterations == 1
+
+
+def test_a_warning_that_is_an_error_changes_nothing():
+    prepared, twin = Prepared(), Prepared()
+    before = prepared.state()
+    with pytest.raises(UserWarning, match="bias"):
+        prepared.optimizer.apply({**prepared.gradients, "bias": None})
+    assert prepared.state() == before
+    assert_goes_on(prepared, twin)
+
+
+def test_no_gradients_at_all_is_no_call():
+    prepared = Prepared()
+    before = prepared.state()
+    prepared.optimizer.apply([])
+    prepared.optimizer.apply({})
+    prepared.optimizer.apply([], [])
+    prepared.optimizer.apply_gradients([])
+    assert prepared.state() == before
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf"])
+def test_gradients_of_nan_and_inf_are_no_error(kind):
+    variable = np.ones(3, np.float32)
+    RMSprop().apply([np.full(3, float(kind), np.float32)], [variable])
+    assert np.isnan(variable).all()
+
+
+def test_a_read_only_gradient_is_no_error():
+    prepared, twin = Prepared(), Prepared()
+    prepared.optimizer.apply({name: read_only(gradient) for name, gradient in prepared.gradients.items()})
+    twin.good_step()
+    assert prepared.state() == twin.state()
