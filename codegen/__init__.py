@@ -1,5 +1,4 @@
-"""
-Update rules as equations, compiled to one pass over memory.
+"""Update rules as equations, compiled to one pass over memory.
 
 Write a `Rule` from equations; `specialize` it for a set of flags; run the program with a backend or read it with
 `explain`. This package knows nothing of optimizers: no parameter lists, no schedules, no options.

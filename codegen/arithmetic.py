@@ -1,5 +1,4 @@
-"""
-What each operation means, in NumPy: the definition that every backend is tested against.
+"""What each operation means, in NumPy: the definition that every backend is tested against.
 
 The functions work on scalars and arrays of any float dtype and keep it; each is correctly rounded but exp, log and pow.
 """

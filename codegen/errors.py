@@ -1,5 +1,4 @@
-"""
-What can go wrong, and whose move it is.
+"""What can go wrong, and whose move it is.
 
 ::
 

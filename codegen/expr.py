@@ -1,5 +1,4 @@
-"""
-Expressions: what an update rule is made of.
+"""Expressions: what an update rule is made of.
 
 A rule is written with ordinary Python operators over leaves (the parameter, its gradient, slots, hyperparameters and
 flags). Each operation makes a node; nodes are frozen and interned, so two equal expressions are one object, `is`
@@ -115,8 +114,7 @@ _LOCK = threading.Lock()
 
 
 def _key(field: object) -> object:
-    """
-    A constant is keyed by its 8 bytes (0.0 and -0.0 differ, nan equals itself), a node by its identity.
+    """A constant is keyed by its 8 bytes (0.0 and -0.0 differ, nan equals itself), a node by its identity.
 
     Identity is safe: a node keeps its operands alive, and its entry goes when it goes.
     """
@@ -425,8 +423,7 @@ def clip(x: Operand, low: Operand, high: Operand) -> Expr:
 
 
 def rounded(x: Operand) -> Expr:
-    """
-    A STEP value rounded to the kernel's precision *before* it is used further.
+    """A STEP value rounded to the kernel's precision *before* it is used further.
 
     Keras rounds some scalars before it computes with them (the EMA momentum m in `1 - m`) and others after
     (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.

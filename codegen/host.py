@@ -1,5 +1,4 @@
-"""
-STEP scalars on the host: Python source for speed, NumPy's float64 where Python would raise.
+"""STEP scalars on the host: Python source for speed, NumPy's float64 where Python would raise.
 
 A program's scalars are computed before every step whose hyperparameters changed, so they are printed once as a Python
 function on floats (about a microsecond). Python raises where IEEE arithmetic gives inf or nan (1/0); then the same

@@ -1,5 +1,4 @@
-"""
-Kernel and Program: a rule after lowering, ready to be printed, run or read.
+"""Kernel and Program: a rule after lowering, ready to be printed, run or read.
 
 ::
 
@@ -152,8 +151,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Program:
-    """
-    A rule specialised for one set of flags.
+    """A rule specialised for one set of flags.
 
     name:    the rule's name and its flags, as printed.
     dtype:   what the arrays hold and the loop computes in: "float16", "float32" or "float64".

@@ -1,5 +1,4 @@
-"""
-lower(): a rule and a set of flags become a Program.
+"""lower(): a rule and a set of flags become a Program.
 
 settle    flags become constants, options fold away                          (simplify.py)
 prune     what cannot reach the parameter or a result is dropped: slots by liveness

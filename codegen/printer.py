@@ -1,5 +1,4 @@
-"""
-print_lets(): a kernel's arithmetic as lines of Python, one line a `let`.
+"""print_lets(): a kernel's arithmetic as lines of Python, one line a `let`.
 
 The lines are what Numba compiles, on the CPU and on the GPU. Every literal is typed: an untyped one would turn a
 float32 kernel into float64.

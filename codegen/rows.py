@@ -1,5 +1,4 @@
-"""
-Rows: how the elements of many tensors are cut into pieces of work.
+"""Rows: how the elements of many tensors are cut into pieces of work.
 
 A row is a run of elements of one tensor: `(tensor, start, count, alone)`, where `alone` says that the tensor has no
 other row. A claim is a run of rows that one worker takes at a time. Both depend on the sizes only, never on the number
@@ -27,8 +26,7 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rows:
-    """
-    The cut of one list of tensors.
+    """The cut of one list of tensors.
 
     rows:   int64 (n_rows, 4), in order of tensor and start; empty tensors have none.
     first:  int64 (n_tensors + 1,), where each tensor's rows begin.

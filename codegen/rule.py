@@ -1,5 +1,4 @@
-"""
-Rule: an optimizer's update, stated once as equations.
+"""Rule: an optimizer's update, stated once as equations.
 
 The equations are a function `(p, g, s, h, on)` of the parameter, its gradient, the slots' old values, the
 hyperparameters and the flags. It returns the new values: a dict `{s.velocity: v, p: p - step}`, or (value by value)
@@ -30,8 +29,7 @@ Equations = Callable[[Expr, Expr, "Names", "Names", "Names"], Stores]
 
 @dataclass(frozen=True)
 class Slot:
-    """
-    State of the same shape and dtype as its parameter.
+    """State of the same shape and dtype as its parameter.
 
     initial: a number, or "parameter" for a copy of the parameter when the slot is made.
     result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
@@ -44,8 +42,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Hyper:
-    """
-    A run-time number: it can change at every step and never recompiles.
+    """A run-time number: it can change at every step and never recompiles.
 
     low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
     per:       "step" for one number, "tensor" for one number a variable.
@@ -80,8 +77,7 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Flag:
-    """
-    A structural choice: each setting is a kernel of its own.
+    """A structural choice: each setting is a kernel of its own.
 
     follows: the hyperparameter that switches the flag: on if that is greater than zero. Without it the flag is an
              option of its own, off or on by `default`.
@@ -109,8 +105,7 @@ class Names:
 
 
 def new(slot: Expr) -> Expr:
-    """
-    The value that a slot has after this step, where the plain `s.name` is its value before.
+    """The value that a slot has after this step, where the plain `s.name` is its value before.
 
     Raises RuleError for anything but a slot; a rule in which new values depend on each other in a circle is refused.
     """
@@ -121,8 +116,7 @@ def new(slot: Expr) -> Expr:
 
 @dataclass(frozen=True)
 class Rule:
-    """
-    The equations with the names they may use.
+    """The equations with the names they may use.
 
     name:       used in messages and in the names of kernels.
     equations:  `(p, g, s, h, on) -> {target: value}`; see the module.
@@ -189,8 +183,7 @@ class Rule:
                 )
 
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
-        """
-        The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
+        """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
 
         The store to the parameter has the real parameter as its target, so that rules can be stacked.
         """

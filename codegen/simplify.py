@@ -1,5 +1,4 @@
-"""
-settle(): flags become constants, and what is constant folds away.
+"""settle(): flags become constants, and what is constant folds away.
 
 Only bit-exact laws are used. `x + 0` is not one (-0.0), nor is `0 * x` (inf, nan, signs); association is the source's.
 """

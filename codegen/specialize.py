@@ -1,12 +1,11 @@
-"""
-specialize(): a rule, flags and a dtype to a Program, once; explain(): every stage of that way as text.
+"""specialize(): a rule, flags and a dtype to a Program, once; explain(): every stage of that way as text.
 
 The pipeline, from the equations to machine code::
 
     rule     the settled equations: flags are gone, dead slots too        lower.settled, lower.prune
     kernel   loads, single assignments, stores; one a pass over memory    lower.lower
     python   the kernels in the CPU frame, as Python                      backends.cpu_frame.source
-    llvm     what Numba makes of that                                     backends.numba_cpu.compiled
+    llvm     what Numba makes of that                                     backends.generated.code
     asm      the machine code                                             backends.native.assembly
 """
 
@@ -26,8 +25,7 @@ _LOCK = threading.Lock()
 
 
 def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") -> Program:
-    """
-    The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
+    """The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
 
     Raises RuleError for a flag that the rule does not declare.
     """
@@ -53,12 +51,16 @@ def _source(rule: Rule, flags: Collection[str], dtype: str) -> str:
     return cpu_frame.source(specialize(rule, flags, dtype))
 
 
+def _code(rule: Rule, flags: Collection[str], dtype: str) -> native.MachineCode:
+    return numba_cpu.machine_code(specialize(rule, flags, dtype))
+
+
 FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
     "rule": _rule_text,
     "kernel": lambda *key: str(specialize(*key)),
     "python": _source,
-    "llvm": lambda *key: numba_cpu.compiled(_source(*key)).ir,
-    "asm": lambda *key: native.assembly(numba_cpu.compiled(_source(*key)).ir),
+    "llvm": lambda *key: _code(*key).ir,
+    "asm": lambda *key: native.assembly(_code(*key).ir),
 }
 """What `explain` can show, in the pipeline's order."""
 

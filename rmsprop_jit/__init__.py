@@ -1,5 +1,4 @@
-"""
-Fast optimizer updates on NumPy arrays: Keras's RMSprop, and any rule you can write down, as one fused kernel.
+"""Fast optimizer updates on NumPy arrays: Keras's RMSprop, and any rule you can write down, as one fused kernel.
 
 ::
 

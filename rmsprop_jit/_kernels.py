@@ -1,5 +1,4 @@
-"""
-From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
+"""From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
 
 The only file beside rules.py (and the re-export in errors.py) that imports codegen.
 """
@@ -9,16 +8,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from .arrays import Array, address_of
 from .codegen import Program, Rule, explain, specialize
+from .codegen.backends.gather import gatherer as new_reader
 from .codegen.backends.native import vector_bits
 from .codegen.backends.numba_cpu import Table, launch
+from .codegen.expr import Symbol, walk
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
 from .tracked import Tracked
 
+__all__ = ["Bucket", "Flags", "new_reader"]
+
 Flags = frozenset[str]
+Int64 = npt.NDArray[np.int64]
 
 MICRO_FLAGS = frozenset({"loss_scale_factor", "gradient_accumulation_steps", "micro_step", "window_empty"})
 IDLE_FLAGS = frozenset({"use_ema", "ema_overwrite_frequency", "idle"})
@@ -81,12 +88,12 @@ class Bucket:
         positions: Sequence[int],
         decaying: Collection[int],
     ) -> None:
-        self.positions = positions
+        self._index = np.array(positions, np.int64)
         self.members = [tracked[position] for position in positions]
         dtype = self.members[0].array.dtype.name
         self.program = specialize(step_of(rule), flags, dtype)
         self.table = Table(self.program, [member.array.size for member in self.members])
-        self.gradients: list[Array | None] = [None] * len(self.members)
+        self.gradients: Sequence[Array | None] = ()
         self._scalars = _scalars_of(rule, flags, dtype)
         arrays = self.program.arrays
         for i, member in enumerate(self.members):
@@ -98,24 +105,23 @@ class Bucket:
             assert name == "decays", name
             self.table.hypers[:, j] = [position in decaying for position in positions]
 
-    def bind(self, gradients: Sequence[Array | None]) -> None:
-        """Point the table at this call's gradients; the bucket keeps them alive."""
-        if self._column is None:
-            return
-        for i, position in enumerate(self.positions):
-            gradient = gradients[position]
-            if gradient is not self.gradients[i] and gradient is not None:
-                self.table.arrays[i, self._column] = address_of(gradient)
-                self.gradients[i] = gradient
+        read = {leaf.name for scalar in self.program.scalars for leaf in walk(scalar.expr) if isinstance(leaf, Symbol)}
+        self.reads_update = not read.isdisjoint(("step", "overwrite"))
+
+    def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
+        """Point the table at this call's gradients, given for all variables; the bucket keeps them alive."""
+        if self._column is not None:
+            self.table.arrays[:, self._column] = addresses[self._index]
+            self.gradients = gradients
 
     def set_numbers(self, values: Mapping[str, float]) -> None:
         """Put this call's numbers into the table."""
         self.table.scalars[:] = self._scalars(values)
 
 
-def run(buckets: Sequence[Bucket]) -> None:
+def run(buckets: Sequence[Bucket], threads: int | None) -> None:
     """One launch for each kernel of each bucket."""
-    launch([bucket.table for bucket in buckets])
+    launch([bucket.table for bucket in buckets], threads)
 
 
 def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:

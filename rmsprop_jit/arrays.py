@@ -1,5 +1,4 @@
-"""
-Arrays: what may be updated in place, where it lies, and whether two of them overlap.
+"""Arrays: what may be updated in place, where it lies, and whether two of them overlap.
 
 Every check is made before anything is written; every message names the array.
 """
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from .errors import ArrayError
 
 Array = npt.NDArray[Any]
+Int64 = npt.NDArray[np.int64]
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
 
@@ -99,11 +99,14 @@ class Memory:
         return None
 
     def touched_by(self, begin: int, nbytes: int) -> str | None:
-        """The name of an array that overlaps the given bytes, if there is one; the arrays themselves must not overlap."""
-        if nbytes == 0:
-            return None
+        """The name of an array that overlaps the given bytes, if any does; the arrays must not overlap each other."""
         i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
-        return self.names[i] if i >= 0 and self.ends[i] > begin else None
+        return self.names[i] if nbytes and i >= 0 and self.ends[i] > begin else None
+
+    def is_touched(self, begins: Int64, ends: Int64) -> bool:
+        """Whether any of many spans of bytes overlaps any of the arrays; spans must not be empty."""
+        before = np.searchsorted(self.begins, ends) - 1
+        return bool(np.any((self.ends[before] > begins) & (before >= 0))) if len(self.ends) else False
 
 
 def aligned_like(array: Array, fill: float | Array) -> Array:

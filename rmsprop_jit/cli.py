@@ -95,7 +95,7 @@ def run_demo(options: argparse.Namespace) -> None:
     console.print(
         f"test accuracy  {100 * demo.accuracy(weights, *data[2:]):.1f} % of {len(data[2])} digits not trained on"
     )
-    console.print(f"kernel         {optimizer.explain("summary")}", soft_wrap=True)
+    console.print(f"kernel         {optimizer.explain('summary')}", soft_wrap=True)
     _, gradients = demo.loss_and_gradients(weights, data[0][:32], data[1][:32])
     ours, theirs = demo.time_steps(gradients)
     console.print(

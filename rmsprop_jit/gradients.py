@@ -12,8 +12,7 @@ from .variable import Array, Variable
 
 
 def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Array | None]:
-    """
-    The gradient of `loss()` with respect to each variable, or None where the loss does not read it.
+    """The gradient of `loss()` with respect to each variable, or None where the loss does not read it.
 
     Raises BackendError without the autograd package, OptionError if the loss is not one real number.
     """

@@ -1,5 +1,4 @@
-"""
-Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
+"""Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
 
 A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers -> launch ->
 constraints -> count. Everything that can fail comes before the launch.
@@ -7,30 +6,66 @@ constraints -> count. Everything that can fail comes before the launch.
 
 from __future__ import annotations
 
+import operator
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from . import _kernels, saving, slots
 from ._kernels import Bucket
-from .arrays import Array, check_gradient
+from .arrays import Array, address_of, check_gradient
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
-from .rules import OPTION_FLAGS, Rule
+from .rules import Rule
 from .tracked import Membership, Tracked, Variables, track
 from .variable import Variable
 
 Gradients = Mapping[str, Any] | Sequence[Any]
 
 
+class _Phase(NamedTuple):
+    """Whether gradients are only added up, and whether some were before (None: for some of the variables)."""
+
+    micro: bool
+    window: bool | None
+
+
+class _Last:
+    """The arrays of the last call, to know a repeated one at a glance, and the plans that are bound to them."""
+
+    def __init__(self, grads: Gradients, variables: Variables | None) -> None:
+        self.plans: dict[_Phase, Plan] = {}
+        self._names, self._gradients = _split(grads)
+        self._variables = None if variables is None else _split(variables)
+
+    def is_repeated(self, grads: Gradients, variables: Variables | None) -> bool:
+        """Whether these are the very same arrays in the same order."""
+        if len(grads) != len(self._gradients) or (variables is None) is not (self._variables is None):
+            return False
+        names, arrays = _split(grads)
+        if names != self._names or not all(map(operator.is_, arrays, self._gradients)):
+            return False
+        if variables is None or self._variables is None:
+            return True
+        names, arrays = _split(variables)
+        known, ours = self._variables
+        return len(arrays) == len(ours) and names == known and all(map(operator.is_, arrays, ours))
+
+
+def _split(arrays: Variables) -> tuple[list[str] | None, Sequence[Any]]:
+    """Names, if there are any, and arrays."""
+    if isinstance(arrays, Mapping):
+        return list(arrays), tuple(arrays.values())
+    return None, tuple(arrays)
+
+
 class Optimizer:
-    """
-    An optimizer for any rule written in the DSL.
+    """An optimizer for any rule written in the DSL.
 
     rule:          the update, a `codegen.Rule`.
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
@@ -58,6 +93,7 @@ class Optimizer:
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        threads: int | None = None,
         **rule_options: Any,
     ) -> None:
         self._rule = rule
@@ -82,6 +118,7 @@ class Optimizer:
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=rule.name if name is None else name,
+            threads=threads,
             hypers=hypers,
             switches=switches,
         )
@@ -89,6 +126,7 @@ class Optimizer:
         self._tracked: list[Tracked] = []
         self._members = Membership(())
         self._plans: dict[object, Plan] = {}
+        self._last: _Last | None = None
         self._calls = 0
         self._built = self._restored = False
         self._excluded_names: list[str] = []
@@ -148,8 +186,7 @@ class Optimizer:
     # Variables and slots.
 
     def build(self, var_list: Variables) -> None:
-        """
-        Take the variables and make their slots.
+        """Take the variables and make their slots.
 
         var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
                   writable, none twice, none sharing memory. A second call must name the same variables.
@@ -187,7 +224,7 @@ class Optimizer:
         """Make the slots that the options ask for, and forget what was planned for others."""
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
-        self._members = Membership(self._tracked)
+        self._members = Membership(self._tracked, _kernels.new_reader)
         self._find_decaying()
 
     def _find_decaying(self) -> None:
@@ -198,12 +235,11 @@ class Optimizer:
             for position, one in enumerate(self._tracked)
             if position not in excluded and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
         )
-        self._plans = {}
+        self._plans, self._last = {}, None
 
     @property
     def variables(self) -> list[Variable]:
-        """
-        The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
+        """The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
 
         Slots share memory with the optimizer; the first two are copies of the moment.
         """
@@ -219,8 +255,7 @@ class Optimizer:
     # Steps.
 
     def apply(self, grads: Gradients, trainable_variables: Variables | None = None) -> None:
-        """
-        One call: update the variables in place, or (with gradient accumulation) add the gradients up.
+        """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
 
         grads:               a gradient for each variable, of its shape and dtype; None where there is none. A list, or
                              a dict by name where the variables are a dict.
@@ -228,27 +263,59 @@ class Optimizer:
                              the optimizer is built on them; later any part of them.
         Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written.
         """
+        if self._last is not None and self._last.is_repeated(grads, trainable_variables):
+            plan = self._last.plans.get(self._phase())
+            if plan is not None:
+                self._run(plan)
+                return
         if len(grads) == 0:
             return
-        variables = trainable_variables
+        gradients, expected = self._in_build_order(grads, trainable_variables)
+        addresses = self._members.addresses_of(gradients)
+        given = tuple(gradient is not None for gradient in gradients)
+        self._check_given(given, expected)
+        phase = self._phase()
+        plan = self._plan(Call(self._flags, phase.micro, given, self._decaying))
+        plan.bind(gradients, addresses)
+        if self._last is None or not self._last.is_repeated(grads, trainable_variables):
+            self._last = _Last(grads, trainable_variables) if all(given) else None
+        if self._last is not None and phase.window is not None:
+            self._last.plans[phase] = plan
+        self._run(plan)
+
+    def _phase(self) -> _Phase:
+        """Where the next call stands in a window of gradient accumulation."""
+        steps = self._options.gradient_accumulation_steps
+        if steps is None:
+            return _Phase(False, False)
+        windows = {one.window for one in self._tracked}
+        return _Phase((self._calls + 1) % steps != 0, windows.pop() if len(windows) == 1 else None)
+
+    def _run(self, plan: Plan) -> None:
+        """Do a planned call and count it."""
+        options = self._options
+        rate = 0.0 if plan.micro else options.rate(self._calls)
+        plan.run(options, rate, self.iterations + 1)
+        self._calls += 1
+
+    def _in_build_order(self, grads: Gradients, variables: Variables | None) -> tuple[Sequence[Any], int]:
+        """A gradient or None for each built variable, and how many were expected; builds on the first call."""
         if isinstance(grads, Mapping):
             variables, grads = self._by_name(grads, variables)
         if variables is None:
             self._require_built(len(grads))
-            gradients: list[Any] = list(grads)
-        else:
-            if len(grads) != len(variables):
-                raise ArrayError(
-                    f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
-                    f"{len(variables)} variables. Pass None where a variable has no gradient."
-                )
-            if not self._built:
-                self._build_for(variables, grads)
-            gradients = [None] * len(self._tracked)
-            for position, gradient in zip(self._members.positions_of(variables), grads, strict=True):
-                gradients[position] = gradient
-        self._check_gradients(gradients, None if variables is None else len(variables))
-        self._step(gradients)
+            return list(grads), len(grads)
+        if len(grads) != len(variables):
+            raise ArrayError(
+                f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
+                f"{len(variables)} variables. Pass None where a variable has no gradient."
+            )
+        if not self._built:
+            self._build_for(variables, grads)
+        gradients: list[Any] = [None] * len(self._tracked)
+        for position, gradient in zip(self._members.positions_of(variables), grads, strict=True):
+            gradients[position] = gradient
+        return gradients, len(variables)
 
     def _build_for(self, variables: Variables, grads: Sequence[Any]) -> None:
         """Build on the first call; if the gradients are bad the optimizer stays unbuilt."""
@@ -266,8 +333,7 @@ class Optimizer:
         return int(self._calls)
 
     def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> None:
-        """
-        One call with the gradients of `loss`, by the autograd package.
+        """One call with the gradients of `loss`, by the autograd package.
 
         loss:     a function of no arguments that computes one real number from the Variables with arithmetic or
                   functions of `autograd.numpy`.
@@ -290,9 +356,9 @@ class Optimizer:
         flags = _kernels.own_flags(self._rule, self._flags)
         rate = Options(learning_rate=learning_rate).rate(0)
         bucket = Bucket(self._rule, flags, [one], [0], ())
-        bucket.bind([gradient])
-        bucket.set_numbers(self._numbers(rate))
-        _kernels.run([bucket])
+        bucket.bind([gradient], np.array([address_of(gradient)], np.int64))
+        bucket.set_numbers(self._options.numbers(rate, self.iterations + 1))
+        _kernels.run([bucket], self._options.threads)
 
     def _by_name(self, grads: Mapping[str, Any], variables: Variables | None) -> tuple[dict[str, Any], list[Any]]:
         """Gradients and variables matched by name. Raises ArrayError where the names differ."""
@@ -318,35 +384,13 @@ class Optimizer:
                 f"Received: {gradients} gradients for {len(self._tracked)} variables."
             )
 
-    def _check_gradients(self, gradients: Sequence[Any], given: int | None) -> None:
-        """Every gradient can be read and is of its variable's kind; warns of the variables that have none."""
-        present = 0
-        for one, gradient in zip(self._tracked, gradients, strict=True):
-            if gradient is not None:
-                self._members.check_gradient(gradient, one)
-                present += 1
-        if not present:
+    def _check_given(self, given: Sequence[bool], expected: int) -> None:
+        """Some variable has a gradient; warns of those that were expected to have one."""
+        if not any(given):
             raise ArrayError("No gradients provided for any variable. Received: only None.")
-        if present < (len(gradients) if given is None else given):
-            missing = [one.path for one, gradient in zip(self._tracked, gradients, strict=True) if gradient is None]
-            warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=4)
-
-    def _step(self, gradients: Sequence[Array | None]) -> None:
-        """One call with checked gradients, one for each built variable."""
-        steps = self._options.gradient_accumulation_steps
-        micro = steps is not None and (self._calls + 1) % steps != 0
-        numbers = self._numbers(rate=0.0 if micro else None)
-        plan = self._plan(Call(self._flags, micro, tuple(one is not None for one in gradients), self._decaying))
-        for bucket in (*plan.step, *plan.after_constraints):
-            bucket.bind(gradients)
-            bucket.set_numbers(numbers)
-        _kernels.run(plan.step)
-        for position in () if micro else plan.updated:
-            self._tracked[position].constrain()
-        _kernels.run(plan.after_constraints)
-        for position in plan.updated:
-            self._tracked[position].window = micro
-        self._calls += 1
+        if sum(given) < expected:
+            missing = [one.path for one, has in zip(self._tracked, given, strict=True) if not has]
+            warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)
 
     def _plan(self, call: Call) -> Plan:
         """The launches of a kind of call, made once, then kept."""
@@ -355,27 +399,12 @@ class Optimizer:
             self._plans[key] = make_plan(self._rule, self._tracked, call)
         return self._plans[key]
 
-    def _numbers(self, rate: float | None = None) -> dict[str, float]:
-        """The hyperparameters of this call, by the names that the equations use."""
-        options = self._options
-        update = self.iterations + 1
-        every = options.ema_overwrite_frequency
-        numbers = {
-            "learning_rate": options.rate(self._calls) if rate is None else rate,
-            "step": float(update),
-            "ema_momentum": options.ema_momentum,
-            "overwrite": float(every is not None and update % every == 0),
-            **options.hypers,
-        }
-        return numbers | {name: float(getattr(options, name) or 0.0) for name in OPTION_FLAGS}
-
     # Weight decay, averages, loss scaling.
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
-        """
-        Name variables that weight decay leaves alone.
+        """Name variables that weight decay leaves alone.
 
         var_list:  arrays or Variables.
         var_names: regular expressions, searched for in the variables' names.
@@ -399,8 +428,7 @@ class Optimizer:
         self._find_decaying()
 
     def finalize_variable_values(self, var_list: Variables | None = None) -> None:
-        """
-        Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
+        """Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
 
         var_list: by default all variables. Differs: variables are found by identity, not by their place in the list.
         """
@@ -480,7 +508,7 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         for one in self._tracked:
             one.settle_window()
-        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members", "_last")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

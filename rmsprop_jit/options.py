@@ -1,5 +1,4 @@
-"""
-Options: the constructor's arguments, checked once and again at each change.
+"""Options: the constructor's arguments, checked once and again at each change.
 
 Numbers stay numbers (an argument of the kernel); "is it set at all" becomes a flag (a kernel of its own).
 """
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import OptionError
-from .rules import LEARNING_RATE, STEP_HYPERS
+from .rules import LEARNING_RATE, OPTION_FLAGS, STEP_HYPERS
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
 LearningRate = float | LearningRateSchedule | Callable[..., float]
@@ -78,13 +77,13 @@ CHECKERS: dict[str, Checker] = {
     "loss_scale_factor": _set_or_none("loss_scale_factor"),
     "gradient_accumulation_steps": _or_none(_integer(2)),
     "name": _name,
+    "threads": _or_none(_integer(1)),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Options:
-    """
-    What every optimizer has, whatever its rule; `hypers` and `switches` are the rule's own.
+    """What every optimizer has, whatever its rule; `hypers` and `switches` are the rule's own.
 
     Raises OptionError, naming the option, for a value without meaning and for more than one kind of clipping.
     """
@@ -100,6 +99,7 @@ class Options:
     loss_scale_factor: float | None = None
     gradient_accumulation_steps: int | None = None
     name: str = "optimizer"
+    threads: int | None = None
     hypers: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, bool] = field(default_factory=dict)
 
@@ -137,6 +137,18 @@ class Options:
             value = source()
         return LEARNING_RATE.checked("learning_rate", value)
 
+    def numbers(self, rate: float, update: int) -> dict[str, float]:
+        """The hyperparameters of an update (counted from 1), by the names that the equations use."""
+        every = self.ema_overwrite_frequency
+        return {
+            **self.hypers,
+            **{name: float(getattr(self, name) or 0.0) for name in OPTION_FLAGS},
+            "ema_momentum": self.ema_momentum,
+            "overwrite": float(every is not None and update % every == 0),
+            "learning_rate": rate,
+            "step": float(update),
+        }
+
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
         rate = self.learning_rate
@@ -148,6 +160,7 @@ class Options:
             **{name: getattr(self, name) for name in (*first, *rest)},
             **self.hypers,
             **self.switches,
+            **({} if self.threads is None else {"threads": self.threads}),
         }
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags
+from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, run
+from .arrays import Array, Int64
+from .options import Options
 from .rules import Rule
 from .tracked import Tracked
 
 
 @dataclass(frozen=True)
 class Call:
-    """
-    A kind of call; calls of one kind launch the same kernels on the same variables.
+    """A kind of call; calls of one kind launch the same kernels on the same variables.
 
     flags:    the options' flags.
     micro:    whether gradients are only added up.
@@ -29,15 +30,45 @@ class Call:
 
 @dataclass
 class Plan:
-    """
-    What a kind of call launches: the step, then (for variables with a constraint) their averages.
+    """What a kind of call launches: the step, then (for variables with a constraint) their averages.
 
-    updated: the positions of the variables that change, or whose gradients are added up.
+    micro:   whether gradients are only added up.
+    updated: the variables that change, or whose gradients are added up.
     """
 
+    micro: bool
     step: list[Bucket]
     after_constraints: list[Bucket]
-    updated: list[int]
+    updated: list[Tracked]
+
+    def __post_init__(self) -> None:
+        self._buckets = self.step + self.after_constraints
+        self._reads_update = any(bucket.reads_update for bucket in self._buckets)
+        self._constrained = [] if self.micro else [one for one in self.updated if one.is_constrained]
+        self._changes_window = any("gradient_accumulator" in one.slots for one in self.updated)
+        self._numbers: tuple[object, ...] = ()
+
+    def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
+        """Take this call's gradients, one for each of the optimizer's variables."""
+        for bucket in self._buckets:
+            bucket.bind(gradients, addresses)
+
+    def run(self, options: Options, rate: float, update: int) -> None:
+        """Do the call; `update` counts from 1. Numbers go to the tables only where they changed."""
+        numbers = (options, rate, update if self._reads_update else 0)
+        if self._numbers != numbers:
+            values = options.numbers(rate, update)
+            for bucket in self._buckets:
+                bucket.set_numbers(values)
+            self._numbers = numbers
+        run(self.step, options.threads)
+        if self._constrained:
+            for one in self._constrained:
+                one.constrain()
+            run(self.after_constraints, options.threads)
+        if self._changes_window:
+            for one in self.updated:
+                one.window = self.micro
 
 
 def make_plan(rule: Rule, tracked: Sequence[Tracked], call: Call) -> Plan:
@@ -50,14 +81,16 @@ def make_plan(rule: Rule, tracked: Sequence[Tracked], call: Call) -> Plan:
     for position, one in enumerate(tracked):
         flags = _flags_of(one, call, call.given[position], len(tracked))
         if flags is not None:
-            updated.append(position)
+            updated.append(one)
             if averages and one.is_constrained:
                 flags -= IDLE_FLAGS
                 after[position] = idle
             step[position] = flags
         elif averages:
             step[position] = idle
-    return Plan(_buckets(rule, tracked, step, call.decaying), _buckets(rule, tracked, after, call.decaying), updated)
+    return Plan(
+        call.micro, _buckets(rule, tracked, step, call.decaying), _buckets(rule, tracked, after, call.decaying), updated
+    )
 
 
 def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | None:

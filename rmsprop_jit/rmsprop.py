@@ -10,8 +10,7 @@ from .rules import RMSPROP
 
 
 class RMSprop(Optimizer):
-    """
-    Divide the gradient by a running root mean square of its recent values.
+    """Divide the gradient by a running root mean square of its recent values.
 
     learning_rate:            float, LearningRateSchedule, or callable. Default 0.001.
     rho:                      decay of the running average of squares, in [0, 1].
@@ -28,6 +27,8 @@ class RMSprop(Optimizer):
     name:                     prefix of the state's names.
     loss_scale_factor:        divide gradients by it; see `scale_loss`. None is off.
     gradient_accumulation_steps: update at every so many calls, with the mean gradient; None is off, else >= 2.
+
+    threads:                  at most so many threads; None is every core that the process may use.
 
     Raises OptionError for a value out of its range.
 
@@ -73,6 +74,7 @@ class RMSprop(Optimizer):
         *,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        threads: int | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(
@@ -92,5 +94,6 @@ class RMSprop(Optimizer):
             name=name,
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            threads=threads,
             **unknown,
         )

@@ -1,5 +1,4 @@
-"""
-What is computed: the equations of RMSprop, and of everything an optimizer does around its rule in one step.
+"""What is computed: the equations of RMSprop, and of everything an optimizer does around its rule in one step.
 
 Options appear only as flags inside `where`; specialising replaces the flags, so that no option costs anything unless it
 is on. The order of operations and the association of products are those of Keras 3, bit for bit.
@@ -28,8 +27,7 @@ from .codegen.rule import PARAMETER, Names
 
 
 def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """
-    Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; association as in Keras 3, `RMSprop.update_step`.
+    """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; association as in Keras 3, `RMSprop.update_step`.
 
     Differs: the centered variance is clamped at zero, where rounding would make it negative and the step nan.
     """
@@ -93,8 +91,7 @@ STEP_HYPERS = {
 
 
 def clipped(g: Expr, h: Names, on: Names) -> Expr:
-    """
-    The gradient within `clipnorm`, `global_clipnorm` or `clipvalue` (at most one is set).
+    """The gradient within `clipnorm`, `global_clipnorm` or `clipvalue` (at most one is set).
 
     A gradient below its threshold is untouched. An infinite or nan global norm makes every gradient nan, as in Keras;
     norms are summed in float64.
@@ -115,8 +112,7 @@ def decayed(p: Expr, h: Names, on: Names) -> Expr:
 
 
 def whole_step(rule: Rule) -> Rule:
-    """
-    `rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
+    """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
     unscale -> accumulate or take the mean -> clip -> decay -> `rule` -> average -> overwrite
 

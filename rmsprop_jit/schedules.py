@@ -1,5 +1,4 @@
-"""
-Learning-rate schedules: from the number of calls made so far to a learning rate.
+"""Learning-rate schedules: from the number of calls made so far to a learning rate.
 
 The six schedules of `keras.optimizers.schedules`, with its arguments and formulas.
 
@@ -17,8 +16,7 @@ from .errors import OptionError
 
 
 class LearningRateSchedule:
-    """
-    The base class: a callable from the step (calls made before this one, from 0) to a rate.
+    """The base class: a callable from the step (calls made before this one, from 0) to a rate.
 
     A subclass defines `__call__(step) -> float` and `get_config() -> dict` of its constructor's arguments.
     """
@@ -39,7 +37,7 @@ class LearningRateSchedule:
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.get_config() == other.get_config()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.get_config() == other.get_config()
 
     def __hash__(self) -> int:
         return hash((type(self), repr(self.get_config())))
@@ -66,8 +64,7 @@ class _Stored(LearningRateSchedule):
 
 
 class ExponentialDecay(_Stored):
-    """
-    `initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
+    """`initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
 
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
@@ -92,8 +89,7 @@ class ExponentialDecay(_Stored):
 
 
 class PiecewiseConstantDecay(_Stored):
-    """
-    `values[i]` while `boundaries[i - 1] < step <= boundaries[i]`.
+    """`values[i]` while `boundaries[i - 1] < step <= boundaries[i]`.
 
     Raises OptionError unless there is one more value than boundaries, and at least one boundary. Source: Keras 3.
     """
@@ -114,8 +110,7 @@ class PiecewiseConstantDecay(_Stored):
 
 
 class PolynomialDecay(_Stored):
-    """
-    From the initial to the end rate over `decay_steps`, as `(1 - step / decay_steps) ** power`.
+    """From the initial to the end rate over `decay_steps`, as `(1 - step / decay_steps) ** power`.
 
     With `cycle`, decay_steps grows to the next multiple that is not below the step. Raises OptionError unless
     decay_steps > 0. Source: Keras 3.
@@ -144,8 +139,7 @@ class PolynomialDecay(_Stored):
 
 
 class InverseTimeDecay(_Stored):
-    """
-    `initial_learning_rate / (1 + decay_rate * step / decay_steps)`; the quotient is floored if `staircase`.
+    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; the quotient is floored if `staircase`.
 
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
@@ -172,8 +166,7 @@ class InverseTimeDecay(_Stored):
 
 
 class CosineDecay(_Stored):
-    """
-    Half a cosine from the initial rate to `alpha` times it, after an optional linear warm-up to `warmup_target`.
+    """Half a cosine from the initial rate to `alpha` times it, after an optional linear warm-up to `warmup_target`.
 
     With a target the cosine starts from the target, at step `warmup_steps`. Raises OptionError unless decay_steps > 0.
     Source: Loshchilov & Hutter 2017, as in Keras 3.
@@ -208,8 +201,7 @@ class CosineDecay(_Stored):
 
 
 class CosineDecayRestarts(_Stored):
-    """
-    Cosine decay with warm restarts: each period is `t_mul` times as long and starts at `m_mul` times the rate.
+    """Cosine decay with warm restarts: each period is `t_mul` times as long and starts at `m_mul` times the rate.
 
     Raises OptionError unless first_decay_steps > 0 and t_mul > 0. Source: Loshchilov & Hutter 2017 (SGDR), as in Keras 3.
     """

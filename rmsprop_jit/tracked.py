@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .arrays import Array, Memory, address_of, check_gradient, check_variable
+from .arrays import Array, Int64, Memory, address_of, check_gradient, check_variable
 from .errors import ArrayError
 from .variable import Variable
+
+MANY = 4
+"""From so many gradients on they are read at once by compiled code, which costs a compilation the first time."""
 
 Variables = Mapping[str, Any] | Sequence[Any]
 """Arrays or Variables: a list, or a dict from names to them."""
@@ -18,8 +21,7 @@ Variables = Mapping[str, Any] | Sequence[Any]
 
 @dataclass
 class Tracked:
-    """
-    A variable that an optimizer updates.
+    """A variable that an optimizer updates.
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     window:     whether gradients have been added up since the last update. While it is False the accumulator holds
@@ -110,11 +112,27 @@ def _tell_apart(tracked: Sequence[Tracked]) -> None:
         taken.add(one.prefix)
 
 
-class Membership:
-    """The built variables, ready for questions: which one is this array, may this gradient be used."""
+class Reader(Protocol):
+    """Reads the addresses of many arrays at once; None if any is not as expected (see `codegen.backends.gather`)."""
 
-    def __init__(self, tracked: Sequence[Tracked]) -> None:
+    def read(self, arrays: Sequence[object]) -> Int64 | None:
+        """The addresses of `arrays`, valid until the next call."""
+
+
+class Membership:
+    """The built variables, ready for questions: which one is this array, may this gradient be used.
+
+    new_reader: makes a Reader of arrays like the given ones, or None where that is not possible.
+    """
+
+    def __init__(
+        self, tracked: Sequence[Tracked], new_reader: Callable[[Sequence[Array]], Reader | None] = lambda _: None
+    ) -> None:
         self.tracked = tracked
+        self._calls = 0
+        self._new_reader = new_reader
+        self._reader: Reader | None = None
+        self._nbytes = np.zeros(0, np.int64)
         self._position = {id(one.array): i for i, one in enumerate(tracked)}
         self.memory = Memory(
             [(f"variable {one.name!r}", one.array) for one in tracked]
@@ -132,6 +150,31 @@ class Membership:
                 )
         return positions
 
+    def addresses_of(self, gradients: Sequence[Any]) -> Int64:
+        """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
+        if self._calls and len(gradients) >= MANY:
+            addresses = self._read_at_once(gradients)
+            if addresses is not None:
+                return addresses
+        self._calls += 1
+        for gradient, one in zip(gradients, self.tracked, strict=True):
+            if gradient is not None:
+                self.check_gradient(gradient, one)
+        return np.array([0 if gradient is None else address_of(gradient) for gradient in gradients], np.int64)
+
+    def _read_at_once(self, gradients: Sequence[Any]) -> Int64 | None:
+        """The addresses, if every gradient is an ordinary array that fits and touches nothing; else None."""
+        if self._calls == 1:
+            self._calls += 1
+            self._reader = self._new_reader([one.array for one in self.tracked])
+            self._nbytes = np.array([one.array.nbytes for one in self.tracked], np.int64)
+        addresses = None if self._reader is None else self._reader.read(gradients)
+        if addresses is None:
+            return None
+        filled = self._nbytes > 0
+        begins = addresses[filled]
+        return None if self.memory.is_touched(begins, begins + self._nbytes[filled]) else addresses
+
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""
         position = self._position.get(id(array))
@@ -143,7 +186,7 @@ class Membership:
         array = variable.value if isinstance(variable, Variable) else variable
         position = self.find(array)
         if position is None:
-            label = key or getattr(variable, "name", None) or f"of shape {np.shape(array)}"  # type: ignore[arg-type]
+            label = key or getattr(variable, "name", None) or f"of shape {getattr(array, 'shape', None)}"
             raise ArrayError(
                 f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
                 f"Received: an array that is none of {[one.name for one in self.tracked][:5]}. "

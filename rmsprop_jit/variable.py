@@ -15,8 +15,7 @@ Array = npt.NDArray[Any]
 
 
 class Variable(NDArrayOperatorsMixin):
-    """
-    A named, trainable array.
+    """A named, trainable array.
 
     value:      a NumPy array, used as it is (the variable shares its memory), or anything NumPy can convert: a copy.
     dtype:      by default the array's own, and float32 for Python numbers and lists, as in Keras.

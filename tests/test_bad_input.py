@@ -182,9 +182,7 @@ GRADIENTS = [
         ArrayError,
         "variable 'bias'",
     ),
-    Row(
-        "gradient-is-a-slot", lambda p: gradient(lambda g: p.slot("bias_velocity"))(p), ArrayError, "slot 'velocity'"
-    ),
+    Row("gradient-is-a-slot", lambda p: gradient(lambda g: p.slot("bias_velocity"))(p), ArrayError, "slot 'velocity'"),
     Row(
         "gradient-is-a-slot-of-another-variable",
         lambda p: gradient(lambda g: p.slot("weights_average").reshape(-1)[4:8])(p),
@@ -305,7 +303,9 @@ VARIABLES = [
     Row("build-misaligned", build(zeros(2), lambda: misaligned(np.zeros(4, np.float32))), ArrayError, "variable_1"),
     Row("build-masked", build(zeros(2), lambda: np.ma.zeros(4, np.float32)), ArrayError, "variable_1"),
     Row("build-read-only", build(zeros(2), lambda: read_only(np.zeros(4, np.float32))), ArrayError, "variable_1"),
-    Row("update-step-unknown", lambda p: p.optimizer.update_step(p.bias, p.bias.copy(), 0.1), ArrayError, "Unknown var"),
+    Row(
+        "update-step-unknown", lambda p: p.optimizer.update_step(p.bias, p.bias.copy(), 0.1), ArrayError, "Unknown var"
+    ),
     Row("update-step-no-gradient", lambda p: p.optimizer.update_step(None, p.bias, 0.1), ArrayError, "bias"),
     Row("update-step-misshapen", lambda p: p.optimizer.update_step(WIDE, p.bias, 0.1), ArrayError, "bias"),
     Row("update-step-unbuilt", lambda p: RMSprop().update_step(p.bias, p.bias, 0.1), ArrayError, "built"),
@@ -315,9 +315,7 @@ VARIABLES = [
         OptionError,
         "learning_rate",
     ),
-    Row(
-        "finalize-unknown", lambda p: p.optimizer.finalize_variable_values([p.bias.copy()]), ArrayError, "Unknown var"
-    ),
+    Row("finalize-unknown", lambda p: p.optimizer.finalize_variable_values([p.bias.copy()]), ArrayError, "Unknown var"),
     Row(
         "finalize-known-and-unknown",
         lambda p: p.optimizer.finalize_variable_values([p.bias, p.bias.copy()]),
@@ -338,7 +336,7 @@ VARIABLES = [
     Row("minimize-raises", lambda p: p.optimizer.minimize(lambda: 1 / 0, [p.scale]), ZeroDivisionError, "zero"),
     Row(
         "minimize-unknown",
-        lambda p: p.optimizer.minimize(lambda: 1.0, [Variable([1.0], name="stranger")]),
+        lambda p: (lambda one: p.optimizer.minimize(lambda: one[0] * 2, [one]))(Variable([1.0], name="stranger")),
         ArrayError,
         "stranger",
     ),
@@ -351,7 +349,7 @@ VARIABLES = [
 ]
 
 BAD_VALUES = {
-    "learning_rate": [np.nan, np.inf, -np.inf, "0.1", True, 1j, [0.1, 0.2], 10**400, {"class_name": "Unknown"}],
+    "learning_rate": [np.nan, np.inf, -np.inf, "0.1", True, 1j, [0.1, 0.2], 10**400],
     "rho": [-0.1, 1.1, np.nan, np.inf, "0.9", None, True],
     "momentum": [-0.5, 1.5, np.nan, "0.9", None, True],
     "epsilon": [-1e-7, np.nan, np.inf, "small", None],
@@ -418,6 +416,7 @@ OPTION_ROWS = [
         "__call__",
         with_rate(type("Unfinished", (rmsprop_jit.LearningRateSchedule,), {"get_config": lambda self: {}})()),
     ),
+    Row("schedule-of-unknown-class", with_rate({"class_name": "Unknown"}), OptionError, "Unknown"),
     Row("schedule-without-config", with_rate({"class_name": "CosineDecay"}), OptionError, "config"),
     Row(
         "schedule-with-unknown-argument",
@@ -461,7 +460,7 @@ LOADING = [
         "state-of-other-options",
         lambda p: p.optimizer.load_state_dict(_plain_state(p)),
         ArrayError,
-        "weights_average",
+        "bias_average",
     ),
     Row("store-short", stored(lambda s: dict(list(s.items())[:-1])), ArrayError, "variables"),
     Row("store-long", stored(lambda s: {**s, str(len(s)): np.zeros(2)}), ArrayError, "variables"),
@@ -471,8 +470,8 @@ LOADING = [
     Row("store-text", stored(lambda s: {**s, "16": np.array(["a", "b"])}), ArrayError, "scale_average_gradient"),
     Row("store-negative-iteration", stored(lambda s: {**s, "0": np.array(-1)}), ArrayError, "iteration"),
     Row("store-text-iteration", stored(lambda s: {**s, "0": np.array("one")}), ArrayError, "iteration"),
-    Row("store-nan-rate", stored(lambda s: {**s, "1": np.array(np.nan)}), OptionError, "learning_rate"),
-    Row("store-two-rates", stored(lambda s: {**s, "1": np.array([0.1, 0.2])}), (ArrayError, OptionError), "rate"),
+    Row("store-nan-rate", stored(lambda s: {**s, "1": np.array(np.nan)}), ArrayError, "learning rate"),
+    Row("store-two-rates", stored(lambda s: {**s, "1": np.array([0.1, 0.2])}), ArrayError, "learning rate"),
     Row("store-without-a-rate", lambda p: _load_schedule_store(p), ArrayError, "variables"),
 ]
 

@@ -1,5 +1,4 @@
-"""
-The CPU frame: the loops around a kernel's body, as Python source for Numba.
+"""The CPU frame: the loops around a kernel's body, as Python source for Numba.
 
 One function does every pass of a program. It reads a table of integers (see `Header`), takes claims until none is left,
 and for each row of a claim runs the loop of the pass's kernel. Several threads may run it on one table at once.

@@ -1,5 +1,4 @@
-"""
-The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
+"""The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
 
 Arithmetic goes straight to LLVM's intrinsics, which the vectoriser understands. Addresses come from a table of
 integers, so arrays are plain pointers here: no array structures, no reference counts, no bounds.
@@ -10,6 +9,8 @@ Importing this module imports Numba.
 # mypy: ignore-errors
 
 from __future__ import annotations
+
+import platform
 
 from llvmlite import ir
 from numba import float32, float64, int64, types
@@ -97,12 +98,106 @@ def swap_shared(_context, pointer, value):
 
 
 @intrinsic
-def call_step(_context, address, table):
-    """Call the compiled step at `address` with the address of its table."""
+def peek_shared(_context, pointer):
+    """`pointer[0]`, as other threads last wrote it."""
 
     def generate(_context, builder, _signature, args):
-        kind = ir.FunctionType(ir.VoidType(), [INT64.as_pointer()])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [builder.inttoptr(args[1], INT64.as_pointer())])
+        return builder.load_atomic(args[0], "seq_cst", 8, typ=INT64)
+
+    return int64(pointer), generate
+
+
+@intrinsic
+def address_of(_context, pointer):
+    """A pointer as an integer."""
+
+    def generate(_context, builder, _signature, args):
+        return builder.ptrtoint(args[0], INT64)
+
+    return int64(pointer), generate
+
+
+PAUSES = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint", [ir.IntType(32)(1)])}
+PAUSE = PAUSES.get({"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine()))
+
+
+@intrinsic
+def pause(_context):
+    """Tell the processor that this thread waits in a loop; nothing on other processors."""
+
+    def generate(_context, builder, _signature, _args):
+        if PAUSE is not None:
+            name, hints = PAUSE
+            kind = ir.FunctionType(ir.VoidType(), [hint.type for hint in hints])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), hints)
         return cgutils.get_null_value(INT64)
 
+    return int64(), generate
+
+
+def _call(arguments, result):
+    """An intrinsic that calls the function at an address; further arguments are given by LLVM type."""
+
+    def generate(_context, builder, _signature, args):
+        kind = ir.FunctionType(result, [type_ for type_, _ in arguments])
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(function, [convert(builder, arg) for (_, convert), arg in zip(arguments, args[1:], strict=False)])
+        return cgutils.get_null_value(INT64)
+
+    return generate
+
+
+POINTER = (INT64.as_pointer(), lambda builder, arg: builder.inttoptr(arg, INT64.as_pointer()))
+WAIT = (ir.IntType(32), lambda _builder, _arg: ir.IntType(32)(1))
+
+
+@intrinsic
+def call_step(_context, address, table):
+    """Call the compiled step at `address` with the address of its table."""
+    return int64(int64, int64), _call([POINTER], ir.VoidType())
+
+
+@intrinsic
+def acquire(_context, address, lock):
+    """`PyThread_acquire_lock(lock, 1)`, found at `address`: sleep until the lock is released."""
+
+    def generate(context, builder, signature, args):
+        return _call([POINTER, WAIT], ir.IntType(32))(context, builder, signature, [*args, None])
+
     return int64(int64, int64), generate
+
+
+@intrinsic
+def release(_context, address, lock):
+    """`PyThread_release_lock(lock)`, found at `address`."""
+    return int64(int64, int64), _call([POINTER], ir.VoidType())
+
+
+@intrinsic
+def give_way(_context, address):
+    """Call a function without arguments, such as sched_yield."""
+    return int64(int64), _call([], ir.IntType(32))
+
+
+BY_NAME = {
+    "abs": fabs,
+    "pow": power,
+    **{
+        operation.__name__: operation
+        for operation in (
+            acquire,
+            add_shared,
+            address_of,
+            call_step,
+            give_way,
+            lanes,
+            pause,
+            peek_shared,
+            release,
+            swap_shared,
+        )
+    },
+    **{"sqrt": sqrt, "exp": exp, "log": log, "fabs": fabs},
+    **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
+}
+"""The names under which generated code finds these operations."""

@@ -1,5 +1,4 @@
-"""
-From a Python function on pointers to machine code in memory.
+"""From a Python function on pointers to machine code in memory.
 
 Numba compiles the function to optimised LLVM IR. From there on everything is llvmlite: the IR is stripped to the one
 function that is called (no Python wrapper, no environment), turned into an object file, and loaded. An object file can
@@ -28,6 +27,7 @@ define void @{symbol}(ptr %table) {{
 }}
 """
 
+CALLED = re.compile(r"^declare .*?@\"?([\w.$]+)\"?\(", re.MULTILINE)
 PACKED = re.compile(r"^\s+v?(?:sqrt|div)p[sd]\s|^\s+f(?:sqrt|div)\s+v")
 REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"v\d+\.": 128}
 """Packed arithmetic of x86-64 and AArch64, and the bits of its registers."""
@@ -99,6 +99,13 @@ def _stripped(ir: str, native_name: str, symbol: str) -> str:
     passes.add_strip_dead_prototype_pass()
     passes.run(module, builder)
     return str(module)
+
+
+def is_complete(code: MachineCode) -> bool:
+    """Whether this process has all functions that the code calls; loading it otherwise would end the process."""
+    llvm = _binding()
+    called = [match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")]
+    return all(llvm.address_of_symbol(name) is not None for name in called)
 
 
 def load(object_file: bytes, symbol: str) -> int:

@@ -4,68 +4,51 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import linecache
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import OptionError
 from ..expr import Scope
 from ..kernel import Program
 from ..rows import Rows, cut
-from . import cpu_frame
+from . import cpu_frame, generated, pool
 from .cpu_frame import Header
-from .native import MachineCode, compile_function, load
+from .native import MachineCode
 
 Step = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 ShortStep = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 """The same call without releasing Python's lock, which costs more than a tiny step."""
 
+THREADS_VARIABLE = "RMSPROP_JIT_NUM_THREADS"
+
+CROSSOVER = 32_768
+"""Steps of fewer elements run on the caller's thread alone."""
+
 SHORT = 16_384
 """Steps of at most this many elements keep Python's lock."""
 
 
-@functools.cache
-def compiled(source: str) -> MachineCode:
-    """Generated Python source as machine code, compiled once for each text."""
-    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
-    filename = f"<rmsprop_jit step {digest}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    names = _namespace()
-    exec(compile(source, filename, "exec"), names)
-    return compile_function(names["step"], f"step_{digest}")  # type: ignore[arg-type]
+def machine_code(program: Program) -> MachineCode:
+    """The compiled step of a program."""
+    return generated.code(cpu_frame.source(program))
 
 
 @functools.cache
-def address(source: str) -> int:
-    """The address of the compiled step of a source."""
-    code = compiled(source)
-    return load(code.object_file, code.symbol)
-
-
-def _namespace() -> dict[str, object]:
-    """What generated code may name."""
-    import math
-
-    import numba
-
-    from . import intrinsics
-
-    return {
-        "float32": numba.float32,
-        "float64": numba.float64,
-        "INF": math.inf,
-        "NAN": math.nan,
-        "abs": intrinsics.fabs,
-        "pow": intrinsics.power,
-        **{name: getattr(intrinsics, name) for name in ("sqrt", "exp", "log", "fabs", "lanes", "add_shared")},
-        **{name: getattr(intrinsics, name) for name in ("at_float32", "at_float64", "at_int64")},
-    }
+def default_threads() -> int:
+    """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get(THREADS_VARIABLE, "")
+    if not limit:
+        return cores
+    if not limit.isdigit() or int(limit) < 1:
+        raise OptionError(f"{THREADS_VARIABLE} must be a whole number >= 1. Received: {limit!r}.")
+    return min(cores, int(limit))
 
 
 class Table:
-    """
-    One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
+    """One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
 
     sizes: elements of each tensor. Fill `arrays[tensor, program.arrays.index(name)]` with addresses, `scalars` and
     `hypers[tensor]` with numbers; keep the arrays alive while the table is used.
@@ -98,26 +81,35 @@ class Table:
         ):
             self.header[entry] = array.ctypes.data
         self._at = self.header.ctypes.data
-        entry_address = address(cpu_frame.source(program))
-        self._step = (ShortStep if self.elements <= SHORT else Step)(entry_address)
+        self._entry = generated.address(cpu_frame.source(program))
+        self._step = (ShortStep if self.elements <= SHORT else Step)(self._entry)
+        self._reduces = [bool(kernel.reductions) for kernel in program.kernels]
+        claims = len(self.cut.claims) - 1
+        self._useful = claims if self.elements >= CROSSOVER else 1
 
-    def run(self, kernel: int) -> None:
-        """One pass: kernel `kernel` over all rows, and what its reductions come to."""
+    def run(self, kernel: int, threads: int) -> None:
+        """One pass: kernel `kernel` over all rows, on up to `threads` threads, and what its reductions come to."""
         header = self.header
         header[Header.NEXT] = 0
         header[Header.PASS] = kernel
-        self._step(self._at)
-        if self.program.kernels[kernel].reductions:
+        helpers = min(threads, self._useful) - 1
+        if helpers < 1 or not pool.pool().run(self._entry, self._at, helpers):
+            self._step(self._at)
+        if self._reduces[kernel]:
             header[Header.PASS] = -1 - kernel
             self._step(self._at)
 
 
-def launch(tables: Sequence[Table]) -> None:
-    """One step over several tables that belong together: reductions over all tensors run over all of them."""
+def launch(tables: Sequence[Table], threads: int | None = None) -> None:
+    """One step over several tables that belong together: reductions over all tensors run over all of them.
+
+    threads: at most so many; by default every core that this process may use.
+    """
+    threads = threads or default_threads()
     for kernel in range(max((len(table.program.kernels) for table in tables), default=0)):
         running = [table for table in tables if kernel < len(table.program.kernels)]
         for table in running:
-            table.run(kernel)
+            table.run(kernel, threads)
         if len(running) > 1:
             _join([table for table in running if table.program.kernels[kernel].reductions], kernel)
 

@@ -1,5 +1,4 @@
-"""
-The NumPy interpreter: the definition of what a program does, in any float dtype.
+"""The NumPy interpreter: the definition of what a program does, in any float dtype.
 
 It follows the program letter by letter, one NumPy operation for each `let`, and is what every other backend is tested
 against. It allocates a temporary per operation and is never used for speed.
@@ -29,8 +28,7 @@ def run(
     hypers: Mapping[str, float],
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """
-    Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name.
+    """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name.
 
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.

@@ -1,0 +1,175 @@
+"""The worker pool: a few native threads that help with a step, and never hurt.
+
+A step is a function on a table from which any number of threads take claims, so helpers are optional: the caller always
+works through the whole table itself, and helpers that come in time share it. Nobody waits for a helper to wake up.
+
+    caller    offers seats, wakes sleeping helpers, runs the step itself, withdraws the seats left, waits for the rest
+    helper    takes a seat when there is one and runs the step; looks for seats for a while, then sleeps
+
+All of it is compiled code on a table of shared integers (`Board`), so no one holds Python's lock: helpers are Python
+threads only in that Python starts them. They sleep on Python's own portable thread locks. A forked child starts without
+helpers and makes its own. When two Python threads step at once, one has the helpers and the other works alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from . import generated
+
+MAX_HELPERS = 127
+SPIN = 2_000
+"""How often a helper looks for a seat before it sleeps: about 40 us, a little more than a wake-up takes."""
+
+
+class Board(IntEnum):
+    """The shared integers. Those that different threads write are a cache line (8 integers) apart."""
+
+    SEATS = 0  # helpers still wanted
+    DONE = 8  # helpers that have finished
+    STEP = 16  # address of the step's function
+    TABLE = 17  # address of the step's table
+    HELPERS = 18  # helpers that exist
+    OFFER = 19  # seats to offer
+    ACQUIRE = 20  # address of PyThread_acquire_lock
+    RELEASE = 21  # address of PyThread_release_lock
+    YIELD = 22  # address of a function that gives up the processor, or 0
+    ASLEEP = 64  # for each helper, 16 integers apart: 1 while it sleeps or is about to; then the lock it sleeps on
+
+
+STRIDE = 16
+SIZE = Board.ASLEEP + STRIDE * MAX_HELPERS
+
+HELP = f"""
+def step(mine):
+    board = at_int64(mine[0])
+    me = at_int64(mine[1])
+    looks = 0
+    while True:
+        if peek_shared(board) > 0 and add_shared(board, -1) > 0:
+            call_step(board[{Board.STEP}], board[{Board.TABLE}])
+            add_shared(at_int64(mine[0] + {8 * Board.DONE}), 1)
+            looks = 0
+        elif looks < {SPIN}:
+            looks += 1
+            pause()
+        else:
+            swap_shared(me, 1)
+            if peek_shared(board) <= 0 or swap_shared(me, 0) == 0:
+                acquire(board[{Board.ACQUIRE}], me[1])
+            looks = 0
+"""
+
+LEAD = f"""
+def step(board):
+    offer = board[{Board.OFFER}]
+    done = at_int64(address_of(board) + {8 * Board.DONE})
+    swap_shared(done, 0)
+    swap_shared(board, offer)
+    helper = address_of(board) + {8 * Board.ASLEEP}
+    for _ in range(offer):
+        asleep = at_int64(helper)
+        if peek_shared(asleep) == 1 and swap_shared(asleep, 0) == 1:
+            release(board[{Board.RELEASE}], asleep[1])
+        helper += {8 * STRIDE}
+    call_step(board[{Board.STEP}], board[{Board.TABLE}])
+    left = swap_shared(board, 0)
+    taken = offer - (left if left > 0 else 0)
+    looks = 0
+    while peek_shared(done) < taken:
+        looks += 1
+        if looks > {SPIN} and board[{Board.YIELD}] != 0:
+            give_way(board[{Board.YIELD}])
+        else:
+            pause()
+"""
+
+
+class Pool:
+    """Helpers of this process; made when the first large step runs."""
+
+    def __init__(self) -> None:
+        self.board = np.zeros(SIZE, np.int64)
+        self.at = self.board.ctypes.data
+        self.lock = threading.Lock()
+        self.lead: Callable[[int], None] = generated.function(LEAD)
+        self.help: Callable[[int], None] = generated.function(HELP)
+        self._kept: list[Any] = []
+        api = ctypes.pythonapi
+        self.board[Board.ACQUIRE] = _address(api.PyThread_acquire_lock)
+        self.board[Board.RELEASE] = _address(api.PyThread_release_lock)
+        self.board[Board.YIELD] = _yield_address()
+
+    def run(self, step: int, table: int, helpers: int) -> bool:
+        """Run the step at address `step` on the table at `table` with up to `helpers` helpers.
+
+        Returns False, having done nothing, if the helpers are busy with another thread's step.
+        """
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            if helpers > self.board[Board.HELPERS]:
+                self._start(helpers)
+            board = self.board
+            board[Board.STEP], board[Board.TABLE], board[Board.OFFER] = step, table, helpers
+            self.lead(self.at)
+        finally:
+            self.lock.release()
+        return True
+
+    def _start(self, helpers: int) -> None:
+        for i in range(int(self.board[Board.HELPERS]), min(helpers, MAX_HELPERS)):
+            allocate = ctypes.pythonapi.PyThread_allocate_lock
+            allocate.restype = ctypes.c_void_p
+            lock = allocate()
+            ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(int(self.board[Board.ACQUIRE]))(lock, 1)
+            place = int(Board.ASLEEP) + STRIDE * i
+            self.board[place + 1] = lock
+            mine = np.array([self.at, self.at + 8 * place], np.int64)
+            self._kept.append(mine)
+            threading.Thread(target=self.help, args=(mine.ctypes.data,), daemon=True, name=f"rmsprop_jit-{i}").start()
+            self.board[Board.HELPERS] = i + 1
+        time.sleep(0)
+
+
+def _address(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+
+
+def _yield_address() -> int:
+    try:
+        return _address(ctypes.CDLL(None).sched_yield)
+    except (AttributeError, OSError, TypeError):
+        return 0
+
+
+_POOL: Pool | None = None
+_MAKING = threading.Lock()
+
+
+def pool() -> Pool:
+    """The pool of this process."""
+    global _POOL
+    if _POOL is None:
+        with _MAKING:
+            if _POOL is None:
+                _POOL = Pool()
+    return _POOL
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads; its parent's locks may be held for ever."""
+    global _POOL, _MAKING
+    _POOL, _MAKING = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,128 @@
+"""
+The machine code of the loops: packed in the machine's widest registers, uncontracted, and calling nothing.
+
+LLVM says nothing when a loop stops being vectorised, and the numbers stay right, so only reading the code can tell.
+"""
+
+import itertools
+import platform
+import re
+
+import pytest
+
+from rmsprop_jit._kernels import explain_step
+from rmsprop_jit.codegen import Rule, explain
+from rmsprop_jit.rules import RMSPROP
+
+X86, ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
+MACHINE = platform.machine()
+
+pytestmark = pytest.mark.skipif(MACHINE not in X86 + ARM, reason=f"no patterns for the assembly of {MACHINE}")
+
+CLIPS = ("", "clipvalue", "clipnorm")
+SWITCHES = ("centered", "momentum", "weight_decay", "use_ema", "gradient_accumulation_steps")
+
+
+def flag_sets():
+    """The full product of the switches and the clips."""
+    for clip in CLIPS:
+        for chosen in itertools.product((False, True), repeat=len(SWITCHES)):
+            yield tuple(name for name, on in zip(SWITCHES, chosen, strict=True) if on) + ((clip,) if clip else ())
+
+
+FLAG_SETS = list(flag_sets())
+SOME = [flags for i, flags in enumerate(FLAG_SETS) if i % 8 == 5]
+CASES = [(flags, "float32") for flags in FLAG_SETS] + [(flags, "float64") for flags in SOME]
+
+
+def packed(dtype, *names):
+    """Patterns of packed instructions on `dtype`, with the widest register that a line names as its group."""
+    if MACHINE in X86:
+        suffix = "ps" if dtype == "float32" else "pd"
+        return [rf"^\s+v?{name}{suffix}\s.*%([xyz])mm\d+\s*$" for name in names]
+    shape = "4s" if dtype == "float32" else "2d"
+    return [rf"^\s+f{name}\s+v\d+\.({shape})" for name in names]
+
+
+def widths(text, pattern):
+    """The register classes in which an instruction occurs."""
+    return set(re.findall(pattern, text, re.MULTILINE))
+
+
+def widest(classes):
+    return max(classes, default="")
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def machine(request):
+    """A dtype, and the register class that LLVM chooses on this machine for the simplest rule with a root."""
+    from rmsprop_jit.codegen import sqrt, square
+
+    simple = Rule("simple", lambda p, g, s, h, on: {p: p - sqrt(square(g))})
+    (pattern,) = packed(request.param, "sqrt")
+    return request.param, widest(widths(explain(simple, dtype=request.param, form="asm"), pattern))
+
+
+def step_code(text):
+    """The code of the step itself, without the entry that calls it."""
+    return text.split(".Lfunc_end0")[0].split("Lfunc_end0")[0]
+
+
+def test_this_machine_is_used_to_its_width(machine):
+    dtype, register = machine
+    if MACHINE in X86:
+        from llvmlite import binding
+
+        wide = binding.get_host_cpu_features().get("avx", False)
+        assert register in ("yz" if wide else "x")
+    else:
+        assert register == ("4s" if dtype == "float32" else "2d")
+
+
+@pytest.mark.parametrize(("flags", "dtype"), CASES, ids=lambda x: "+".join(x) if isinstance(x, tuple) else x)
+def test_the_loop_is_packed_uncontracted_and_calls_nothing(flags, dtype):
+    text = explain_step(RMSPROP, flags, dtype, "asm")
+    assert_packed(text, dtype)
+    assert not re.findall(r"^\s+(?:vfn?m(?:add|sub)\w*|fml[as]|fn?m(?:add|sub))\s.*", text, re.MULTILINE)
+    assert not re.findall(r"^\s+(?:call\w*|bl|blr)\s.*", step_code(text), re.MULTILINE)
+    if dtype == "float32" and "clipnorm" not in flags:
+        for pattern in packed("float64", "sqrt", "div", "mul"):
+            assert not widths(text, pattern)
+
+
+WIDEST_LOAD = {
+    "x86": r"^\s+v?mov[ua]p[sd]\s+.*\(.*\),\s+%([xyz])mm\d+\s*$",
+    "arm": r"^\s+ldp?\w*\s+q\d+.*",
+}
+
+
+def assert_packed(text, dtype):
+    """Root and quotient are packed, in registers as wide as the loads are."""
+    for pattern in packed(dtype, "sqrt", "div"):
+        found = widest(widths(text, pattern))
+        assert found, f"no packed instruction like {pattern}"
+        if MACHINE in X86:
+            assert found == widest(widths(text, WIDEST_LOAD["x86"])), pattern
+
+
+def test_every_kernel_is_as_wide_as_the_simplest(machine):
+    dtype, register = machine
+    for flags in FLAG_SETS if dtype == "float32" else SOME:
+        text = explain_step(RMSPROP, flags, dtype, "asm")
+        for pattern in packed(dtype, "sqrt", "div"):
+            assert widest(widths(text, pattern)) == register, (flags, pattern)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+def test_a_norm_is_summed_in_packed_float64(clip, dtype):
+    text = explain_step(RMSPROP, (clip,), dtype, "asm")
+    for pattern in packed("float64", "mul", "add"):
+        assert widths(text, pattern), f"no packed instruction like {pattern}"
+
+
+@pytest.mark.parametrize("micro", [("micro_step",), ("micro_step", "window_empty")], ids="+".join)
+def test_a_micro_step_is_packed_too(micro):
+    text = explain_step(RMSPROP, ("gradient_accumulation_steps", *micro), "float32", "asm")
+    (pattern,) = packed("float32", "add")
+    assert widths(text, pattern)
