@@ -15,7 +15,7 @@ from .arrays import Array, address_of
 from .codegen import Program, Rule, explain, specialize
 from .codegen.backends.gather import gatherer as new_reader
 from .codegen.backends.native import vector_bits
-from .codegen.backends.numba_cpu import Table, launch
+from .codegen.backends.numba_cpu import Launch, Table
 from .codegen.expr import Symbol, walk
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
@@ -119,9 +119,9 @@ class Bucket:
         self.table.scalars[:] = self._scalars(values)
 
 
-def run(buckets: Sequence[Bucket], threads: int | None) -> None:
-    """One launch for each kernel of each bucket."""
-    launch([bucket.table for bucket in buckets], threads)
+def launcher(buckets: Sequence[Bucket]) -> Launch:
+    """A function of the number of threads (or None) that launches each kernel of each bucket once."""
+    return Launch([bucket.table for bucket in buckets])
 
 
 def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:

@@ -103,10 +103,13 @@ class Memory:
         i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
         return self.names[i] if nbytes and i >= 0 and self.ends[i] > begin else None
 
-    def is_touched(self, begins: Int64, ends: Int64) -> bool:
-        """Whether any of many spans of bytes overlaps any of the arrays; spans must not be empty."""
+    def is_touched(self, begins: Int64, nbytes: Int64) -> bool:
+        """Whether any of many spans of bytes overlaps any of the arrays."""
+        if not len(self.ends):
+            return False
+        ends = begins + nbytes
         before = np.searchsorted(self.begins, ends) - 1
-        return bool(np.any((self.ends[before] > begins) & (before >= 0))) if len(self.ends) else False
+        return bool(((self.ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
 def aligned_like(array: Array, fill: float | Array) -> Array:

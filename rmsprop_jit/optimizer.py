@@ -6,11 +6,10 @@ constraints -> count. Everything that can fail comes before the launch.
 
 from __future__ import annotations
 
-import operator
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ._kernels import Bucket
 from .arrays import Array, address_of, check_gradient
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
+from .habit import WHOLE, Habit, Phase
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .rules import Rule
@@ -26,42 +26,6 @@ from .tracked import Membership, Tracked, Variables, track
 from .variable import Variable
 
 Gradients = Mapping[str, Any] | Sequence[Any]
-
-
-class _Phase(NamedTuple):
-    """Whether gradients are only added up, and whether some were before (None: for some of the variables)."""
-
-    micro: bool
-    window: bool | None
-
-
-class _Last:
-    """The arrays of the last call, to know a repeated one at a glance, and the plans that are bound to them."""
-
-    def __init__(self, grads: Gradients, variables: Variables | None) -> None:
-        self.plans: dict[_Phase, Plan] = {}
-        self._names, self._gradients = _split(grads)
-        self._variables = None if variables is None else _split(variables)
-
-    def is_repeated(self, grads: Gradients, variables: Variables | None) -> bool:
-        """Whether these are the very same arrays in the same order."""
-        if len(grads) != len(self._gradients) or (variables is None) is not (self._variables is None):
-            return False
-        names, arrays = _split(grads)
-        if names != self._names or not all(map(operator.is_, arrays, self._gradients)):
-            return False
-        if variables is None or self._variables is None:
-            return True
-        names, arrays = _split(variables)
-        known, ours = self._variables
-        return len(arrays) == len(ours) and names == known and all(map(operator.is_, arrays, ours))
-
-
-def _split(arrays: Variables) -> tuple[list[str] | None, Sequence[Any]]:
-    """Names, if there are any, and arrays."""
-    if isinstance(arrays, Mapping):
-        return list(arrays), tuple(arrays.values())
-    return None, tuple(arrays)
 
 
 class Optimizer:
@@ -126,7 +90,7 @@ class Optimizer:
         self._tracked: list[Tracked] = []
         self._members = Membership(())
         self._plans: dict[object, Plan] = {}
-        self._last: _Last | None = None
+        self._habit: Habit | None = None
         self._calls = 0
         self._built = self._restored = False
         self._excluded_names: list[str] = []
@@ -235,7 +199,7 @@ class Optimizer:
             for position, one in enumerate(self._tracked)
             if position not in excluded and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
         )
-        self._plans, self._last = {}, None
+        self._plans, self._habit = {}, None
 
     @property
     def variables(self) -> list[Variable]:
@@ -263,9 +227,10 @@ class Optimizer:
                              the optimizer is built on them; later any part of them.
         Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written.
         """
-        if self._last is not None and self._last.is_repeated(grads, trainable_variables):
-            plan = self._last.plans.get(self._phase())
-            if plan is not None:
+        habit = self._habit
+        if habit is not None and habit.covers(grads, trainable_variables):
+            plan = habit.plans.get(self._phase())
+            if plan is not None and habit.rebound(plan, grads, self._members):
                 self._run(plan)
                 return
         if len(grads) == 0:
@@ -277,25 +242,22 @@ class Optimizer:
         phase = self._phase()
         plan = self._plan(Call(self._flags, phase.micro, given, self._decaying))
         plan.bind(gradients, addresses)
-        if self._last is None or not self._last.is_repeated(grads, trainable_variables):
-            self._last = _Last(grads, trainable_variables) if all(given) else None
-        if self._last is not None and phase.window is not None:
-            self._last.plans[phase] = plan
+        self._habit = Habit.formed(habit, grads, trainable_variables, gradients, phase, plan)
         self._run(plan)
 
-    def _phase(self) -> _Phase:
+    def _phase(self) -> Phase:
         """Where the next call stands in a window of gradient accumulation."""
         steps = self._options.gradient_accumulation_steps
         if steps is None:
-            return _Phase(False, False)
+            return WHOLE
         windows = {one.window for one in self._tracked}
-        return _Phase((self._calls + 1) % steps != 0, windows.pop() if len(windows) == 1 else None)
+        return Phase((self._calls + 1) % steps != 0, windows.pop() if len(windows) == 1 else None)
 
     def _run(self, plan: Plan) -> None:
         """Do a planned call and count it."""
         options = self._options
         rate = 0.0 if plan.micro else options.rate(self._calls)
-        plan.run(options, rate, self.iterations + 1)
+        plan.run(options, rate, self._calls // (options.gradient_accumulation_steps or 1) + 1)
         self._calls += 1
 
     def _in_build_order(self, grads: Gradients, variables: Variables | None) -> tuple[Sequence[Any], int]:
@@ -358,7 +320,7 @@ class Optimizer:
         bucket = Bucket(self._rule, flags, [one], [0], ())
         bucket.bind([gradient], np.array([address_of(gradient)], np.int64))
         bucket.set_numbers(self._options.numbers(rate, self.iterations + 1))
-        _kernels.run([bucket], self._options.threads)
+        _kernels.launcher([bucket])(self._options.threads)
 
     def _by_name(self, grads: Mapping[str, Any], variables: Variables | None) -> tuple[dict[str, Any], list[Any]]:
         """Gradients and variables matched by name. Raises ArrayError where the names differ."""
@@ -508,7 +470,7 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         for one in self._tracked:
             one.settle_window()
-        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members", "_last")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members", "_habit")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

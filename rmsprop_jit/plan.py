@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, run
+from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
 from .arrays import Array, Int64
 from .options import Options
 from .rules import Rule
@@ -34,6 +35,8 @@ class Plan:
 
     micro:   whether gradients are only added up.
     updated: the variables that change, or whose gradients are added up.
+
+    `bound_to` are the gradients of the last call, in the caller's order (see habit.py).
     """
 
     micro: bool
@@ -47,6 +50,9 @@ class Plan:
         self._constrained = [] if self.micro else [one for one in self.updated if one.is_constrained]
         self._changes_window = any("gradient_accumulator" in one.slots for one in self.updated)
         self._numbers: tuple[object, ...] = ()
+        self.bound_to: Sequence[Any] = ()
+        self._run_step = launcher(self.step)
+        self._run_after = launcher(self.after_constraints)
 
     def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
         """Take this call's gradients, one for each of the optimizer's variables."""
@@ -61,11 +67,11 @@ class Plan:
             for bucket in self._buckets:
                 bucket.set_numbers(values)
             self._numbers = numbers
-        run(self.step, options.threads)
+        self._run_step(options.threads)
         if self._constrained:
             for one in self._constrained:
                 one.constrain()
-            run(self.after_constraints, options.threads)
+            self._run_after(options.threads)
         if self._changes_window:
             for one in self.updated:
                 one.window = self.micro

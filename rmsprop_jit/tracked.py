@@ -129,10 +129,9 @@ class Membership:
         self, tracked: Sequence[Tracked], new_reader: Callable[[Sequence[Array]], Reader | None] = lambda _: None
     ) -> None:
         self.tracked = tracked
-        self._calls = 0
         self._new_reader = new_reader
         self._reader: Reader | None = None
-        self._nbytes = np.zeros(0, np.int64)
+        self._nbytes: Int64 | None = None
         self._position = {id(one.array): i for i, one in enumerate(tracked)}
         self.memory = Memory(
             [(f"variable {one.name!r}", one.array) for one in tracked]
@@ -152,28 +151,25 @@ class Membership:
 
     def addresses_of(self, gradients: Sequence[Any]) -> Int64:
         """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
-        if self._calls and len(gradients) >= MANY:
-            addresses = self._read_at_once(gradients)
-            if addresses is not None:
-                return addresses
-        self._calls += 1
         for gradient, one in zip(gradients, self.tracked, strict=True):
             if gradient is not None:
                 self.check_gradient(gradient, one)
         return np.array([0 if gradient is None else address_of(gradient) for gradient in gradients], np.int64)
 
-    def _read_at_once(self, gradients: Sequence[Any]) -> Int64 | None:
-        """The addresses, if every gradient is an ordinary array that fits and touches nothing; else None."""
-        if self._calls == 1:
-            self._calls += 1
+    def read_at_once(self, gradients: Sequence[Any]) -> Int64 | None:
+        """What `addresses_of` gives, by compiled code, if every gradient is an ordinary array without fault.
+
+        None means no more than that `addresses_of` must have a look.
+        """
+        if len(gradients) < MANY:
+            return None
+        if self._nbytes is None:
             self._reader = self._new_reader([one.array for one in self.tracked])
             self._nbytes = np.array([one.array.nbytes for one in self.tracked], np.int64)
         addresses = None if self._reader is None else self._reader.read(gradients)
-        if addresses is None:
+        if addresses is None or self.memory.is_touched(addresses, self._nbytes):
             return None
-        filled = self._nbytes > 0
-        begins = addresses[filled]
-        return None if self.memory.is_touched(begins, begins + self._nbytes[filled]) else addresses
+        return addresses
 
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""

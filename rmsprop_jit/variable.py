@@ -43,7 +43,7 @@ class Variable(NDArrayOperatorsMixin):
             raise ArrayError(f"variable {name!r} is not numeric ({problem}). Received: {value!r}.") from None
         if self._array.dtype == object:
             raise ArrayError(f"variable {name!r} is not numeric. Received: {value!r}. Pass a float array.")
-        self.name, self.path, self.constraint = name, path or name, constraint
+        self.name, self.path, self._constraint = name, path or name, constraint
         self._recorded: Any = None
         self._was_read = False
 
@@ -62,6 +62,11 @@ class Variable(NDArrayOperatorsMixin):
         if given.shape != self.shape:
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")
         self._array[...] = given
+
+    @property
+    def constraint(self) -> Callable[[Array], Array] | None:
+        """The constraint given to the constructor."""
+        return self._constraint
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -100,18 +100,23 @@ class Table:
             self._step(self._at)
 
 
-def launch(tables: Sequence[Table], threads: int | None = None) -> None:
-    """One step over several tables that belong together: reductions over all tensors run over all of them.
+class Launch:
+    """A step over several tables that belong together: reductions over all tensors run over all of them."""
 
-    threads: at most so many; by default every core that this process may use.
-    """
-    threads = threads or default_threads()
-    for kernel in range(max((len(table.program.kernels) for table in tables), default=0)):
-        running = [table for table in tables if kernel < len(table.program.kernels)]
-        for table in running:
-            table.run(kernel, threads)
-        if len(running) > 1:
-            _join([table for table in running if table.program.kernels[kernel].reductions], kernel)
+    def __init__(self, tables: Sequence[Table]) -> None:
+        depth = max((len(table.program.kernels) for table in tables), default=0)
+        self._passes = [
+            (kernel, [table for table in tables if kernel < len(table.program.kernels)]) for kernel in range(depth)
+        ]
+
+    def __call__(self, threads: int | None = None) -> None:
+        """Do the step on at most `threads` threads; by default on every core that this process may use."""
+        most = threads or default_threads()
+        for kernel, tables in self._passes:
+            for table in tables:
+                table.run(kernel, most)
+            if len(tables) > 1:
+                _join([table for table in tables if table.program.kernels[kernel].reductions], kernel)
 
 
 def _join(tables: Sequence[Table], kernel: int) -> None:
