@@ -9,7 +9,7 @@ Every node has a rate, that of its fastest leaf:
     CONST    a number                                                known when the rule is written
     STEP     the same for all tensors of one step (`1 - rho`)        computed on the host in float64, rounded once
     TENSOR   the same for all elements of one tensor (a norm)        computed once a tensor in float64, rounded once
-    ELEMENT  different for every element                             the body of the loop, in the storage's own precision
+    ELEMENT  different for every element                             the body of the loop, in the dtype of the arrays
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ class Expr:
     is_condition: bool = False
 
     def __new__(cls, *fields: Any) -> Expr:
+        """The node with these fields: the one that exists, or a new one."""
         key = (cls, *map(_key, fields))
         with _LOCK:
             node = _NODES.get(key)
@@ -282,9 +283,11 @@ class Call(Expr):
 
     @property
     def children(self) -> tuple[Expr, ...]:
+        """The operands."""
         return self.args
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        """The same operation on other operands."""
         return Call(self.fn, children)
 
     def __str__(self) -> str:
@@ -310,9 +313,11 @@ class Select(Expr):
 
     @property
     def children(self) -> tuple[Expr, ...]:
+        """Condition and both values."""
         return (self.condition, self.a, self.b)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        """Another choice."""
         return Select(*children)
 
     def __str__(self) -> str:
@@ -332,9 +337,11 @@ class Reduction(Expr):
 
     @property
     def children(self) -> tuple[Expr, ...]:
+        """What is reduced."""
         return (self.arg,)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
+        """The same reduction of something else."""
         return Reduction(self.op, children[0], self.scope)
 
     def __str__(self) -> str:

@@ -90,7 +90,7 @@ def _free(name: str) -> str:
 
 
 class _Writer:
-    """Numbers expressions. Names are shared by all kernels of a program, so that a reduction can be read by the next."""
+    """Numbers expressions. All kernels of a program share names, so that the next can read a reduction."""
 
     def __init__(self) -> None:
         self.scalars: dict[Expr, Scalar] = {}

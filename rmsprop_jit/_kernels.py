@@ -6,23 +6,24 @@ The only file beside rules.py (and the re-export in errors.py) that imports code
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Array, address_of
-from .codegen import Program, Rule, explain, specialize
+from .codegen import Program, Rule, explain, specialize, store
 from .codegen.backends.gather import gatherer as new_reader
 from .codegen.backends.native import vector_bits
-from .codegen.backends.numba_cpu import Launch, Table
+from .codegen.backends.numba_cpu import Launch, Table, machine_code
 from .codegen.expr import Symbol, walk
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
 from .tracked import Tracked
 
-__all__ = ["Bucket", "Flags", "new_reader"]
+__all__ = ["Bucket", "Flags", "new_reader", "store"]
 
 Flags = frozenset[str]
 Int64 = npt.NDArray[np.int64]
@@ -135,3 +136,22 @@ def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
         f"{program.name} {dtype}: {loads} loads, {stores} stores, {itemsize * (loads + stores)} bytes per parameter, "
         f"vectors of {width} bits"
     )
+
+
+def common_flags(rule: Rule) -> list[Flags]:
+    """The option sets that most users run: the rule's flags in all combinations, with decay, clipping or averages."""
+    own = [frozenset(chosen) for n in range(len(rule.flags) + 1) for chosen in itertools.combinations(rule.flags, n)]
+    around: tuple[set[str], ...] = (
+        set(),
+        {"weight_decay"},
+        {"global_clipnorm"},
+        {"clipnorm"},
+        {"clipvalue"},
+        {"use_ema"},
+    )
+    return [flags | others for flags in own for others in around]
+
+
+def warm(rule: Rule, flags: Flags, dtype: str) -> None:
+    """Compile a program, so that the store has it."""
+    machine_code(specialize(step_of(rule), flags, dtype))

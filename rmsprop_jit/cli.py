@@ -1,4 +1,4 @@
-"""The command line: `rmsprop-jit demo`, `rmsprop-jit explain`."""
+"""The command line: `rmsprop-jit demo`, `explain` and `cache`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from . import __version__
 from .errors import RmspropJitError
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_explain(commands)
+    _add_cache(commands)
     return top
 
 
@@ -61,6 +63,56 @@ def _add_explain(commands: Any) -> None:
     for count in ("ema-overwrite-frequency", "gradient-accumulation-steps"):
         explain.add_argument(f"--{count}", type=int, metavar="N", default=argparse.SUPPRESS)
     explain.set_defaults(run=run_explain)
+
+
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser("cache", help="show, clear or fill the store of compiled code")
+    action = cache.add_mutually_exclusive_group()
+    action.add_argument("--show", action="store_const", const="show", dest="action", help="list what is kept (default)")
+    action.add_argument("--clear", action="store_const", const="clear", dest="action", help="remove everything")
+    action.add_argument("--warm", action="store_const", const="warm", dest="action", help="compile common option sets")
+    cache.set_defaults(run=run_cache, action="show")
+
+
+def run_cache(options: argparse.Namespace) -> None:
+    """Show, clear or fill the store."""
+    from . import _kernels
+
+    console = Console()
+    actions = {"show": _show_cache, "clear": _clear_cache, "warm": _warm_cache}
+    actions[options.action](console, _kernels.store)
+
+
+def _show_cache(console: Console, store: Any) -> None:
+    folder = store.folder()
+    if folder is None:
+        console.print(f"The store is switched off by {store.VARIABLE}=off.")
+        return
+    table = Table("kernel", "KiB", box=None, header_style="bold")
+    sizes = []
+    for key, size, parts in store.entries():
+        title = parts["source"].decode().strip().splitlines()[0].strip('"') if parts else "[red]damaged[/]"
+        table.add_row(f"{title if title else key}", f"{size / 1024:.1f}")
+        sizes.append(size)
+    if sizes:
+        console.print(table)
+    console.print(f"{len(sizes)} entries, {sum(sizes) / 1024:.0f} KiB in {folder}", soft_wrap=True)
+
+
+def _clear_cache(console: Console, store: Any) -> None:
+    console.print(f"{store.clear()} entries removed from {store.folder()}", soft_wrap=True)
+
+
+def _warm_cache(console: Console, store: Any) -> None:
+    from . import _kernels
+    from .rules import RMSPROP
+
+    columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    sets = [(flags, dtype) for dtype in ("float32", "float64") for flags in _kernels.common_flags(RMSPROP)]
+    with Progress(*columns, console=console) as progress:
+        for flags, dtype in progress.track(sets):
+            _kernels.warm(RMSPROP, flags, dtype)
+    console.print(f"{len(sets)} option sets are compiled in {store.folder()}", soft_wrap=True)
 
 
 def run_explain(options: argparse.Namespace) -> None:
@@ -98,9 +150,7 @@ def run_demo(options: argparse.Namespace) -> None:
     console.print(f"kernel         {optimizer.explain('summary')}", soft_wrap=True)
     _, gradients = demo.loss_and_gradients(weights, data[0][:32], data[1][:32])
     ours, theirs = demo.time_steps(gradients)
-    console.print(
-        f"one step       {ours * 1e6:.0f} us; the same update in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x"
-    )
+    console.print(f"one step       {ours * 1e6:.0f} us; in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x")
     if options.plot:
         demo.plot(losses, options.plot)
         console.print(f"loss curve     {options.plot}")

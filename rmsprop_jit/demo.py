@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def new_weights(seed: int = 0) -> dict[str, Array]:
     """He-initialised float32 weights (inputs, outputs) and zero biases."""
     rng = np.random.default_rng(seed)
     weights: dict[str, Array] = {}
-    for i, (inputs, outputs) in enumerate(zip(LAYERS, LAYERS[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(LAYERS)):
         weights[f"weight_{i}"] = (rng.normal(size=(inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32)
         weights[f"bias_{i}"] = np.zeros(outputs, np.float32)
     return weights

@@ -161,9 +161,9 @@ class Optimizer:
             self._adopt(tracked)
         elif self._built:
             if [id(one.array) for one in tracked] != [id(one.array) for one in self._tracked]:
+                received, known = ([one.name for one in side][:5] for side in (tracked, self._tracked))
                 raise ArrayError(
-                    "this optimizer was built on other variables. "
-                    f"Received: {[one.name for one in tracked][:5]}; built on {[one.name for one in self._tracked][:5]}. "
+                    f"this optimizer was built on other variables. Received: {received}; built on {known}. "
                     "Make a new optimizer for a new set of variables."
                 )
             return

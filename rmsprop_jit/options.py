@@ -127,7 +127,7 @@ class Options:
         return dataclasses.replace(self, **changes)
 
     def rate(self, calls: int) -> float:
-        """The learning rate after `calls` calls. Raises OptionError if a schedule or callable gives no finite number."""
+        """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""
         source = self.learning_rate
         if isinstance(source, float):
             return source

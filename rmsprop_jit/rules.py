@@ -105,7 +105,7 @@ def clipped(g: Expr, h: Names, on: Names) -> Expr:
 
 
 def decayed(p: Expr, h: Names, on: Names) -> Expr:
-    """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019, as Keras)."""
+    """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019)."""
     smaller = p - p * h.weight_decay * h.learning_rate
     chosen = where(on.weight_decay_exclusions, where(h.decays > 0, smaller, p), smaller)
     return where(on.weight_decay, chosen, p)

@@ -1,4 +1,4 @@
-"""State to and from dicts: by name and versioned (ours), or numbered in Keras's order (to move state to and from Keras).
+"""State to and from dicts: by name and versioned, or numbered in Keras's order (to move it to and from Keras).
 
 Loading is all or nothing: every array is checked before the first is written.
 """

@@ -60,6 +60,7 @@ class _Stored(LearningRateSchedule):
     arguments: tuple[str, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {argument: getattr(self, argument) for argument in self.arguments}
 
 
@@ -84,6 +85,7 @@ class ExponentialDecay(_Stored):
         self.staircase, self.name = staircase, name
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         power = step / self.decay_steps
         return float(self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power))
 
@@ -106,6 +108,7 @@ class PiecewiseConstantDecay(_Stored):
         self.boundaries, self.values, self.name = list(boundaries), list(values), name
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         return float(self.values[sum(step > boundary for boundary in self.boundaries)])
 
 
@@ -132,6 +135,7 @@ class PolynomialDecay(_Stored):
         self.power, self.cycle, self.name = power, cycle, name
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         periods = max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1
         length = self.decay_steps * periods
         left = 1 - min(step, length) / length
@@ -159,6 +163,7 @@ class InverseTimeDecay(_Stored):
         self.staircase, self.name = staircase, name
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         passed = step / self.decay_steps
         return float(
             self.initial_learning_rate / (1 + self.decay_rate * (math.floor(passed) if self.staircase else passed))
@@ -188,6 +193,7 @@ class CosineDecay(_Stored):
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         if self.warmup_target is None:
             return self._cosine(step, self.initial_learning_rate)
         if step < self.warmup_steps:
@@ -203,7 +209,7 @@ class CosineDecay(_Stored):
 class CosineDecayRestarts(_Stored):
     """Cosine decay with warm restarts: each period is `t_mul` times as long and starts at `m_mul` times the rate.
 
-    Raises OptionError unless first_decay_steps > 0 and t_mul > 0. Source: Loshchilov & Hutter 2017 (SGDR), as in Keras 3.
+    Raises OptionError unless first_decay_steps > 0 and t_mul > 0. Source: Loshchilov & Hutter 2017, as in Keras 3.
     """
 
     arguments = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name")
@@ -222,6 +228,7 @@ class CosineDecayRestarts(_Stored):
         self.t_mul = _positive("t_mul", t_mul)
 
     def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
         period, since = self._period(step)
         top = 0.5 * self.m_mul**period
         wave = top * (1 + math.cos(math.pi * since))
@@ -260,7 +267,7 @@ def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
-    """A schedule from `serialize`'s dict, or from the one that Keras writes. Raises OptionError for an unknown class."""
+    """A schedule from `serialize`'s dict, or the one that Keras writes. Raises OptionError for an unknown class."""
     name = config.get("class_name")
     if name not in SCHEDULES:
         raise OptionError(f"a schedule's class_name is one of {', '.join(SCHEDULES)}. Received: class_name={name!r}.")

@@ -98,7 +98,8 @@ class Variable(NDArrayOperatorsMixin):
         return self._operand()[key]
 
     def __repr__(self) -> str:
-        return f"<Variable {self.path!r}, shape={self.shape}, dtype={self.dtype}, value={np.array2string(self._array, threshold=6)}>"
+        value = np.array2string(self._array, threshold=6)
+        return f"<Variable {self.path!r}, shape={self.shape}, dtype={self.dtype}, value={value}>"
 
     # NumPy's own functions end up here; while `minimize` records, they go to autograd's function of the same name.
 

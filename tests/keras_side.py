@@ -1,7 +1,7 @@
 """Keras itself as the judge, on its numpy backend.
 
-Keras demotes float64 to float32 in most operations of this backend; for float64 cases its table of demotions is patched,
-so that Keras's own code runs in true float64.
+Keras demotes float64 to float32 in most operations of this backend; for float64 cases its table of demotions is
+patched, so that Keras's own code runs in true float64.
 """
 
 import os

@@ -1,8 +1,9 @@
 """One step of the optimizer in plain NumPy, written from Keras's documentation of its arithmetic.
 
-Every line is one rounding in the variable's dtype, so float32 results are Keras's bit for bit. Where this project differs
-from Keras on purpose (README, "Differences from Keras") the oracle takes this project's side: averages and overwriting
-under accumulation, what was accumulated when a gradient is missing, the clamp of the centered variance, norms in float64.
+Every line is one rounding in the variable's dtype, so float32 results are Keras's bit for bit. Where this project
+differs from Keras on purpose (README, "Differences from Keras") the oracle takes this project's side: averages and
+overwriting under accumulation, what was accumulated when a gradient is missing, the clamp of the centered variance,
+norms in float64.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Gather: the addresses of many NumPy arrays at once, if each is what was expected.
 
-Asking NumPy for an address, dtype, shape and flags costs about a microsecond an array in Python; compiled code reads the
-same from the array objects themselves in a few nanoseconds. The layout of an array object is part of NumPy's C interface
-and fixed; `gatherer` still compares it with what NumPy says of an array, and gives None where they differ.
+Asking NumPy for an address, dtype, shape and flags costs about a microsecond an array in Python; compiled code reads
+the same from the array objects themselves in a few nanoseconds. The layout of an array object is part of NumPy's C
+interface and fixed; `gatherer` still compares it with what NumPy says of an array, and gives None where they differ.
 """
 
 from __future__ import annotations
