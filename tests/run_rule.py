@@ -1,0 +1,58 @@
+"""
+One step of a Program on a backend: "cpu", the compiled kernels, or "reference", the interpreter that defines them.
+
+`tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
+"""
+
+import numpy as np
+
+from rmsprop_jit.codegen.backends import numba_cpu, reference
+from rmsprop_jit.codegen.expr import Scope
+from rmsprop_jit.codegen.host import compile_scalars
+
+
+def run(backend, program, tensors, hypers, tensor_hypers=None):
+    """One step in place; returns the reductions over all tensors, by name."""
+    step = {"cpu": run_on_cpu, "reference": reference.run}[backend]
+    return step(program, tensors, hypers, tensor_hypers or {})
+
+
+def run_on_cpu(program, tensors, hypers, tensor_hypers):
+    """One step through the tables of the CPU backend."""
+    table = numba_cpu.Table(program, [tensor["parameter"].size for tensor in tensors])
+    for i, tensor in enumerate(tensors):
+        for j, name in enumerate(program.arrays):
+            table.arrays[i, j] = tensor[name].ctypes.data
+    table.scalars[:] = compile_scalars(program)(hypers)
+    for j, name in enumerate(program.tensor_hypers):
+        table.hypers[:, j] = tensor_hypers[name]
+    numba_cpu.launch([table])
+    reductions = program.reductions()
+    return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.scope is Scope.ALL}
+
+
+def all_arrays(rule):
+    """The names of every array that a rule can touch."""
+    return ("parameter", "gradient", *rule.slots)
+
+
+def make_tensors(rule, sizes, dtype, make):
+    """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values."""
+    tensors = []
+    for size in sizes:
+        tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(dtype)}
+        for name, slot in rule.slots.items():
+            initial = tensor["parameter"] if slot.initial == "parameter" else slot.initial
+            tensor[name] = np.full(size, initial, dtype)
+        tensors.append(tensor)
+    return tensors
+
+
+def copied(tensors):
+    """Independent copies of all arrays."""
+    return [{name: array.copy() for name, array in tensor.items()} for tensor in tensors]
+
+
+def defaults(rule, **changes):
+    """The hyperparameters of one step at their defaults, with the built-in ones."""
+    return {"learning_rate": 0.05, "step": 1.0} | {name: h.default for name, h in rule.hypers.items()} | changes

@@ -1,0 +1,657 @@
+"""
+The compiled kernels do what the reference interpreter says, bit for bit, for any rule.
+
+Sums over a tensor may differ in the last bits of float64 (another order of summation), but not from run to run.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import zoo
+from run_rule import copied, defaults, make_tensors, run
+
+import rmsprop_jit
+from rmsprop_jit._kernels import program_of, step_of
+from rmsprop_jit.codegen import (
+    Hyper,
+    Rule,
+    all_finite,
+    clip,
+    max_abs,
+    maximum,
+    minimum,
+    sign,
+    specialize,
+    sqrt,
+    square,
+    sum_of,
+    sum_of_squares,
+    where,
+)
+from rmsprop_jit.rules import RMSPROP
+
+SIZES = [0, 1, 2, 7, 127, 128, 129, 1000, 16384, 16385, 40001]
+SMALL = [0, 1, 2, 7, 129, 1000, 3]
+DTYPES = ["float32", "float64"]
+SPECIAL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40, -1e-42, 1e-45, 3e38, -3e38, 1e-30, 5e-324, 1.0, -1.0]
+
+
+def ordinary(seed):
+    """A maker of normal numbers."""
+    rng = np.random.default_rng(seed)
+    return lambda size: rng.normal(size=size)
+
+
+def special(seed):
+    """A maker of normal numbers with nan, inf, zeros of both signs and denormals at every third place."""
+    rng = np.random.default_rng(seed)
+
+    def make(size):
+        values = rng.normal(size=size)
+        values[::3] = rng.choice(SPECIAL, size=values[::3].size)
+        return values
+
+    return make
+
+
+def cast(make, dtype):
+    """`make` in the arrays' own precision, so that casting does not warn of overflow."""
+
+    def made(size):
+        with np.errstate(all="ignore"):
+            return make(size).astype(dtype)
+
+    return made
+
+
+def assert_same_bits(ours, theirs, what):
+    """Equal bits, but any nan equals any nan."""
+    number = ~np.isnan(theirs)
+    assert np.array_equal(number, ~np.isnan(ours)), f"{what}: nan in other places"
+    different = np.flatnonzero(ours[number].view(f"u{ours.itemsize}") != theirs[number].view(f"u{ours.itemsize}"))
+    first = different[:3]
+    assert not different.size, f"{what}: {different.size} differ, {ours[number][first]} != {theirs[number][first]}"
+
+
+def assert_within(ours, theirs, ulps, what):
+    """Within some units in the last place, and infinite or nan at the same places."""
+    finite = np.isfinite(theirs)
+    assert_same_bits(ours[~finite], theirs[~finite], what)
+    gap = np.abs(ours[finite].astype(np.float64) - theirs[finite].astype(np.float64))
+    worst = np.max(gap / np.spacing(np.abs(theirs[finite])), initial=0.0)
+    assert worst <= ulps, f"{what}: {worst} ulp apart"
+
+
+def assert_scaled(ours, theirs, rtol, what):
+    """Close relative to the largest number of the array."""
+    scale = np.max(np.abs(theirs), initial=0.0)
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale, err_msg=what)
+
+
+def compare(ours, theirs, program, check):
+    """Every array that the program writes, in every tensor."""
+    for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        for name in program.written:
+            check(mine[name], other[name], f"{program.name}: {name} of tensor {i}, size {mine[name].size}")
+
+
+def both(program, tensors, steps, make, hypers, tensor_hypers=None):
+    """Some steps on copies of the same tensors: on the CPU backend and by the reference."""
+    ours, theirs = copied(tensors), copied(tensors)
+    for step in range(1, steps + 1):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine["gradient"][...] = make(mine["gradient"].size)
+            other["gradient"][...] = mine["gradient"]
+        for backend, side in (("cpu", ours), ("reference", theirs)):
+            run(backend, program, side, hypers | {"step": float(step)}, tensor_hypers)
+    return ours, theirs
+
+
+def counts(rule, sizes):
+    """The tensors' own numbers of a rule: how many elements they have."""
+    names = [name for name, hyper in rule.hypers.items() if hyper.per == "tensor"]
+    return {name: [float(max(size, 1)) for size in sizes] for name in names}
+
+
+EXACT = [case for case in zoo.ALL if case[0] not in (*zoo.WITH_NORMS, *zoo.WITH_LIBRARY)]
+LIBRARY = [case for case in zoo.ALL if case[0] in zoo.WITH_LIBRARY]
+NORMS = [case for case in zoo.ALL if case[0] in zoo.WITH_NORMS]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "flags"), EXACT, ids=zoo.label)
+@pytest.mark.parametrize("kind", [ordinary, special])
+def test_a_rule_of_elements_equals_the_reference_bit_for_bit(rule, flags, dtype, kind):
+    program = specialize(rule, flags, dtype)
+    make = cast(kind(1), dtype)
+    tensors = make_tensors(rule, SIZES, dtype, make)
+    ours, theirs = both(program, tensors, 3, make, defaults(rule))
+    compare(ours, theirs, program, assert_same_bits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "flags"), LIBRARY, ids=zoo.label)
+def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(rule, flags, dtype):
+    program = specialize(rule, flags, dtype)
+    make = cast(ordinary(2), dtype)
+    tensors = make_tensors(rule, SIZES, dtype, make)
+    ours, theirs = both(program, tensors, 1, make, defaults(rule))
+    check = {"float32": 1e-6, "float64": 2e-15}[dtype]
+    compare(ours, theirs, program, lambda a, b, what: assert_scaled(a, b, check, what))
+
+
+FUNCTIONS = {
+    "exp": lambda p: zoo.exp(p),
+    "log": lambda p: zoo.log(abs(p)),
+    "pow": lambda p: abs(p) ** 0.3,
+    "root": lambda p: abs(p) ** 0.5,
+    "cube": lambda p: p**3,
+    "reciprocal": lambda p: p**-1,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("kind", [ordinary, special])
+def test_a_function_of_the_library_is_within_two_ulp_of_the_reference(name, dtype, kind):
+    function = FUNCTIONS[name]
+    rule = Rule("function", lambda p, g, s, h, on: {p: function(p)})
+    program = specialize(rule, (), dtype)
+    make = cast(kind(3), dtype)
+    ours, theirs = both(program, make_tensors(rule, SIZES, dtype, make), 1, make, defaults(rule))
+    compare(ours, theirs, program, lambda a, b, what: assert_within(a, b, 2, what))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "flags"), NORMS, ids=zoo.label)
+def test_a_rule_with_norms_equals_the_reference_closely(rule, flags, dtype):
+    program = specialize(rule, flags, dtype)
+    make = cast(ordinary(4), dtype)
+    tensors = make_tensors(rule, SIZES, dtype, make)
+    ours, theirs = both(program, tensors, 3, make, defaults(rule), counts(rule, SIZES))
+    check = {"float32": 1e-6, "float64": 1e-13}[dtype]
+    compare(ours, theirs, program, lambda a, b, what: assert_scaled(a, b, check, what))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "flags"), NORMS, ids=zoo.label)
+def test_a_rule_with_norms_gives_the_same_bits_on_every_run(rule, flags, dtype):
+    program = specialize(rule, flags, dtype)
+    make = cast(ordinary(5), dtype)
+    tensors = make_tensors(rule, [*SIZES, 300_000], dtype, make)
+    first = copied(tensors)
+    run("cpu", program, first, defaults(rule), counts(rule, [*SIZES, 300_000]))
+    for _ in range(5):
+        again = copied(tensors)
+        run("cpu", program, again, defaults(rule), counts(rule, [*SIZES, 300_000]))
+        compare(again, first, program, assert_same_bits)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_bad_tensor_is_no_other_tensors_business(bad):
+    for rule in (zoo.LAMB, zoo.MARS, zoo.LARGEST_FIRST):
+        program = specialize(rule, (), "float32")
+        make = cast(ordinary(6), "float32")
+        tensors = make_tensors(rule, SMALL, "float32", make)
+        tensors[4]["gradient"][17] = bad
+        ours = copied(tensors)
+        run("cpu", program, ours, defaults(rule), counts(rule, SMALL))
+        clean = copied([tensor for i, tensor in enumerate(tensors) if i != 4])
+        sizes = [size for i, size in enumerate(SMALL) if i != 4]
+        run("cpu", program, clean, defaults(rule), counts(rule, sizes))
+        compare([one for i, one in enumerate(ours) if i != 4], clean, program, assert_same_bits)
+
+
+def test_a_step_that_is_not_finite_is_left_out_everywhere():
+    program = specialize(zoo.NORMALISED, (), "float32")
+    tensors = make_tensors(zoo.NORMALISED, SMALL, "float32", cast(ordinary(7), "float32"))
+    tensors[5]["gradient"][999] = math.inf
+    ours = copied(tensors)
+    run("cpu", program, ours, defaults(zoo.NORMALISED))
+    compare(ours, tensors, program, assert_same_bits)
+
+
+# RMSprop with everything around it.
+
+CALLS = {
+    "update": (),
+    "accumulated": ("gradient_accumulation_steps",),
+    "accumulated, empty": ("gradient_accumulation_steps", "window_empty"),
+    "accumulated, missing": ("gradient_accumulation_steps", "gradient_missing"),
+    "micro": ("gradient_accumulation_steps", "micro_step"),
+    "first micro": ("gradient_accumulation_steps", "micro_step", "window_empty"),
+    "idle": ("idle",),
+}
+CLIPS = [(), ("clipvalue",), ("clipnorm",), ("global_clipnorm",)]
+DECAYS = [(), ("weight_decay",), ("weight_decay", "weight_decay_exclusions")]
+AVERAGES = [(), ("use_ema",), ("use_ema", "ema_overwrite_frequency")]
+SCALES = [(), ("loss_scale_factor",)]
+OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
+
+
+def rmsprop_sets():
+    """
+    Sets of flags in which every pair of options meets: the full product of rule, clip and decay without the rest, and
+    an even sample of the product of everything.
+    """
+    small = [own + clip + decay for own, clip, decay in itertools.product(OWN, CLIPS, DECAYS)]
+    whole = [sum(parts, ()) for parts in itertools.product(OWN, CLIPS, DECAYS, AVERAGES, SCALES, CALLS.values())]
+    return list(dict.fromkeys(frozenset(flags) for flags in small + whole[::37]))
+
+
+RMSPROP_SETS = sorted(rmsprop_sets(), key=lambda flags: (len(flags), sorted(flags)))
+NUMBERS = {
+    "loss_scale_factor": 3.0,
+    "gradient_accumulation_steps": 3.0,
+    "clipnorm": 0.7,
+    "global_clipnorm": 2.0,
+    "clipvalue": 0.4,
+    "weight_decay": 0.1,
+    "momentum": 0.9,
+    "overwrite": 1.0,
+}
+
+
+def rmsprop_case(flags, dtype, make, sizes):
+    """Program, tensors, numbers and each tensor's own numbers."""
+    rule = step_of(RMSPROP)
+    program = program_of(RMSPROP, flags, dtype)
+    decays = {"decays": [float(i % 2) for i in range(len(sizes))]}
+    return program, make_tensors(rule, sizes, dtype, make), defaults(rule, **NUMBERS), decays
+
+
+@pytest.mark.parametrize("flags", RMSPROP_SETS, ids=lambda flags: "+".join(sorted(flags)) or "plain")
+def test_rmsprop_equals_the_reference(flags):
+    norms = bool(flags & {"clipnorm", "global_clipnorm"})
+    for dtype in DTYPES if len(flags) % 3 == 0 else DTYPES[:1]:
+        for kind in (ordinary,) if norms else (ordinary, special):
+            make = cast(kind(8), dtype)
+            program, tensors, numbers, decays = rmsprop_case(flags, dtype, make, SMALL)
+            ours, theirs = both(program, tensors, 2, make, numbers, decays)
+            rtol = {"float32": 1e-6, "float64": 1e-13}[dtype]
+            check = (lambda a, b, what: assert_scaled(a, b, rtol, what)) if norms else assert_same_bits  # noqa: B023
+            compare(ours, theirs, program, check)
+
+
+def test_the_sample_of_option_sets_meets_every_pair():
+    options = [*NUMBERS, "centered", "use_ema", "ema_overwrite_frequency", "micro_step", "window_empty"]
+    options = [name for name in options if name != "overwrite"]
+    alone = [{"clipnorm", "global_clipnorm"}, {"clipnorm", "clipvalue"}, {"global_clipnorm", "clipvalue"}]
+    for pair in itertools.combinations(options, 2):
+        if set(pair) not in alone:
+            assert any(set(pair) <= flags for flags in RMSPROP_SETS), pair
+
+
+def test_numbers_change_without_another_program():
+    make = cast(ordinary(9), "float32")
+    for rho, rate, momentum in itertools.product((0.0, 0.5, 1.0), (0.0, 1e-3, 7.0), (0.0, 0.9)):
+        program, tensors, numbers, decays = rmsprop_case(("momentum", "use_ema"), "float32", make, SMALL)
+        numbers |= {"rho": rho, "learning_rate": rate, "momentum": momentum, "ema_momentum": rho}
+        ours, theirs = both(program, tensors, 2, make, numbers, decays)
+        compare(ours, theirs, program, assert_same_bits)
+
+
+# Memory: what is not used does not matter, what is not written is not touched.
+
+
+def written_only(program):
+    """Arrays that the program writes and never reads."""
+    loaded = {load.array for kernel in program.kernels for load in kernel.loads}
+    return [name for name in program.arrays if name in program.written and name not in loaded]
+
+
+def assert_poison_does_not_matter(rule, program, hypers, own):
+    make = cast(ordinary(10), program.dtype)
+    tensors = make_tensors(rule, SMALL, program.dtype, make)
+    poisoned = copied(tensors)
+    for tensor in poisoned:
+        for name in tensor:
+            if name in written_only(program) or name not in program.arrays:
+                tensor[name][...] = math.nan
+    before = copied(poisoned)
+    run("cpu", program, tensors, hypers, own)
+    run("cpu", program, poisoned, hypers, own)
+    compare(poisoned, tensors, program, assert_same_bits)
+    for tensor, old in zip(poisoned, before, strict=True):
+        for name in tensor.keys() - program.written:
+            assert tensor[name].tobytes() == old[name].tobytes(), f"{program.name} writes {name}"
+
+
+@pytest.mark.parametrize(("rule", "flags"), zoo.ALL, ids=zoo.label)
+def test_old_values_that_are_not_used_do_not_matter(rule, flags):
+    program = specialize(rule, flags, "float32")
+    assert_poison_does_not_matter(rule, program, defaults(rule, step=2.0), counts(rule, SMALL))
+
+
+@pytest.mark.parametrize("flags", RMSPROP_SETS[::5], ids=lambda flags: "+".join(sorted(flags)) or "plain")
+def test_old_values_of_rmsprop_that_are_not_used_do_not_matter(flags):
+    program, _, numbers, decays = rmsprop_case(flags, "float32", ordinary(0), SMALL)
+    assert_poison_does_not_matter(step_of(RMSPROP), program, numbers, decays)
+
+
+def test_leftovers_of_an_accumulator_and_of_a_first_step_do_not_matter():
+    first_micro = program_of(RMSPROP, CALLS["first micro"], "float32")
+    assert written_only(first_micro) == ["gradient_accumulator"]
+    tensors = make_tensors(zoo.ADOPT, SMALL, "float32", cast(ordinary(11), "float32"))
+    poisoned = copied(tensors)
+    for tensor in poisoned:
+        tensor["m"][...] = math.nan
+        tensor["v"][...] = -1.0
+    program = specialize(zoo.ADOPT, ("clipped",), "float32")
+    for side in (tensors, poisoned):
+        run("cpu", program, side, defaults(zoo.ADOPT, step=1.0))
+    compare(poisoned, tensors, program, assert_same_bits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", [zoo.ADAM, zoo.LAMB, zoo.NORMALISED, zoo.RPROP], ids=zoo.label)
+def test_nothing_beside_the_arrays_is_written(rule, dtype):
+    program = specialize(rule, (), dtype)
+    make = cast(ordinary(12), dtype)
+    rooms = []
+    tensors = []
+    for tensor in make_tensors(rule, SIZES, dtype, make):
+        room = {name: np.full(array.size + 128, 77.0, dtype) for name, array in tensor.items()}
+        for name, array in tensor.items():
+            room[name][64 : 64 + array.size] = array
+        rooms.append(room)
+        tensors.append({name: room[name][64 : 64 + tensor[name].size] for name in room})
+    run("cpu", program, tensors, defaults(rule), counts(rule, SIZES))
+    for room in rooms:
+        for array in room.values():
+            assert (array[:64] == 77).all()
+            assert (array[-64:] == 77).all()
+
+
+# Reductions on their own.
+
+REDUCTIONS = {"sum_of": sum_of, "sum_of_squares": sum_of_squares, "max_abs": max_abs, "all_finite": all_finite}
+
+
+def reduction_rule(name, over):
+    """The reduction of the gradient, written to every element of the parameter."""
+    reduce = REDUCTIONS[name]
+
+    def equations(p, g, s, h, on):
+        value = where(reduce(g, over=over), 1.0, 0.0) if name == "all_finite" else reduce(g, over=over)
+        return {p: 0 * s.nothing + value}
+
+    return Rule(f"{name}_{over}", equations, slots={"nothing": 0.0})
+
+
+def expected(name, arrays):
+    """The reduction of some arrays, and the size of what was added up."""
+    everything = np.concatenate(arrays).astype(np.float64)
+    if name == "sum_of":
+        return math.fsum(everything), math.fsum(np.abs(everything))
+    if name == "sum_of_squares":
+        total = math.fsum(np.square(everything))
+        return total, total
+    if name == "max_abs":
+        return float(np.max(np.abs(everything), initial=0.0)), 0.0
+    return float(np.isfinite(everything).all()), 0.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("over", ["tensor", "all"])
+@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_reductions(name, over, dtype, backend):
+    rule = reduction_rule(name, over)
+    program = specialize(rule, (), dtype)
+    tensors = make_tensors(rule, SIZES, dtype, cast(ordinary(13), dtype))
+    totals = run(backend, program, tensors, defaults(rule))
+    gradients = [tensor["gradient"] for tensor in tensors]
+    if over == "all":
+        value, size = expected(name, gradients)
+        assert abs(totals["r0"] - value) <= 1e-14 * size
+    for i, tensor in enumerate(tensors):
+        value, size = expected(name, gradients if over == "all" else [gradients[i]])
+        slack = 1e-14 * size + np.finfo(dtype).eps * abs(value)
+        assert np.all(np.abs(tensor["parameter"] - value) <= slack)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("place", [0, 1, 127, 128, 16383, 16384, 40000])
+def test_one_bad_element_is_found_wherever_it_is(place, backend):
+    for bad in (math.nan, math.inf, -math.inf):
+        for name, wanted in (("max_abs", abs(bad)), ("all_finite", 0.0)):
+            for over in ("tensor", "all"):
+                rule = reduction_rule(name, over)
+                tensors = make_tensors(rule, [5, 40001, 0, 9], "float32", cast(ordinary(14), "float32"))
+                tensors[1]["gradient"][place] = bad
+                run(backend, specialize(rule, (), "float32"), tensors, defaults(rule))
+                np.testing.assert_equal(tensors[1]["parameter"], np.float32(wanted))
+                harmless = float(np.max(np.abs(tensors[0]["gradient"]))) if name == "max_abs" else 1.0
+                other = wanted if over == "all" else harmless
+                np.testing.assert_equal(tensors[0]["parameter"], np.float32(other))
+
+
+def test_squares_are_taken_in_float64():
+    root = Rule("root", lambda p, g, s, h, on: {p: 0 * p + sqrt(sum_of_squares(g))})
+    tensors = make_tensors(root, [1000], "float32", lambda size: np.full(size, 1e25))
+    run("cpu", specialize(root, (), "float32"), tensors, defaults(root))
+    np.testing.assert_allclose(tensors[0]["parameter"], np.float32(1e25 * math.sqrt(1000)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_reduction_of_what_settles_to_a_constant_still_counts_elements(backend):
+    def equations(p, g, s, h, on):
+        return {p: p * 0.0 + sum_of(where(on.weighted, g, 1.0)) + sum_of_squares(where(on.weighted, g, h.rate), over="all")}
+
+    rule = Rule("counted", equations, hypers={"rate": 2.0}, flags={"weighted": False})
+    tensors = make_tensors(rule, [3, 0, 20000], "float64", np.ones)
+    run(backend, specialize(rule, (), "float64"), tensors, defaults(rule))
+    assert tensors[0]["parameter"].tolist() == [3 + 4 * 20003.0] * 3
+    assert tensors[2]["parameter"][0] == 20000 + 4 * 20003.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_reductions_of_reductions_and_mixed_scopes(dtype):
+    def equations(p, g, s, h, on):
+        unit = g / (max_abs(g) + 1e-6)
+        shared = unit / sqrt(sum_of_squares(unit, over="all") + 1e-6)
+        own = shared - sum_of(shared) * h.tenth
+        chosen = where((max_abs(own) > 1e-3) & ~(sum_of(p, over="all") > 1e9) | (h.step == 7), own, sign(own))
+        return {p: p - h.learning_rate * chosen, s.x: own}
+
+    rule = Rule("stages", equations, slots={"x": 0.0}, hypers={"tenth": 0.1})
+    program = specialize(rule, (), dtype)
+    make = cast(ordinary(15), dtype)
+    ours, theirs = both(program, make_tensors(rule, SIZES, dtype, make), 3, make, defaults(rule))
+    rtol = {"float32": 2e-6, "float64": 1e-12}[dtype]
+    compare(ours, theirs, program, lambda a, b, what: assert_scaled(a, b, rtol, what))
+
+
+# Odd rules.
+
+
+def test_stores_of_constants_scalars_and_other_arrays():
+    def equations(p, g, s, h, on):
+        yield s.a, 1.5
+        yield s.b, 1 - h.rho
+        yield s.c, g
+        yield s.d, s.a
+        yield s.e, h.own * 2
+        yield p, p - (s.a + s.b + s.c + s.d + s.e)
+
+    rule = Rule("stores", equations, slots=dict.fromkeys("abcde", 0.25), hypers={"rho": 0.9, "own": Hyper(1, per="tensor")})
+    program = specialize(rule, (), "float32")
+    make = cast(ordinary(16), "float32")
+    own = {"own": [float(i) for i in range(len(SMALL))]}
+    ours, theirs = both(program, make_tensors(rule, SMALL, "float32", make), 3, make, defaults(rule), own)
+    compare(ours, theirs, program, assert_same_bits)
+    assert ours[5]["a"][0] == 1.5
+    assert ours[5]["b"][0] == np.float32(1 - 0.9)
+
+
+def test_two_slots_swap_their_values():
+    rule = Rule("swap", lambda p, g, s, h, on: {s.x: s.y, s.y: s.x, p: p - s.x * g}, slots={"x": 1.0, "y": 2.0})
+    program = specialize(rule, (), "float32")
+    tensors = make_tensors(rule, SMALL, "float32", cast(ordinary(17), "float32"))
+    run("cpu", program, tensors, defaults(rule))
+    assert all((tensor["x"] == 2).all() and (tensor["y"] == 1).all() for tensor in tensors)
+
+
+NAMES = "table rows i t0 k1 u0 c0 r0 range h_x x x_new x_at x_64 lanes step sqrt float32 count start alone tensor arrays int".split()
+
+
+def test_slots_and_numbers_may_have_any_name():
+    def equations(p, g, s, h, on):
+        total = p
+        for i, name in enumerate(NAMES):
+            slot, number = getattr(s, name), getattr(h, name if name != "step" else "x")
+            total = total - slot * number
+            yield slot, slot * 0.5 + g * (i + 1)
+        yield p, total * where(max_abs(g) * h.x < h.x_64 * 1e9, h.x_64, h.x)
+
+    hypers = {name: 0.1 * (i + 1) for i, name in enumerate(NAMES) if name != "step"}
+    rule = Rule("names", equations, slots=dict.fromkeys(NAMES, 1.0), hypers=hypers)
+    program = specialize(rule, (), "float64")
+    make = cast(ordinary(18), "float64")
+    ours, theirs = both(program, make_tensors(rule, SMALL, "float64", make), 2, make, defaults(rule))
+    compare(ours, theirs, program, assert_same_bits)
+
+
+@pytest.mark.parametrize("pair", [("table", "table_"), ("t0", "t0_"), ("x", "x_new"), ("x", "x_at"), ("rows", "rows_at")])
+def test_slots_with_names_alike_are_not_mixed_up(pair):
+    def equations(p, g, s, h, on):
+        one, two = (getattr(s, name) for name in pair)
+        return {one: one + g, two: two * 0.5 - g, p: p - one * two}
+
+    rule = Rule("alike", equations, slots={pair[0]: 1.0, pair[1]: 2.0})
+    program = specialize(rule, (), "float32")
+    make = cast(ordinary(19), "float32")
+    ours, theirs = both(program, make_tensors(rule, SMALL, "float32", make), 2, make, defaults(rule))
+    compare(ours, theirs, program, assert_same_bits)
+
+
+def test_every_operation_on_special_numbers():
+    def equations(p, g, s, h, on):
+        yield s.a, minimum(p, g) + maximum(g, p)
+        yield s.b, clip(p, g, -g)
+        yield s.c, sign(p) * abs(g) + sign(g)
+        yield s.d, where((p < g) & (p != 0) | ~(g >= 0), p, where(p == g, -1.0, g))
+        yield s.e, where(p <= g, where(g > p, p / g, g / p), sqrt(abs(p)) - square(g))
+        yield p, p - (s.a + s.b) - (s.c + s.d) * s.e
+
+    rule = Rule("all", equations, slots=dict.fromkeys("abcde", 0.0))
+    for dtype in DTYPES:
+        program = specialize(rule, (), dtype)
+        values = np.array(list(itertools.product(SPECIAL, SPECIAL)), np.float64)
+        with np.errstate(all="ignore"):
+            values = values.astype(dtype)
+        tensors = make_tensors(rule, [len(values)], dtype, np.zeros)
+        tensors[0]["parameter"][...], tensors[0]["gradient"][...] = values.T
+        theirs = copied(tensors)
+        run("cpu", program, tensors, defaults(rule))
+        run("reference", program, theirs, defaults(rule))
+        compare(tensors, theirs, program, assert_same_bits)
+
+
+def test_numbers_of_the_step_follow_ieee_where_python_raises():
+    rule = Rule("limits", lambda p, g, s, h, on: {p: p + h.a / h.b * g + sqrt(h.a) * g + h.c ** h.a}, hypers=dict.fromkeys("abc", 1.0))
+    program = specialize(rule, (), "float64")
+    for a, b, c in itertools.product((0.0, -0.0, -1.0, 1e308), repeat=3):
+        tensors = make_tensors(rule, [3], "float64", cast(ordinary(20), "float64"))
+        theirs = copied(tensors)
+        run("cpu", program, tensors, defaults(rule, a=a, b=b, c=c))
+        run("reference", program, theirs, defaults(rule, a=a, b=b, c=c))
+        compare(tensors, theirs, program, assert_same_bits)
+
+
+# The zoo in the optimizer.
+
+
+class Surroundings:
+    """What an optimizer does around its rule, by hand: unscale, mean of two, clip by value, decay, average."""
+
+    scale, steps, bound, decay, momentum, rate, every = 4.0, 2, 0.5, 0.1, 0.75, 0.05, 2
+
+    def __init__(self, rule, flags, variables):
+        self.rule, self.program = rule, specialize(rule, flags, "float32")
+        self.tensors = [self._tensor(variable) for variable in variables]
+        self.averages = [variable.copy() for variable in variables]
+        self.sums = [np.zeros_like(variable) for variable in variables]
+        self.calls = 0
+
+    def _tensor(self, variable):
+        (tensor,) = make_tensors(self.rule, [variable.size], "float32", np.zeros)
+        return tensor | {"parameter": variable.copy()}
+
+    def apply(self, gradients):
+        f, self.calls = np.float32, self.calls + 1
+        for i, gradient in enumerate(gradients):
+            self.sums[i] = gradient / f(self.scale) + self.sums[i]
+        if self.calls % self.steps:
+            return
+        update = self.calls // self.steps
+        for i, tensor in enumerate(self.tensors):
+            tensor["gradient"] = np.clip(self.sums[i] / f(self.steps), -f(self.bound), f(self.bound))
+            tensor["parameter"] -= tensor["parameter"] * f(self.decay) * f(self.rate)
+            self.sums[i][...] = 0
+        numbers = defaults(self.rule, learning_rate=self.rate, step=float(update))
+        run("cpu", self.program, self.tensors, numbers, counts(self.rule, [1] * len(gradients)))
+        m = f(0.0 if update == 1 else self.momentum)
+        for i, tensor in enumerate(self.tensors):
+            self.averages[i] = m * self.averages[i] + (f(1) - m) * tensor["parameter"]
+            if update % self.every == 0:
+                tensor["parameter"][...] = self.averages[i]
+
+    def options(self):
+        """The same as arguments of an Optimizer."""
+        return {
+            "learning_rate": self.rate,
+            "loss_scale_factor": self.scale,
+            "gradient_accumulation_steps": self.steps,
+            "clipvalue": self.bound,
+            "weight_decay": self.decay,
+            "use_ema": True,
+            "ema_momentum": self.momentum,
+            "ema_overwrite_frequency": self.every,
+        }
+
+
+IN_OPTIMIZER = [case for case in zoo.ALL if case[0] is not zoo.LARGEST_FIRST]
+
+
+@pytest.mark.parametrize(("rule", "flags"), IN_OPTIMIZER, ids=zoo.label)
+def test_a_rule_runs_in_an_optimizer_with_everything_on(rule, flags):
+    rng = np.random.default_rng(21)
+    variables = [rng.normal(size=size).astype(np.float32) for size in SMALL]
+    by_hand = Surroundings(rule, flags, variables)
+    switches = {name: name in flags for name, flag in rule.flags.items() if flag.follows is None}
+    follows = {flag.follows: 0.9 if name in flags else 0.0 for name, flag in rule.flags.items() if flag.follows}
+    optimizer = rmsprop_jit.Optimizer(rule, **by_hand.options(), **switches, **follows)
+    optimizer.build(variables)
+    for _ in range(6):
+        gradients = [rng.normal(size=size).astype(np.float32) * 4 for size in SMALL]
+        optimizer.apply(gradients)
+        by_hand.apply(gradients)
+    assert optimizer.iterations == 3
+    for i, (ours, tensor) in enumerate(zip(variables, by_hand.tensors, strict=True)):
+        assert_same_bits(ours, tensor["parameter"], f"{rule.name}: variable {i}")
+    kept = {v.path.split("/")[1]: v.value for v in optimizer.variables}
+    for i, average in enumerate(by_hand.averages):
+        assert_same_bits(kept[f"variable_{i}_average"], average, f"{rule.name}: average {i}")
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+@pytest.mark.parametrize("rule", [zoo.ADAM, zoo.LAMB, zoo.NORMALISED], ids=zoo.label)
+def test_a_rule_runs_behind_a_clipped_norm(rule, clip):
+    rng = np.random.default_rng(22)
+    variables = [rng.normal(size=size) for size in SMALL]
+    gradients = [rng.normal(size=size) for size in SMALL]
+    tensors = make_tensors(rule, SMALL, "float64", np.zeros)
+    norms = [np.linalg.norm(g) for g in gradients]
+    if clip == "global_clipnorm":
+        norms = [np.linalg.norm(norms)] * len(norms)
+    for tensor, variable, gradient, norm in zip(tensors, variables, gradients, norms, strict=True):
+        tensor["parameter"][...], tensor["gradient"][...] = variable, gradient * min(1.0, 0.3 / max(norm, 1e-9))
+    run("reference", specialize(rule, (), "float64"), tensors, defaults(rule, learning_rate=0.1))
+    optimizer = rmsprop_jit.Optimizer(rule, 0.1, **{clip: 0.3})
+    optimizer.apply(gradients, variables)
+    for ours, tensor in zip(variables, tensors, strict=True):
+        assert_scaled(ours, tensor["parameter"], 1e-12, rule.name)
