@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .workloads import Array, Shapes
+from .workloads import Array, Shapes, arrays
 
 Made = tuple[Callable[[], object], Callable[[], list[Array]]]
 Peer = Callable[[list[Array], list[Array], dict[str, Any]], Made]
@@ -176,7 +176,6 @@ def agree(ours: list[Array], theirs: list[Array], start: list[Array]) -> bool:
 
 
 def arrays_for(shapes: Shapes, seed: int = 0) -> tuple[list[Array], list[Array]]:
-    """Parameters and gradients."""
-    from .workloads import arrays
-
-    return arrays(shapes, seed), [0.1 * g for g in arrays(shapes, seed + 1)]
+    """Parameters, and gradients that keep away from zero, where it matters on which side of the root epsilon stands."""
+    normal = arrays(shapes, seed + 1)
+    return arrays(shapes, seed), [(0.1 * g + np.copysign(np.float32(0.05), g)).astype(np.float32) for g in normal]

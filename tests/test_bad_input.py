@@ -575,3 +575,165 @@ def test_a_read_only_gradient_is_no_error():
     prepared.optimizer.apply({name: read_only(gradient) for name, gradient in prepared.gradients.items()})
     twin.good_step()
     assert prepared.state() == twin.state()
+
+
+# Calls like the last one are checked in a shorter way, many gradients at once: what is refused is the same.
+
+
+class Many:
+    """Six variables, updated four times by calls that look alike."""
+
+    def __init__(self, call):
+        rng = np.random.default_rng(0)
+        self.call = call
+        self.buffer = rng.normal(size=64).astype(np.float32)
+        self.variables = [self.buffer[8 * i : 8 * i + 6].reshape(2, 3) for i in range(5)]
+        self.variables.insert(2, rng.normal(size=(2, 3)))
+        self.optimizer = RMSprop(0.1, momentum=0.5)
+        self.optimizer.build(self.variables)
+        self.rng = rng
+        for _ in range(4):
+            self.apply(self.new_gradients())
+
+    def new_gradients(self):
+        return [self.rng.normal(size=v.shape).astype(v.dtype) for v in self.variables]
+
+    def apply(self, gradients):
+        self.call(self.optimizer, gradients, self.variables)
+
+    def state(self):
+        slots = {one.name: one.numpy().tobytes() for one in self.optimizer.variables}
+        return slots, self.buffer.tobytes(), self.variables[2].tobytes(), self.optimizer.iterations
+
+
+CALLS = {
+    "list": lambda optimizer, gradients, variables: optimizer.apply(gradients),
+    "tuple": lambda optimizer, gradients, variables: optimizer.apply(tuple(gradients)),
+    "dict": lambda optimizer, gradients, variables: optimizer.apply(
+        {f"variable_{i}": gradient for i, gradient in enumerate(gradients)}
+    ),
+    "variables": lambda optimizer, gradients, variables: optimizer.apply(gradients, variables),
+    "backwards": lambda optimizer, gradients, variables: optimizer.apply(gradients[::-1], variables[::-1]),
+    "pairs": lambda optimizer, gradients, variables: optimizer.apply_gradients(zip(gradients, variables, strict=True)),
+}
+SPOILED = {
+    "list": lambda g, many: g.tolist(),
+    "number": lambda g, many: 1.0,
+    "text": lambda g, many: "gradient",
+    "bytes": lambda g, many: g.tobytes(),
+    "memoryview": lambda g, many: memoryview(g),
+    "numpy-scalar": lambda g, many: g[0, 0],
+    "variable": lambda g, many: Variable(g),
+    "transposed-shape": lambda g, many: g.reshape(3, 2),
+    "flat": lambda g, many: g.ravel(),
+    "one-more-dimension": lambda g, many: g[None],
+    "of-no-dimension": lambda g, many: np.array(1, g.dtype),
+    "too-long": lambda g, many: np.zeros((3, 3), g.dtype),
+    "empty": lambda g, many: np.zeros((2, 0), g.dtype),
+    "the-other-float": lambda g, many: g.astype({4: np.float64, 8: np.float32}[g.itemsize]),
+    "int-of-the-same-size": lambda g, many: g.view({4: np.int32, 8: np.int64}[g.itemsize]),
+    "complex": lambda g, many: g.astype(np.complex64),
+    "time-of-the-same-size": lambda g, many: np.zeros((2, 3), "m8[s]"),
+    "object": lambda g, many: g.astype(object),
+    "byte-order": lambda g, many: g.astype(g.dtype.newbyteorder()),
+    "fortran": lambda g, many: np.asfortranarray(g),
+    "strided": lambda g, many: np.zeros((2, 6), g.dtype)[:, ::2],
+    "backwards": lambda g, many: g[::-1],
+    "broadcast": lambda g, many: np.broadcast_to(g[0], g.shape),
+    "misaligned": lambda g, many: misaligned(g),
+    "masked": lambda g, many: np.ma.masked_less(g, 0),
+    "variable-itself": lambda g, many: many.variables[4] if g.itemsize == 4 else many.variables[2],
+    "overlapping": lambda g, many: many.buffer[33:39].reshape(2, 3),
+    "slot": lambda g, many: next(
+        v.value for v in many.optimizer.variables if v.dtype == g.dtype and v.shape == g.shape
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("spoiled", SPOILED.values(), ids=SPOILED)
+@pytest.mark.parametrize("position", [0, 2, 5])
+def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position):
+    many, twin = Many(call), Many(call)
+    before, gradients = many.state(), many.new_gradients()
+    spoilt = [*gradients]
+    spoilt[position] = spoiled(gradients[position], many)
+    with pytest.raises(ArrayError, match=rf"variable_{position}.*Received"):
+        many.apply(spoilt)
+    assert many.state() == before
+    many.apply(gradients)
+    twin.apply(twin.new_gradients())
+    assert many.state() == twin.state()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_one_missing_gradient_among_many_is_warned_of(call):
+    many = Many(call)
+    gradients, before = many.new_gradients(), many.variables[3].copy()
+    with pytest.warns(UserWarning, match="variable_3"):
+        many.apply([*gradients[:3], None, *gradients[4:]])
+    assert (many.variables[3] == before).all()
+    many.apply(many.new_gradients())
+    assert (many.variables[3] != before).any()
+    assert many.optimizer.iterations == 6
+
+
+@pytest.mark.parametrize("call", ["list", "tuple", "dict"])
+def test_another_number_of_gradients_is_seen(call):
+    many = Many(CALLS[call])
+    before, gradients = many.state(), many.new_gradients()
+    with pytest.raises(ArrayError, match="Received"):
+        many.apply([*gradients, gradients[0].copy()])
+    if call != "dict":  # a dict may name some of the variables
+        with pytest.raises(ArrayError, match="Received"):
+            many.apply(gradients[:5])
+    assert many.state() == before
+
+
+@pytest.mark.parametrize("call", [CALLS["variables"], CALLS["backwards"]], ids=["variables", "backwards"])
+def test_other_variables_are_seen(call):
+    many = Many(call)
+    before, known = many.state(), many.variables
+    for wrong in ([*known[:5], known[0]], [*known[:5], known[5].copy()], [*known, known[0]]):
+        with pytest.raises(ArrayError, match="Received"):
+            call(many.optimizer, [np.zeros_like(v) for v in wrong], wrong)
+        assert many.state() == before
+    call(many.optimizer, many.new_gradients()[:4], known[:4])
+    assert many.optimizer.iterations == 5
+    assert many.state()[0]["variable_5_velocity"] == before[0]["variable_5_velocity"]
+
+
+class Own(np.ndarray):
+    """An array of a user's class."""
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_gradients_in_any_memory_give_the_same(call):
+    """New arrays, the same arrays again, views, read-only ones, subclasses: the values count."""
+    many, twin = Many(call), Many(call)
+    room = np.zeros(9, np.float32)
+    for round in range(6):
+        gradients = many.new_gradients()
+        twin.apply([g.copy() for g in twin.new_gradients()])
+        if round == 1:
+            gradients[0] = read_only(gradients[0])
+        if round == 2:
+            room[1:7] = gradients[1].ravel()
+            gradients[1] = room[1:7].reshape(2, 3)
+        if round == 3:
+            gradients[5] = gradients[5].view(Own)
+        many.apply(gradients)
+        assert many.state() == twin.state(), round
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_the_same_arrays_with_new_values(call):
+    many, twin = Many(call), Many(call)
+    kept = many.new_gradients()
+    twin.new_gradients()
+    for _ in range(4):
+        for into, value in zip(kept, many.new_gradients(), strict=True):
+            into[...] = value
+        many.apply(kept)
+        twin.apply(twin.new_gradients())
+        assert many.state() == twin.state()
