@@ -1,7 +1,8 @@
 """The others: each peer as a function that does one update of the same kind on its own copies of the arrays.
 
-`make(shapes, options)` returns `(step, parameters)`: `step()` does one update and waits for it, `parameters()` gives the
-current values as NumPy arrays, for the check. Options are this project's; what a peer cannot do raises NotImplementedError.
+A peer takes parameters, gradients and options and returns `(step, values)`: `step()` does one update and waits for
+it, `values()` gives the current parameters as NumPy arrays, for the check. Options are this project's; what a peer
+cannot do raises NotImplementedError.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Hyper:
         """`value` as a float. Raises OptionError if it is not a number in range."""
         try:
             number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         below = number <= self.low if self.low_open else number < self.low
         if not math.isfinite(number) or below or number > self.high:

@@ -61,11 +61,16 @@ def check_array(array: object, what: str) -> Array:
 def check_variable(array: object, name: str) -> Array:
     """An array that can be updated in place. Raises ArrayError, naming it, if it cannot."""
     checked = check_array(array, f"variable {name!r}")
-    if not checked.flags.writeable:
+    check_writable(checked, name)
+    return checked
+
+
+def check_writable(array: Array, name: str) -> None:
+    """Raise ArrayError if a variable is read-only."""
+    if not array.flags.writeable:
         raise ArrayError(
             f"variable {name!r} is read-only. Received: an array with flags.writeable=False. Pass a writable copy."
         )
-    return checked
 
 
 def check_gradient(gradient: object, array: Array, name: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Ar
 
     Raises BackendError without the autograd package, OptionError if the loss is not one real number.
     """
+    if not callable(loss):
+        raise OptionError(f"`loss` must be a function of no arguments. Received: {loss!r}. Write `lambda: ...`.")
     tape = _autograd()
 
     def recorded(values: Any) -> Any:
@@ -27,7 +30,9 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Ar
             for variable in variables:
                 variable._recorded = None
 
-    backward, value = tape.make_vjp(recorded, tuple(np.array(variable.value) for variable in variables))
+    with warnings.catch_warnings():  # a loss that reads no variable is answered below, with its name
+        warnings.filterwarnings("ignore", "Output seems independent of input")
+        backward, value = tape.make_vjp(recorded, tuple(np.array(variable.value) for variable in variables))
     if np.size(value) != 1 or not np.issubdtype(np.asarray(value).dtype, np.floating):
         raise OptionError(
             "`loss` must be a function of no arguments that returns one real number. "

@@ -183,6 +183,8 @@ class Optimizer:
             )
         for old, new in zip(self._tracked, tracked, strict=True):
             new.slots, new.window = old.slots, old.window
+        place = {id(old.array): new.array for old, new in zip(self._tracked, tracked, strict=True)}
+        self._excluded_arrays = [place.get(id(array), array) for array in self._excluded_arrays]
 
     def _allocate(self) -> None:
         """Make the slots that the options ask for, and forget what was planned for others."""
@@ -394,7 +396,7 @@ class Optimizer:
 
         var_list: by default all variables. Differs: variables are found by identity, not by their place in the list.
         """
-        if not self._options.use_ema:
+        if not self._options.use_ema or self.iterations == 0:
             return
         self._require_built()
         positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)

@@ -52,9 +52,7 @@ def load_numbered(slots: Mapping[str, Array], store: Mapping[str, Any], has_rate
             "Build it on the same variables with the same options first."
         )
     calls = _count(values[0], "iteration")
-    rate = float(np.asarray(values[1]).reshape(())) if has_rate else None
-    if rate is not None and not math.isfinite(rate):
-        raise ArrayError(f"the store's learning rate must be finite. Received: {rate}.")
+    rate = _rate(values[1]) if has_rate else None
     _copy_into(slots, dict(zip(slots, values[head:], strict=True)), "the store")
     return calls, rate
 
@@ -72,9 +70,20 @@ def _count(value: Any, what: str) -> int:
         number = float(np.asarray(value, dtype=np.float64).reshape(()))
     except (TypeError, ValueError):
         number = math.nan
-    if not (number >= 0 and number == math.floor(number)):
+    if not (0 <= number < math.inf and number == math.floor(number)):
         raise ArrayError(f"{what} must be a whole number >= 0. Received: {value!r}.")
     return int(number)
+
+
+def _rate(value: Any) -> float:
+    """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
+    try:
+        number = float(np.asarray(value, dtype=np.float64).reshape(()))
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}.")
+    return number
 
 
 def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: str) -> None:

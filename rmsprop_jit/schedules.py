@@ -99,7 +99,7 @@ class PiecewiseConstantDecay(_Stored):
     arguments = ("boundaries", "values", "name")
 
     def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
-        if not boundaries or len(boundaries) != len(values) - 1:
+        if len(boundaries) == 0 or len(boundaries) != len(values) - 1:
             raise OptionError(
                 "The length of boundaries should be 1 less than the length of values, and at least 1. "
                 f"Received: boundaries={boundaries!r} of length {len(boundaries)}, "
@@ -271,4 +271,9 @@ def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
     name = config.get("class_name")
     if name not in SCHEDULES:
         raise OptionError(f"a schedule's class_name is one of {', '.join(SCHEDULES)}. Received: class_name={name!r}.")
-    return SCHEDULES[name].from_config(dict(config["config"]))
+    try:
+        return SCHEDULES[name].from_config(dict(config["config"]))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise OptionError(
+            f"the config of {name} does not fit its arguments ({problem}). Received: {config!r}."
+        ) from None

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .arrays import Array, Int64, Memory, address_of, check_gradient, check_variable
+from .arrays import Array, Int64, Memory, address_of, check_gradient, check_variable, check_writable
 from .errors import ArrayError
 from .variable import Variable
 
@@ -152,6 +152,7 @@ class Membership:
     def addresses_of(self, gradients: Sequence[Any]) -> Int64:
         """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
         for gradient, one in zip(gradients, self.tracked, strict=True):
+            check_writable(one.array, one.name)
             if gradient is not None:
                 self.check_gradient(gradient, one)
         return np.array([0 if gradient is None else address_of(gradient) for gradient in gradients], np.int64)

@@ -13,6 +13,9 @@ from .errors import ArrayError
 
 Array = npt.NDArray[Any]
 
+NOT_RECORDED = -2
+"""The trace of a variable in autograd's eyes while nothing is recorded: below -1, which it takes for "outermost"."""
+
 
 class Variable(NDArrayOperatorsMixin):
     """A named, trainable array.
@@ -36,6 +39,8 @@ class Variable(NDArrayOperatorsMixin):
         path: str | None = None,
         constraint: Callable[[Array], Array] | None = None,
     ) -> None:
+        if value is None:
+            raise ArrayError(f"variable {name!r} has no value. Received: None. Pass a number, a list or an array.")
         wanted = dtype if dtype is not None or isinstance(value, np.ndarray | np.generic) else np.float32
         try:
             self._array: Array = np.asarray(value, dtype=wanted)
@@ -125,7 +130,7 @@ class Variable(NDArrayOperatorsMixin):
 
     @property
     def _trace(self) -> int:
-        return -1 if self._recorded is None else int(self._recorded._trace)
+        return NOT_RECORDED if self._recorded is None else int(self._recorded._trace)
 
     @property
     def _node(self) -> Any:
@@ -134,7 +139,7 @@ class Variable(NDArrayOperatorsMixin):
 
     @property
     def _value(self) -> Any:
-        return self._recorded._value
+        return self._array if self._recorded is None else self._recorded._value
 
 
 def _variables_in(args: Any) -> list[Variable]:

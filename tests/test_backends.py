@@ -143,25 +143,29 @@ def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(rule, flags, dt
 
 
 FUNCTIONS = {
-    "exp": lambda p: zoo.exp(p),
-    "log": lambda p: zoo.log(abs(p)),
-    "pow": lambda p: abs(p) ** 0.3,
-    "root": lambda p: abs(p) ** 0.5,
-    "cube": lambda p: p**3,
-    "reciprocal": lambda p: p**-1,
+    "exp": (lambda p: zoo.exp(p), np.exp),
+    "log": (lambda p: zoo.log(abs(p)), lambda x: np.log(np.abs(x))),
+    "pow": (lambda p: abs(p) ** 0.375, lambda x: np.abs(x) ** 0.375),
+    "root": (lambda p: abs(p) ** 0.5, lambda x: np.abs(x) ** 0.5),
+    "cube": (lambda p: p**3, lambda x: x**3),
+    "reciprocal": (lambda p: p**-1, lambda x: 1 / x),
 }
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("kind", [ordinary, special])
-def test_a_function_of_the_library_is_within_two_ulp_of_the_reference(name, dtype, kind):
-    function = FUNCTIONS[name]
+@pytest.mark.parametrize(("backend", "ulps"), [("cpu", 2), ("reference", 4)])
+def test_a_function_of_the_library_is_close_to_the_truth(name, dtype, kind, backend, ulps):
+    function, truth = FUNCTIONS[name]
     rule = Rule("function", lambda p, g, s, h, on: {p: function(p)})
-    program = specialize(rule, (), dtype)
-    make = cast(kind(3), dtype)
-    ours, theirs = both(program, make_tensors(rule, SIZES, dtype, make), 1, make, defaults(rule))
-    compare(ours, theirs, program, lambda a, b, what: assert_within(a, b, 2, what))
+    tensors = make_tensors(rule, SMALL, dtype, cast(kind(3), dtype))
+    before = copied(tensors)
+    run(backend, specialize(rule, (), dtype), tensors, defaults(rule))
+    for tensor, old in zip(tensors, before, strict=True):
+        with np.errstate(all="ignore"):
+            exact = truth(old["parameter"].astype(np.longdouble)).astype(dtype)
+        assert_within(tensor["parameter"], exact, ulps, f"{name}, size {exact.size}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -238,7 +242,8 @@ def rmsprop_sets():
     """
     small = [own + clip + decay for own, clip, decay in itertools.product(OWN, CLIPS, DECAYS)]
     whole = [sum(parts, ()) for parts in itertools.product(OWN, CLIPS, DECAYS, AVERAGES, SCALES, CALLS.values())]
-    return list(dict.fromkeys(frozenset(flags) for flags in small + whole[::37]))
+    called = [flags for flags in whole if "idle" not in flags or "use_ema" in flags]
+    return list(dict.fromkeys(frozenset(flags) for flags in small + called[::41]))
 
 
 RMSPROP_SETS = sorted(rmsprop_sets(), key=lambda flags: (len(flags), sorted(flags)))
@@ -439,7 +444,8 @@ def test_squares_are_taken_in_float64():
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_a_reduction_of_what_settles_to_a_constant_still_counts_elements(backend):
     def equations(p, g, s, h, on):
-        return {p: p * 0.0 + sum_of(where(on.weighted, g, 1.0)) + sum_of_squares(where(on.weighted, g, h.rate), over="all")}
+        count, total = sum_of(where(on.weighted, g, 1.0)), sum_of_squares(where(on.weighted, g, h.rate), over="all")
+        return {p: p * 0.0 + count + total}
 
     rule = Rule("counted", equations, hypers={"rate": 2.0}, flags={"weighted": False})
     tensors = make_tensors(rule, [3, 0, 20000], "float64", np.ones)
@@ -468,6 +474,19 @@ def test_reductions_of_reductions_and_mixed_scopes(dtype):
 # Odd rules.
 
 
+@pytest.mark.parametrize("over", ["tensor", "all"])
+def test_a_rule_may_change_nothing(over):
+    def equations(p, g, s, h, on):
+        return {p: where(on.frozen, p, p - g / sum_of_squares(g, over=over))}
+
+    rule = Rule("frozen", equations, flags={"frozen": False})
+    tensors = make_tensors(rule, SMALL, "float32", cast(ordinary(23), "float32"))
+    before = copied(tensors)
+    run("cpu", specialize(rule, {"frozen"}, "float32"), tensors, defaults(rule))
+    for tensor, old in zip(tensors, before, strict=True):
+        assert_same_bits(tensor["parameter"], old["parameter"], "frozen")
+
+
 def test_stores_of_constants_scalars_and_other_arrays():
     def equations(p, g, s, h, on):
         yield s.a, 1.5
@@ -477,7 +496,8 @@ def test_stores_of_constants_scalars_and_other_arrays():
         yield s.e, h.own * 2
         yield p, p - (s.a + s.b + s.c + s.d + s.e)
 
-    rule = Rule("stores", equations, slots=dict.fromkeys("abcde", 0.25), hypers={"rho": 0.9, "own": Hyper(1, per="tensor")})
+    hypers = {"rho": 0.9, "own": Hyper(1.0, per="tensor")}
+    rule = Rule("stores", equations, slots=dict.fromkeys("abcde", 0.25), hypers=hypers)
     program = specialize(rule, (), "float32")
     make = cast(ordinary(16), "float32")
     own = {"own": [float(i) for i in range(len(SMALL))]}
@@ -495,7 +515,9 @@ def test_two_slots_swap_their_values():
     assert all((tensor["x"] == 2).all() and (tensor["y"] == 1).all() for tensor in tensors)
 
 
-NAMES = "table rows i t0 k1 u0 c0 r0 range h_x x x_new x_at x_64 lanes step sqrt float32 count start alone tensor arrays int".split()
+NAMES = (
+    "table rows i t0 k1 u0 c0 r0 range h_x x x_new x_at x_64 lanes step sqrt float32 count start alone tensor int"
+).split()
 
 
 def test_slots_and_numbers_may_have_any_name():
@@ -515,7 +537,10 @@ def test_slots_and_numbers_may_have_any_name():
     compare(ours, theirs, program, assert_same_bits)
 
 
-@pytest.mark.parametrize("pair", [("table", "table_"), ("t0", "t0_"), ("x", "x_new"), ("x", "x_at"), ("rows", "rows_at")])
+ALIKE = [("table", "table_"), ("t0", "t0_"), ("x", "x_new"), ("x", "x_at"), ("rows", "rows_at"), ("x", "x_")]
+
+
+@pytest.mark.parametrize("pair", ALIKE, ids="+".join)
 def test_slots_with_names_alike_are_not_mixed_up(pair):
     def equations(p, g, s, h, on):
         one, two = (getattr(s, name) for name in pair)
@@ -552,7 +577,10 @@ def test_every_operation_on_special_numbers():
 
 
 def test_numbers_of_the_step_follow_ieee_where_python_raises():
-    rule = Rule("limits", lambda p, g, s, h, on: {p: p + h.a / h.b * g + sqrt(h.a) * g + h.c ** h.a}, hypers=dict.fromkeys("abc", 1.0))
+    def equations(p, g, s, h, on):
+        return {p: p + h.a / h.b * g + sqrt(h.a) * g + h.c**h.a}
+
+    rule = Rule("limits", equations, hypers=dict.fromkeys("abc", 1.0))
     program = specialize(rule, (), "float64")
     for a, b, c in itertools.product((0.0, -0.0, -1.0, 1e308), repeat=3):
         tensors = make_tensors(rule, [3], "float64", cast(ordinary(20), "float64"))

@@ -61,9 +61,7 @@ def adadelta(p, g, s, h, on):
     return {s.squares: squares, s.steps: h.rho * s.steps + (1 - h.rho) * square(step), p: p + h.learning_rate * step}
 
 
-ADADELTA = Rule(
-    "adadelta", adadelta, slots={"squares": 0.0, "steps": 0.0}, hypers={"rho": 0.95, "epsilon": 1e-6}
-)
+ADADELTA = Rule("adadelta", adadelta, slots={"squares": 0.0, "steps": 0.0}, hypers={"rho": 0.95, "epsilon": 1e-6})
 
 BETAS = {"beta_1": Hyper(0.9, low=0.0, high=1.0), "beta_2": Hyper(0.999, low=0.0, high=1.0), "epsilon": 1e-8}
 MOMENTS = {"m": 0.0, "v": 0.0}
@@ -142,7 +140,8 @@ YOGI = Rule("yogi", yogi, slots={"m": 0.0, "v": 1e-6}, hypers=BETAS | {"epsilon"
 def adopt(p, g, s, h, on):
     """Taniguchi et al. 2024, algorithm 2: the first step only measures, later ones divide by the old average."""
     first = h.step == 1
-    bounded = where(on.clipped, clip(g / maximum(sqrt(s.v), h.epsilon), -h.bound, h.bound), g / maximum(sqrt(s.v), h.epsilon))
+    scaled = g / maximum(sqrt(s.v), h.epsilon)
+    bounded = where(on.clipped, clip(scaled, -h.bound, h.bound), scaled)
     m = where(first, 0.0, h.beta_1 * s.m + (1 - h.beta_1) * bounded)
     v = where(first, square(g), h.beta_2 * s.v + (1 - h.beta_2) * square(g))
     return {s.m: m, s.v: v, p: where(first, p, p - h.learning_rate * m)}

@@ -26,7 +26,7 @@ class Header(IntEnum):
 
     NEXT = 0  # the claim that is taken next
     CLAIMS = 1  # the number of claims
-    PASS = 2  # the kernel to run; -1 - k combines the rows of kernel k
+    PASS = 2  # the kernel to run
     TENSORS = 3  # the number of tensors
     CLAIMS_AT = 4  # int64[claims + 1]: first row of each claim
     ROWS_AT = 5  # int64[rows][4]: tensor, start, count, alone
@@ -37,6 +37,10 @@ class Header(IntEnum):
     PARTIAL_AT = 10  # float64[rows][reductions]
     OWN_AT = 11  # float64[tensors][reductions]: results, one a tensor
     TOTAL_AT = 12  # float64[reductions]: results over all tensors
+    REDUCTIONS = 13  # the number of reductions
+    FOLDS_AT = 14  # int64[reductions]: how each folds, see FOLD_CODES
+    BEGIN = 15  # the first reduction of the pass
+    END = 16  # the one after its last
 
 
 def at(entry: Header) -> str:
@@ -52,6 +56,14 @@ FOLD = {
 }
 """Two partial results as one."""
 
+FOLDS = {
+    ReduceOp.SUM: "fold_add",
+    ReduceOp.SUM_OF_SQUARES: "fold_add",
+    ReduceOp.MAX_ABS: "fold_max",
+    ReduceOp.ALL_FINITE: "fold_min",
+}
+"""The same for all lanes of a row, as a binary tree."""
+
 ELEMENT = {
     ReduceOp.SUM: "{0}",
     ReduceOp.SUM_OF_SQUARES: "{0} * {0}",
@@ -66,6 +78,39 @@ START_VALUE = {ReduceOp.ALL_FINITE: "1.0"}
 def source(program: Program) -> str:
     """The Python source of `step(table)` for a program."""
     return "\n".join([f'"""{program.name}, {program.dtype}"""', "", *_Frame(program).lines(), ""])
+
+
+FOLD_CODES = {"fold_add": 0, "fold_max": 1, "fold_min": 2}
+
+COMBINE = f'''"""combine"""
+
+def step(table):
+    n = {at(Header.REDUCTIONS)}
+    first = at_int64({at(Header.FIRST_AT)})
+    folds = at_int64({at(Header.FOLDS_AT)})
+    partial = at_float64({at(Header.PARTIAL_AT)})
+    own = at_float64({at(Header.OWN_AT)})
+    total = at_float64({at(Header.TOTAL_AT)})
+    for j in range({at(Header.BEGIN)}, {at(Header.END)}):
+        fold = folds[j]
+        start = 1.0 if fold == 2 else 0.0
+        everything = start
+        for tensor in range({at(Header.TENSORS)}):
+            value = start
+            for row in range(first[tensor], first[tensor + 1]):
+                piece = partial[row * n + j]
+                value = {{}}
+            own[tensor * n + j] = value
+            piece = value
+            value = everything
+            everything = {{}}
+        total[j] = everything
+'''.replace(
+    "{}",
+    "(value + piece) if fold == 0 else ((value if (value >= piece) | (value != value) else piece) if fold == 1"
+    " else (value if value < piece else piece))",
+)
+"""Between two passes, on one thread: rows to tensors, tensors to all, in order. Compiled once for all programs."""
 
 
 def indented(lines: Sequence[str], levels: int = 1) -> list[str]:
@@ -86,7 +131,7 @@ class _Frame:
 
     def lines(self) -> list[str]:
         """The whole function."""
-        return ["def step(table):", *indented([*self.opening(), *self.combine(), *self.claims()])]
+        return ["def step(table):", *indented([*self.opening(), *self.claims()])]
 
     def opening(self) -> Iterator[str]:
         """Pointers and the step's scalars."""
@@ -99,7 +144,6 @@ class _Frame:
             yield f"hypers = at_float64({at(Header.HYPERS_AT)})"
         if self.reductions:
             yield f"run = {at(Header.PASS)}"
-            yield f"first = at_int64({at(Header.FIRST_AT)})"
             yield f"partial = at_float64({at(Header.PARTIAL_AT)})"
             yield f"own = at_float64({at(Header.OWN_AT)})"
             yield f"total = at_float64({at(Header.TOTAL_AT)})"
@@ -110,28 +154,6 @@ class _Frame:
             yield f"{scalar.name}_64 = scalars[{j}]"
             if scalar.name in in_loops:
                 yield f"{scalar.name} = {self.dtype}({scalar.name}_64)"
-
-    def combine(self) -> Iterator[str]:
-        """Between two passes, on one thread: rows to tensors, tensors to all, in order."""
-        n = len(self.reductions)
-        for k, kernel in enumerate(self.program.kernels):
-            if not kernel.reductions:
-                continue
-            yield f"if run == {-1 - k}:"
-            for reduce in kernel.reductions:
-                j = self.index[reduce.name]
-                start = START_VALUE.get(reduce.op, "0.0")
-                fold = FOLD[reduce.op]
-                yield f"    everything = {start}"
-                yield f"    for tensor in range({at(Header.TENSORS)}):"
-                yield f"        value = {start}"
-                yield "        for row in range(first[tensor], first[tensor + 1]):"
-                yield f"            piece = partial[row * {n} + {j}]"
-                yield f"            value = {fold.format('value', 'piece')}"
-                yield f"        own[tensor * {n} + {j}] = value"
-                yield f"        everything = {fold.format('everything', 'value')}"
-                yield f"    total[{j}] = everything"
-            yield "    return"
 
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
@@ -200,9 +222,8 @@ class _Frame:
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
-        yield f"for lane in range({LANES}):"
         for reduce in kernel.reductions:
-            yield f"    lanes_{reduce.name}[lane] = {START_VALUE.get(reduce.op, '0.0')}"
+            yield f"fill(lanes_{reduce.name}, {LANES}, {START_VALUE.get(reduce.op, '0.0')})"
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield "    for lane in range(width):"
@@ -219,14 +240,8 @@ class _Frame:
     def fold(self, name: str, op: ReduceOp) -> Iterator[str]:
         """The lanes of one reduction as the row's partial result."""
         j, n = self.index[name], len(self.reductions)
-        yield f"half = {LANES // 2}"
-        yield "while half > 0:"
-        yield "    for lane in range(half):"
-        yield f"        low = lanes_{name}[lane]"
-        yield f"        high = lanes_{name}[lane + half]"
-        yield f"        lanes_{name}[lane] = {FOLD[op].format('low', 'high')}"
-        yield "    half = half // 2"
-        yield f"partial[row * {n} + {j}] = lanes_{name}[0]"
+        yield f"folded = {FOLDS[op]}(lanes_{name}, {LANES})"
+        yield f"partial[row * {n} + {j}] = folded"
         if self.together:
             yield "if alone:"
-            yield f"    own[tensor * {n} + {j}] = lanes_{name}[0]"
+            yield f"    own[tensor * {n} + {j}] = folded"

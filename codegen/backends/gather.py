@@ -33,7 +33,7 @@ class Field(IntEnum):
     FLAGS = 8  # the lower 4 bytes
 
 
-C_CONTIGUOUS_AND_ALIGNED = 0x0101
+C_CONTIGUOUS_AND_ALIGNED, WRITEABLE = 0x0101, 0x0400
 INT = 0xFFFFFFFF
 
 SOURCE = f"""
@@ -51,6 +51,8 @@ def step(table):
         ndim = given[{Field.NDIM}] & {INT}
         if ndim != wanted[{Field.NDIM}] & {INT}:
             return
+        if wanted[{Field.FLAGS}] & {WRITEABLE} == 0:
+            return
         if given[{Field.FLAGS}] & {C_CONTIGUOUS_AND_ALIGNED} != {C_CONTIGUOUS_AND_ALIGNED}:
             return
         if ndim > 0:
@@ -65,7 +67,7 @@ def step(table):
 
 
 class Gatherer:
-    """Reads arrays that must be exactly of the types, dtypes and shapes of `patterns`, contiguous and aligned."""
+    """Reads contiguous arrays of exactly the types, dtypes and shapes of `patterns`, while those are writable."""
 
     def __init__(self, patterns: Arrays) -> None:
         self.patterns = patterns

@@ -65,16 +65,79 @@ at_float32, at_float64, at_int64 = map(_pointer_to, (float32, float64, int64))
 @intrinsic
 def lanes(_context, count):
     """A buffer of `count` float64 on the stack (a literal): nothing can alias it, so loops over it vectorise."""
-
-    def generate(_context, builder, _signature, _args):
-        return cgutils.alloca_once(builder, ir.DoubleType(), size=count.literal_value)
-
     if not isinstance(count, types.IntegerLiteral):
         return None
+    width = count.literal_value
+
+    def generate(_context, builder, _signature, _args):
+        return cgutils.alloca_once(builder, ir.DoubleType(), size=width)
+
     return types.CPointer(float64)(count), generate
 
 
 lanes.prefer_literal = True
+
+
+@intrinsic
+def fill(_context, pointer, count, value):
+    """Set `count` (a literal) float64 to a value."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    width = count.literal_value
+
+    def generate(_context, builder, _signature, args):
+        pointer, _, value = args
+        for i in range(width):
+            builder.store(value, builder.gep(pointer, [ir.IntType(32)(i)]))
+        return cgutils.get_null_value(INT64)
+
+    return int64(pointer, count, float64), generate
+
+
+fill.prefer_literal = True
+
+
+def _fold(combine):
+    """An intrinsic that folds `count` (a literal power of two) float64 to one, as a binary tree over halves."""
+
+    @intrinsic
+    def fold(_context, pointer, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        lanes_in_all = count.literal_value
+
+        def generate(_context, builder, _signature, args):
+            width = lanes_in_all
+            vector = ir.VectorType(ir.DoubleType(), width)
+            value = builder.load(builder.bitcast(args[0], vector.as_pointer()), align=8)
+            while width > 1:
+                width //= 2
+                low, high = (
+                    builder.shuffle_vector(
+                        value,
+                        ir.Constant(value.type, ir.Undefined),
+                        ir.Constant(ir.VectorType(ir.IntType(32), width), [start + i for i in range(width)]),
+                    )
+                    for start in (0, width)
+                )
+                value = combine(builder, low, high)
+            return builder.extract_element(value, ir.IntType(32)(0))
+
+        return float64(pointer, count), generate
+
+    fold.prefer_literal = True
+    return fold
+
+
+def _largest(builder, low, high):
+    """The larger one; nan if either is nan."""
+    keep = builder.or_(builder.fcmp_ordered(">=", low, high), builder.fcmp_unordered("!=", low, low))
+    return builder.select(keep, low, high)
+
+
+fold_add = _fold(lambda builder, low, high: builder.fadd(low, high))
+fold_max = _fold(_largest)
+fold_min = _fold(lambda builder, low, high: builder.select(builder.fcmp_ordered("<", low, high), low, high))
 
 
 @intrinsic
@@ -197,6 +260,7 @@ BY_NAME = {
             swap_shared,
         )
     },
+    **{"fill": fill, "fold_add": fold_add, "fold_max": fold_max, "fold_min": fold_min},
     **{"sqrt": sqrt, "exp": exp, "log": log, "fabs": fabs},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -68,6 +69,9 @@ class Table:
         self.header = np.zeros(len(Header), np.int64)
         self.header[Header.CLAIMS] = len(self.cut.claims) - 1
         self.header[Header.TENSORS] = tensors
+        self.header[Header.REDUCTIONS] = reductions
+        folds = [cpu_frame.FOLD_CODES[cpu_frame.FOLDS[reduce.op]] for reduce in program.reductions()]
+        self.folds = np.array(folds, np.int64)
         for entry, array in (
             (Header.CLAIMS_AT, self.cut.claims),
             (Header.ROWS_AT, self.cut.rows),
@@ -78,12 +82,15 @@ class Table:
             (Header.PARTIAL_AT, self.partial),
             (Header.OWN_AT, self.own),
             (Header.TOTAL_AT, self.total),
+            (Header.FOLDS_AT, self.folds),
         ):
             self.header[entry] = array.ctypes.data
         self._at = self.header.ctypes.data
         self._entry = generated.address(cpu_frame.source(program))
         self._step = (ShortStep if self.elements <= SHORT else Step)(self._entry)
-        self._reduces = [bool(kernel.reductions) for kernel in program.kernels]
+        self._combine = ShortStep(generated.address(cpu_frame.COMBINE)) if program.reductions() else None
+        ends = np.cumsum([0, *(len(kernel.reductions) for kernel in program.kernels)])
+        self._reductions = list(itertools.pairwise(ends.tolist()))
         claims = len(self.cut.claims) - 1
         self._useful = claims if self.elements >= CROSSOVER else 1
 
@@ -95,9 +102,10 @@ class Table:
         helpers = min(threads, self._useful) - 1
         if helpers < 1 or not pool.pool().run(self._entry, self._at, helpers):
             self._step(self._at)
-        if self._reduces[kernel]:
-            header[Header.PASS] = -1 - kernel
-            self._step(self._at)
+        begin, end = self._reductions[kernel]
+        if begin < end and self._combine is not None:
+            header[Header.BEGIN], header[Header.END] = begin, end
+            self._combine(self._at)
 
 
 class Launch:

@@ -1,0 +1,95 @@
+"""Public names: listed, sorted, documented."""
+
+import inspect
+import types
+
+import pytest
+
+import rmsprop_jit
+from rmsprop_jit import codegen
+
+PACKAGES = [rmsprop_jit, codegen]
+NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
+
+
+def order(name):
+    """CONSTANTS, then Classes, then functions, each by name."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def public_globals(package):
+    """What a package's module defines or imports for others, submodules aside."""
+    return {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_all_is_sorted_and_complete(package):
+    assert package.__all__ == sorted(package.__all__, key=order)
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert set(package.__all__) == public_globals(package)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_a_star_import_gives_all(package):
+    names = {}
+    exec(f"from {package.__name__} import *", names)
+    assert names.keys() - {"__builtins__"} == set(package.__all__)
+
+
+def is_documented(thing):
+    return bool(inspect.getdoc(thing) and inspect.getdoc(thing).strip())
+
+
+def label(value):
+    return value if isinstance(value, str) else value.__name__
+
+
+@pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
+def test_a_public_name_has_a_docstring_of_its_own(package, name):
+    thing = getattr(package, name)
+    if isinstance(thing, type) or callable(thing):
+        assert thing.__doc__
+        assert thing.__doc__.strip()
+        assert not thing.__doc__.startswith(f"{name}("), "the text that a dataclass makes up"
+
+
+@pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
+def test_a_public_function_or_class_knows_its_name(package, name):
+    thing = getattr(package, name)
+    if isinstance(thing, type) or callable(thing):
+        assert thing.__name__ == name
+        assert thing.__module__.startswith("rmsprop_jit.")
+
+
+CLASSES = [(package, name) for package, name in NAMES if isinstance(getattr(package, name), type)]
+
+
+@pytest.mark.parametrize(("package", "name"), CLASSES, ids=label)
+def test_public_methods_have_docstrings(package, name):
+    bare = []
+    for owner in getattr(package, name).__mro__:
+        if not owner.__module__.startswith("rmsprop_jit"):
+            continue
+        for attribute, value in vars(owner).items():
+            is_method = isinstance(value, types.FunctionType | classmethod | staticmethod | property)
+            if is_method and not attribute.startswith("_") and not is_documented(getattr(owner, attribute)):
+                bare.append(f"{owner.__name__}.{attribute}")
+    assert not bare
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_the_package_is_documented(package):
+    assert is_documented(package)
+
+
+def test_the_errors_are_one_tree():
+    for name in ("RuleError", "LoweringError", "BackendError", "ArrayError", "OptionError"):
+        error = getattr(rmsprop_jit, name)
+        assert error is getattr(codegen, name)
+        assert issubclass(error, rmsprop_jit.RmspropJitError)
+    assert issubclass(rmsprop_jit.ArrayError, ValueError)
+    assert issubclass(rmsprop_jit.OptionError, ValueError)
