@@ -396,9 +396,11 @@ class Optimizer:
 
         var_list: by default all variables. Differs: variables are found by identity, not by their place in the list.
         """
-        if not self._options.use_ema or self.iterations == 0:
+        if not self._options.use_ema:
             return
         self._require_built()
+        if self.iterations == 0:
+            return
         positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)
         for position in positions:
             one = self._tracked[position]

@@ -26,7 +26,7 @@ def run_on_cpu(program, tensors, hypers, tensor_hypers):
     table.scalars[:] = compile_scalars(program)(hypers)
     for j, name in enumerate(program.tensor_hypers):
         table.hypers[:, j] = tensor_hypers[name]
-    numba_cpu.launch([table])
+    numba_cpu.Launch([table])()
     reductions = program.reductions()
     return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.scope is Scope.ALL}
 

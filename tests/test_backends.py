@@ -683,3 +683,15 @@ def test_a_rule_runs_behind_a_clipped_norm(rule, clip):
     optimizer.apply(gradients, variables)
     for ours, tensor in zip(variables, tensors, strict=True):
         assert_scaled(ours, tensor["parameter"], 1e-12, rule.name)
+
+
+@pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 0.25}])
+def test_a_norm_over_all_spans_both_dtypes(clip):
+    rng = np.random.default_rng(24)
+    variables = [rng.normal(size=size).astype(DTYPES[i % 2]) for i, size in enumerate(SMALL)]
+    gradients = [rng.normal(size=v.size).astype(v.dtype) for v in variables]
+    norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients))
+    expected_values = [v - 0.5 * g / norm for v, g in zip(variables, gradients, strict=True)]
+    rmsprop_jit.Optimizer(zoo.NORMALISED, 0.5, **clip).apply(gradients, variables)
+    for ours, theirs in zip(variables, expected_values, strict=True):
+        assert_scaled(ours, theirs, {"float32": 1e-6, "float64": 1e-13}[ours.dtype.name], "normalised")

@@ -1,0 +1,70 @@
+"""The commands, as a user runs them: from another folder, in a narrow terminal, with wrong input."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments, cwd, columns=50, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "rmsprop_jit.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_demo_learns_the_digits_and_draws_the_loss(tmp_path):
+    result = command("demo", "--plot", "loss.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert float(re.search(r"test accuracy +([\d.]+) %", result.stdout)[1]) >= 97
+    assert "5 loads, 4 stores, 36 bytes per parameter" in result.stdout
+    assert re.search(r"one step +\d+ us; in plain NumPy \d+ us", result.stdout)
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("form", ["summary", "rule", "kernel", "python", "llvm", "asm"])
+def test_explain_prints_every_stage(tmp_path, form):
+    result = command("explain", "--centered", "--momentum", "0.9", "--use-ema", "--form", form, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = {"summary": "6 loads, 5 stores", "llvm": "define", "asm": "sqrt", "python": "def step(table):"}
+    assert expected.get(form, "average") in result.stdout
+
+
+WRONG = [
+    (("explain", "--momentum", "2"), "momentum"),
+    (("explain", "--clipnorm", "1", "--clipvalue", "1"), "Only one of"),
+    (("explain", "--form", "prose"), "prose"),
+    (("demo", "--plot", "missing/loss.png"), "missing/loss.png"),
+    (("demo", "--plot", "loss.txt"), "loss.txt"),
+    (("dmo",), "dmo"),
+    ((), "COMMAND"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "culprit"), WRONG, ids=lambda value: str(value))
+def test_wrong_input_is_one_clear_message(tmp_path, arguments, culprit):
+    result = command(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert culprit in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+def test_the_store_is_warmed_shown_and_cleared(tmp_path):
+    store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path / "store")}
+    assert "0 entries" in command("cache", cwd=tmp_path, **store).stdout
+    warmed = command("cache", "--warm", cwd=tmp_path, **store)
+    assert "48 option sets are compiled" in warmed.stdout, warmed.stderr
+    shown = command("cache", "--show", cwd=tmp_path, columns=100, **store).stdout
+    assert "rmsprop+centered+momentum" in shown
+    assert "48 entries" in shown
+    assert "48 entries removed" in command("cache", "--clear", cwd=tmp_path, **store).stdout
+    assert "switched off" in command("cache", cwd=tmp_path, RMSPROP_JIT_CACHE_DIR="off").stdout

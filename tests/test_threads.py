@@ -1,0 +1,179 @@
+"""Threads never hurt: the same bits for any number, safe in forks, spawned children and between Python threads."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import rmsprop_jit
+from rmsprop_jit.codegen.backends import numba_cpu
+from rmsprop_jit.errors import OptionError
+
+SIZES = [(300_001,), (7,), (129, 511), (0,), (65_536,), (16_385,)]
+
+
+def run(threads, steps=3, **options):
+    """The bytes of all variables and slots after some steps."""
+    rng = np.random.default_rng(5)
+    variables = [rng.standard_normal(shape, dtype=np.float32) for shape in SIZES]
+    gradients = [rng.standard_normal(shape, dtype=np.float32) for shape in SIZES]
+    optimizer = rmsprop_jit.RMSprop(0.01, threads=threads, **options)
+    optimizer.build(variables)
+    for _ in range(steps):
+        optimizer.apply(gradients)
+    return [v.tobytes() for v in variables] + [v.value.tobytes() for v in optimizer.variables]
+
+
+OPTION_SETS = [
+    {},
+    {"centered": True, "momentum": 0.9, "use_ema": True, "weight_decay": 0.01},
+    {"global_clipnorm": 0.5, "centered": True},
+    {"clipnorm": 0.5, "momentum": 0.9},
+    {"gradient_accumulation_steps": 2, "global_clipnorm": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
+def test_any_number_of_threads_gives_the_same_bits(options):
+    alone = run(1, **options)
+    for threads in (2, 3, 8):
+        for _ in range(5):
+            assert run(threads, **options) == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")
+def test_a_fork_after_a_parallel_step_steps_in_parallel_too():
+    expected = run(2)
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if run(2) == expected and run(8) == expected else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert run(2) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_while_another_thread_steps_works():
+    stop = threading.Event()
+
+    def keep_stepping():
+        while not stop.is_set():
+            run(2)
+
+    thread = threading.Thread(target=keep_stepping)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                run(2, steps=1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+SPAWNED = """
+import multiprocessing, sys
+sys.path.insert(0, {tests!r})
+from test_threads import run
+
+if __name__ == "__main__":
+    expected = run(2)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(run, [2, 3]) == [expected, expected]
+"""
+
+
+def test_a_spawned_child_works(tmp_path):
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED.format(tests=os.path.dirname(__file__)))
+    subprocess.run(
+        [sys.executable, script],
+        check=True,
+        timeout=120,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
+    )
+
+
+def test_two_threads_step_two_optimizers_a_thousand_times():
+    gradient = np.random.default_rng(1).standard_normal(50_000, dtype=np.float32)
+    results = []
+
+    def work():
+        variable = np.ones(50_000, np.float32)
+        optimizer = rmsprop_jit.RMSprop(0.01, threads=2, global_clipnorm=1.0)
+        optimizer.build([variable])
+        for _ in range(1000):
+            optimizer.apply([gradient])
+        results.append(variable.tobytes())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    work()
+    assert len(results) == 3
+    assert len(set(results)) == 1
+
+
+def test_a_long_step_releases_the_lock_of_python():
+    variable, gradient = np.ones(1 << 24, np.float32), np.ones(1 << 24, np.float32)
+    optimizer = rmsprop_jit.RMSprop(threads=1)
+    optimizer.build([variable])
+    optimizer.apply([gradient])
+    ticks, stop = [], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    begin = time.perf_counter()
+    for _ in range(5):
+        optimizer.apply([gradient])
+    end = time.perf_counter()
+    stop.set()
+    ticker.join()
+    inside = [begin, *(t for t in ticks if begin < t < end), end]
+    assert max(np.diff(inside)) < (end - begin) / 2
+
+
+def test_helpers_that_sleep_are_woken():
+    expected = run(1)
+    for pause in (0.0, 0.001, 0.05):
+        time.sleep(pause)
+        assert run(2) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_bad_limit_in_the_environment_is_named(monkeypatch, value):
+    monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", value)
+    with pytest.raises(OptionError, match=f"RMSPROP_JIT_NUM_THREADS.*{value}"):
+        numba_cpu.default_threads.__wrapped__()
+
+
+def test_the_environment_limits_threads(monkeypatch):
+    monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", "1")
+    assert numba_cpu.default_threads.__wrapped__() == 1
+
+
+@pytest.mark.skipif(not os.environ.get("RMSPROP_JIT_HUGE_TESTS"), reason="set RMSPROP_JIT_HUGE_TESTS=1 (needs 26 GB)")
+def test_more_than_two_to_the_31_elements():
+    n = (1 << 31) + 7
+    variable, gradient = np.ones(n, np.float32), np.ones(n, np.float32)
+    optimizer = rmsprop_jit.RMSprop(0.1)
+    optimizer.apply([gradient], [variable])
+    assert variable.min() == variable.max() < 1
