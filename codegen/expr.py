@@ -157,6 +157,9 @@ class Expr:
         """The same operation on other operands."""
         return self
 
+    def __str__(self) -> str:
+        return _Writer(LONGEST).text(self)
+
     def __bool__(self) -> NoReturn:
         raise RuleError(
             f"`{self}` has no truth value while a rule is being written. "
@@ -250,9 +253,6 @@ class Const(Expr):
         object.__setattr__(self, "rate", Rate.CONST)
         object.__setattr__(self, "is_condition", isinstance(self.value, bool))
 
-    def __str__(self) -> str:
-        return f"{self.value:g}" if float(f"{self.value:g}") == self.value else repr(self.value)
-
 
 @dataclass(frozen=True, eq=False, init=False)
 class Symbol(Expr):
@@ -264,10 +264,6 @@ class Symbol(Expr):
     def _describe(self) -> None:
         object.__setattr__(self, "rate", RATE_OF_KIND[self.kind])
         object.__setattr__(self, "is_condition", self.kind is Kind.FLAG)
-
-    def __str__(self) -> str:
-        prefix = {Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
-        return prefix.get(self.kind, "") + self.name
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -289,14 +285,6 @@ class Call(Expr):
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same operation on other operands."""
         return Call(self.fn, children)
-
-    def __str__(self) -> str:
-        if self.fn in INFIX:
-            left, right = map(_operand_text, self.args)
-            return f"{left} {self.fn.value} {right}"
-        if self.fn in (Fn.NEG, Fn.NOT):
-            return ("-" if self.fn is Fn.NEG else "~") + _operand_text(self.args[0])
-        return f"{self.fn.value}({', '.join(map(str, self.args))})"
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -320,9 +308,6 @@ class Select(Expr):
         """Another choice."""
         return Select(*children)
 
-    def __str__(self) -> str:
-        return f"where({self.condition}, {self.a}, {self.b})"
-
 
 @dataclass(frozen=True, eq=False, init=False)
 class Reduction(Expr):
@@ -344,12 +329,43 @@ class Reduction(Expr):
         """The same reduction of something else."""
         return Reduction(self.op, children[0], self.scope)
 
-    def __str__(self) -> str:
-        return f"{self.op.value}({self.arg}, over={self.scope.value!r})"
+
+class _Writer:
+    """Writes an expression as text; a long one ends in dots, since a DAG can be far smaller than its text."""
+
+    def __init__(self, nodes: int) -> None:
+        self.left = nodes
+
+    def text(self, e: Expr, depth: int = 0) -> str:
+        """The text of one node and what is below it."""
+        self.left -= 1
+        if self.left < 0 or depth > DEEPEST:
+            return "..."
+        match e:
+            case Const(value):
+                return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+            case Symbol(kind, name):
+                return PREFIXES.get(kind, "") + name
+            case Call(fn, (x, y)) if fn in INFIX:
+                return f"{self.operand(x, depth)} {fn.value} {self.operand(y, depth)}"
+            case Call(Fn.NEG | Fn.NOT as fn, (x,)):
+                return ("-" if fn is Fn.NEG else "~") + self.operand(x, depth)
+            case Call(fn, args):
+                return f"{fn.value}({', '.join(self.text(arg, depth + 1) for arg in args)})"
+            case Reduction(op, arg, scope):
+                return f"{op.value}({self.text(arg, depth + 1)}, over={scope.value!r})"
+            case _:
+                return f"where({', '.join(self.text(child, depth + 1) for child in e.children)})"
+
+    def operand(self, e: Expr, depth: int) -> str:
+        """The same, in brackets where the operator needs them."""
+        text = self.text(e, depth + 1)
+        return f"({text})" if isinstance(e, Call) and e.fn in INFIX else text
 
 
-def _operand_text(e: Expr) -> str:
-    return f"({e})" if isinstance(e, Call) and e.fn in INFIX else str(e)
+PREFIXES = {Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
+LONGEST, DEEPEST = 1000, 100
+"""How many nodes, and how many levels of them, the text of an expression shows."""
 
 
 def as_expr(value: Operand) -> Expr:
@@ -380,13 +396,18 @@ def call(fn: Fn, *operands: Operand) -> Expr:
 
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions."""
-    chosen = as_expr(condition)
+    chosen, first, second = as_expr(condition), as_expr(a), as_expr(b)
+    if first.is_condition is not second.is_condition:
+        raise RuleError(
+            f"where(...) chooses between two numbers or two conditions. Received: `{first}` and `{second}`. "
+            "Use where(condition, 1.0, 0.0) to turn a condition into a number."
+        )
     if not chosen.is_condition:
         raise RuleError(
             f"the condition of where(...) is a flag or a comparison. Received: `{chosen}`. "
-            f"Write `where({_operand_text(chosen)} != 0, a, b)` if that is meant."
+            f"Write `where(({chosen}) != 0, a, b)` if that is meant."
         )
-    return Select(chosen, as_expr(a), as_expr(b))
+    return Select(chosen, first, second)
 
 
 def sqrt(x: Operand) -> Expr:
@@ -436,16 +457,20 @@ def rounded(x: Operand) -> Expr:
     (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
     """
     e = as_expr(x)
-    if e.rate > Rate.STEP:
-        raise RuleError(f"rounded(...) takes a value that is the same for a whole step. Received: `{e}`.")
+    if e.rate > Rate.STEP or any(isinstance(node, Reduction) for node in walk(e)):
+        raise RuleError(f"rounded(...) takes a value that is known before the step. Received: `{e}`.")
     return call(Fn.ROUNDED, e)
 
 
-def _reduction(op: ReduceOp) -> Callable[..., Expr]:
+def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:
     def reduce(x: Operand, over: str = "tensor") -> Expr:
         arg = as_expr(x)
         if over not in ("tensor", "all"):
             raise RuleError(f"{op.value}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+        if arg.is_condition:
+            raise RuleError(
+                f"{op.value} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
+            )
         if arg.rate < Rate.ELEMENT:
             raise RuleError(
                 f"{op.value} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
@@ -455,21 +480,25 @@ def _reduction(op: ReduceOp) -> Callable[..., Expr]:
         # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
         return reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
 
+    reduce.__name__ = reduce.__qualname__ = op.value
+    reduce.__doc__ = meaning
     return reduce
 
 
-sum_of = _reduction(ReduceOp.SUM)
-sum_of.__doc__ = """The sum over one tensor (`over="tensor"`) or all tensors of the step (`over="all"`), in float64."""
-sum_of_squares = _reduction(ReduceOp.SUM_OF_SQUARES)
-sum_of_squares.__doc__ = """The sum of squares, as `sum_of`; squares are taken in float64, so none overflows float32."""
-max_abs = _reduction(ReduceOp.MAX_ABS)
-max_abs.__doc__ = """The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."""
-all_finite = _reduction(ReduceOp.ALL_FINITE)
-all_finite.__doc__ = """A condition: no element is inf or nan; scope as in `sum_of`."""
+sum_of = _reduction(
+    ReduceOp.SUM, "The sum over one tensor (`over='tensor'`) or all tensors of the step (`over='all'`), in float64."
+)
+sum_of_squares = _reduction(
+    ReduceOp.SUM_OF_SQUARES, "The sum of squares, as `sum_of`; squared in float64, so none overflows float32."
+)
+max_abs = _reduction(
+    ReduceOp.MAX_ABS, "The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."
+)
+all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; scope as in `sum_of`.")
 
 
-def walk(*roots: Expr) -> Iterator[Expr]:
-    """Every node below the roots once, operands before their users."""
+def walk(*roots: Expr, into: Callable[[Expr], bool] = lambda _: True) -> Iterator[Expr]:
+    """Every node below the roots once, operands before their users; operands are left out where `into` is false."""
     seen: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
@@ -479,7 +508,8 @@ def walk(*roots: Expr) -> Iterator[Expr]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((child, False) for child in reversed(node.children))
+            if into(node):
+                stack.extend((child, False) for child in reversed(node.children))
 
 
 def rewrite(root: Expr, law: Callable[[Expr], Expr]) -> Expr:

@@ -20,7 +20,7 @@ from .simplify import settle
 
 Stores = dict[Symbol, Expr]
 
-GENERATED = re.compile(r"([a-z]\d+)|(h_|lanes_|at_).*|.*_(new|at|64)")
+GENERATED = re.compile(r"([a-z]\d+)|(h_|lanes_|at_|fold_|ptr_|wide_).*|.*_new")
 """The shape of names that numbering and the frames make up."""
 
 
@@ -86,7 +86,8 @@ def on_host(e: Expr) -> bool:
 
 def _free(name: str) -> str:
     """An array's name as a variable of the generated code, out of the way of the code's own names."""
-    return f"{name}_" if name in FRAME_NAMES or GENERATED.fullmatch(name) else name
+    taken = name in FRAME_NAMES or name.endswith("_") or GENERATED.fullmatch(name)
+    return f"{name}_" if taken else name
 
 
 class _Writer:
@@ -105,6 +106,10 @@ class _Writer:
         self.wanted = {value: f"{_free(target.name)}_new" for target, value in stores.items()}
         for reduction in reductions:
             self.results[reduction] = f"r{len(self.results)}"
+        roots = [*(reduction.arg for reduction in reductions), *stores.values()]
+        for node in walk(*roots, into=lambda e: e.rate is Rate.ELEMENT):  # operands first: no deep recursion
+            if node.rate is Rate.ELEMENT:
+                self.element(node)
         reduces = tuple(Reduce(self.results[r], r.op, self.element(r.arg), r.scope) for r in reductions)
         written = tuple(Store(target.name, self.element(value)) for target, value in stores.items())
         lists = (self.givens, self.head, self.loads, self.body)

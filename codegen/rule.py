@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from .errors import OptionError, RuleError
 from .expr import Expr, Kind, Operand, Symbol, as_expr, rewrite, walk
@@ -39,6 +42,11 @@ class Slot:
     initial: float | Literal["parameter"] = 0.0
     result: bool = False
 
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.initial, int | float) and not isinstance(self.initial, bool)
+        if not is_number and self.initial != "parameter":
+            raise RuleError(f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}.')
+
 
 @dataclass(frozen=True)
 class Hyper:
@@ -54,10 +62,14 @@ class Hyper:
     low_open: bool = False
     per: Literal["step", "tensor"] = "step"
 
+    def __post_init__(self) -> None:
+        if self.per not in ("step", "tensor"):
+            raise RuleError(f"a hyperparameter is per 'step' or per 'tensor'. Received: per={self.per!r}.")
+
     def checked(self, name: str, value: object) -> float:
         """`value` as a float. Raises OptionError if it is not a number in range."""
         try:
-            number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
+            number = math.nan if isinstance(value, bool | str | np.bool_) else float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         below = number <= self.low if self.low_open else number < self.low
@@ -169,9 +181,15 @@ class Rule:
         for taken in ("parameter", "gradient"):
             if taken in self.slots:
                 raise RuleError(f"rule {self.name!r}: a slot cannot be named {taken!r}. Choose another name.")
+        for built_in in BUILT_IN_STEPS:
+            if built_in in self.hypers:
+                raise RuleError(
+                    f"rule {self.name!r}: h.{built_in} is always there and cannot be declared. "
+                    f"Received: a hyperparameter {built_in!r}; leave it out, or choose another name."
+                )
         for names in (self.slots, self.hypers, self.flags):
             for name in names:
-                if not name.isidentifier() or name.startswith("_"):
+                if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
                     raise RuleError(
                         f"rule {self.name!r}: names are identifiers without a leading _. Received: {name!r}."
                     )
@@ -193,7 +211,12 @@ class Rule:
             raise RuleError(f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}.")
         pairs = returned.items() if isinstance(returned, Mapping) else returned
         seen: set[int] = set()
-        for target, value in pairs:
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise RuleError(
+                    f"rule {self.name!r} must return {{target: value}} or pairs of them. Received: `{pair}`."
+                )
+            target, value = pair
             real = PARAMETER if target is p else target
             self._check_target(real, seen)
             expression = as_expr(value)

@@ -29,9 +29,9 @@ def exact(e: Expr) -> Expr:
             return e  # the precision is not known yet
         case Call(fn, args) if all(isinstance(arg, Const) for arg in args):
             return _folded(fn, *(arg.value for arg in args if isinstance(arg, Const)))
-        case Call(Fn.MUL, (x, one)) | Call(Fn.MUL, (one, x)) if one is ONE:
+        case Call(Fn.MUL | Fn.DIV, (x, one)) if one is ONE:
             return x
-        case Call(Fn.DIV, (x, one)) if one is ONE:
+        case Call(Fn.MUL, (one, x)) if one is ONE:
             return x
         case Call(Fn.SUB, (x, zero)) if zero is ZERO:
             return x

@@ -151,9 +151,9 @@ class _Frame:
                 yield f"lanes_{reduce.name} = lanes({LANES})"
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
         for j, scalar in enumerate(self.program.scalars):
-            yield f"{scalar.name}_64 = scalars[{j}]"
+            yield f"wide_{scalar.name} = scalars[{j}]"
             if scalar.name in in_loops:
-                yield f"{scalar.name} = {self.dtype}({scalar.name}_64)"
+                yield f"{scalar.name} = {self.dtype}(wide_{scalar.name})"
 
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
@@ -171,6 +171,8 @@ class _Frame:
 
     def one_pass(self, k: int, kernel: Kernel) -> list[str]:
         """One kernel on one row; a tensor of one row meets all kernels in the first pass, while it is in the cache."""
+        if not kernel.reductions and not kernel.stores:
+            return ["pass"]
         lines = [*self.head(kernel), *(self.reduce_loop(kernel) if kernel.reductions else self.store_loop(kernel))]
         if not self.reductions:
             return lines
@@ -181,19 +183,19 @@ class _Frame:
         """What the elements of the row share: pointers, givens, and the numbers made from them."""
         names = self.program.arrays
         for array in dict.fromkeys([*(x.array for x in kernel.loads), *(x.array for x in kernel.stores)]):
-            yield f"{array}_at = at_{self.dtype}(arrays[tensor * {len(names)} + {names.index(array)}] + start)"
+            yield f"ptr_{array} = at_{self.dtype}(arrays[tensor * {len(names)} + {names.index(array)}] + start)"
         for given in kernel.givens:
-            yield f"{given.name}_64 = {self.given(given)}"
+            yield f"wide_{given.name} = {self.given(given)}"
         outside = {given.name for given in kernel.givens}
         scalars = {scalar.name for scalar in self.program.scalars}
         for let in kernel.head:
-            wide = [f"{arg}_64" if arg in outside | scalars else arg for arg in let.args]
+            wide = [f"wide_{arg}" if arg in outside | scalars else arg for arg in let.args]
             outside.add(let.name)
-            (line,) = print_lets([type(let)(f"{let.name}_64", let.fn, tuple(wide))], "float64")
+            (line,) = print_lets([type(let)(f"wide_{let.name}", let.fn, tuple(wide))], "float64")
             yield line
         for name in kernel.uniforms:
             if name in outside:
-                yield f"{name} = {self.dtype}({name}_64)"
+                yield f"{name} = {self.dtype}(wide_{name})"
 
     def given(self, given: Given) -> str:
         """Where a given is found."""
@@ -206,7 +208,7 @@ class _Frame:
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
         for load in kernel.loads:
-            yield f"{load.name} = {load.array}_at[{index}]"
+            yield f"{load.name} = ptr_{load.array}[{index}]"
         yield from print_lets(kernel.body, self.dtype)
 
     def value(self, arg: Arg) -> str:
@@ -218,7 +220,7 @@ class _Frame:
         yield "for i in range(count):"
         yield from indented([*self.body(kernel, "i")])
         for store in kernel.stores:
-            yield f"    {store.array}_at[i] = {self.value(store.value)}"
+            yield f"    ptr_{store.array}[i] = {self.value(store.value)}"
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""

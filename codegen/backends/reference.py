@@ -35,8 +35,10 @@ def run(
     """
     scalars = {scalar.name: evaluate(scalar.expr, hypers, program.dtype) for scalar in program.scalars}
     totals: dict[str, float] = {}
+    own_numbers = {given.name: given.hyper for kernel in program.kernels for given in kernel.givens if given.hyper}
     per_tensor: list[dict[str, float]] = [
-        {name: float(values[i]) for name, values in (tensor_hypers or {}).items()} for i in range(len(tensors))
+        {name: float((tensor_hypers or {})[hyper][i]) for name, hyper in own_numbers.items()}
+        for i in range(len(tensors))
     ]
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
@@ -63,6 +65,7 @@ def _run_tensor(kernel: Kernel, dtype: str, tensor: Tensor, uniforms: dict[str, 
     for let in kernel.head:
         outside[let.name] = _meaning(let, [_value(arg, outside, np.float64) for arg in let.args])
     names: dict[str, Any] = {name: compute(outside[name]) for name in kernel.uniforms}
+    shape = tensor["parameter"].shape
     for load in kernel.loads:
         names[load.name] = tensor[load.array].astype(compute, copy=True)
     for let in kernel.body:
@@ -70,7 +73,7 @@ def _run_tensor(kernel: Kernel, dtype: str, tensor: Tensor, uniforms: dict[str, 
     for store in kernel.stores:
         tensor[store.array][...] = _value(store.value, names, compute)
     return {
-        reduce.name: REDUCTION[reduce.op](np.asarray(_value(reduce.value, names, compute)))
+        reduce.name: REDUCTION[reduce.op](np.broadcast_to(_value(reduce.value, names, compute), shape))
         for reduce in kernel.reductions
     }
 
