@@ -6,12 +6,17 @@ bandwidth is that of the machine for this pattern of streams.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends.numba_cpu import Launch, Table
-from rmsprop_jit.codegen.expr import Fn
-from rmsprop_jit.codegen.kernel import Kernel, Let, Program, Store
+from rmsprop_jit.codegen.backends import generated
+from rmsprop_jit.codegen.backends.cpu_frame import Header, at
+from rmsprop_jit.codegen.backends.numba_cpu import Launch, Step, Table
+from rmsprop_jit.codegen.expr import Fn, ReduceOp, Scope
+from rmsprop_jit.codegen.kernel import Kernel, Let, Load, Program, Reduce, Store
 
 
 def trivial(program: Program) -> Program:
@@ -26,13 +31,57 @@ def trivial(program: Program) -> Program:
     return Program(f"{program.name}.ceiling", program.dtype, (), (bare,), program.slots)
 
 
-def ceiling_of(optimizer: rmsprop_jit.Optimizer) -> tuple[Launch, float]:
-    """The ceiling of an optimizer that has made a step, on the same arrays, and the bytes that it moves."""
+READ = f"""
+def step(table):
+    arrays = at_int64({at(Header.ARRAYS_AT)})
+    rows = at_int64({at(Header.ROWS_AT)})
+    claims = at_int64({at(Header.CLAIMS_AT)})
+    seen = 0
+    claim = add_shared(table, 1)
+    while claim < {at(Header.CLAIMS)}:
+        for row in range(claims[claim], claims[claim + 1]):
+            values = at_int64(arrays[rows[row * 4]] + rows[row * 4 + 1] * 4)
+            for i in range(rows[row * 4 + 2] // 2):
+                seen ^= values[i]
+        claim = add_shared(table, 1)
+    swap_shared(at_int64({at(Header.TOTAL_AT)}), seen)
+"""
+"""Reads every element of one array a tensor, and does as little as can be done with it."""
+
+
+class Read(Table):
+    """One read of the gradients, as a table that a Launch runs."""
+
+    def __init__(self, sizes: list[int], addresses: npt.NDArray[np.int64]) -> None:
+        gradient = Load("gradient", "gradient")
+        reduce = Reduce("r0", ReduceOp.SUM, "gradient", Scope.ALL)
+        super().__init__(
+            Program("read", "float32", (), (Kernel("read", (), (), (gradient,), (), (), (reduce,)),), {}), sizes
+        )
+        self.arrays[:, 0] = addresses
+        self._entry = generated.address(READ)
+        self._step = Step(self._entry)
+
+
+def ceiling_of(optimizer: rmsprop_jit.Optimizer) -> Callable[[int | None], None]:
+    """The ceiling of an optimizer that has made a step, on the same arrays: its last kernel's traffic.
+
+    Where a norm comes first, one read of the gradients is added.
+    """
     *_, plan = optimizer._plans.values()
     (bucket,) = plan.step
     program = trivial(bucket.program)
-    table = Table(program, [member.array.size for member in bucket.members])
+    sizes = [member.array.size for member in bucket.members]
+    table = Table(program, sizes, bucket.table.leads)
     places = [bucket.program.arrays.index(name) for name in program.arrays]
     table.arrays[:] = bucket.table.arrays[:, places]
-    moved = program.kernels[0].bytes_per_element(np.dtype(program.dtype).itemsize) * table.elements
-    return Launch([table]), float(moved)
+    update = Launch([table])
+    if len(bucket.program.kernels) == 1:
+        return update
+    read = Launch([Read(sizes, bucket.table.arrays[:, bucket.program.arrays.index("gradient")])])
+
+    def both(threads: int | None = None) -> None:
+        read(threads)
+        update(threads)
+
+    return both

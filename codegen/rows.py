@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-ROW = 16_384
-"""Elements of a row: 64 KiB of float32 an array, so that a row of all arrays stays in a core's second-level cache."""
+ROW = 65_536
+"""Elements of a row: long enough for prefetchers of many streams, short enough to stay in a second-level cache."""
 
 CLAIM = 8_192
 """Elements that a claim has at least: small tensors are handed out together."""
@@ -38,14 +38,20 @@ class Rows:
     claims: Int64
 
 
-def cut(sizes: Sequence[int], row: int = ROW, claim: int = CLAIM) -> Rows:
-    """Cut tensors of these sizes (in elements) into rows of at most `row` and claims of at least `claim` elements."""
+def cut(sizes: Sequence[int], row: int = ROW, claim: int = CLAIM, leads: Sequence[int] | None = None) -> Rows:
+    """Cut tensors of these sizes (in elements) into rows of at most `row` and claims of at least `claim` elements.
+
+    leads: for each tensor, by how many elements its first row is shorter, so that the others start where vectors do not
+           straddle cache lines.
+    """
     size = np.asarray(sizes, dtype=np.int64)
-    pieces = -(-size // row)
+    lead = np.zeros_like(size) if leads is None else np.asarray(leads, dtype=np.int64)
+    pieces = np.where(size > 0, -(-(size + lead) // row), 0)
     first = np.concatenate([[0], np.cumsum(pieces)]).astype(np.int64)
     tensor = np.repeat(np.arange(len(size), dtype=np.int64), pieces)
-    start = (np.arange(len(tensor), dtype=np.int64) - first[tensor]) * row
-    count = np.minimum(size[tensor] - start, row)
+    end = (np.arange(len(tensor), dtype=np.int64) - first[tensor] + 1) * row - lead[tensor]
+    start = np.maximum(end - row, 0)
+    count = np.minimum(size[tensor], end) - start
     rows = np.ascontiguousarray(np.stack([tensor, start, count, pieces[tensor] == 1], axis=1), dtype=np.int64)
     group = np.cumsum(count) // claim
     begins = np.flatnonzero(np.diff(group, prepend=-1))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Array, address_of
+from .arrays import Array, address_of, lead_of
 from .codegen import Program, Rule, explain, specialize, store
 from .codegen.backends.gather import gatherer as new_reader
 from .codegen.backends.native import vector_bits
@@ -93,7 +93,8 @@ class Bucket:
         self.members = [tracked[position] for position in positions]
         dtype = self.members[0].array.dtype.name
         self.program = specialize(step_of(rule), flags, dtype)
-        self.table = Table(self.program, [member.array.size for member in self.members])
+        sizes, leads = zip(*((member.array.size, lead_of(member.array)) for member in self.members), strict=True)
+        self.table = Table(self.program, sizes, leads)
         self.gradients: Sequence[Array | None] = ()
         self._scalars = _scalars_of(rule, flags, dtype)
         arrays = self.program.arrays

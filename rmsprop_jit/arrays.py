@@ -18,8 +18,8 @@ Int64 = npt.NDArray[np.int64]
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
 
-ALIGNMENT = 64
-"""Slots begin at a multiple of this many bytes, a cache line."""
+CACHE_LINE = 64
+"""Bytes. Slots lie like their variable in relation to it, so that what is aligned for one is aligned for all."""
 
 
 def address_of(array: Array) -> int:
@@ -117,10 +117,15 @@ class Memory:
         return bool(((self.ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
+def lead_of(array: Array) -> int:
+    """How many elements of an array's first cache line lie before it."""
+    return address_of(array) % CACHE_LINE // array.itemsize
+
+
 def aligned_like(array: Array, fill: float | Array) -> Array:
-    """A new array of the same shape and dtype on a cache line of its own, holding `fill`."""
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    begin = -address_of(room) % ALIGNMENT
+    """A new array of the same shape, dtype and place in its cache line, holding `fill`."""
+    room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
+    begin = (address_of(array) - address_of(room)) % CACHE_LINE
     made = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
     made[...] = fill
     return made

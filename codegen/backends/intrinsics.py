@@ -70,7 +70,9 @@ def lanes(_context, count):
     width = count.literal_value
 
     def generate(_context, builder, _signature, _args):
-        return cgutils.alloca_once(builder, ir.DoubleType(), size=width)
+        buffer = cgutils.alloca_once(builder, ir.DoubleType(), size=width)
+        buffer.align = 64  # a vector that straddles two cache lines costs twice
+        return buffer
 
     return types.CPointer(float64)(count), generate
 

@@ -52,13 +52,15 @@ class Table:
     """One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
 
     sizes: elements of each tensor. Fill `arrays[tensor, program.arrays.index(name)]` with addresses, `scalars` and
-    `hypers[tensor]` with numbers; keep the arrays alive while the table is used.
+    `hypers[tensor]` with numbers; keep the arrays alive while the table is used. `leads` as in `rows.cut`; they are
+    ignored where rows are summed, since a sum must not depend on where an array lies.
     """
 
-    def __init__(self, program: Program, sizes: Sequence[int]) -> None:
+    def __init__(self, program: Program, sizes: Sequence[int], leads: Sequence[int] | None = None) -> None:
         self.program = program
         self.elements = int(sum(sizes))
-        self.cut: Rows = cut(sizes)
+        self.leads = None if program.reductions() else leads
+        self.cut: Rows = cut(sizes, leads=self.leads)
         tensors, rows, reductions = len(sizes), len(self.cut.rows), len(program.reductions())
         self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
         self.scalars = np.zeros(len(program.scalars), np.float64)
