@@ -1,4 +1,8 @@
-"""How long does A take beside B? Both in turns in one process, so that noise and drift hit both."""
+"""How long does A take beside B? Both in turns in one process, so that noise and drift hit both.
+
+Before each turn the process rests for some milliseconds, so that the other side's threads no longer spin on our cores,
+and then does one call that is not timed, so that waking threads up is not counted. Both sides get the same.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 Work = Callable[[], object]
+REST = 0.005
+"""Seconds: more than OpenMP's threads spin by default."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,20 @@ def _inner(work: Work, least: float) -> int:
 
 
 def _once(work: Work, calls: int) -> float:
+    time.sleep(REST)
+    work()
     begin = time.perf_counter()
     for _ in range(calls):
         work()
     return (time.perf_counter() - begin) / calls
 
 
-def paired(ours: Work, theirs: Work, budget: float = 2.0, least: float = 2e-4) -> Paired:
+def paired(ours: Work, theirs: Work, budget: float = 2.0, least: float = 1e-3) -> Paired:
     """Time both in turns for about `budget` seconds; each piece of work lasts at least `least` seconds."""
     for work in (ours, theirs, ours, theirs):
         work()
     calls = _inner(ours, least), _inner(theirs, least)
-    each = _once(ours, calls[0]) * calls[0] + _once(theirs, calls[1]) * calls[1]
+    each = 2 * REST + _once(ours, calls[0]) * (calls[0] + 1) + _once(theirs, calls[1]) * (calls[1] + 1)
     rounds = max(7, min(2000, int(budget / each)))
     times: tuple[list[float], list[float]] = ([], [])
     gc.collect()

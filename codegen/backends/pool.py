@@ -16,7 +16,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
@@ -26,8 +25,11 @@ import numpy as np
 from . import generated
 
 MAX_HELPERS = 127
-SPIN = 2_000
-"""How often a helper looks for a seat before it sleeps: about 40 us, a little more than a wake-up takes."""
+SPIN = 10_000
+"""How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
+
+PATIENCE = 100
+"""How often the caller looks for helpers to finish before it offers them its processor."""
 
 
 class Board(IntEnum):
@@ -86,7 +88,7 @@ def step(board):
     looks = 0
     while peek_shared(done) < taken:
         looks += 1
-        if looks > {SPIN} and board[{Board.YIELD}] != 0:
+        if looks > {PATIENCE} and board[{Board.YIELD}] != 0:
             give_way(board[{Board.YIELD}])
         else:
             pause()
@@ -103,6 +105,8 @@ class Pool:
         self.lead: Callable[[int], None] = generated.function(LEAD)
         self.help: Callable[[int], None] = generated.function(HELP)
         self._kept: list[Any] = []
+        self._threads: list[threading.Thread] = []
+        self._core = _core_function()
         api = ctypes.pythonapi
         self.board[Board.ACQUIRE] = _address(api.PyThread_acquire_lock)
         self.board[Board.RELEASE] = _address(api.PyThread_release_lock)
@@ -119,6 +123,8 @@ class Pool:
             if helpers > self.board[Board.HELPERS]:
                 self._start(helpers)
             board = self.board
+            if board[Board.ASLEEP]:
+                self._keep_off_this_core()
             board[Board.STEP], board[Board.TABLE], board[Board.OFFER] = step, table, helpers
             self.lead(self.at)
         finally:
@@ -135,9 +141,25 @@ class Pool:
             self.board[place + 1] = lock
             mine = np.array([self.at, self.at + 8 * place], np.int64)
             self._kept.append(mine)
-            threading.Thread(target=self.help, args=(mine.ctypes.data,), daemon=True, name=f"rmsprop_jit-{i}").start()
+            thread = threading.Thread(target=self.help, args=(mine.ctypes.data,), daemon=True, name=f"rmsprop_jit-{i}")
+            thread.start()
+            self._threads.append(thread)
             self.board[Board.HELPERS] = i + 1
-        time.sleep(0)
+
+    def _keep_off_this_core(self) -> None:
+        """Let sleeping helpers wake up on other cores than the caller's.
+
+        Linux likes to wake a thread on the core of its waker, where it would wait for the very step that it should help
+        with (measured on two cores: a step then takes four times as long as alone).
+        """
+        if self._core is None:
+            return
+        others = os.sched_getaffinity(0) - {self._core()}
+        for thread in self._threads if others else ():
+            try:
+                os.sched_setaffinity(thread.native_id or 0, others)
+            except OSError:
+                self._core = None  # not allowed here; do without
 
 
 def _address(function: Any) -> int:
@@ -149,6 +171,16 @@ def _yield_address() -> int:
         return _address(ctypes.CDLL(None).sched_yield)
     except (AttributeError, OSError, TypeError):
         return 0
+
+
+def _core_function() -> Callable[[], int] | None:
+    """`sched_getcpu`, where there is one."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        return ctypes.PyDLL(None).sched_getcpu
+    except (AttributeError, OSError):
+        return None
 
 
 _POOL: Pool | None = None
