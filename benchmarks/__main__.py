@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,14 +59,14 @@ def run_cpu(options: argparse.Namespace) -> None:
 def lines(module: str, *arguments: str) -> Iterator[dict[str, Any]]:
     """The lines of JSON that a process prints; what it says otherwise is shown if it fails."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                yield json.loads(line)
-        errors = process.stderr.read() if process.stderr else ""
-    if process.returncode:
-        sys.stderr.write(errors)
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    yield json.loads(line)
+        if process.returncode:
+            errors.seek(0)
+            sys.stderr.write(errors.read())
 
 
 if __name__ == "__main__":

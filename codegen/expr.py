@@ -18,9 +18,8 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, final
 
 from .errors import RuleError
 
@@ -128,6 +127,7 @@ def _key(field: object) -> object:
 class Expr:
     """A node of a rule. Build it with operators and the functions of this module, never directly."""
 
+    __match_args__: ClassVar[tuple[str, ...]] = ()
     rate: Rate
     is_condition: bool = False
 
@@ -138,11 +138,17 @@ class Expr:
             node = _NODES.get(key)
             if node is None:
                 node = object.__new__(cls)
-                for name, field in zip(cls.__match_args__, fields, strict=True):  # type: ignore[attr-defined]
+                for name, field in zip(cls.__match_args__, fields, strict=True):
                     object.__setattr__(node, name, field)
                 node._describe()
                 _NODES[key] = node
         return node
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an expression cannot be changed. Received: {name}={value!r}.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(repr(getattr(self, name)) for name in self.__match_args__)})"
 
     def _describe(self) -> None:
         """Fill in `rate` and `is_condition`, which follow from the fields."""
@@ -243,10 +249,11 @@ class Expr:
 Operand = Expr | float | int
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@final
 class Const(Expr):
     """A number, or (for a settled flag) a truth value."""
 
+    __match_args__ = ("value",)
     value: float | bool
 
     def _describe(self) -> None:
@@ -254,10 +261,11 @@ class Const(Expr):
         object.__setattr__(self, "is_condition", isinstance(self.value, bool))
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@final
 class Symbol(Expr):
     """A leaf with a name."""
 
+    __match_args__ = ("kind", "name")
     kind: Kind
     name: str
 
@@ -266,10 +274,11 @@ class Symbol(Expr):
         object.__setattr__(self, "is_condition", self.kind is Kind.FLAG)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@final
 class Call(Expr):
     """An operation on one or two operands."""
 
+    __match_args__ = ("fn", "args")
     fn: Fn
     args: tuple[Expr, ...]
 
@@ -287,10 +296,11 @@ class Call(Expr):
         return Call(self.fn, children)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@final
 class Select(Expr):
     """`a` where the condition holds, `b` elsewhere; what is not chosen has no effect, nan and inf included."""
 
+    __match_args__ = ("condition", "a", "b")
     condition: Expr
     a: Expr
     b: Expr
@@ -309,10 +319,11 @@ class Select(Expr):
         return Select(*children)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@final
 class Reduction(Expr):
     """One number from all elements of a tensor (scope TENSOR) or of all tensors (scope ALL), in float64."""
 
+    __match_args__ = ("op", "arg", "scope")
     op: ReduceOp
     arg: Expr
     scope: Scope

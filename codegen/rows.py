@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 ROW = 65_536
 """Elements of a row: long enough for prefetchers of many streams, short enough to stay in a second-level cache."""
@@ -21,7 +21,10 @@ CLAIM = 8_192
 
 TENSOR, START, COUNT, ALONE = range(4)
 
-Int64 = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

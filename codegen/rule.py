@@ -8,6 +8,7 @@ pairs from a list or a generator. It is called when the rule is defined, so mist
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import keyword
 import math
@@ -162,7 +163,6 @@ class Rule:
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
         self._check_names()
-        _refuse_repeated_keys(name, equations)
         put(self, "stores", _resolve_new(self, dict(self.applied(PARAMETER, GRADIENT))))
 
     __hash__ = object.__hash__
@@ -209,6 +209,8 @@ class Rule:
         returned = self.equations(p, g, s, h, on)
         if not isinstance(returned, Mapping) and not isinstance(returned, Iterable):
             raise RuleError(f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}.")
+        if isinstance(returned, Mapping):
+            _refuse_repeated_keys(self.name, self.equations, len(returned))
         pairs = returned.items() if isinstance(returned, Mapping) else returned
         seen: set[int] = set()
         for pair in pairs:
@@ -281,8 +283,15 @@ def _resolve_new(rule: Rule, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
     return {target: value_of(target.name, ()) for target in stores if isinstance(target, Symbol)}
 
 
-def _refuse_repeated_keys(name: str, equations: Callable[..., Any]) -> None:
-    """Python keeps the last of two equal keys of a dict display without a word, so look at the source."""
+def _refuse_repeated_keys(name: str, equations: Callable[..., Any], stored: int) -> None:
+    """Python keeps the last of two equal keys of a dict display without a word.
+
+    The bytecode says how many keys a display has; if that is more than were stored, the source names the culprit.
+    """
+    code = getattr(equations, "__code__", None)
+    displays = [step.arg or 0 for step in dis.get_instructions(code) if step.opname == "BUILD_MAP"] if code else []
+    if max(displays, default=0) <= stored:
+        return
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(equations)))
     except (OSError, TypeError, SyntaxError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from .backends import cpu_frame, native, numba_cpu
+from . import backends
 from .errors import OptionError, RuleError
 from .kernel import Program
 from .lower import lower, prune, settled
@@ -47,20 +47,16 @@ def _rule_text(rule: Rule, flags: Collection[str], dtype: str) -> str:
     return "\n".join(f"{target} <- {value}" for target, value in stores.items())
 
 
-def _source(rule: Rule, flags: Collection[str], dtype: str) -> str:
-    return cpu_frame.source(specialize(rule, flags, dtype))
-
-
-def _code(rule: Rule, flags: Collection[str], dtype: str) -> native.MachineCode:
-    return numba_cpu.machine_code(specialize(rule, flags, dtype))
+def _cpu(program: Program, form: str) -> str:
+    return str(backends.get("cpu").explain(program, form))
 
 
 FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
     "rule": _rule_text,
     "kernel": lambda *key: str(specialize(*key)),
-    "python": _source,
-    "llvm": lambda *key: _code(*key).ir,
-    "asm": lambda *key: native.assembly(_code(*key).ir),
+    "python": lambda *key: _cpu(specialize(*key), "python"),
+    "llvm": lambda *key: _cpu(specialize(*key), "llvm"),
+    "asm": lambda *key: _cpu(specialize(*key), "asm"),
 }
 """What `explain` can show, in the pipeline's order."""
 

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -65,6 +64,8 @@ def write(key: str, parts: Mapping[str, bytes]) -> None:
     place = folder()
     if place is None:
         return
+    import tempfile
+
     temporary = None
     try:
         place.mkdir(parents=True, exist_ok=True)

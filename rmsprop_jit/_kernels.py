@@ -8,25 +8,25 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from .arrays import Array, address_of, lead_of
-from .codegen import Program, Rule, explain, specialize, store
-from .codegen.backends.gather import gatherer as new_reader
-from .codegen.backends.native import vector_bits
-from .codegen.backends.numba_cpu import Launch, Table, machine_code
+from .arrays import Array, Int64, address_of, lead_of
+from .codegen import Program, Rule, backends, explain, specialize
 from .codegen.expr import Symbol, walk
 from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
-from .tracked import Tracked
+from .tracked import Reader, Tracked
 
-__all__ = ["Bucket", "Flags", "new_reader", "store"]
+__all__ = ["Bucket", "Flags"]
+
+if TYPE_CHECKING:
+    from .codegen.backends.numba_cpu import Launch, Table
 
 Flags = frozenset[str]
-Int64 = npt.NDArray[np.int64]
 
 MICRO_FLAGS = frozenset({"loss_scale_factor", "gradient_accumulation_steps", "micro_step", "window_empty"})
 IDLE_FLAGS = frozenset({"use_ema", "ema_overwrite_frequency", "idle"})
@@ -94,7 +94,7 @@ class Bucket:
         dtype = self.members[0].array.dtype.name
         self.program = specialize(step_of(rule), flags, dtype)
         sizes, leads = zip(*((member.array.size, lead_of(member.array)) for member in self.members), strict=True)
-        self.table = Table(self.program, sizes, leads)
+        self.table: Table = backends.get("cpu").Table(self.program, sizes, leads)
         self.gradients: Sequence[Array | None] = ()
         self._scalars = _scalars_of(rule, flags, dtype)
         arrays = self.program.arrays
@@ -123,7 +123,13 @@ class Bucket:
 
 def launcher(buckets: Sequence[Bucket]) -> Launch:
     """A function of the number of threads (or None) that launches each kernel of each bucket once."""
-    return Launch([bucket.table for bucket in buckets])
+    launch: Launch = backends.get("cpu").Launch([bucket.table for bucket in buckets])
+    return launch
+
+
+def new_reader(patterns: Sequence[Array]) -> Reader | None:
+    """Reads the addresses of arrays like `patterns` at once; None where that is not possible."""
+    return backends.get("cpu").new_reader(patterns)  # type: ignore[no-any-return]
 
 
 def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
@@ -132,7 +138,7 @@ def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
     itemsize = {"float32": 4, "float64": 8}[dtype]
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
-    width = vector_bits(explain(step_of(rule), flags, dtype, "asm"))
+    width = backends.get("cpu").vector_bits(program)
     return (
         f"{program.name} {dtype}: {loads} loads, {stores} stores, {itemsize * (loads + stores)} bytes per parameter, "
         f"vectors of {width} bits"
@@ -153,6 +159,13 @@ def common_flags(rule: Rule) -> list[Flags]:
     return [flags | others for flags in own for others in around]
 
 
+def compiled_store() -> ModuleType:
+    """The store of compiled code, `codegen.store`."""
+    from .codegen import store
+
+    return store
+
+
 def warm(rule: Rule, flags: Flags, dtype: str) -> None:
     """Compile a program, so that the store has it."""
-    machine_code(specialize(step_of(rule), flags, dtype))
+    backends.get("cpu").machine_code(specialize(step_of(rule), flags, dtype))

@@ -6,15 +6,20 @@ Every check is made before anything is written; every message names the array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import ArrayError
 
-Array = npt.NDArray[Any]
-Int64 = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Int64 = npt.NDArray[np.int64]
+else:
+    Array = Int64 = Any  # importing numpy.typing takes as long as all the rest of this package
+
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
 

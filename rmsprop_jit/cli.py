@@ -80,7 +80,7 @@ def run_cache(options: argparse.Namespace) -> None:
 
     console = Console()
     actions = {"show": _show_cache, "clear": _clear_cache, "warm": _warm_cache}
-    actions[options.action](console, _kernels.store)
+    actions[options.action](console, _kernels.compiled_store())
 
 
 def _show_cache(console: Console, store: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import Array
 from .errors import BackendError, OptionError
-from .variable import Array, Variable
+from .variable import Variable
 
 
 def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Array | None]:

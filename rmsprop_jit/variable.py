@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from .arrays import Array
 from .errors import ArrayError
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 NOT_RECORDED = -2
 """The trace of a variable in autograd's eyes while nothing is recorded: below -1, which it takes for "outermost"."""

@@ -12,14 +12,16 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import generated
 
-Arrays = Sequence[npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Arrays = Sequence[npt.NDArray[Any]]
 
 
 class Field(IntEnum):

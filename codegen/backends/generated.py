@@ -13,7 +13,6 @@ import linecache
 import math
 import threading
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ COMPILER_FILES = ("intrinsics.py", "native.py", "generated.py")
 @functools.cache
 def circumstances() -> str:
     """What shapes machine code beside its source, as text: versions, processor, compiler files."""
+    from importlib import metadata  # not light, and only wanted when there is something to compile
+
     versions = [f"{package} {metadata.version(package)}" for package in ("numba", "llvmlite")]
     folder = Path(__file__).parent
     files = hashlib.sha256(b"".join((folder / name).read_bytes() for name in COMPILER_FILES)).hexdigest()[:16]

@@ -14,7 +14,7 @@ from ..errors import OptionError
 from ..expr import Scope
 from ..kernel import Program
 from ..rows import Rows, cut
-from . import cpu_frame, generated, pool
+from . import cpu_frame, gather, generated, native, pool
 from .cpu_frame import Header
 from .native import MachineCode
 
@@ -34,6 +34,24 @@ SHORT = 16_384
 def machine_code(program: Program) -> MachineCode:
     """The compiled step of a program."""
     return generated.code(cpu_frame.source(program))
+
+
+def explain(program: Program, form: str) -> str:
+    """What the program becomes: "python", "llvm" or "asm"."""
+    if form == "python":
+        return cpu_frame.source(program)
+    ir = machine_code(program).ir
+    return ir if form == "llvm" else native.assembly(ir)
+
+
+def vector_bits(program: Program) -> int:
+    """The width of the vectors that its machine code takes roots and quotients of; 0 for none."""
+    return native.vector_bits(explain(program, "asm"))
+
+
+def new_reader(patterns: gather.Arrays) -> gather.Gatherer | None:
+    """Reads the addresses of arrays like `patterns` at once; None where array objects cannot be read."""
+    return gather.gatherer(patterns)
 
 
 @functools.cache

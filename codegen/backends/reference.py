@@ -7,18 +7,21 @@ against. It allocates a temporary per operation and is never used for speed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..arithmetic import COMBINE, IDENTITY, MEANING, REDUCTION
 from ..expr import Fn, Scope
 from ..host import evaluate
 from ..kernel import Arg, Kernel, Let, Program
 
-Array = npt.NDArray[Any]
-Tensor = dict[str, Array]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+Tensor = dict[str, "Array"]
 """The arrays of one tensor by name: "parameter", "gradient" and slots, all of one shape and dtype."""
 
 
