@@ -5,9 +5,8 @@ Write a `Rule` from equations; `specialize` it for a set of flags; run the progr
 """
 
 from .errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
-from .expr import (
-    Expr,
-    Rate,
+from .expr import Expr, Rate
+from .functions import (
     all_finite,
     clip,
     exp,

@@ -27,6 +27,9 @@ from .variable import Variable
 
 Gradients = Mapping[str, Any] | Sequence[Any]
 
+MOST_PLANS = 64
+"""Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
+
 
 class Optimizer:
     """An optimizer for any rule written in the DSL.
@@ -360,6 +363,8 @@ class Optimizer:
         """The launches of a kind of call, made once, then kept."""
         key = (call, tuple(one.window for one in self._tracked))
         if key not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
             self._plans[key] = make_plan(self._rule, self._tracked, call)
         return self._plans[key]
 

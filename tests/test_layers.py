@@ -16,7 +16,7 @@ CODEGEN = FRONT / "codegen"
 ORDER = [
     {"errors"},
     {"expr"},
-    {"arithmetic"},
+    {"arithmetic", "functions"},
     {"simplify"},
     {"rule"},
     {"kernel"},

@@ -1,0 +1,111 @@
+"""The functions that equations are written with: roots, choices, comparisons of two, and reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .errors import RuleError
+from .expr import Expr, Fn, Operand, Rate, ReduceOp, Reduction, Scope, Select, as_expr, call, walk
+
+
+def where(condition: Expr, a: Operand, b: Operand) -> Expr:
+    """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions."""
+    chosen, first, second = as_expr(condition), as_expr(a), as_expr(b)
+    if first.is_condition is not second.is_condition:
+        raise RuleError(
+            f"where(...) chooses between two numbers or two conditions. Received: `{first}` and `{second}`. "
+            "Use where(condition, 1.0, 0.0) to turn a condition into a number."
+        )
+    if not chosen.is_condition:
+        raise RuleError(
+            f"the condition of where(...) is a flag or a comparison. Received: `{chosen}`. "
+            f"Write `where(({chosen}) != 0, a, b)` if that is meant."
+        )
+    return Select(chosen, first, second)
+
+
+def sqrt(x: Operand) -> Expr:
+    """Square root, correctly rounded; nan below zero."""
+    return call(Fn.SQRT, x)
+
+
+def square(x: Operand) -> Expr:
+    """`x * x`, one rounding."""
+    return call(Fn.SQUARE, x)
+
+
+def sign(x: Operand) -> Expr:
+    """-1, 0 or 1; zeros and nan are kept as they are."""
+    return call(Fn.SIGN, x)
+
+
+def exp(x: Operand) -> Expr:
+    """The exponential function, within the last bits that the platform's library gives."""
+    return call(Fn.EXP, x)
+
+
+def log(x: Operand) -> Expr:
+    """The natural logarithm; nan below zero, -inf at zero."""
+    return call(Fn.LOG, x)
+
+
+def minimum(x: Operand, y: Operand) -> Expr:
+    """The smaller one; nan if either is nan; `x` if they are equal."""
+    return call(Fn.MINIMUM, x, y)
+
+
+def maximum(x: Operand, y: Operand) -> Expr:
+    """The larger one; nan if either is nan; `x` if they are equal."""
+    return call(Fn.MAXIMUM, x, y)
+
+
+def clip(x: Operand, low: Operand, high: Operand) -> Expr:
+    """`x` held in [low, high]; nan stays nan."""
+    return minimum(maximum(x, low), high)
+
+
+def rounded(x: Operand) -> Expr:
+    """A STEP value rounded to the kernel's precision *before* it is used further.
+
+    Keras rounds some scalars before it computes with them (the EMA momentum m in `1 - m`) and others after
+    (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
+    """
+    e = as_expr(x)
+    if e.rate > Rate.STEP or any(isinstance(node, Reduction) for node in walk(e)):
+        raise RuleError(f"rounded(...) takes a value that is known before the step. Received: `{e}`.")
+    return call(Fn.ROUNDED, e)
+
+
+def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:
+    def reduce(x: Operand, over: str = "tensor") -> Expr:
+        arg = as_expr(x)
+        if over not in ("tensor", "all"):
+            raise RuleError(f"{op.value}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+        if arg.is_condition:
+            raise RuleError(
+                f"{op.value} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
+            )
+        if arg.rate < Rate.ELEMENT:
+            raise RuleError(
+                f"{op.value} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
+                "scalar, is not supported). Reduce an expression of the parameter, the gradient or a slot."
+            )
+        reduction = Reduction(op, arg, Scope(over))
+        # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
+        return reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
+
+    reduce.__name__ = reduce.__qualname__ = op.value
+    reduce.__doc__ = meaning
+    return reduce
+
+
+sum_of = _reduction(
+    ReduceOp.SUM, "The sum over one tensor (`over='tensor'`) or all tensors of the step (`over='all'`), in float64."
+)
+sum_of_squares = _reduction(
+    ReduceOp.SUM_OF_SQUARES, "The sum of squares, as `sum_of`; squared in float64, so none overflows float32."
+)
+max_abs = _reduction(
+    ReduceOp.MAX_ABS, "The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."
+)
+all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; scope as in `sum_of`.")
