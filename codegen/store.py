@@ -59,6 +59,12 @@ def read(key: str) -> dict[str, bytes] | None:
         return None
 
 
+def contains(key: str) -> bool:
+    """Whether there is an entry, whole or damaged."""
+    place = folder()
+    return place is not None and (place / (key + SUFFIX)).exists()
+
+
 def write(key: str, parts: Mapping[str, bytes]) -> None:
     """Keep an entry. Nothing happens where the folder cannot be written."""
     place = folder()

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends import numba_cpu
+from rmsprop_jit.codegen.backends import numba_cpu, pool
 from rmsprop_jit.errors import OptionError
+
+
+@pytest.fixture(autouse=True)
+def _helpers():
+    """The helpers are there from the first step on, whether they are in the store or not."""
+    pool.make()
+
 
 SIZES = [(300_001,), (7,), (129, 511), (0,), (65_536,), (16_385,)]
 

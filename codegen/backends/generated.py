@@ -11,6 +11,7 @@ import functools
 import hashlib
 import linecache
 import math
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,15 @@ def circumstances() -> str:
 def key_of(source: str) -> str:
     """The name of a source's code in the store."""
     return hashlib.sha256(f"{circumstances()}\n{source}".encode()).hexdigest()[:32]
+
+
+if hasattr(os, "register_at_fork"):  # no child starts in the middle of another thread's compilation
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+
+
+def is_kept(source: str) -> bool:
+    """Whether a source needs no compilation."""
+    return store.contains(key_of(source))
 
 
 @functools.cache

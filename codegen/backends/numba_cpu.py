@@ -120,7 +120,8 @@ class Table:
         header[Header.NEXT] = 0
         header[Header.PASS] = kernel
         helpers = min(threads, self._useful) - 1
-        if helpers < 1 or not pool.pool().run(self._entry, self._at, helpers):
+        workers = pool.pool() if helpers > 0 else None
+        if workers is None or not workers.run(self._entry, self._at, helpers):
             self._step(self._at)
         begin, end = self._reductions[kernel]
         if begin < end and self._combine is not None:

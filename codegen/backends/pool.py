@@ -187,13 +187,25 @@ _POOL: Pool | None = None
 _MAKING = threading.Lock()
 
 
-def pool() -> Pool:
-    """The pool of this process."""
+def make() -> Pool:
+    """The pool of this process, made now if there is none."""
     global _POOL
-    if _POOL is None:
-        with _MAKING:
-            if _POOL is None:
-                _POOL = Pool()
+    with _MAKING:
+        if _POOL is None:
+            _POOL = Pool()
+        return _POOL
+
+
+def pool() -> Pool | None:
+    """The pool of this process, or None while it is being compiled.
+
+    Compiling takes longer than a few steps on one thread, so it is done beside them; a pool that is in the store is
+    there at once.
+    """
+    if _POOL is None and not _MAKING.locked():
+        if generated.is_kept(LEAD) and generated.is_kept(HELP):
+            return make()
+        threading.Thread(target=make, name="rmsprop_jit-compile").start()
     return _POOL
 
 
