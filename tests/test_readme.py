@@ -1,0 +1,43 @@
+"""What the README shows is true: its examples run, and its output is what the program prints."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+import rmsprop_jit
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_example_trains():
+    names = {}
+    exec(EXAMPLES[0], names)
+    assert len(EXAMPLES[0].splitlines()) <= 10
+    assert np.all(names["weights"]["w"] < 1)
+    assert names["optimizer"].iterations == 10
+
+
+def test_the_example_of_minimize_gives_the_documented_number():
+    names = {"rmsprop_jit": rmsprop_jit}
+    exec(re.sub(r"^  ", "", EXAMPLES[1], flags=re.MULTILINE), names)
+    assert round(float(names["x"]), 6) == 9.683772
+
+
+def test_the_example_of_a_rule_is_adam():
+    names = {}
+    exec(EXAMPLES[2], names)
+    variable, gradient = np.ones(3, np.float32), np.array([0.1, -0.2, 0.3], np.float32)
+    names["optimizer"].apply([gradient], [variable])
+    np.testing.assert_allclose(variable, 1 - 1e-3 * np.sign(gradient), rtol=1e-6)
+
+
+def test_explain_prints_what_the_readme_shows():
+    shown = re.search(r"\$ rmsprop-jit explain\n(.*?)```", README, re.DOTALL)[1]
+    assert rmsprop_jit.RMSprop().explain() + "\n" == shown
+
+
+def test_every_error_and_schedule_of_the_package_is_importable_as_shown():
+    for name in re.findall(r"rmsprop_jit\.([A-Z]\w+)", README):
+        assert hasattr(rmsprop_jit, name), name
