@@ -7,25 +7,23 @@ constraints -> count. Everything that can fail comes before the launch.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from . import _kernels, saving, slots
+from . import _kernels, resolve, saving, slots
 from ._kernels import Bucket
-from .arrays import Array, address_of, check_gradient
+from .arrays import Array, address_of
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .habit import WHOLE, Habit, Phase
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
+from .resolve import Gradients
 from .rules import Rule
 from .tracked import Membership, Tracked, Variables, track
 from .variable import Variable
-
-Gradients = Mapping[str, Any] | Sequence[Any]
 
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
@@ -240,10 +238,16 @@ class Optimizer:
                 return
         if len(grads) == 0:
             return
-        gradients, expected = self._in_build_order(grads, trainable_variables)
+        in_order, variables = resolve.side_by_side(grads, trainable_variables, self._tracked)
+        if variables is None:
+            self._require_built()
+        elif not self._built:
+            resolve.check_first(in_order, variables)
+            self.build(variables)
+        gradients = resolve.in_build_order(in_order, variables, self._members)
         addresses = self._members.addresses_of(gradients)
         given = tuple(gradient is not None for gradient in gradients)
-        self._check_given(given, expected)
+        resolve.check_given(given, len(in_order), self._tracked)
         phase = self._phase()
         plan = self._plan(Call(self._flags, phase.micro, given, self._decaying))
         plan.bind(gradients, addresses)
@@ -265,33 +269,12 @@ class Optimizer:
         plan.run(options, rate, self._calls // (options.gradient_accumulation_steps or 1) + 1)
         self._calls += 1
 
-    def _in_build_order(self, grads: Gradients, variables: Variables | None) -> tuple[Sequence[Any], int]:
-        """A gradient or None for each built variable, and how many were expected; builds on the first call."""
-        if isinstance(grads, Mapping):
-            variables, grads = self._by_name(grads, variables)
-        if variables is None:
-            self._require_built(len(grads))
-            return list(grads), len(grads)
-        if len(grads) != len(variables):
-            raise ArrayError(
-                f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
-                f"{len(variables)} variables. Pass None where a variable has no gradient."
-            )
+    def _require_built(self) -> None:
         if not self._built:
-            self._build_for(variables, grads)
-        gradients: list[Any] = [None] * len(self._tracked)
-        for position, gradient in zip(self._members.positions_of(variables), grads, strict=True):
-            gradients[position] = gradient
-        return gradients, len(variables)
-
-    def _build_for(self, variables: Variables, grads: Sequence[Any]) -> None:
-        """Build on the first call; if the gradients are bad the optimizer stays unbuilt."""
-        for one, gradient in zip(track(variables), grads, strict=True):
-            if gradient is not None:
-                check_gradient(gradient, one.array, one.name)
-        if all(gradient is None for gradient in grads):
-            raise ArrayError("No gradients provided for any variable. Received: only None.")
-        self.build(variables)
+            raise ArrayError(
+                "When passing `grads` without `variables`, the optimizer must already be built on a list of variables. "
+                "Call `optimizer.build(trainable_variables)` first. Received: an optimizer that is not built."
+            )
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
         """`apply` for pairs of gradient and variable; returns the number of calls made so far."""
@@ -326,38 +309,6 @@ class Optimizer:
         bucket.bind([gradient], np.array([address_of(gradient)], np.int64))
         bucket.set_numbers(self._options.numbers(rate, self.iterations + 1))
         _kernels.launcher([bucket])(self._options.threads)
-
-    def _by_name(self, grads: Mapping[str, Any], variables: Variables | None) -> tuple[dict[str, Any], list[Any]]:
-        """Gradients and variables matched by name. Raises ArrayError where the names differ."""
-        known = variables if variables is not None else {one.name: one.array for one in self._tracked}
-        if not isinstance(known, Mapping):
-            known = {getattr(variable, "name", f"variable_{i}"): variable for i, variable in enumerate(known)}
-        if grads.keys() - known.keys() or (variables is not None and known.keys() - grads.keys()):
-            raise ArrayError(
-                f"gradients and variables must have the same names. Received: gradients {sorted(grads)[:5]}, "
-                f"variables {sorted(known)[:5]}. Use None as the gradient of a variable that has none."
-            )
-        return {name: known[name] for name in grads}, list(grads.values())
-
-    def _require_built(self, gradients: int | None = None) -> None:
-        if not self._built:
-            raise ArrayError(
-                "When passing `grads` without `variables`, the optimizer must already be built on a list of variables. "
-                "Call `optimizer.build(trainable_variables)` first. Received: an optimizer that is not built."
-            )
-        if gradients is not None and gradients != len(self._tracked):
-            raise ArrayError(
-                "When passing `grads` as a list of gradients, they must match the built variables one to one. "
-                f"Received: {gradients} gradients for {len(self._tracked)} variables."
-            )
-
-    def _check_given(self, given: Sequence[bool], expected: int) -> None:
-        """Some variable has a gradient; warns of those that were expected to have one."""
-        if not any(given):
-            raise ArrayError("No gradients provided for any variable. Received: only None.")
-        if sum(given) < expected:
-            missing = [one.path for one, has in zip(self._tracked, given, strict=True) if not has]
-            warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)
 
     def _plan(self, call: Call) -> Plan:
         """The launches of a kind of call, made once, then kept."""

@@ -64,11 +64,8 @@ class _Stored(LearningRateSchedule):
         return {argument: getattr(self, argument) for argument in self.arguments}
 
 
-class ExponentialDecay(_Stored):
-    """`initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
-
-    Raises OptionError unless decay_steps > 0. Source: Keras 3.
-    """
+class _Decay(_Stored):
+    """A decay by `decay_rate` for every `decay_steps` steps, in stairs or smooth."""
 
     arguments = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
 
@@ -78,16 +75,27 @@ class ExponentialDecay(_Stored):
         decay_steps: float,
         decay_rate: float,
         staircase: bool = False,
-        name: str = "ExponentialDecay",
+        name: str | None = None,
     ) -> None:
         self.initial_learning_rate, self.decay_rate = initial_learning_rate, decay_rate
         self.decay_steps = _positive("decay_steps", decay_steps)
-        self.staircase, self.name = staircase, name
+        self.staircase, self.name = staircase, name or type(self).__name__
+
+    def _passed(self, step: int) -> float:
+        """How many times `decay_steps` have passed."""
+        passed = step / self.decay_steps
+        return math.floor(passed) if self.staircase else passed
+
+
+class ExponentialDecay(_Decay):
+    """`initial_learning_rate * decay_rate ** (step / decay_steps)`; the exponent is floored if `staircase`.
+
+    Raises OptionError unless decay_steps > 0. Source: Keras 3.
+    """
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        power = step / self.decay_steps
-        return float(self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power))
+        return float(self.initial_learning_rate * self.decay_rate ** self._passed(step))
 
 
 class PiecewiseConstantDecay(_Stored):
@@ -142,32 +150,15 @@ class PolynomialDecay(_Stored):
         return float((self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate)
 
 
-class InverseTimeDecay(_Stored):
+class InverseTimeDecay(_Decay):
     """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; the quotient is floored if `staircase`.
 
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
 
-    arguments = ExponentialDecay.arguments
-
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        self.initial_learning_rate, self.decay_rate = initial_learning_rate, decay_rate
-        self.decay_steps = _positive("decay_steps", decay_steps)
-        self.staircase, self.name = staircase, name
-
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        passed = step / self.decay_steps
-        return float(
-            self.initial_learning_rate / (1 + self.decay_rate * (math.floor(passed) if self.staircase else passed))
-        )
+        return float(self.initial_learning_rate / (1 + self.decay_rate * self._passed(step)))
 
 
 class CosineDecay(_Stored):

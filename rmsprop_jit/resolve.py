@@ -1,0 +1,75 @@
+"""From what a caller passes to a gradient, or None, for each variable that the optimizer was built on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .arrays import check_gradient
+from .errors import ArrayError
+from .tracked import Membership, Tracked, Variables, track
+
+Gradients = Mapping[str, Any] | Sequence[Any]
+
+
+def side_by_side(
+    grads: Gradients, variables: Variables | None, tracked: Sequence[Tracked]
+) -> tuple[Gradients, Variables | None]:
+    """Gradients and variables in one order, matched by name if the gradients have names. Raises ArrayError."""
+    if isinstance(grads, Mapping):
+        variables, grads = _by_name(grads, variables, tracked)
+    if variables is not None and len(grads) != len(variables):
+        raise ArrayError(
+            f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
+            f"{len(variables)} variables. Pass None where a variable has no gradient."
+        )
+    return grads, variables
+
+
+def _by_name(
+    grads: Mapping[str, Any], variables: Variables | None, tracked: Sequence[Tracked]
+) -> tuple[dict[str, Any], list[Any]]:
+    """Variables and gradients with the same names. Raises ArrayError where the names differ."""
+    known = variables if variables is not None else {one.name: one.array for one in tracked}
+    if not isinstance(known, Mapping):
+        known = {getattr(variable, "name", f"variable_{i}"): variable for i, variable in enumerate(known)}
+    if grads.keys() - known.keys() or (variables is not None and known.keys() - grads.keys()):
+        raise ArrayError(
+            f"gradients and variables must have the same names. Received: gradients {sorted(grads)[:5]}, "
+            f"variables {sorted(known)[:5]}. Use None as the gradient of a variable that has none."
+        )
+    return {name: known[name] for name in grads}, list(grads.values())
+
+
+def in_build_order(grads: Gradients, variables: Variables | None, members: Membership) -> Sequence[Any]:
+    """A gradient or None for each built variable. Raises ArrayError for a wrong count or an unknown variable."""
+    if variables is None:
+        if len(grads) != len(members.tracked):
+            raise ArrayError(
+                "When passing `grads` as a list of gradients, they must match the built variables one to one. "
+                f"Received: {len(grads)} gradients for {len(members.tracked)} variables."
+            )
+        return list(grads)
+    gradients: list[Any] = [None] * len(members.tracked)
+    for position, gradient in zip(members.positions_of(variables), grads, strict=True):
+        gradients[position] = gradient
+    return gradients
+
+
+def check_first(grads: Gradients, variables: Variables) -> None:
+    """Check the gradients of a first call, which builds the optimizer only if they are good. Raises ArrayError."""
+    for one, gradient in zip(track(variables), grads, strict=True):
+        if gradient is not None:
+            check_gradient(gradient, one.array, one.name)
+    if all(gradient is None for gradient in grads):
+        raise ArrayError("No gradients provided for any variable. Received: only None.")
+
+
+def check_given(given: Sequence[bool], expected: int, tracked: Sequence[Tracked]) -> None:
+    """Some variable has a gradient; warns of those that were expected to have one. Raises ArrayError."""
+    if not any(given):
+        raise ArrayError("No gradients provided for any variable. Received: only None.")
+    if sum(given) < expected:
+        missing = [one.path for one, has in zip(tracked, given, strict=True) if not has]
+        warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)
