@@ -7,6 +7,8 @@ The pipeline, from the equations to machine code::
     python   the kernels in the CPU frame, as Python                      backends.cpu_frame.source
     llvm     what Numba makes of that                                     backends.generated.code
     asm      the machine code                                             backends.native.assembly
+
+beside which `mlir` is the kernels as a module of linalg, arith and math   backends.mlir.source
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
     "python": lambda *key: _cpu(specialize(*key), "python"),
     "llvm": lambda *key: _cpu(specialize(*key), "llvm"),
     "asm": lambda *key: _cpu(specialize(*key), "asm"),
+    "mlir": lambda *key: str(backends.get("mlir").source(specialize(*key))),
 }
 """What `explain` can show, in the pipeline's order."""
 

@@ -17,7 +17,7 @@ from . import __version__
 from .errors import RmspropJitError
 from .rmsprop import RMSprop
 
-FORMS = ("summary", "rule", "kernel", "python", "llvm", "asm")
+FORMS = ("summary", "rule", "kernel", "python", "llvm", "asm", "mlir")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -368,7 +368,7 @@ class Optimizer:
         return loss if factor is None else loss * factor
 
     def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
-        """What these options compile to, as text: form "rule", "kernel", "python", "llvm" or "asm".
+        """What these options compile to, as text: form "rule", "kernel", "python", "llvm", "asm" or "mlir".
 
         form "summary" is one line: loads, stores, bytes per parameter, vector width.
         """

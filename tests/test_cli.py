@@ -31,7 +31,7 @@ def test_the_demo_learns_the_digits_and_draws_the_loss(tmp_path):
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("form", ["summary", "rule", "kernel", "python", "llvm", "asm"])
+@pytest.mark.parametrize("form", ["summary", "rule", "kernel", "python", "llvm", "asm", "mlir"])
 def test_explain_prints_every_stage(tmp_path, form):
     result = command("explain", "--centered", "--momentum", "0.9", "--use-ema", "--form", form, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

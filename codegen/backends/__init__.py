@@ -10,8 +10,8 @@ from types import ModuleType
 
 from ..errors import BackendError
 
-BACKENDS = {"reference": ".reference", "cpu": ".numba_cpu"}
-"""Backends by name: the interpreter that defines programs, and compiled code for this processor."""
+BACKENDS = {"reference": ".reference", "cpu": ".numba_cpu", "mlir": ".mlir"}
+"""By name: the interpreter that defines programs, compiled code for this processor, and text for MLIR's compilers."""
 
 
 def get(name: str) -> ModuleType:

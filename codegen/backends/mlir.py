@@ -1,7 +1,7 @@
 """A program as MLIR: one function a kernel, with `linalg.generic` on tensors and `arith` and `math` in its body.
 
-The text is self-contained, so that it can be parsed, checked and run by any MLIR compiler. A function takes the arrays
-that its kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
+The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
+kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
 `tensor<f64>`; it returns the stored arrays and the kernel's reductions, in the kernel's order. It works on one tensor:
 over all tensors, the caller adds reductions up between two functions, as every backend does.
 """

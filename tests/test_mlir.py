@@ -1,0 +1,131 @@
+"""Printed MLIR parses, verifies, compiles and runs (with IREE, on the CPU) to what the reference interpreter gives."""
+
+import itertools
+
+import numpy as np
+import pytest
+import zoo
+from run_rule import copied, defaults, make_tensors, run
+
+from rmsprop_jit import RMSprop, _kernels
+from rmsprop_jit.codegen import Hyper, Rule, exp, log, max_abs, minimum, specialize, sum_of, where
+from rmsprop_jit.codegen.arithmetic import COMBINE, IDENTITY
+from rmsprop_jit.codegen.backends import mlir
+from rmsprop_jit.codegen.errors import OptionError
+from rmsprop_jit.codegen.expr import Scope
+from rmsprop_jit.codegen.host import evaluate
+from rmsprop_jit.rules import RMSPROP
+
+compiler = pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
+runtime = pytest.importorskip("iree.runtime", reason="the extra `mlir` is not installed")
+
+FLAGS = ["--iree-input-demote-f64-to-f32=false", "--iree-llvmcpu-target-cpu=host"]
+SIZES = [1, 7, 129, 1000]
+
+OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
+AROUND = [
+    (),
+    ("weight_decay",),
+    ("weight_decay", "weight_decay_exclusions"),
+    ("clipvalue", "loss_scale_factor"),
+    ("clipnorm",),
+    ("global_clipnorm", "use_ema"),
+    ("use_ema", "ema_overwrite_frequency"),
+    ("gradient_accumulation_steps", "global_clipnorm"),
+    ("gradient_accumulation_steps", "window_empty"),
+    ("gradient_accumulation_steps", "gradient_missing"),
+]
+OPTION_SETS = [(*own, *around) for own, around in itertools.product(OWN, AROUND)]
+CALLS = [("micro_step", "gradient_accumulation_steps"), ("micro_step", "window_empty"), ("use_ema", "idle")]
+RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
+
+
+def run_with_iree(program, tensors, hypers, tensor_hypers):
+    """One step in place, kernel by kernel; reductions are joined between kernels, as a caller does."""
+    module = load(mlir.source(program))
+    numbers = [{s.name: evaluate(s.expr, hypers, program.dtype) for s in program.scalars} for _ in tensors]
+    for own, i in zip(numbers, range(len(tensors)), strict=True):
+        own.update({f"h_{name}": float(values[i]) for name, values in tensor_hypers.items()})
+    for k, kernel in enumerate(program.kernels):
+        arrays, scalars = mlir.arguments(program, k)
+        for tensor, own in zip(tensors, numbers, strict=True):
+            inputs = [tensor[name].copy() for name in arrays] + [np.array(own[name], np.float64) for name in scalars]
+            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions else ()
+            results = results if isinstance(results, tuple | list) else (results,)
+            for store, result in zip(kernel.stores, results, strict=False):
+                tensor[store.array][...] = result.to_host()
+            for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=True):
+                own[reduce.name] = float(result.to_host())
+        join(kernel, numbers)
+
+
+def join(kernel, numbers):
+    for reduce in kernel.reductions:
+        if reduce.scope is Scope.ALL:
+            total = IDENTITY[reduce.op]
+            for own in numbers:
+                total = COMBINE[reduce.op](total, own[reduce.name])
+            for own in numbers:
+                own[reduce.name] = total
+
+
+def load(text):
+    """A module compiled for this processor and loaded; the compiler verifies it on the way."""
+    binary = compiler.compile_str(text, target_backends=["llvm-cpu"], extra_args=FLAGS)
+    context = runtime.SystemContext(config=runtime.Config("local-sync"))
+    context.add_vm_module(runtime.VmModule.copy_buffer(context.instance, binary))
+    return context.modules.module
+
+
+def compare(rule, program, **changes):
+    rng = np.random.default_rng(len(program.name))
+    tensors = make_tensors(rule, SIZES, program.dtype, lambda n: rng.normal(size=n) + 0.01)
+    for tensor in tensors:
+        for name in rule.slots:
+            # a variance well above zero: contraction to fused multiply-adds is allowed here
+            low, high = (0.1, 0.3) if name == "average_gradient" else (0.5, 1.0)
+            tensor[name] += rng.uniform(low, high, tensor[name].shape).astype(program.dtype)
+    expected, hypers = copied(tensors), defaults(rule, **changes)
+    own = {name: [float(i % 2) for i in range(len(SIZES))] for name in program.tensor_hypers}
+    run("reference", program, expected, hypers, own)
+    run_with_iree(program, tensors, hypers, own)
+    tolerance = 1e-12 if program.dtype == "float64" else 2e-6
+    for ours, theirs in zip(tensors, expected, strict=True):
+        for name, array in theirs.items():
+            scale = np.max(np.abs(array), initial=1e-30)
+            np.testing.assert_allclose(ours[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("flags", OPTION_SETS + CALLS, ids="+".join)
+def test_rmsprop_runs_as_mlir(flags):
+    rule = _kernels.step_of(RMSPROP)
+    program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+    numbers = {"clipnorm": 0.5, "global_clipnorm": 0.5, "clipvalue": 0.3, "weight_decay": 0.1, "overwrite": 1.0}
+    compare(rule, program, momentum=0.9, step=3.0, loss_scale_factor=8.0, gradient_accumulation_steps=2.0, **numbers)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_other_rules_run_as_mlir(rule, dtype):
+    for flags in ((), tuple(rule.flags)):
+        compare(rule, specialize(rule, flags, dtype), step=2.0)
+
+
+def test_every_operation_has_its_meaning():
+    def everything(p, g, s, h, on):
+        largest = max_abs(g, over="all")
+        calm = where((g > 0) & ~(p <= 0.1) | (largest > 1e9), exp(-abs(g)), log(abs(p) + 1.0))
+        return {p: minimum(p**2, calm) - where(sum_of(p) > h.limit, 0.5, -0.5) * where(g != p, 1.0, 0.0)}
+
+    rule = Rule("everything", everything, hypers={"limit": Hyper(0.0)})
+    compare(rule, specialize(rule, (), "float64"))
+
+
+def test_the_module_names_its_options_and_version():
+    first = RMSprop(centered=True, momentum=0.5).explain("mlir").splitlines()[0]
+    assert first.startswith("// rmsprop+centered+momentum, float32; rmsprop_jit ")
+
+
+def test_an_unknown_form_is_named():
+    with pytest.raises(OptionError, match=r"mlir.*Received: form='prose'"):
+        RMSprop().explain("prose")
