@@ -22,25 +22,31 @@ The order is thus the same on every machine and for any number of threads, and w
 
 
 class Header(IntEnum):
-    """The table's first entries; `..._AT` hold addresses."""
+    """The table's first entries; `..._AT` hold addresses.
+
+    NEXT, which every thread writes, is two cache lines away from the others, which every thread reads.
+    """
 
     NEXT = 0  # the claim that is taken next
-    CLAIMS = 1  # the number of claims
-    PASS = 2  # the kernel to run
-    TENSORS = 3  # the number of tensors
-    CLAIMS_AT = 4  # int64[claims + 1]: first row of each claim
-    ROWS_AT = 5  # int64[rows][4]: tensor, start, count, alone
-    FIRST_AT = 6  # int64[tensors + 1]: first row of each tensor
-    ARRAYS_AT = 7  # int64[tensors][arrays]: addresses
-    SCALARS_AT = 8  # float64[scalars]
-    HYPERS_AT = 9  # float64[tensors][hypers]
-    PARTIAL_AT = 10  # float64[rows][reductions]
-    OWN_AT = 11  # float64[tensors][reductions]: results, one a tensor
-    TOTAL_AT = 12  # float64[reductions]: results over all tensors
-    REDUCTIONS = 13  # the number of reductions
-    FOLDS_AT = 14  # int64[reductions]: how each folds, see FOLD_CODES
-    BEGIN = 15  # the first reduction of the pass
-    END = 16  # the one after its last
+    CLAIMS = 16  # the number of claims
+    PASS = 17  # the kernel to run
+    TENSORS = 18  # the number of tensors
+    CLAIMS_AT = 19  # int64[claims + 1]: first row of each claim
+    ROWS_AT = 20  # int64[rows][4]: tensor, start, count, alone
+    FIRST_AT = 21  # int64[tensors + 1]: first row of each tensor
+    ARRAYS_AT = 22  # int64[tensors][arrays]: addresses
+    SCALARS_AT = 23  # float64[scalars]
+    HYPERS_AT = 24  # float64[tensors][hypers]
+    PARTIAL_AT = 25  # float64[rows][reductions]
+    OWN_AT = 26  # float64[tensors][reductions]: results, one a tensor
+    TOTAL_AT = 27  # float64[reductions]: results over all tensors
+    REDUCTIONS = 28  # the number of reductions
+    FOLDS_AT = 29  # int64[reductions]: how each folds, see FOLD_CODES
+    BEGIN = 30  # the first reduction of the pass
+    END = 31  # the one after its last
+
+
+HEADER_SIZE = 32
 
 
 def at(entry: Header) -> str:
@@ -157,8 +163,9 @@ class _Frame:
 
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
+        yield f"all_claims = {at(Header.CLAIMS)}"
         yield "claim = add_shared(table, 1)"
-        yield f"while claim < {at(Header.CLAIMS)}:"
+        yield "while claim < all_claims:"
         yield "    for row in range(claims[claim], claims[claim + 1]):"
         yield f"        tensor = rows[row * 4 + {TENSOR}]"
         yield f"        start = rows[row * 4 + {START}] * {self.itemsize}"

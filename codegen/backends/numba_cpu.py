@@ -86,7 +86,7 @@ class Table:
         self.partial = np.zeros((rows, reductions), np.float64)
         self.own = np.zeros((tensors, reductions), np.float64)
         self.total = np.zeros(reductions, np.float64)
-        self.header = np.zeros(len(Header), np.int64)
+        self.header = np.zeros(cpu_frame.HEADER_SIZE, np.int64)
         self.header[Header.CLAIMS] = len(self.cut.claims) - 1
         self.header[Header.TENSORS] = tensors
         self.header[Header.REDUCTIONS] = reductions
