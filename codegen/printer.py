@@ -17,9 +17,9 @@ CALLS = frozenset({Fn.SQRT, Fn.EXP, Fn.LOG, Fn.POW, Fn.ABS})
 """Printed as calls; the backend's frame defines functions with these (lower-case) names."""
 
 FRAME_NAMES = frozenset(
-    "table arrays rows claims all_claims scalars hypers run first partial own total claim row tensor start count alone i "
-    "lane block width element sofar folded fill step lanes add_shared INF NAN float32 float64 "
-    "sqrt exp log pow abs fabs range int32 int64 thread base".split()
+    "table arrays rows claims all_claims scalars hypers run first partial own total claim row tensor start count "
+    "alone i lane block width element sofar folded fill step lanes add_shared INF NAN float32 float64 sqrt exp log "
+    "pow abs fabs range int32 int64 thread base".split()
 )
 """Variables and functions of the backends' frames; arrays of these names get another one."""
 
