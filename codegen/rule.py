@@ -54,7 +54,7 @@ class Hyper:
     """A run-time number: it can change at every step and never recompiles.
 
     low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
-    per:       "step" for one number, "tensor" for one number a variable.
+    per:       "step" for one number, "tensor" for one number a variable (an Optimizer gives all of them the same).
     """
 
     default: float

@@ -103,10 +103,9 @@ class Bucket:
                 if name in arrays:
                     self.table.arrays[i, arrays.index(name)] = address_of(array)
         self._column = arrays.index("gradient") if "gradient" in arrays else None
-        for j, name in enumerate(self.program.tensor_hypers):
-            assert name == "decays", name
-            self.table.hypers[:, j] = [position in decaying for position in positions]
-
+        self._per_tensor = {name: self.table.hypers[:, j] for j, name in enumerate(self.program.tensor_hypers)}
+        if "decays" in self._per_tensor:
+            self._per_tensor.pop("decays")[:] = [position in decaying for position in positions]
         read = {leaf.name for scalar in self.program.scalars for leaf in walk(scalar.expr) if isinstance(leaf, Symbol)}
         self.reads_update = not read.isdisjoint(("step", "overwrite"))
 
@@ -119,6 +118,8 @@ class Bucket:
     def set_numbers(self, values: Mapping[str, float]) -> None:
         """Put this call's numbers into the table."""
         self.table.scalars[:] = self._scalars(values)
+        for name, column in self._per_tensor.items():
+            column[:] = values[name]
 
 
 def launcher(buckets: Sequence[Bucket]) -> Launch:

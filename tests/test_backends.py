@@ -708,3 +708,16 @@ def test_a_norm_over_all_spans_both_dtypes(clip):
     for ours, theirs in zip(variables, expected_values, strict=True):
         rtol = 1e-6 if clip or ours.dtype == np.float32 else 1e-13  # clipped float32 elements are in both norms
         assert_scaled(ours, theirs, rtol, "normalised")
+
+
+def test_an_optimizer_gives_every_variable_the_number_of_a_tensor():
+    def scaled(p, g, s, h, on):
+        return {p: p - h.learning_rate * h.multiplier * g}
+
+    rule = Rule("scaled", scaled, hypers={"multiplier": Hyper(2.0, per="tensor")})
+    variables = [np.ones(3, np.float32), np.ones(5, np.float32)]
+    optimizer = rmsprop_jit.Optimizer(rule, 0.25)
+    for multiplier, expected in ((2.0, 0.5), (1.0, 0.25)):
+        optimizer.multiplier = multiplier
+        optimizer.apply([np.ones_like(v) for v in variables], variables)
+        assert [v.tolist() for v in variables] == [[expected] * 3, [expected] * 5]

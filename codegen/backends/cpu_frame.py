@@ -88,6 +88,12 @@ def source(program: Program) -> str:
 
 FOLD_CODES = {"fold_add": 0, "fold_max": 1, "fold_min": 2}
 
+JOINED = f"""(
+                {FOLD[ReduceOp.SUM].format("value", "piece")} if fold == 0
+                else ({FOLD[ReduceOp.MAX_ABS].format("value", "piece")}) if fold == 1
+                else ({FOLD[ReduceOp.ALL_FINITE].format("value", "piece")})
+            )"""
+
 COMBINE = f'''"""combine"""
 
 def step(table):
@@ -105,17 +111,12 @@ def step(table):
             value = start
             for row in range(first[tensor], first[tensor + 1]):
                 piece = partial[row * n + j]
-                value = {{}}
+                value = {JOINED}
             own[tensor * n + j] = value
-            piece = value
-            value = everything
-            everything = {{}}
+            piece, value = value, everything
+            everything = {JOINED}
         total[j] = everything
-'''.replace(
-    "{}",
-    "(value + piece) if fold == 0 else ((value if (value >= piece) | (value != value) else piece) if fold == 1"
-    " else (value if value < piece else piece))",
-)
+'''
 """Between two passes, on one thread: rows to tensors, tensors to all, in order. Compiled once for all programs."""
 
 
