@@ -4,6 +4,9 @@ Write a `Rule` from equations; `specialize` it for a set of flags; run the progr
 `explain`. This package knows nothing of optimizers: no parameter lists, no schedules, no options.
 """
 
+import importlib
+import typing
+
 from .errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
 from .expr import Expr, Rate
 from .functions import (
@@ -22,9 +25,22 @@ from .functions import (
     sum_of_squares,
     where,
 )
-from .kernel import Kernel, Program
 from .rule import Flag, Hyper, Rule, Slot, new
-from .specialize import FORMS, explain, specialize
+
+if typing.TYPE_CHECKING:
+    from .kernel import Kernel, Program
+    from .pipeline import FORMS, explain, specialize
+
+_COMPILER = {"FORMS": "pipeline", "explain": "pipeline", "specialize": "pipeline"}
+_COMPILER |= {"Kernel": "kernel", "Program": "kernel"}
+
+
+def __getattr__(name: str) -> typing.Any:
+    """What writing a rule does not need, the compiler, is imported when it is first used."""
+    if name not in _COMPILER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
+    return getattr(importlib.import_module(f".{_COMPILER[name]}", __name__), name)
+
 
 __all__ = [
     "FORMS",

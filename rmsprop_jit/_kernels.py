@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import codegen
 from .arrays import Array, Int64, address_of, lead_of
-from .codegen import Program, Rule, backends, explain, specialize
+from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
-from .codegen.host import ScalarFunction, compile_scalars
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
 from .tracked import Reader, Tracked
@@ -24,7 +24,9 @@ from .tracked import Reader, Tracked
 __all__ = ["Bucket", "Flags"]
 
 if TYPE_CHECKING:
+    from .codegen import Program
     from .codegen.backends.numba_cpu import Launch, Table
+    from .codegen.host import ScalarFunction
 
 Flags = frozenset[str]
 
@@ -55,7 +57,7 @@ def own_flags(rule: Rule, flags: Flags) -> Flags:
 
 def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:
     """The slots that a variable needs, by liveness, with their initial values."""
-    return {name: slot.initial for name, slot in specialize(step_of(rule), flags, dtype).slots.items()}
+    return {name: slot.initial for name, slot in codegen.specialize(step_of(rule), flags, dtype).slots.items()}
 
 
 def slot_order(rule: Rule) -> tuple[str, ...]:
@@ -65,17 +67,19 @@ def slot_order(rule: Rule) -> tuple[str, ...]:
 
 def explain_step(rule: Rule, flags: Collection[str], dtype: str, form: str) -> str:
     """A stage of the compilation of the whole step, as text."""
-    return explain(step_of(rule), flags, dtype, form)
+    return codegen.explain(step_of(rule), flags, dtype, form)
 
 
 def program_of(rule: Rule, flags: Collection[str], dtype: str) -> Program:
     """The program of the whole step."""
-    return specialize(step_of(rule), flags, dtype)
+    return codegen.specialize(step_of(rule), flags, dtype)
 
 
 @functools.lru_cache(maxsize=1024)
 def _scalars_of(rule: Rule, flags: Flags, dtype: str) -> ScalarFunction:
-    return compile_scalars(specialize(step_of(rule), flags, dtype))
+    from .codegen.host import compile_scalars
+
+    return compile_scalars(codegen.specialize(step_of(rule), flags, dtype))
 
 
 class Bucket:
@@ -92,7 +96,7 @@ class Bucket:
         self._index = np.array(positions, np.int64)
         self.members = [tracked[position] for position in positions]
         dtype = self.members[0].array.dtype.name
-        self.program = specialize(step_of(rule), flags, dtype)
+        self.program = codegen.specialize(step_of(rule), flags, dtype)
         sizes, leads = zip(*((member.array.size, lead_of(member.array)) for member in self.members), strict=True)
         self.table: Table = backends.get("cpu").Table(self.program, sizes, leads)
         self.gradients: Sequence[Array | None] = ()
@@ -135,7 +139,7 @@ def new_reader(patterns: Sequence[Array]) -> Reader | None:
 
 def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
     """A program in one line: loads, stores, bytes per parameter, vector width."""
-    program = specialize(step_of(rule), flags, dtype)
+    program = codegen.specialize(step_of(rule), flags, dtype)
     itemsize = {"float32": 4, "float64": 8}[dtype]
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
@@ -169,4 +173,4 @@ def compiled_store() -> ModuleType:
 
 def warm(rule: Rule, flags: Flags, dtype: str) -> None:
     """Compile a program, so that the store has it."""
-    backends.get("cpu").machine_code(specialize(step_of(rule), flags, dtype))
+    backends.get("cpu").machine_code(codegen.specialize(step_of(rule), flags, dtype))

@@ -24,7 +24,7 @@ ORDER = [
     {"lower"},
     {"rows", "host", "store"},
     {"backends"},
-    {"specialize"},
+    {"pipeline"},
     {"__init__"},
 ]
 """The layers of codegen/, each knowing only those before it."""

@@ -18,8 +18,8 @@ def order(name):
 
 
 def public_globals(package):
-    """What a package's module defines or imports for others, submodules aside."""
-    return {
+    """What a package's module defines or imports for others, now or when first asked; submodules aside."""
+    return getattr(package, "_COMPILER", {}).keys() | {
         name
         for name, value in vars(package).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
