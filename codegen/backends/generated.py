@@ -11,17 +11,14 @@ import functools
 import hashlib
 import linecache
 import math
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import store
 from . import native
-from .native import MachineCode
+from .native import LOCK, MachineCode
 
-_LOCK = threading.RLock()
 COMPILER_FILES = ("intrinsics.py", "native.py", "generated.py")
 
 
@@ -42,10 +39,6 @@ def key_of(source: str) -> str:
     return hashlib.sha256(f"{circumstances()}\n{source}".encode()).hexdigest()[:32]
 
 
-if hasattr(os, "register_at_fork"):  # no child starts in the middle of another thread's compilation
-    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
-
-
 def is_kept(source: str) -> bool:
     """Whether a source needs no compilation."""
     return store.contains(key_of(source))
@@ -54,7 +47,7 @@ def is_kept(source: str) -> bool:
 @functools.cache
 def code(source: str) -> MachineCode:
     """The machine code of a source that defines `step(table)`."""
-    with _LOCK:
+    with LOCK:
         key = key_of(source)
         kept = store.read(key)
         if kept is not None:
@@ -69,7 +62,7 @@ def code(source: str) -> MachineCode:
 @functools.cache
 def address(source: str) -> int:
     """The address of the compiled `step` of a source; loaded once, for good."""
-    with _LOCK:
+    with LOCK:
         made = code(source)
         return native.load(made.object_file, made.symbol)
 

@@ -8,6 +8,7 @@ be kept and loaded later, by another process, without Numba.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -32,7 +33,11 @@ PACKED = re.compile(r"^\s+v?(?:sqrt|div)p[sd]\s|^\s+f(?:sqrt|div)\s+v")
 REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"v\d+\.": 128}
 """Packed arithmetic of x86-64 and AArch64, and the bits of its registers."""
 
-_LOCK = threading.RLock()  # llvmlite's engine and contexts are not thread safe
+LOCK = threading.RLock()
+"""Held by whoever compiles or loads: llvmlite's engine and contexts are not thread safe."""
+
+if hasattr(os, "register_at_fork"):  # no child starts in the middle of another thread's compilation
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def compile_function(function: Callable[..., None], symbol: str) -> MachineCode:
     """Compile `function`, a Python function of one pointer to int64, to be loaded as `symbol`."""
     import numba
 
-    with _LOCK:
+    with LOCK:
         compiled = numba.cfunc(SIGNATURE, error_model="numpy")(function)
         ir = _stripped(compiled.inspect_llvm(), compiled.native_name.removeprefix("cfunc."), symbol)
         return MachineCode(ir, _target_machine().emit_object(_binding().parse_assembly(ir)), symbol)
@@ -111,7 +116,7 @@ def is_complete(code: MachineCode) -> bool:
 def load(object_file: bytes, symbol: str) -> int:
     """Load an object file into this process, for good; returns the address of `symbol`."""
     llvm = _binding()
-    with _LOCK:
+    with LOCK:
         engine = _engine()
         engine.add_object_file(llvm.ObjectFileRef.from_data(object_file))
         engine.finalize_object()
@@ -120,7 +125,7 @@ def load(object_file: bytes, symbol: str) -> int:
 
 def assembly(ir: str) -> str:
     """The machine code of a module of IR, as text."""
-    with _LOCK:
+    with LOCK:
         return str(_target_machine().emit_assembly(_binding().parse_assembly(ir)))
 
 
