@@ -1,4 +1,7 @@
-"""`python -m benchmarks cpu`: measure everything, print the table, write JSON and a picture to benchmarks/results."""
+"""`python -m benchmarks cpu`: measure everything, print the table, write JSON and a picture to benchmarks/results.
+
+`python -m benchmarks readme` puts the kept results into the README.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ def main() -> None:
     cpu.add_argument("--seconds", type=float, default=3.0, help="time for each case (default: %(default)s)")
     cpu.add_argument("--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep")
     cpu.set_defaults(run=run_cpu)
+    readme = commands.add_parser("readme", help="put the table of the kept results into the README")
+    readme.set_defaults(run=lambda _: report.update_readme())
     options = parser.parse_args()
     options.run(options)
 

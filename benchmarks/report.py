@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 Rows = list[dict[str, Any]]
 
 
@@ -52,6 +53,19 @@ def markdown(rows: Rows) -> str:
             times = f"{seconds(row['ours_s'])} | {seconds(row['theirs_s'])}"
             lines.append(f"| {row['case']} | {row['against']} | {times} | {row['ratio']:.3g} | {row['target']:.3g} |")
     return "\n".join(lines)
+
+
+def update_readme(name: str = "cpu") -> None:
+    """Put the table of the kept results between the README's marks."""
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+    begin, end = f"<!-- benchmarks {name} -->\n", "<!-- end -->"
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    info = results["machine"]
+    where = f"{info['threads']} cores, {info['processor']}"
+    lead = f"On {where}: float32, medians; a ratio above 1 means that theirs takes longer."
+    after = rest.split(end, 1)[1]
+    README.write_text(f"{before}{begin}{lead}\n\n{markdown(results['cases'])}\n{end}{after}", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

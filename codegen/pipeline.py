@@ -8,13 +8,18 @@ The pipeline, from the equations to machine code::
     llvm     what Numba makes of that                                     backends.generated.code
     asm      the machine code                                             backends.native.assembly
 
-beside which `mlir` is the kernels as a module of linalg, arith and math   backends.mlir.source
+and beside it
+
+    summary  loads, stores, bytes and vector width in a line
+    mlir     the kernels as a module of linalg, arith and math            backends.mlir.source
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+
+import numpy as np
 
 from . import backends
 from .errors import OptionError, RuleError
@@ -49,6 +54,18 @@ def _rule_text(rule: Rule, flags: Collection[str], dtype: str) -> str:
     return "\n".join(f"{target} <- {value}" for target, value in stores.items())
 
 
+def _summary(program: Program) -> str:
+    """One line: loads, stores, bytes per parameter, vector width."""
+    loads = sum(len(kernel.loads) for kernel in program.kernels)
+    stores = sum(len(kernel.stores) for kernel in program.kernels)
+    moved = sum(kernel.bytes_per_element(np.dtype(program.dtype).itemsize) for kernel in program.kernels)
+    width = backends.get("cpu").vector_bits(program)
+    return (
+        f"{program.name} {program.dtype}: {loads} loads, {stores} stores, {moved} bytes per parameter, "
+        f"vectors of {width} bits"
+    )
+
+
 def _cpu(program: Program, form: str) -> str:
     return str(backends.get("cpu").explain(program, form))
 
@@ -59,9 +76,10 @@ FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
     "python": lambda *key: _cpu(specialize(*key), "python"),
     "llvm": lambda *key: _cpu(specialize(*key), "llvm"),
     "asm": lambda *key: _cpu(specialize(*key), "asm"),
+    "summary": lambda *key: _summary(specialize(*key)),
     "mlir": lambda *key: str(backends.get("mlir").source(specialize(*key))),
 }
-"""What `explain` can show, in the pipeline's order."""
+"""What `explain` can show: the pipeline's stages in order, then what stands beside them."""
 
 
 def explain(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", form: str = "kernel") -> str:

@@ -70,6 +70,11 @@ def explain_step(rule: Rule, flags: Collection[str], dtype: str, form: str) -> s
     return codegen.explain(step_of(rule), flags, dtype, form)
 
 
+def forms() -> tuple[str, ...]:
+    """What `explain_step` can show."""
+    return tuple(codegen.FORMS)
+
+
 def program_of(rule: Rule, flags: Collection[str], dtype: str) -> Program:
     """The program of the whole step."""
     return codegen.specialize(step_of(rule), flags, dtype)
@@ -135,19 +140,6 @@ def launcher(buckets: Sequence[Bucket]) -> Launch:
 def new_reader(patterns: Sequence[Array]) -> Reader | None:
     """Reads the addresses of arrays like `patterns` at once; None where that is not possible."""
     return backends.get("cpu").new_reader(patterns)  # type: ignore[no-any-return]
-
-
-def summary(rule: Rule, flags: Flags, dtype: str = "float32") -> str:
-    """A program in one line: loads, stores, bytes per parameter, vector width."""
-    program = codegen.specialize(step_of(rule), flags, dtype)
-    itemsize = {"float32": 4, "float64": 8}[dtype]
-    loads = sum(len(kernel.loads) for kernel in program.kernels)
-    stores = sum(len(kernel.stores) for kernel in program.kernels)
-    width = backends.get("cpu").vector_bits(program)
-    return (
-        f"{program.name} {dtype}: {loads} loads, {stores} stores, {itemsize * (loads + stores)} bytes per parameter, "
-        f"vectors of {width} bits"
-    )
 
 
 def common_flags(rule: Rule) -> list[Flags]:

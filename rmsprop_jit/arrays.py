@@ -34,7 +34,7 @@ def address_of(array: Array) -> int:
 
 def check_array(array: object, what: str) -> Array:
     """`array`, if a compiled kernel can read it where it lies. Raises ArrayError, naming it as `what`."""
-    if type(array) is not np.ndarray and not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray):
         raise ArrayError(
             f"{what} is not a NumPy array. Received: {type(array).__name__}. Pass numpy.asarray(...) of it."
         )

@@ -13,11 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import __version__
-from .errors import RmspropJitError
+from . import __version__, _kernels
+from .errors import BackendError, OptionError, RmspropJitError
 from .rmsprop import RMSprop
-
-FORMS = ("summary", "rule", "kernel", "python", "llvm", "asm", "mlir")
+from .rules import RMSPROP
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,13 +51,14 @@ def _add_demo(commands: Any) -> None:
 
 def _add_explain(commands: Any) -> None:
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    explain.add_argument("--form", choices=FORMS, default="kernel", help="which stage (default: %(default)s)")
+    explain.add_argument(
+        "--form", choices=_kernels.forms(), default="kernel", help="which stage (default: %(default)s)"
+    )
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     for switch in ("centered", "use-ema"):
         explain.add_argument(f"--{switch}", action="store_true")
-    for number in ("rho", "momentum", "epsilon", "weight-decay", "clipnorm", "clipvalue", "global-clipnorm"):
-        explain.add_argument(f"--{number}", type=float, metavar="X", default=argparse.SUPPRESS)
-    for number in ("ema-momentum", "loss-scale-factor"):
+    numbers = ("rho", "momentum", "epsilon", "weight-decay", "clipnorm", "clipvalue", "global-clipnorm")
+    for number in (*numbers, "ema-momentum", "loss-scale-factor"):
         explain.add_argument(f"--{number}", type=float, metavar="X", default=argparse.SUPPRESS)
     for count in ("ema-overwrite-frequency", "gradient-accumulation-steps"):
         explain.add_argument(f"--{count}", type=int, metavar="N", default=argparse.SUPPRESS)
@@ -76,8 +76,6 @@ def _add_cache(commands: Any) -> None:
 
 def run_cache(options: argparse.Namespace) -> None:
     """Show, clear or fill the store."""
-    from . import _kernels
-
     console = Console()
     actions = {"show": _show_cache, "clear": _clear_cache, "warm": _warm_cache}
     actions[options.action](console, _kernels.compiled_store())
@@ -104,9 +102,6 @@ def _clear_cache(console: Console, store: Any) -> None:
 
 
 def _warm_cache(console: Console, store: Any) -> None:
-    from . import _kernels
-    from .rules import RMSPROP
-
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sets = [(flags, dtype) for dtype in ("float32", "float64") for flags in _kernels.common_flags(RMSPROP)]
     with Progress(*columns, console=console) as progress:
@@ -158,8 +153,6 @@ def run_demo(options: argparse.Namespace) -> None:
 
 def _check_plot(path: Path | None) -> None:
     """Refuse a picture that could not be written, before the training."""
-    from .errors import BackendError, OptionError
-
     if path is None:
         return
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):

@@ -375,8 +375,6 @@ class Optimizer:
         flags = self._flags
         if "weight_decay" in flags and len(self._decaying) < len(self._tracked):
             flags |= {"weight_decay_exclusions"}
-        if form == "summary":
-            return _kernels.summary(self._rule, flags, dtype)
         return _kernels.explain_step(self._rule, flags, dtype, form)
 
     # Saving.

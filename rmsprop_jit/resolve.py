@@ -62,14 +62,17 @@ def check_first(grads: Gradients, variables: Variables) -> None:
     for one, gradient in zip(track(variables), grads, strict=True):
         if gradient is not None:
             check_gradient(gradient, one.array, one.name)
-    if all(gradient is None for gradient in grads):
+    _require_one([gradient is not None for gradient in grads])
+
+
+def _require_one(given: Sequence[bool]) -> None:
+    if not any(given):
         raise ArrayError("No gradients provided for any variable. Received: only None.")
 
 
 def check_given(given: Sequence[bool], expected: int, tracked: Sequence[Tracked]) -> None:
     """Some variable has a gradient; warns of those that were expected to have one. Raises ArrayError."""
-    if not any(given):
-        raise ArrayError("No gradients provided for any variable. Received: only None.")
+    _require_one(given)
     if sum(given) < expected:
         missing = [one.path for one, has in zip(tracked, given, strict=True) if not has]
         warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)

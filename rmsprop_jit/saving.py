@@ -64,12 +64,17 @@ def _in_order(store: Mapping[str, Any]) -> list[Any]:
         raise ArrayError(f"a saved optimizer has keys '0', '1', ... Received: no key {missing}.") from None
 
 
+def _number(value: Any) -> float:
+    """One number read from a saved state; nan for anything else."""
+    try:
+        return float(np.asarray(value, dtype=np.float64).reshape(()))
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def _count(value: Any, what: str) -> int:
     """A counter read from a saved state. Raises ArrayError unless it is a whole number >= 0."""
-    try:
-        number = float(np.asarray(value, dtype=np.float64).reshape(()))
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not (0 <= number < math.inf and number == math.floor(number)):
         raise ArrayError(f"{what} must be a whole number >= 0. Received: {value!r}.")
     return int(number)
@@ -77,10 +82,7 @@ def _count(value: Any, what: str) -> int:
 
 def _rate(value: Any) -> float:
     """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
-    try:
-        number = float(np.asarray(value, dtype=np.float64).reshape(()))
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not math.isfinite(number):
         raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}.")
     return number

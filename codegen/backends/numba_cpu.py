@@ -80,6 +80,7 @@ class Table:
         self.leads = None if program.reductions() else leads
         self.cut: Rows = cut(sizes, leads=self.leads)
         tensors, rows, reductions = len(sizes), len(self.cut.rows), len(program.reductions())
+        claims = len(self.cut.claims) - 1
         self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
         self.scalars = np.zeros(len(program.scalars), np.float64)
         self.hypers = np.zeros((tensors, len(program.tensor_hypers)), np.float64)
@@ -87,7 +88,7 @@ class Table:
         self.own = np.zeros((tensors, reductions), np.float64)
         self.total = np.zeros(reductions, np.float64)
         self.header = np.zeros(cpu_frame.HEADER_SIZE, np.int64)
-        self.header[Header.CLAIMS] = len(self.cut.claims) - 1
+        self.header[Header.CLAIMS] = claims
         self.header[Header.TENSORS] = tensors
         self.header[Header.REDUCTIONS] = reductions
         folds = [cpu_frame.FOLD_CODES[cpu_frame.FOLDS[reduce.op]] for reduce in program.reductions()]
@@ -111,7 +112,6 @@ class Table:
         self._combine = ShortStep(generated.address(cpu_frame.COMBINE)) if program.reductions() else None
         ends = np.cumsum([0, *(len(kernel.reductions) for kernel in program.kernels)])
         self._reductions = list(itertools.pairwise(ends.tolist()))
-        claims = len(self.cut.claims) - 1
         self._useful = claims if self.elements >= CROSSOVER else 1
 
     def run(self, kernel: int, threads: int) -> None:
