@@ -18,6 +18,7 @@ MEANING: dict[Fn, Callable[..., Any]] = {
     Fn.MUL: lambda x, y: x * y,
     Fn.DIV: lambda x, y: x / y,
     Fn.POW: lambda x, y: x**y,
+    Fn.MOD: np.mod,
     Fn.NEG: lambda x: -x,
     Fn.SQRT: np.sqrt,
     Fn.SQUARE: lambda x: x * x,

@@ -41,6 +41,7 @@ class Fn(Enum):
     MUL = "*"
     DIV = "/"
     POW = "**"
+    MOD = "%"
     NEG = "neg"
     SQRT = "sqrt"
     SQUARE = "square"
@@ -211,6 +212,13 @@ class Expr:
 
     def __rpow__(self, other: Operand) -> Expr:
         return call(Fn.POW, other, self)
+
+    def __mod__(self, other: Operand) -> Expr:
+        """What is left of a division, with the divisor's sign, for values that are known before the step."""
+        return call(Fn.MOD, known_before_step(self, "%"), known_before_step(other, "%"))
+
+    def __rmod__(self, other: Operand) -> Expr:
+        return as_expr(other) % self
 
     def __neg__(self) -> Expr:
         return call(Fn.NEG, self)
@@ -389,6 +397,14 @@ def as_expr(value: Operand) -> Expr:
         f"an expression or a number is needed here. Received: {value!r} of type {type(value).__name__}. "
         "Arrays enter a rule as slots, run-time numbers as hyperparameters."
     )
+
+
+def known_before_step(value: Operand, where: str) -> Expr:
+    """`value`, if the host can compute it. Raises RuleError, naming the operation, if it changes within a step."""
+    e = as_expr(value)
+    if e.rate > Rate.STEP or any(isinstance(node, Reduction) for node in walk(e)):
+        raise RuleError(f"{where} takes a value that is known before the step. Received: `{e}`.")
+    return e
 
 
 def call(fn: Fn, *operands: Operand) -> Expr:

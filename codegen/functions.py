@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .errors import RuleError
-from .expr import Expr, Fn, Operand, Rate, ReduceOp, Reduction, Scope, Select, as_expr, call, walk
+from .expr import Expr, Fn, Operand, Rate, ReduceOp, Reduction, Scope, Select, as_expr, call, known_before_step
 
 
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
@@ -70,10 +70,7 @@ def rounded(x: Operand) -> Expr:
     Keras rounds some scalars before it computes with them (the EMA momentum m in `1 - m`) and others after
     (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
     """
-    e = as_expr(x)
-    if e.rate > Rate.STEP or any(isinstance(node, Reduction) for node in walk(e)):
-        raise RuleError(f"rounded(...) takes a value that is known before the step. Received: `{e}`.")
-    return call(Fn.ROUNDED, e)
+    return call(Fn.ROUNDED, known_before_step(x, "rounded(...)"))
 
 
 def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:

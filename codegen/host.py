@@ -8,14 +8,15 @@ expressions are evaluated in NumPy's float64, which is what defines them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from . import arithmetic
 from .errors import LoweringError
-from .expr import INFIX, Call, Const, Expr, Fn, Select, Symbol
-from .kernel import Program, Scalar
+from .expr import INFIX, Call, Const, Expr, Fn, Select, Symbol, walk
+from .kernel import Arg, Let, Program, Scalar
+from .lower import operation
 
 ScalarFunction = Callable[[Mapping[str, float]], tuple[float, ...]]
 
@@ -78,3 +79,24 @@ def compile_scalars(program: Program) -> ScalarFunction:
             return tuple(evaluate(scalar.expr, values, program.dtype) for scalar in program.scalars)
 
     return scalars
+
+
+def as_lets(scalars: Sequence[Scalar]) -> tuple[list[str], list[Let], list[Arg]]:
+    """The same expressions for a machine without Python: the hyperparameters they read, lets, and where each ends.
+
+    Hyperparameter x is called `at_x` in the lets. `rounded` is left to whoever prints them.
+    """
+    names: dict[Expr, Arg] = {}
+    leaves: list[str] = []
+    lets: list[Let] = []
+    for node in walk(*(scalar.expr for scalar in scalars)):  # operands first
+        if isinstance(node, Const):
+            names[node] = float(node.value)
+        elif isinstance(node, Symbol):
+            leaves.append(node.name)
+            names[node] = f"at_{node.name}"
+        else:
+            fn, operands = operation(node)
+            lets.append(Let(f"s{len(lets)}", fn, tuple(names[operand] for operand in operands)))
+            names[node] = lets[-1].name
+    return leaves, lets, [names[scalar.expr] for scalar in scalars]

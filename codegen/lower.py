@@ -20,7 +20,7 @@ from .simplify import settle
 
 Stores = dict[Symbol, Expr]
 
-GENERATED = re.compile(r"([a-z]\d+)|(h_|lanes_|at_|fold_|ptr_|wide_).*|.*_new")
+GENERATED = re.compile(r"([a-z]\d+)|(h_|lanes_|at_|fold_|ptr_|wide_|new_).*|.*_(new|\d+)")
 """The shape of names that numbering and the frames make up."""
 
 
@@ -125,7 +125,7 @@ class _Writer:
         if isinstance(e, Symbol):
             return self.loads.setdefault(e, Load(_free(e.name), e.name)).name
         if e not in self.body:
-            fn, args = _operation(e)
+            fn, args = operation(e)
             names = tuple(map(self.element, args))
             self.body[e] = Let(self.wanted.get(e) or f"t{len(self.body)}", fn, names)
         return self.body[e].name
@@ -141,7 +141,7 @@ class _Writer:
         if isinstance(e, Symbol):
             return self.givens.setdefault(e, Given(f"h_{e.name}", Scope.TENSOR, e.name)).name
         if e not in self.head:
-            fn, args = _operation(e)
+            fn, args = operation(e)
             operands = [self._condition(arg, self.head) if arg.is_condition else self.uniform(arg) for arg in args]
             self.head[e] = Let(f"u{len(self.head)}", fn, tuple(operands))
         return self.head[e].name
@@ -163,7 +163,7 @@ class _Writer:
         return self.scalars[e].name
 
 
-def _operation(e: Expr) -> tuple[Fn, tuple[Expr, ...]]:
+def operation(e: Expr) -> tuple[Fn, tuple[Expr, ...]]:
     """`e` as an operation and its operands."""
     if isinstance(e, Select):
         return Fn.WHERE, e.children

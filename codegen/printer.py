@@ -62,3 +62,8 @@ def print_let(let: Let, dtype: str) -> str:
 def print_lets(lets: Sequence[Let], dtype: str) -> list[str]:
     """One line for each let, in order."""
     return [print_let(let, dtype) for let in lets]
+
+
+def indented(lines: Sequence[str], levels: int = 1) -> list[str]:
+    """Lines moved right by `levels` of four spaces."""
+    return ["    " * levels + line for line in lines]

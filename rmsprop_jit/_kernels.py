@@ -116,7 +116,7 @@ class Bucket:
         if "decays" in self._per_tensor:
             self._per_tensor.pop("decays")[:] = [position in decaying for position in positions]
         read = {leaf.name for scalar in self.program.scalars for leaf in walk(scalar.expr) if isinstance(leaf, Symbol)}
-        self.reads_update = not read.isdisjoint(("step", "overwrite"))
+        self.reads_update = "step" in read
 
     def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
         """Point the table at this call's gradients, given for all variables; the bucket keeps them alive."""

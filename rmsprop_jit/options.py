@@ -139,12 +139,10 @@ class Options:
 
     def numbers(self, rate: float, update: int) -> dict[str, float]:
         """The hyperparameters of an update (counted from 1), by the names that the equations use."""
-        every = self.ema_overwrite_frequency
         return {
             **self.hypers,
             **{name: float(getattr(self, name) or 0.0) for name in OPTION_FLAGS},
             "ema_momentum": self.ema_momentum,
-            "overwrite": float(every is not None and update % every == 0),
             "learning_rate": rate,
             "step": float(update),
         }

@@ -84,10 +84,10 @@ STEP_HYPERS = {
     "clipvalue": POSITIVE,
     "weight_decay": Hyper(0.0, low=0.0),
     "ema_momentum": Hyper(0.99, low=0.0, high=1.0),
-    "overwrite": Hyper(0.0),
+    "ema_overwrite_frequency": Hyper(1.0, low=1.0),
     "decays": Hyper(1.0, per="tensor"),
 }
-"""Numbers of the options; `overwrite` is 1 in the calls that write the average to the variable."""
+"""Numbers of the options."""
 
 
 def clipped(g: Expr, h: Names, on: Names) -> Expr:
@@ -136,7 +136,8 @@ def whole_step(rule: Rule) -> Rule:
         average = m * s.average + (1 - m) * updated
         averages = on.use_ema & ~on.micro_step
         yield s.average, where(averages, average, s.average)
-        overwritten = where(on.ema_overwrite_frequency, where(h.overwrite > 0, average, updated), updated)
+        due = on.ema_overwrite_frequency & (h.step % h.ema_overwrite_frequency == 0)
+        overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
     flags = {name: Flag() for name in (*OPTION_FLAGS, *CALL_FLAGS)}

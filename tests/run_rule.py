@@ -1,19 +1,20 @@
 """
-One step of a Program on a backend: "cpu", the compiled kernels, or "reference", the interpreter that defines them.
+One step of a Program on a backend: "cpu", the compiled kernels, "cuda", those of a GPU in the simulator, or
+"reference", the interpreter that defines them.
 
 `tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
 """
 
 import numpy as np
 
-from rmsprop_jit.codegen.backends import numba_cpu, reference
+from rmsprop_jit.codegen.backends import cuda, numba_cpu, reference
 from rmsprop_jit.codegen.expr import Scope
 from rmsprop_jit.codegen.host import compile_scalars
 
 
 def run(backend, program, tensors, hypers, tensor_hypers=None):
     """One step in place; returns the reductions over all tensors, by name."""
-    step = {"cpu": run_on_cpu, "reference": reference.run}[backend]
+    step = {"cpu": run_on_cpu, "cuda": run_on_cuda, "reference": reference.run}[backend]
     return step(program, tensors, hypers, tensor_hypers or {})
 
 
@@ -29,6 +30,18 @@ def run_on_cpu(program, tensors, hypers, tensor_hypers):
     numba_cpu.Launch([table])()
     reductions = program.reductions()
     return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.scope is Scope.ALL}
+
+
+def run_on_cuda(program, tensors, hypers, tensor_hypers):
+    """One step through the tables of the CUDA backend; in the simulator, addresses are those of NumPy arrays."""
+    table = cuda.Table(program, [tensor["parameter"].size for tensor in tensors], 0)
+    for j, name in enumerate(program.arrays):
+        table.arrays[:, j] = [tensor[name].ctypes.data for tensor in tensors]
+    table.scalars[:] = [hypers[name] for name in table.cells]
+    for j, name in enumerate(program.tensor_hypers):
+        table.hypers[:, j] = tensor_hypers[name]
+    cuda.Launch([table])()
+    return {r.name: table.total(r) for r in program.reductions() if r.scope is Scope.ALL}
 
 
 def all_arrays(rule):

@@ -100,7 +100,13 @@ def compare(rule, program, **changes):
 def test_rmsprop_runs_as_mlir(flags):
     rule = _kernels.step_of(RMSPROP)
     program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
-    numbers = {"clipnorm": 0.5, "global_clipnorm": 0.5, "clipvalue": 0.3, "weight_decay": 0.1, "overwrite": 1.0}
+    numbers = {
+        "clipnorm": 0.5,
+        "global_clipnorm": 0.5,
+        "clipvalue": 0.3,
+        "weight_decay": 0.1,
+        "ema_overwrite_frequency": 3.0,
+    }
     compare(rule, program, momentum=0.9, step=3.0, loss_scale_factor=8.0, gradient_accumulation_steps=2.0, **numbers)
 
 

@@ -6,12 +6,12 @@ and for each row of a claim runs the loop of the pass's kernel. Several threads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import IntEnum
 
 from ..expr import ReduceOp, Scope
 from ..kernel import Arg, Given, Kernel, Program
-from ..printer import operand, print_lets
+from ..printer import indented, operand, print_lets
 from ..rows import ALONE, COUNT, START, TENSOR
 
 LANES = 128
@@ -118,11 +118,6 @@ def step(table):
         total[j] = everything
 '''
 """Between two passes, on one thread: rows to tensors, tensors to all, in order. Compiled once for all programs."""
-
-
-def indented(lines: Sequence[str], levels: int = 1) -> list[str]:
-    """Lines moved right by `levels` of four spaces."""
-    return ["    " * levels + line for line in lines]
 
 
 class _Frame:

@@ -1,0 +1,216 @@
+"""From a kernel's source to PTX and machine code, by whichever CUDA compiler is chosen. Needs no GPU.
+
+PTX is the compiler's; NVIDIA's linker (nvJitLink) makes machine code of it for one architecture. Both are kept in the
+store, under a name made from the source and all versions that took part.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import linecache
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ... import store
+from ...errors import BackendError, OptionError
+from ..native import LOCK
+from .frame import KernelSource
+
+COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
+"""By the names that users know, first choice first: the module of this package, called like the compiler's own."""
+
+INSTALL = (
+    "Run `pip install 'rmsprop-jit[cuda12]'` for a driver of CUDA 12 or `pip install 'rmsprop-jit[cuda13]'` for CUDA 13"
+)
+
+Arch = tuple[int, int]
+"""A GPU architecture ("compute capability"), as (9, 0)."""
+
+DEFAULT_ARCH: Arch = (9, 0)
+"""What `explain` compiles for where there is no GPU."""
+
+PACKAGES = (
+    "numba-cuda-mlir",
+    "numba-cuda",
+    "numba",
+    "nvidia-nvvm",
+    "nvidia-nvjitlink",
+    "nvidia-cuda-nvcc-cu12",
+    "nvidia-nvjitlink-cu12",
+)
+"""Whose versions shape what is compiled."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A compiled kernel: its PTX, its name there, and (once linked) its machine code."""
+
+    ptx: str
+    symbol: str
+    cubin: bytes = b""
+
+
+def choose(compiler: str | None) -> str:
+    """The name of the compiler to use: the one asked for, or the first that is installed.
+
+    Raises OptionError for an unknown name, BackendError if it, or any, is not installed.
+    """
+    if compiler is not None and compiler not in COMPILERS:
+        raise OptionError(f"`compiler` must be one of {', '.join(COMPILERS)} or None. Received: compiler={compiler!r}.")
+    for name in COMPILERS if compiler is None else [compiler]:
+        if importlib.util.find_spec(name.replace("-", "_")) is not None:
+            return name
+    wanted = "a CUDA compiler" if compiler is None else compiler
+    raise BackendError(f"{wanted} is not installed. Received: compiler={compiler!r}. {INSTALL}.")
+
+
+def ptx(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
+    """The PTX of a kernel, from the store or from the compiler."""
+    return _kept("ptx", kernel, compiler, arch, _compile)
+
+
+def machine_code(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
+    """The PTX and the machine code of a kernel, from the store or made."""
+    return _kept("cubin", kernel, compiler, arch, _link)
+
+
+def mlir(kernel: KernelSource, compiler: str, arch: Arch) -> str:
+    """The MLIR that numba-cuda-mlir makes of a kernel. Raises OptionError for another compiler."""
+    if compiler != "numba-cuda-mlir":
+        raise OptionError(
+            f"only numba-cuda-mlir compiles through MLIR. Received: compiler={compiler!r}. "
+            "Ask for form 'ptx', or choose compiler='numba-cuda-mlir'."
+        )
+    with LOCK:
+        module = _module(compiler)
+        return str(module.compile_mlir(_function(kernel, module), len(kernel.arguments), arch))
+
+
+def sass(kernel: KernelSource, compiler: str, arch: Arch) -> str:
+    """The machine code of a kernel as text. Raises BackendError without NVIDIA's `nvdisasm`."""
+    program = _nvdisasm()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(machine_code(kernel, compiler, arch).cubin)
+        return subprocess.run([program, "-c", str(path)], capture_output=True, text=True, check=True).stdout
+
+
+def usage(code: Code, arch: Arch) -> str:
+    """What NVIDIA's assembler says of a kernel: registers, stack, spills."""
+    return _linked(code.ptx, arch, verbose=True)[1]
+
+
+def _kept(
+    kind: str, kernel: KernelSource, compiler: str, arch: Arch, make: Callable[[KernelSource, str, Arch], Code]
+) -> Code:
+    with LOCK:
+        name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{kernel.text}"
+        key = hashlib.sha256(name.encode()).hexdigest()[:32]
+        parts = store.read(key)
+        if parts is not None:
+            return Code(parts["ptx"].decode(), parts["symbol"].decode(), parts["cubin"])
+        made = make(kernel, compiler, arch)
+        store.write(
+            key,
+            {
+                "source": kernel.text.encode(),
+                "ptx": made.ptx.encode(),
+                "symbol": made.symbol.encode(),
+                "cubin": made.cubin,
+            },
+        )
+        return made
+
+
+@functools.cache
+def _versions() -> str:
+    """Versions of all that takes part, and the files of this package that do."""
+    from importlib import metadata
+
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    folder = Path(__file__).parent
+    files = [folder / name for name in ("compilers.py", *(f"{module}.py" for module in COMPILERS.values()))]
+    return "\n".join([*found, hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()])
+
+
+def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
+    module = _module(compiler)
+    try:
+        text = module.compile_ptx(_function(kernel, module), len(kernel.arguments), arch)
+    except Exception as problem:  # third-party compilers raise what they like
+        raise BackendError(
+            f"{module.VERSION} did not compile {kernel.name} for sm_{arch[0]}{arch[1]} ({problem}). "
+            f"Received: a kernel of this package. Try the other compiler ({', '.join(COMPILERS)}), or report this."
+        ) from problem
+    found = re.search(r"\.visible \.entry (\w+)\(", text)
+    assert found is not None, text
+    return Code(text, found.group(1))
+
+
+def _link(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
+    code = ptx(kernel, compiler, arch)
+    return Code(code.ptx, code.symbol, _linked(code.ptx, arch)[0])
+
+
+def _linked(text: str, arch: Arch, verbose: bool = False) -> tuple[bytes, str]:
+    """Machine code and the assembler's remarks."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    options = LinkerOptions(arch=f"sm_{arch[0]}{arch[1]}", ptxas_options=["-v"] if verbose else None)
+    linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
+    made = bytes(linker.link("cubin").code)
+    return made, str(linker.get_info_log() or "")
+
+
+@functools.cache
+def _module(compiler: str) -> ModuleType:
+    """The words and ways of one compiler; loaded when something must be compiled."""
+    try:
+        return importlib.import_module(f".{COMPILERS[compiler]}", __package__)
+    except Exception as problem:  # a broken installation raises what it likes
+        raise BackendError(
+            f"{compiler} cannot be loaded ({problem}). Received: compiler={compiler!r}. {INSTALL}."
+        ) from problem
+
+
+def _function(kernel: KernelSource, module: ModuleType) -> Callable[..., None]:
+    """The kernel as a Python function; its source is kept for tracebacks, and for compilers that look at it."""
+    filename = f"<rmsprop_jit {hashlib.sha256(kernel.text.encode()).hexdigest()[:16]} {kernel.name}>"
+    linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(keepends=True), filename)
+    names: dict[str, Any] = dict(module.NAMES)
+    exec(compile(kernel.text, filename, "exec"), names)
+    function: Callable[..., None] = names[kernel.name]
+    return function
+
+
+def _nvdisasm() -> str:
+    """Where NVIDIA's disassembler is: on the path, in a CUDA toolkit, or in its wheel."""
+    found = shutil.which("nvdisasm")
+    if found is None:
+        try:
+            from cuda.pathfinder import find_nvidia_binary_utility
+
+            found = find_nvidia_binary_utility("nvdisasm")
+        except Exception:  # an older pathfinder does not know it
+            found = None
+    if found is None:
+        raise BackendError(
+            "form 'sass' needs NVIDIA's nvdisasm, which was not found. Received: neither on PATH nor in a package. "
+            "Run `pip install nvidia-cuda-nvdisasm`, or ask for form 'ptx'."
+        )
+    return str(found)

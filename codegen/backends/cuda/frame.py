@@ -1,0 +1,389 @@
+"""The CUDA frame: the threads around a kernel's body, as Python source for a CUDA compiler.
+
+A program becomes one source with several kernels, launched in this order for each kernel k of the program:
+
+    uniforms_k   one block: every number that the loop uses, for each tensor, in float64, rounded once
+    step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
+    fold_k       a block a tensor: the rows' partial results as one float64, where k reduces
+
+`step_k` of a float32 program does no arithmetic in float64. Addresses are integers and are only followed by the
+functions `load_...` and `store_...`, which each compiler has its own of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...expr import Fn, Scope
+from ...host import as_lets
+from ...kernel import Kernel, Let, Program, Reduce
+from ...printer import indented, operand, print_lets
+from ..cpu_frame import FOLD, START_VALUE
+from .sums import Parts, name_of, parts_of
+
+THREADS = 256
+"""Of a block. A constant of the source, so that sums have the same shape on every device."""
+
+VECTOR_BYTES = 16
+"""The widest load and store of a thread."""
+
+LOADS_IN_FLIGHT = 4
+"""Vector loads that a thread starts before it waits for one; kernels of fewer loads take several vectors at once."""
+
+ROW_ARGUMENTS = ("rows", "arrays", "uniforms", "partial")
+FOLD_ARGUMENTS = ("first", "partial", "own")
+UNIFORM_ARGUMENTS = ("tensors", "cells", "hypers", "own", "peers", "others", "uniforms", "advance")
+"""What each kind of kernel takes, all int64; see `tables.Table` for what is where."""
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """The Python source of one kernel, with the functions that it calls; equal sources are the same kernel.
+
+    name:      of the function in `text` that is the kernel.
+    arguments: what it takes, all int64.
+    """
+
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+
+
+def sources(program: Program) -> list[KernelSource]:
+    """All kernels of a program, in launch order."""
+    frame = _Frame(program)
+    return [source for k, kernel in enumerate(program.kernels) for source in frame.kernels(k, kernel)]
+
+
+def source(program: Program) -> str:
+    """All kernels of a program as one text, for people."""
+    return "\n\n".join([f'"""{program.name}, {program.dtype}, CUDA"""', *(kernel.text for kernel in sources(program))])
+
+
+def cells_of(program: Program) -> tuple[str, ...]:
+    """The numbers that the program's scalars are made of, in the order in which a table keeps them."""
+    leaves, _, _ = as_lets(program.scalars)
+    return tuple(leaves)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where a reduction's parts are in a row of partial results."""
+
+    reduce: Reduce
+    parts: Parts
+    at: int
+
+    def names(self, suffix: str = "") -> list[str]:
+        """A thread's variables for the parts."""
+        return [f"{self.reduce.name}_{i}{suffix}" for i in range(len(self.parts.start))]
+
+
+def partials_of(program: Program) -> tuple[Partial, ...]:
+    """All reductions of a program with the places of their parts."""
+    partials: list[Partial] = []
+    at = 0
+    for reduce in program.reductions():
+        partials.append(Partial(reduce, parts_of(reduce.op, program.dtype), at))
+        at += len(partials[-1].parts.start)
+    return tuple(partials)
+
+
+def partial_width(program: Program) -> int:
+    """Parts of a row, of all reductions."""
+    return sum(len(partial.parts.start) for partial in partials_of(program))
+
+
+class _Frame:
+    """The text of one program; each method gives the lines of one part."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.dtype = program.dtype
+        self.itemsize = np.dtype(program.dtype).itemsize
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.partials = {partial.reduce.name: partial for partial in partials_of(program)}
+        self.own_index = {name: j for j, name in enumerate(self.partials)}
+        self.width = partial_width(program)
+
+    def kernels(self, k: int, kernel: Kernel) -> Iterator[KernelSource]:
+        """What is launched for one kernel of the program; nothing where there would be nothing to do."""
+        if kernel.uniforms or self._counts(k):
+            yield self.source(f"uniforms_{k}", UNIFORM_ARGUMENTS, self.uniforms_kernel(k, kernel))
+        if kernel.stores or kernel.reductions:
+            yield self.source(f"step_{k}", ROW_ARGUMENTS, self.step_kernel(k, kernel), self.functions(k, kernel))
+        if kernel.reductions:
+            yield self.source(f"fold_{k}", FOLD_ARGUMENTS, self.fold_kernel(kernel))
+
+    def source(
+        self, name: str, arguments: tuple[str, ...], body: Iterable[str], functions: Iterable[str] = ()
+    ) -> KernelSource:
+        """A kernel, after the functions that it calls."""
+        lines = [*functions, f"def {name}({', '.join(arguments)}):", *indented([*body])]
+        return KernelSource(name, "\n".join([*lines, ""]), arguments)
+
+    def functions(self, k: int, kernel: Kernel) -> Iterator[str]:
+        """What a step calls for each element, and to fold what it has summed."""
+        yield from self.element_function(k, kernel)
+        for text in dict.fromkeys(text for p in self._of(kernel) for text in (p.parts.add, p.parts.join)):
+            yield from ("", "", "@device", *text.strip().splitlines())
+        yield from ("", "")
+
+    # step_k
+
+    def element_function(self, k: int, kernel: Kernel) -> Iterator[str]:
+        """The kernel's body as a function of one element: what is stored, or what is reduced."""
+        arguments = [*kernel.uniforms, *(load.name for load in kernel.loads)]
+        results = [*(store.value for store in kernel.stores), *(reduce.value for reduce in kernel.reductions)]
+        yield "@device"
+        yield f"def element_{k}({', '.join(arguments)}):"
+        yield from indented(print_lets(kernel.body, self.dtype))
+        yield f"    return {', '.join(operand(result, self.dtype) for result in results) or '0'}"
+
+    def step_kernel(self, k: int, kernel: Kernel) -> list[str]:
+        """One row a block: vectors first, then what is left."""
+        return [*self.row(kernel), *self.loops(k, kernel), *self.block_fold(kernel)]
+
+    def row(self, kernel: Kernel) -> Iterator[str]:
+        """Where the row's arrays are, its numbers, and how many of its elements go as vectors."""
+        names = self.program.arrays
+        used = dict.fromkeys([*(load.array for load in kernel.loads), *(store.array for store in kernel.stores)])
+        yield "thread = int32(cuda.threadIdx.x)"
+        yield "row = int64(cuda.blockIdx.x)"
+        yield "tensor = load_int64(rows + row * 24)"
+        yield f"start = load_int64(rows + row * 24 + 8) * {self.itemsize}"
+        yield "count = int32(load_int64(rows + row * 24 + 16))"
+        for array in used:
+            yield f"ptr_{array} = load_int64(arrays + (tensor * {len(names)} + {names.index(array)}) * 8) + start"
+        for j, name in enumerate(kernel.uniforms):
+            yield f"{name} = load_{self.dtype}(uniforms + (tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize})"
+        for partial in self._of(kernel):
+            for name, start in zip(partial.names(), partial.parts.start, strict=True):
+                yield f"{name} = {self.dtype}({start})"
+        misaligned = " | ".join(f"ptr_{array}" for array in used)
+        yield "vectors = int32(0)"
+        if used:
+            yield f"if ({misaligned}) & {VECTOR_BYTES - 1} == 0:"
+            yield f"    vectors = int32(count // {self.lanes} * {self.lanes})"
+
+    def loops(self, k: int, kernel: Kernel) -> Iterator[str]:
+        """Several vectors a thread while there are so many, then one, then single elements."""
+        several = max(1, LOADS_IN_FLIGHT // max(1, len(kernel.loads)))
+        block = THREADS * self.lanes
+        yield f"i = int32(thread * {self.lanes})"
+        if several > 1:
+            yield f"while i + {(several - 1) * block} < vectors:"
+            yield from indented([*self.several_vectors(k, kernel, several)])
+            yield f"    i = int32(i + {several * block})"
+        yield "while i < vectors:"
+        yield from indented([*self.vectors(k, kernel, 1)])
+        yield f"    i = int32(i + {block})"
+        yield "i = int32(vectors + thread)"
+        yield "while i < count:"
+        yield from indented([*self.single(k, kernel)])
+        yield f"    i = int32(i + {THREADS})"
+
+    def several_vectors(self, k: int, kernel: Kernel, several: int) -> Iterator[str]:
+        """Several vectors at once. Where nothing is stored the compiler may move loads itself, so a loop will do."""
+        if kernel.stores:
+            yield from self.vectors(k, kernel, several)
+            return
+        yield f"for v in range({several}):"
+        yield from indented([*self.vectors(k, kernel, 1, f" + v * {THREADS * self.lanes}")])
+
+    def vectors(self, k: int, kernel: Kernel, several: int, further: str = "") -> Iterator[str]:
+        """`several` vectors: all loads, then element by element, then all stores."""
+        block = THREADS * self.lanes
+        for v in range(several):
+            index = f"int32(i + {v * block}{further})" if v or further else "i"
+            yield f"at_{v} = int64({index}) * {self.itemsize}"
+            for load in kernel.loads:
+                lanes = ", ".join(f"{load.name}_{v}{lane}" for lane in range(self.lanes))
+                yield f"{lanes} = load_vector_{self.dtype}(ptr_{load.array} + at_{v})"
+        for v in range(several):
+            for lane in range(self.lanes):
+                yield from self.one(k, kernel, f"_{v}{lane}")
+        for v in range(several):
+            for s, store in enumerate(kernel.stores):
+                lanes = ", ".join(f"new_{s}_{v}{lane}" for lane in range(self.lanes))
+                yield f"store_vector_{self.dtype}(ptr_{store.array} + at_{v}, {lanes})"
+
+    def single(self, k: int, kernel: Kernel) -> Iterator[str]:
+        """One element."""
+        yield f"at_0 = int64(i) * {self.itemsize}"
+        for load in kernel.loads:
+            yield f"{load.name} = load_{self.dtype}(ptr_{load.array} + at_0)"
+        yield from self.one(k, kernel, "")
+        for s, store in enumerate(kernel.stores):
+            yield f"store_{self.dtype}(ptr_{store.array} + at_0, new_{s})"
+
+    def one(self, k: int, kernel: Kernel, suffix: str) -> Iterator[str]:
+        """The element whose loads have names with `suffix`: its new values, added to the thread's sums."""
+        arguments = [*kernel.uniforms, *(f"{load.name}{suffix}" for load in kernel.loads)]
+        news = [f"new_{s}{suffix}" for s in range(len(kernel.stores) + len(kernel.reductions))]
+        yield f"{', '.join(news)} = element_{k}({', '.join(arguments)})"
+        for partial, new in zip(self._of(kernel), news[len(kernel.stores) :], strict=True):
+            names = ", ".join(partial.names())
+            yield f"{names} = {name_of(partial.parts.add)}({names}, {new})"
+
+    def block_fold(self, kernel: Kernel) -> Iterator[str]:
+        """The threads' parts as the row's, by a binary tree."""
+        if not kernel.reductions:
+            return
+        joins = {name: (name_of(p.parts.join), p.names()) for name, p in self.partials.items()}
+        yield from self.tree([joins[reduce.name] for reduce in kernel.reductions], self.dtype)
+        yield "if thread == 0:"
+        for partial in self._of(kernel):
+            for i, name in enumerate(partial.names()):
+                at = f"(row * {self.width} + {partial.at + i}) * {self.itemsize}"
+                yield f"    store_{self.dtype}(partial + {at}, {name})"
+
+    def tree(self, joins: Sequence[tuple[str, list[str]]], dtype: str) -> Iterator[str]:
+        """Fold variables over the block's threads: function by function, until thread 0 has the result."""
+        for _, names in joins:
+            for name in names:
+                yield f"lanes_{name} = cuda.shared.array({THREADS}, {dtype})"
+                yield f"lanes_{name}[thread] = {name}"
+        yield "cuda.syncthreads()"
+        yield f"half = int32({THREADS // 2})"
+        yield "while half > 0:"
+        yield "    if thread < half:"
+        for join, names in joins:
+            others = [f"lanes_{name}[thread + half]" for name in names]
+            yield f"        {', '.join(names)} = {join}({', '.join([*names, *others])})"
+            for name in names:
+                yield f"        lanes_{name}[thread] = {name}"
+        yield "    cuda.syncthreads()"
+        yield "    half = int32(half // 2)"
+
+    # fold_k
+
+    def fold_kernel(self, kernel: Kernel) -> list[str]:
+        """One tensor a block: its rows' partial results, in order of row for each thread, then by a tree."""
+        body = ["thread = int32(cuda.threadIdx.x)", "tensor = int64(cuda.blockIdx.x)"]
+        body += [f"{reduce.name} = {self._start(reduce)}" for reduce in kernel.reductions]
+        body += ["row = load_int64(first + tensor * 8) + thread", "end = load_int64(first + tensor * 8 + 8)"]
+        body += ["while row < end:"]
+        for partial in self._of(kernel):
+            for i, name in enumerate(partial.names()):
+                at = f"(row * {self.width} + {partial.at + i}) * {self.itemsize}"
+                body.append(f"    {name} = float64(load_{self.dtype}(partial + {at}))")
+            body.append(f"    element = {partial.parts.whole.format(*partial.names())}")
+            body.append(f"    {self._folded(partial.reduce, 'element')}")
+        body.append(f"    row = row + {THREADS}")
+        body += self.fold_tree(kernel.reductions)
+        body.append("if thread == 0:")
+        for reduce in kernel.reductions:
+            at = f"(tensor * {len(self.partials)} + {self.own_index[reduce.name]}) * 8"
+            body.append(f"    store_float64(own + {at}, {reduce.name})")
+        return body
+
+    def fold_tree(self, reductions: Sequence[Reduce]) -> list[str]:
+        """The same tree for float64 numbers; every thread has the result in `lanes_<name>[0]`."""
+        lines = []
+        for reduce in reductions:
+            lines.append(f"lanes_{reduce.name} = cuda.shared.array({THREADS}, float64)")
+            lines.append(f"lanes_{reduce.name}[thread] = {reduce.name}")
+        lines += ["cuda.syncthreads()", f"half = int32({THREADS // 2})", "while half > 0:", "    if thread < half:"]
+        for reduce in reductions:
+            lines.append(f"        element = lanes_{reduce.name}[thread + half]")
+            lines.append(f"        {self._folded(reduce, 'element')}")
+            lines.append(f"        lanes_{reduce.name}[thread] = {reduce.name}")
+        return [*lines, "    cuda.syncthreads()", "    half = int32(half // 2)"]
+
+    # uniforms_k
+
+    def uniforms_kernel(self, k: int, kernel: Kernel) -> list[str]:
+        """One block: what kernel k uses from outside its loop, for every tensor."""
+        body = ["thread = int32(cuda.threadIdx.x)", *self.totals(kernel), *self.scalars(kernel)]
+        body += ["tensor = int64(thread)", "while tensor < tensors:"]
+        body += indented([*self.head(kernel)])
+        for j, name in enumerate(kernel.uniforms):
+            at = f"(tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize}"
+            body.append(f"    store_{self.dtype}(uniforms + {at}, {self.dtype}(wide_{name}))")
+        body.append(f"    tensor = tensor + {THREADS}")
+        if self._counts(k):
+            at = f"cells + {cells_of(self.program).index('step') * 8}"
+            body += ["if advance != 0:", "    cuda.syncthreads()", "    if thread == 0:"]
+            body.append(f"        store_float64({at}, load_float64({at}) + 1.0)")
+        return body
+
+    def totals(self, kernel: Kernel) -> Iterator[str]:
+        """Reductions over all tensors: over the tables of this device (`peers`), then what other devices have."""
+        reductions = [self.partials[g.name].reduce for g in kernel.givens if g.scope is Scope.ALL]
+        if not reductions:
+            return
+        for reduce in reductions:
+            j = self.own_index[reduce.name]
+            yield f"{reduce.name} = {self._start(reduce)}"
+            yield f"peer = peers + load_int64(peers + {j * 16})"
+            yield f"last = peers + load_int64(peers + {j * 16 + 8})"
+            yield "while peer < last:"
+            yield "    at = load_int64(peer)"
+            yield "    end = load_int64(peer + 8)"
+            yield "    stride = load_int64(peer + 16)"
+            yield "    row = int64(thread)"
+            yield "    while row < end:"
+            yield "        element = load_float64(at + row * stride)"
+            yield f"        {self._folded(reduce, 'element')}"
+            yield f"        row = row + {THREADS}"
+            yield "    peer = peer + 24"
+        yield from self.fold_tree(reductions)
+        for reduce in reductions:
+            yield f"{reduce.name} = lanes_{reduce.name}[0]"
+            yield f"element = load_float64(others + {self.own_index[reduce.name] * 8})"
+            yield self._folded(reduce, "element")
+            yield f"wide_{reduce.name} = {reduce.name}"
+
+    def scalars(self, kernel: Kernel) -> Iterator[str]:
+        """The step's scalars that this kernel uses."""
+        inside = {arg for let in kernel.head for arg in let.args} | set(kernel.uniforms)
+        used = [scalar for scalar in self.program.scalars if scalar.name in inside]
+        leaves, lets, results = as_lets(used)
+        cells = cells_of(self.program)
+        for leaf in leaves:
+            yield f"at_{leaf} = load_float64(cells + {cells.index(leaf) * 8})"
+        for let in lets:
+            yield self._wide(let)
+        for scalar, result in zip(used, results, strict=True):
+            yield f"wide_{scalar.name} = {operand(result, 'float64')}"
+
+    def head(self, kernel: Kernel) -> Iterator[str]:
+        """The tensor's own numbers and what follows from them."""
+        hypers = self.program.tensor_hypers
+        for given in kernel.givens:
+            if given.hyper:
+                at = f"hypers + (tensor * {len(hypers)} + {hypers.index(given.hyper)}) * 8"
+                yield f"wide_{given.name} = load_float64({at})"
+            elif given.scope is Scope.TENSOR:
+                at = f"own + (tensor * {len(self.partials)} + {self.own_index[given.name]}) * 8"
+                yield f"wide_{given.name} = load_float64({at})"
+        for let in kernel.head:
+            args = tuple(f"wide_{arg}" if isinstance(arg, str) else arg for arg in let.args)
+            yield self._wide(Let(f"wide_{let.name}", let.fn, args))
+
+    # pieces
+
+    def _counts(self, k: int) -> bool:
+        """Whether kernel k's numbers are the last that may be made from the step's number."""
+        return k == len(self.program.kernels) - 1 and "step" in cells_of(self.program)
+
+    def _of(self, kernel: Kernel) -> list[Partial]:
+        return [self.partials[reduce.name] for reduce in kernel.reductions]
+
+    def _start(self, reduce: Reduce) -> str:
+        return START_VALUE.get(reduce.op, "0.0")
+
+    def _folded(self, reduce: Reduce, other: str) -> str:
+        return f"{reduce.name} = {FOLD[reduce.op].format(reduce.name, other)}"
+
+    def _wide(self, let: Let) -> str:
+        """A let in float64."""
+        if let.fn is Fn.ROUNDED:
+            (arg,) = let.args
+            return f"{let.name} = float64({self.dtype}({operand(arg, 'float64')}))"
+        (line,) = print_lets([let], "float64")
+        return line

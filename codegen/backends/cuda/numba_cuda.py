@@ -1,0 +1,105 @@
+"""The frame's words for numba-cuda, and its way to PTX. Needs no GPU and no driver.
+
+This module is imported only where numba-cuda is the compiler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.ir as ll
+import numba_cuda
+from numba import cuda, types
+from numba.cuda.extending import intrinsic
+
+GLOBAL = 1
+"""The address space of device memory: an access that names it is `ld.global`, not the slower generic `ld`."""
+
+VERSION = f"numba-cuda {numba_cuda.__version__}"
+
+LLVM_TYPES = {types.float32: ll.FloatType(), types.float64: ll.DoubleType(), types.int64: ll.IntType(64)}
+
+
+def _load(kind: Any, lanes: int = 1) -> Any:
+    """`load(address) -> lanes numbers`, in one access."""
+    size = LLVM_TYPES[kind]
+    memory = size if lanes == 1 else ll.VectorType(size, lanes)
+    result = kind if lanes == 1 else types.UniTuple(kind, lanes)
+
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(args[0], memory.as_pointer(GLOBAL))
+            value = builder.load(pointer, align=kind.bitwidth // 8 * lanes)
+            if lanes == 1:
+                return value
+            parts = [builder.extract_element(value, _index(lane)) for lane in range(lanes)]
+            return context.make_tuple(builder, signature.return_type, parts)
+
+        return result(types.int64), generate
+
+    return load
+
+
+def _store(kind: Any, lanes: int = 1) -> Any:
+    """`store(address, *numbers)`, in one access."""
+    size = LLVM_TYPES[kind]
+    memory = size if lanes == 1 else ll.VectorType(size, lanes)
+    signature = types.void(types.int64, *[kind] * lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = args[1]
+        if lanes > 1:
+            value = ll.Constant(memory, ll.Undefined)
+            for lane in range(lanes):
+                value = builder.insert_element(value, args[1 + lane], _index(lane))
+        pointer = builder.inttoptr(args[0], memory.as_pointer(GLOBAL))
+        builder.store(value, pointer, align=kind.bitwidth // 8 * lanes)
+        return context.get_dummy_value()
+
+    if lanes == 1:
+        return intrinsic(lambda typing_context, address, a: (signature, generate))
+    if lanes == 2:
+        return intrinsic(lambda typing_context, address, a, b: (signature, generate))
+    return intrinsic(lambda typing_context, address, a, b, c, d: (signature, generate))
+
+
+def _index(lane: int) -> Any:
+    return ll.Constant(ll.IntType(32), lane)
+
+
+NAMES: dict[str, Any] = {
+    "cuda": cuda,
+    "device": cuda.jit(device=True, inline="always"),
+    "float32": types.float32,
+    "float64": types.float64,
+    "int32": types.int32,
+    "int64": types.int64,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "pow": math.pow,
+    "fabs": math.fabs,
+    "abs": math.fabs,
+    "INF": math.inf,
+    "NAN": math.nan,
+    "load_int64": _load(types.int64),
+    "load_float32": _load(types.float32),
+    "load_float64": _load(types.float64),
+    "load_vector_float32": _load(types.float32, 4),
+    "load_vector_float64": _load(types.float64, 2),
+    "store_float32": _store(types.float32),
+    "store_float64": _store(types.float64),
+    "store_vector_float32": _store(types.float32, 4),
+    "store_vector_float64": _store(types.float64, 2),
+}
+"""What generated source may name."""
+
+
+def compile_ptx(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
+    """The PTX of a kernel of so many int64 arguments, for an architecture as (9, 0)."""
+    signature = types.void(*[types.int64] * arguments)
+    ptx, _ = cuda.compile_ptx(kernel, signature, cc=arch, device=False, abi="numba")
+    return str(ptx)

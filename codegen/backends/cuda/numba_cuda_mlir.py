@@ -1,0 +1,111 @@
+"""The frame's words for numba-cuda-mlir, and its way to PTX. Needs no GPU and no driver.
+
+This module is imported only where numba-cuda-mlir is the compiler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba_cuda_mlir
+from numba_cuda_mlir import compiler, cuda, tools, types
+from numba_cuda_mlir._mlir import ir
+from numba_cuda_mlir._mlir.dialects import llvm, vector
+from numba_cuda_mlir._mlir.extras import types as mlir_types
+from numba_cuda_mlir.extending import intrinsic
+
+GLOBAL = 1
+"""The address space of device memory: an access that names it is `ld.global`, not the slower generic `ld`."""
+
+VERSION = f"numba-cuda-mlir {numba_cuda_mlir.__version__}"
+
+MLIR_TYPES = {types.float32: mlir_types.f32, types.float64: mlir_types.f64, types.int64: mlir_types.i64}
+
+
+def _pointer(address: Any) -> Any:
+    return llvm.inttoptr(llvm.PointerType.get(address_space=GLOBAL), address)
+
+
+def _load(kind: Any, lanes: int = 1) -> Any:
+    """`load(address) -> lanes numbers`, in one access."""
+    result = kind if lanes == 1 else types.UniTuple(kind, lanes)
+
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:
+        def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+            (at,) = builder.load_vars(args)
+            size = MLIR_TYPES[kind]()
+            memory = size if lanes == 1 else ir.VectorType.get([lanes], size)
+            value = llvm.load(memory, _pointer(at), alignment=kind.bitwidth // 8 * lanes)
+            parts = tuple(vector.extract(value, [], [lane]) for lane in range(lanes)) if lanes > 1 else value
+            builder.store_var(target, parts)
+
+        return result(types.int64), generate
+
+    return load
+
+
+def _store(kind: Any, lanes: int = 1) -> Any:
+    """`store(address, *numbers)`, in one access."""
+    signature = types.void(types.int64, *[kind] * lanes)
+
+    def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+        at, *values = builder.load_vars(args)
+        (value,) = values if lanes == 1 else [vector.from_elements(ir.VectorType.get([lanes], values[0].type), values)]
+        llvm.store(value, _pointer(at), alignment=kind.bitwidth // 8 * lanes)
+        builder.store_var(target, None)
+
+    if lanes == 1:
+        return intrinsic(lambda typing_context, address, a: (signature, generate))
+    if lanes == 2:
+        return intrinsic(lambda typing_context, address, a, b: (signature, generate))
+    return intrinsic(lambda typing_context, address, a, b, c, d: (signature, generate))
+
+
+NAMES: dict[str, Any] = {
+    "cuda": cuda,
+    "device": cuda.jit(device=True),
+    "float32": types.float32,
+    "float64": types.float64,
+    "int32": types.int32,
+    "int64": types.int64,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "pow": math.pow,
+    "fabs": math.fabs,
+    "abs": math.fabs,
+    "INF": math.inf,
+    "NAN": math.nan,
+    "load_int64": _load(types.int64),
+    "load_float32": _load(types.float32),
+    "load_float64": _load(types.float64),
+    "load_vector_float32": _load(types.float32, 4),
+    "load_vector_float64": _load(types.float64, 2),
+    "store_float32": _store(types.float32),
+    "store_float64": _store(types.float64),
+    "store_vector_float32": _store(types.float32, 4),
+    "store_vector_float64": _store(types.float64, 2),
+}
+"""What generated source may name."""
+
+
+def compile_ptx(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
+    """The PTX of a kernel of so many int64 arguments, for an architecture as (9, 0)."""
+    _name_target(arch)
+    result = compiler.compile_ptx(kernel, types.void(*[types.int64] * arguments), cc=arch)
+    return str(result[0] if isinstance(result, tuple) else result)
+
+
+def compile_mlir(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
+    """The kernel as the compiler's own MLIR, before it is lowered."""
+    _name_target(arch)
+    return str(compiler.compile_mlir(kernel, types.void(*[types.int64] * arguments)))
+
+
+def _name_target(arch: tuple[int, int]) -> None:
+    """Compiling asks the driver for the GPU at hand, even when it is told another one; without one, tell it here."""
+    if tools._cached_cc is None:
+        tools._cached_cc = arch

@@ -1,0 +1,86 @@
+"""The frame's words for Numba's CUDA simulator: kernels run as Python threads, on memory of the host.
+
+NUMBA_ENABLE_CUDASIM=1, set before Numba is imported, chooses it. Addresses are those of NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+VERSION = "simulator"
+
+
+def _load(kind: Any, lanes: int = 1) -> Callable[[int], Any]:
+    memory = np.ctypeslib.as_ctypes_type(kind) * lanes
+
+    def load(address: int) -> Any:
+        values = tuple(map(kind, memory.from_address(int(address))))
+        return values if lanes > 1 else values[0]
+
+    return load
+
+
+def _store(kind: Any, lanes: int = 1) -> Callable[..., None]:
+    memory = np.ctypeslib.as_ctypes_type(kind) * lanes
+
+    def store(address: int, *values: Any) -> None:
+        assert len(values) == lanes
+        assert all(type(value) is kind for value in values), f"{kind.__name__} wanted, got {values}"
+        memory.from_address(int(address))[:] = values
+
+    return store
+
+
+NAMES: dict[str, Any] = {
+    "cuda": cuda,
+    "device": lambda function: function,
+    "float32": np.float32,
+    "float64": np.float64,
+    "int32": int,
+    "int64": int,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "pow": np.power,
+    "fabs": np.abs,
+    "abs": np.abs,
+    "INF": math.inf,
+    "NAN": math.nan,
+    "load_int64": lambda address: ctypes.c_int64.from_address(int(address)).value,
+    "load_float32": _load(np.float32),
+    "load_float64": _load(np.float64),
+    "load_vector_float32": _load(np.float32, 4),
+    "load_vector_float64": _load(np.float64, 2),
+    "store_float32": _store(np.float32),
+    "store_float64": _store(np.float64),
+    "store_vector_float32": _store(np.float32, 4),
+    "store_vector_float64": _store(np.float64, 2),
+}
+"""What generated source may name."""
+
+QUIET = """
+
+def quiet(*arguments):
+    with errstate(all="ignore"):
+        {kernel}(*arguments)
+"""
+"""Around a kernel: infinities and nan are answers, not warnings. It shares the kernel's globals, which the simulator
+exchanges while it runs."""
+
+
+def launchable(source: str, kernel: str) -> Callable[..., None]:
+    """A function (grid, block, *arguments) that runs a kernel of a source."""
+    names = {**NAMES, "errstate": np.errstate}
+    exec(compile(source + QUIET.format(kernel=kernel), f"<{kernel}>", "exec"), names)
+    simulated = cuda.jit(names["quiet"])
+
+    def launch(grid: int, block: int, *arguments: int) -> None:
+        simulated[grid, block](*arguments)
+
+    return launch

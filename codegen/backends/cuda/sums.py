@@ -1,0 +1,127 @@
+"""How a GPU reduces: the partial results that a thread keeps, as Python source.
+
+Consumer GPUs do float64 at 1/64 of the speed of float32, so a float32 kernel must not use it. Instead a thread keeps
+several float32 numbers, its parts, which together hold what one float64 would:
+
+    sum of squares   three sums, of middling, large and small elements; the latter two scaled, so that no square
+                     overflows or vanishes (Blue 1978, "A portable Fortran program to find the Euclidean norm")
+    sum              a sum and what rounding took from it (Knuth, TAOCP 2, 4.2.2, theorem B)
+
+Parts are joined in a fixed tree. `fold` kernels, one number a row, turn them into float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...expr import ReduceOp
+
+BIG, SMALL, SCALE = 2.0**52, 2.0**-50, 2.0**80
+"""Elements from BIG on are scaled by 1/SCALE, elements below SMALL by SCALE.
+
+2^16 squares of anything below BIG stay below 2^120; a square of anything above SMALL is above 2^-100.
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The partial result of one kind of reduction in one dtype.
+
+    start: the value of each part before the first element.
+    add:   source of a function (parts, element) -> parts.
+    join:  source of a function (parts, parts) -> parts.
+    whole: an expression in float64 for what the parts {0}, {1}, ... amount to.
+    """
+
+    start: tuple[float, ...]
+    add: str
+    join: str
+    whole: str = "{0}"
+
+
+ADD_SQUARE = f"""
+def add_square(middle, large, small, x):
+    size = fabs(x)
+    is_large, is_small = size >= float32({BIG!r}), size < float32({SMALL!r})
+    scaled = x * (float32({1 / SCALE!r}) if is_large else (float32({SCALE!r}) if is_small else float32(1.0)))
+    squared, none = scaled * scaled, float32(0.0)
+    middle = middle + (none if is_large | is_small else squared)
+    return middle, large + (squared if is_large else none), small + (squared if is_small else none)
+"""
+
+JOIN_SQUARE = """
+def join_square(middle, large, small, middle_2, large_2, small_2):
+    return middle + middle_2, large + large_2, small + small_2
+"""
+
+ADD = """
+def add(total, lost, x):
+    sofar = total + x
+    taken = sofar - total
+    return sofar, lost + ((total - (sofar - taken)) + (x - taken))
+"""
+
+JOIN = """
+def join(total, lost, total_2, lost_2):
+    sofar = total + total_2
+    taken = sofar - total
+    return sofar, lost + lost_2 + ((total - (sofar - taken)) + (total_2 - taken))
+"""
+
+ADD_ABS = """
+def add_abs(largest, x):
+    size = fabs(x)
+    return size if (size >= largest) | (size != size) else largest
+"""
+
+JOIN_ABS = """
+def join_abs(largest, largest_2):
+    return largest if (largest >= largest_2) | (largest != largest) else largest_2
+"""
+
+ADD_FINITE = """
+def add_finite(finite, x):
+    return finite if fabs(x) < {0}(INF) else {0}(0.0)
+"""
+
+JOIN_FINITE = """
+def join_finite(finite, finite_2):
+    return finite if finite < finite_2 else finite_2
+"""
+
+ADD_SQUARE_64 = """
+def add_square(total, x):
+    return total + x * x
+"""
+
+ADD_64 = """
+def add(total, x):
+    return total + x
+"""
+
+JOIN_64 = """
+def {0}(total, total_2):
+    return total + total_2
+"""
+
+
+def parts_of(op: ReduceOp, dtype: str) -> Parts:
+    """How `op` is accumulated over elements of `dtype`, "float32" or "float64"."""
+    match op, dtype:
+        case ReduceOp.SUM_OF_SQUARES, "float32":
+            whole = f"({{0}} + ({{1}} * {SCALE**2!r} + {{2}} * {SCALE**-2!r}))"
+            return Parts((0.0, 0.0, 0.0), ADD_SQUARE, JOIN_SQUARE, whole)
+        case ReduceOp.SUM, "float32":
+            return Parts((0.0, 0.0), ADD, JOIN, "({0} + {1} if fabs({0}) < INF else {0})")
+        case ReduceOp.SUM_OF_SQUARES, _:
+            return Parts((0.0,), ADD_SQUARE_64, JOIN_64.format("join_square"))
+        case ReduceOp.SUM, _:
+            return Parts((0.0,), ADD_64, JOIN_64.format("join"))
+        case ReduceOp.MAX_ABS, _:
+            return Parts((0.0,), ADD_ABS, JOIN_ABS)
+    return Parts((1.0,), ADD_FINITE.format(dtype), JOIN_FINITE)
+
+
+def name_of(source: str) -> str:
+    """The name of the function that a source defines."""
+    return source.split("def ", 1)[1].split("(", 1)[0]

@@ -1,0 +1,210 @@
+"""Table and Launch: a program on a list of tensors of one GPU, everything it reads in the GPU's memory.
+
+A table is sent once; afterwards only addresses and numbers that changed are copied. Launching looks at nothing else, so
+an unchanged step costs one launch a kernel, however many tensors there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...arithmetic import COMBINE, IDENTITY
+from ...errors import BackendError
+from ...expr import Scope
+from ...kernel import Program, Reduce
+from ...rows import cut
+from . import device, frame
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    HostArray = npt.NDArray[Any]
+
+Prepared = tuple[device.Launch, int, tuple[int, ...]]
+"""A kernel, its number of blocks, its arguments."""
+
+ROW = 16_384
+"""Elements of a row, which is one block's work: at 1e8 elements 6,104 blocks, some twenty for each multiprocessor."""
+
+
+class Table:
+    """One program bound to a list of tensors on one GPU.
+
+    sizes: elements of each tensor; `index` is the device's. Fill `arrays[tensor, program.arrays.index(name)]` with
+    addresses (later through `point`), `scalars` with the values of `cells`, and `hypers[tensor]`; all are host arrays,
+    copied by `send`. Keep what is pointed to alive.
+    """
+
+    def __init__(self, program: Program, sizes: Sequence[int], index: int, compiler: str | None = None) -> None:
+        self.program = program
+        self.index = index
+        rows = cut(sizes, row=ROW)
+        self.tensors, self.rows = len(sizes), len(rows.rows)
+        self.reductions = program.reductions()
+        self.cells = frame.cells_of(program)
+        self.arrays = np.zeros((self.tensors, len(program.arrays)), np.int64)
+        self.scalars = np.zeros(len(self.cells), np.float64)
+        self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
+        self.others = np.array([IDENTITY[reduce.op] for reduce in self.reductions], np.float64)
+        self._uploads = device.Uploads()
+        self._sent: dict[str, HostArray] = {}
+        itemsize = np.dtype(program.dtype).itemsize
+        room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize for k, kernel in enumerate(program.kernels)}
+        room = {what: nbytes * self.tensors for what, nbytes in room.items()}
+        room["own"] = self.tensors * len(self.reductions) * 8
+        room["partial"] = self.rows * frame.partial_width(program) * itemsize
+        for what in ("arrays", "scalars", "hypers", "others"):
+            room[what] = getattr(self, what).nbytes
+        with device.use(index):
+            self.kernels = {kernel.name: device.loaded(kernel, compiler, index) for kernel in frame.sources(program)}
+            self._memory = {what: device.empty_bytes(max(nbytes, 8)) for what, nbytes in room.items()}
+            self._send("rows", np.ascontiguousarray(rows.rows[:, :3]))
+            self._send("first", rows.first)
+
+    def point(self, column: int, addresses: HostArray) -> None:
+        """Where the arrays of one name are, for each tensor."""
+        if not np.array_equal(self.arrays[:, column], addresses):
+            self.arrays[:, column] = addresses
+            self._sent.pop("arrays", None)
+
+    def set_peers(self, tables: Sequence[Table]) -> None:
+        """Name the tables of this device, this one among them, over which reductions over all tensors run."""
+        lists = [[table.column_of(reduce.name) for table in tables] for reduce in self.reductions]
+        found = [[entry for entry in entries if entry is not None] for entries in lists]
+        ends = np.cumsum([2 * len(found), *(3 * len(entries) for entries in found)]) * 8
+        begins = [number for pair in itertools.pairwise(ends.tolist()) for number in pair]
+        flat = [number for entries in found for entry in entries for number in entry]
+        self._send("peers", np.array([*begins, *flat], np.int64))
+
+    def column_of(self, name: str) -> tuple[int, int, int] | None:
+        """Where the tensors' results of a reduction are: address, count, stride in bytes; None if it is not made."""
+        names = [reduce.name for reduce in self.reductions]
+        if name not in names:
+            return None
+        return self.address("own") + names.index(name) * 8, self.tensors, len(names) * 8
+
+    def address(self, what: str) -> int:
+        """Where a part of the table is on the GPU."""
+        return int(self._memory[what].data.ptr)
+
+    def total(self, reduce: Reduce) -> float:
+        """A reduction over this table's tensors; waits for the GPU."""
+        own = device.fetch(self._memory["own"]).view(np.float64)[: self.tensors * len(self.reductions)]
+        column = own.reshape(self.tensors, -1)[:, [one.name for one in self.reductions].index(reduce.name)]
+        return functools.reduce(COMBINE[reduce.op], column.tolist(), IDENTITY[reduce.op])
+
+    def join(self, reduce: Reduce, others: float) -> None:
+        """Take over what other devices have reduced."""
+        self.others[[one.name for one in self.reductions].index(reduce.name)] = others
+        self._send("others", self.others)
+
+    def send(self) -> bool:
+        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
+        if "arrays" not in self._sent:
+            self._send("arrays", self.arrays)
+        changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
+        self._send("others", self.others)
+        return any(changed)
+
+    def _send(self, what: str, values: HostArray) -> bool:
+        """Copy a part, if it is not there already; returns whether it was not."""
+        sent = self._sent.get(what)
+        if sent is not None and np.array_equal(sent, values):
+            return False
+        if what not in self._memory or self._memory[what].nbytes < values.nbytes:
+            self._memory[what] = device.empty_bytes(max(values.nbytes, 8))
+        if values.nbytes:
+            self._uploads.copy(self._memory[what], values)
+        self._sent[what] = values.copy()
+        return True
+
+    def prepared(self, name: str, blocks: int, arguments: Sequence[str], **known: int) -> list[Prepared]:
+        """A kernel with its arguments, or nothing where there is no such kernel or no work for it."""
+        if name not in self.kernels or not blocks:
+            return []
+        places = (known[what] if what in known else self.address(what) for what in arguments)
+        return [(self.kernels[name], blocks, tuple(places))]
+
+
+class Launch:
+    """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
+
+    advance: whether each step counts itself on the GPU, as a step in a graph must.
+    """
+
+    def __init__(self, tables: Sequence[Table], advance: bool = False) -> None:
+        self.tables = list(tables)
+        self.depth = max(len(table.program.kernels) for table in tables)
+        self._index = tables[0].index
+        self._always = advance
+        with device.use(self._index):
+            for table in tables:
+                table.set_peers(tables)
+        self._numbers = [[_numbers_of(table, k, advance) for table in tables] for k in range(self.depth)]
+        self._work = [[one for table in tables for one in _work_of(table, k)] for k in range(self.depth)]
+
+    def __call__(self, threads: int | None = None) -> None:
+        """Do the step, or (while the current stream is captured) record it. `threads` is for processors only."""
+        for k in range(self.depth):
+            self.run(k, threads)
+
+    def run(self, k: int, threads: int | None = None) -> None:
+        """Start one kernel of each table."""
+        if k >= self.depth:
+            return
+        with device.use(self._index):
+            for table, numbers in zip(self.tables, self._numbers[k], strict=True):
+                changed = k > 0 or table.send()
+                if changed or self._always:
+                    _start(numbers)
+            _start(self._work[k])
+
+    def totals(self, k: int) -> dict[str, tuple[Reduce, float]]:
+        """What kernel k has reduced over all tensors of this device, by name; waits for the GPU."""
+        made: dict[str, tuple[Reduce, float]] = {}
+        for table in self.tables:
+            for reduce in table.program.kernels[k].reductions if k < len(table.program.kernels) else ():
+                if reduce.scope is Scope.ALL:
+                    if device.is_capturing():
+                        raise BackendError(
+                            "a norm over arrays of several devices needs the host, which a graph cannot ask. Received: "
+                            "a captured stream. Keep the variables on one device, or clip by `clipnorm`."
+                        )
+                    before = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
+                    made[reduce.name] = reduce, COMBINE[reduce.op](before, table.total(reduce))
+        return made
+
+    def join(self, reduce: Reduce, everyone: float, others: float) -> None:
+        """Take over a reduction over the tensors of all devices."""
+        with device.use(self._index):
+            for table in self.tables:
+                if any(one.name == reduce.name for one in table.reductions):
+                    table.join(reduce, others)
+
+
+def _numbers_of(table: Table, k: int, advance: bool) -> list[Prepared]:
+    """The launch that makes the numbers of kernel k."""
+    if k >= len(table.program.kernels):
+        return []
+    known = {"tensors": table.tensors, "cells": table.address("scalars"), "advance": int(advance)}
+    known["uniforms"] = table.address(f"uniforms_{k}")
+    return table.prepared(f"uniforms_{k}", 1, frame.UNIFORM_ARGUMENTS, **known)
+
+
+def _work_of(table: Table, k: int) -> list[Prepared]:
+    """The launches of kernel k itself."""
+    if k >= len(table.program.kernels):
+        return []
+    uniforms = table.address(f"uniforms_{k}")
+    step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, uniforms=uniforms)
+    return step + table.prepared(f"fold_{k}", table.tensors, frame.FOLD_ARGUMENTS)
+
+
+def _start(launches: Sequence[Prepared]) -> None:
+    for function, blocks, arguments in launches:
+        function(blocks, *arguments)

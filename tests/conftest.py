@@ -1,0 +1,5 @@
+"""Kernels for GPUs run in Numba's simulator; it must be asked for before Numba is imported."""
+
+import os
+
+os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
