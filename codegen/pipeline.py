@@ -8,6 +8,13 @@ The pipeline, from the equations to machine code::
     llvm     what Numba makes of that                                     backends.generated.code
     asm      the machine code                                             backends.native.assembly
 
+for a GPU
+
+    cuda       the kernels in the CUDA frame, as Python                   backends.cuda.frame.source
+    mlir-cuda  what numba-cuda-mlir makes of that                         backends.cuda.compilers.mlir
+    ptx        what the CUDA compiler makes of that                       backends.cuda.compilers.ptx
+    sass       the machine code                                           backends.cuda.compilers.sass
+
 and beside it
 
     summary  loads, stores, bytes and vector width in a line
@@ -18,6 +25,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -49,7 +57,7 @@ def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") 
         return _PROGRAMS[key]
 
 
-def _rule_text(rule: Rule, flags: Collection[str], dtype: str) -> str:
+def _rule_text(rule: Rule, flags: Collection[str]) -> str:
     stores = prune(rule, settled(rule, flags))
     return "\n".join(f"{target} <- {value}" for target, value in stores.items())
 
@@ -66,24 +74,57 @@ def _summary(program: Program) -> str:
     )
 
 
-def _cpu(program: Program, form: str) -> str:
-    return str(backends.get("cpu").explain(program, form))
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be explained."""
+
+    rule: Rule
+    flags: Collection[str]
+    dtype: str
+    compiler: str | None
+
+    @property
+    def program(self) -> Program:
+        return specialize(self.rule, self.flags, self.dtype)
 
 
-FORMS: dict[str, Callable[[Rule, Collection[str], str], str]] = {
-    "rule": _rule_text,
-    "kernel": lambda *key: str(specialize(*key)),
-    "python": lambda *key: _cpu(specialize(*key), "python"),
-    "llvm": lambda *key: _cpu(specialize(*key), "llvm"),
-    "asm": lambda *key: _cpu(specialize(*key), "asm"),
-    "summary": lambda *key: _summary(specialize(*key)),
-    "mlir": lambda *key: str(backends.get("mlir").source(specialize(*key))),
+def _cpu(asked: _Asked, form: str) -> str:
+    return str(backends.get("cpu").explain(asked.program, form))
+
+
+def _cuda(asked: _Asked, form: str) -> str:
+    return str(backends.get("cuda").explain(asked.program, form, asked.compiler))
+
+
+FORMS: dict[str, Callable[[_Asked], str]] = {
+    "rule": lambda asked: _rule_text(asked.rule, asked.flags),
+    "kernel": lambda asked: str(asked.program),
+    "python": lambda asked: _cpu(asked, "python"),
+    "llvm": lambda asked: _cpu(asked, "llvm"),
+    "asm": lambda asked: _cpu(asked, "asm"),
+    "cuda": lambda asked: _cuda(asked, "cuda"),
+    "mlir-cuda": lambda asked: _cuda(asked, "mlir-cuda"),
+    "ptx": lambda asked: _cuda(asked, "ptx"),
+    "sass": lambda asked: _cuda(asked, "sass"),
+    "summary": lambda asked: _summary(asked.program),
+    "mlir": lambda asked: str(backends.get("mlir").source(asked.program)),
 }
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
 
 
-def explain(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", form: str = "kernel") -> str:
-    """One stage of the pipeline as text; `form` is a key of FORMS. Raises OptionError for another one."""
+def explain(
+    rule: Rule,
+    flags: Collection[str] = (),
+    dtype: str = "float32",
+    form: str = "kernel",
+    compiler: str | None = None,
+) -> str:
+    """One stage of the pipeline as text.
+
+    form:     a key of FORMS.
+    compiler: for GPUs, "numba-cuda-mlir" or "numba-cuda"; None is the first that is installed.
+    Raises OptionError for another form or compiler, BackendError where the compiler is not installed.
+    """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
-    return FORMS[form](rule, flags, dtype)
+    return FORMS[form](_Asked(rule, flags, dtype, compiler))

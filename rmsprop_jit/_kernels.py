@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import codegen
-from .arrays import Array, Int64, address_of, lead_of
+from .arrays import HOST, Array, Int64, address_of, lead_of, place_of
 from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
 from .options import Options
@@ -25,7 +25,7 @@ __all__ = ["Bucket", "Flags"]
 
 if TYPE_CHECKING:
     from .codegen import Program
-    from .codegen.backends.numba_cpu import Launch, Table
+    from .codegen.backends.cuda import Clock
     from .codegen.host import ScalarFunction
 
 Flags = frozenset[str]
@@ -65,9 +65,9 @@ def slot_order(rule: Rule) -> tuple[str, ...]:
     return tuple(step_of(rule).slots)
 
 
-def explain_step(rule: Rule, flags: Collection[str], dtype: str, form: str) -> str:
+def explain_step(rule: Rule, flags: Collection[str], dtype: str, form: str, compiler: str | None = None) -> str:
     """A stage of the compilation of the whole step, as text."""
-    return codegen.explain(step_of(rule), flags, dtype, form)
+    return codegen.explain(step_of(rule), flags, dtype, form, compiler)
 
 
 def forms() -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _scalars_of(rule: Rule, flags: Flags, dtype: str) -> ScalarFunction:
 
 
 class Bucket:
-    """Variables of one dtype and one set of flags: a table, and the gradients that it points to now."""
+    """Variables of one place, dtype and set of flags: a table, and the arrays that it points to now."""
 
     def __init__(
         self,
@@ -97,18 +97,28 @@ class Bucket:
         tracked: Sequence[Tracked],
         positions: Sequence[int],
         decaying: Collection[int],
+        compiler: str | None,
     ) -> None:
         self._index = np.array(positions, np.int64)
         self.members = [tracked[position] for position in positions]
-        dtype = self.members[0].array.dtype.name
-        self.program = codegen.specialize(step_of(rule), flags, dtype)
-        sizes, leads = zip(*((member.array.size, lead_of(member.array)) for member in self.members), strict=True)
-        self.table: Table = backends.get("cpu").Table(self.program, sizes, leads)
+        first = self.members[0].array
+        self.place = place_of(first)
+        self.program = codegen.specialize(step_of(rule), flags, first.dtype.name)
+        sizes = [member.array.size for member in self.members]
+        self.table: Any
+        if self.place == HOST:
+            leads = [lead_of(member.array) for member in self.members]
+            self.table = backends.get("cpu").Table(self.program, sizes, leads)
+            self._scalars = _scalars_of(rule, flags, first.dtype.name)
+        else:
+            index = int(self.place.removeprefix("cuda:"))
+            self.table = backends.get("cuda").Table(self.program, sizes, index, compiler)
+            self._scalars = _named(self.table.cells)
         self.gradients: Sequence[Array | None] = ()
-        self._scalars = _scalars_of(rule, flags, dtype)
         arrays = self.program.arrays
-        for i, member in enumerate(self.members):
-            for name, array in {"parameter": member.array, **member.slots}.items():
+        self._kept = [{"parameter": member.array, **member.slots} for member in self.members]
+        for i, kept in enumerate(self._kept):
+            for name, array in kept.items():
                 if name in arrays:
                     self.table.arrays[i, arrays.index(name)] = address_of(array)
         self._column = arrays.index("gradient") if "gradient" in arrays else None
@@ -121,7 +131,7 @@ class Bucket:
     def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
         """Point the table at this call's gradients, given for all variables; the bucket keeps them alive."""
         if self._column is not None:
-            self.table.arrays[:, self._column] = addresses[self._index]
+            self.table.point(self._column, addresses[self._index])
             self.gradients = gradients
 
     def set_numbers(self, values: Mapping[str, float]) -> None:
@@ -131,15 +141,42 @@ class Bucket:
             column[:] = values[name]
 
 
-def launcher(buckets: Sequence[Bucket]) -> Launch:
-    """A function of the number of threads (or None) that launches each kernel of each bucket once."""
-    launch: Launch = backends.get("cpu").Launch([bucket.table for bucket in buckets])
-    return launch
+def _named(names: Sequence[str]) -> ScalarFunction:
+    """The values of some hyperparameters, in order."""
+    return lambda values: tuple(values[name] for name in names)
+
+
+def launcher(buckets: Sequence[Bucket], clock: Clock | None = None) -> Callable[[int | None], None]:
+    """A function of the number of threads (or None) that launches each kernel of each bucket once.
+
+    clock: counts steps on the GPU, if these are steps of a graph.
+    """
+    tables: dict[str, list[Any]] = {}
+    for bucket in buckets:
+        tables.setdefault(bucket.place, []).append(bucket.table)
+    launches = [
+        backends.get("cpu").Launch(own) if place == HOST else backends.get("cuda").Launch(own, clock)
+        for place, own in tables.items()
+    ]
+    if len(launches) == 1:
+        return launches[0]  # type: ignore[no-any-return]
+    if not launches:
+        return lambda threads: None
+    from .codegen.backends.together import Together
+
+    return Together(launches)
 
 
 def new_reader(patterns: Sequence[Array]) -> Reader | None:
     """Reads the addresses of arrays like `patterns` at once; None where that is not possible."""
-    return backends.get("cpu").new_reader(patterns)  # type: ignore[no-any-return]
+    places = {place_of(array) for array in patterns}
+    if places == {HOST}:
+        return backends.get("cpu").new_reader(patterns)  # type: ignore[no-any-return]
+    if HOST in places:
+        return None
+    from .gpu import Reader as ReaderOnGpu
+
+    return ReaderOnGpu(patterns)
 
 
 def common_flags(rule: Rule) -> list[Flags]:

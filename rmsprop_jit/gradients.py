@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .errors import BackendError, OptionError
+from .arrays import HOST, Array, place_of
+from .errors import ArrayError, BackendError, OptionError
 from .variable import Variable
 
 
@@ -20,6 +20,12 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Ar
     """
     if not callable(loss):
         raise OptionError(f"`loss` must be a function of no arguments. Received: {loss!r}. Write `lambda: ...`.")
+    for variable in variables:
+        if place_of(variable.value) != HOST:
+            raise ArrayError(
+                f"minimize() differentiates NumPy arrays. Received: variable {variable.name!r} on "
+                f"{place_of(variable.value)}. Compute its gradient yourself and call apply()."
+            )
     tape = _autograd()
 
     def recorded(values: Any) -> Any:

@@ -12,11 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import _kernels, resolve, saving, slots
+from . import _kernels, graphs, resolve, saving, slots
 from ._kernels import Bucket
-from .arrays import Array, address_of
+from .arrays import HOST, Array, Int64, assign, is_array, place_of
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
+from .graphs import GraphSteps
 from .habit import WHOLE, Habit, Phase
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
@@ -36,8 +37,9 @@ class Optimizer:
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
     others:        Keras's arguments, and the rule's own hyperparameters and flags by name.
 
-    Variables are C-contiguous float32 or float64 NumPy arrays (or Variables), updated in place. Every option can be
-    read and set as an attribute; setting one checks it, and makes new slots where it needs them.
+    Variables are C-contiguous float32 or float64 arrays (or Variables), updated in place: NumPy's, CuPy's, or others on
+    a GPU that have `__cuda_array_interface__` or DLPack. Every option can be read and set as an attribute; setting one
+    checks it, and makes new slots where it needs them.
     Raises OptionError for a value out of range or an unknown option.
 
     Source: `keras.optimizers.Optimizer` of Keras 3; differences are listed in the README.
@@ -59,6 +61,7 @@ class Optimizer:
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         threads: int | None = None,
+        compiler: str | None = None,
         **rule_options: Any,
     ) -> None:
         self._rule = rule
@@ -84,6 +87,7 @@ class Optimizer:
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=rule.name if name is None else name,
             threads=threads,
+            compiler=compiler,
             hypers=hypers,
             switches=switches,
         )
@@ -92,8 +96,9 @@ class Optimizer:
         self._members = Membership(())
         self._plans: dict[object, Plan] = {}
         self._habit: Habit | None = None
-        self._calls = 0
-        self._built = self._restored = False
+        self._count = 0
+        self._graph: GraphSteps | None = None
+        self._built = self._restored = self._on_gpu = False
         self._excluded_names: list[str] = []
         self._excluded_arrays: list[Array] = []
         self._decaying: frozenset[int] = frozenset()
@@ -128,7 +133,11 @@ class Optimizer:
     def _change_options(self, options: Options) -> None:
         """Take new options; where they change the structure, make new slots and forget the plans."""
         flags = _kernels.option_flags(self._rule, options)
+        if options.compiler != self._options.compiler:
+            self._plans, self._habit = {}, None
         self._options = options
+        if self._graph is not None:
+            self._graph.send_numbers(options)
         if flags != self._flags:
             self._flags = flags
             self._allocate()
@@ -148,6 +157,28 @@ class Optimizer:
         """Whether the optimizer knows its variables."""
         return bool(self._built)
 
+    @property
+    def _calls(self) -> int:
+        """Calls made so far; once a call has been captured, the GPU counts."""
+        if self._graph is not None and not self._graph.is_capturing():
+            calls = self._graph.calls()
+            if calls != self._count:
+                self._count = calls
+                self._guess_windows()
+        return self._count
+
+    @_calls.setter
+    def _calls(self, calls: int) -> None:
+        self._count = calls
+        if self._graph is not None and not self._graph.is_capturing():
+            self._graph.set(calls)
+
+    def _guess_windows(self) -> None:
+        """Say of every variable whether gradients have been added up, from the number of calls alone."""
+        steps = self._options.gradient_accumulation_steps
+        for one in self._tracked:
+            one.window = steps is not None and self._count % steps != 0
+
     # Variables and slots.
 
     def build(self, var_list: Variables) -> None:
@@ -158,6 +189,8 @@ class Optimizer:
         Raises ArrayError, naming the culprit; nothing is kept then.
         """
         tracked = track(var_list)
+        if not self._built:
+            graphs.refuse_to_build(tracked)
         if self._restored:
             self._adopt(tracked)
         elif self._built:
@@ -175,12 +208,13 @@ class Optimizer:
     def _adopt(self, tracked: list[Tracked]) -> None:
         """Move the state that came with pickle or deepcopy to the caller's own arrays."""
         ours, theirs = (
-            [(one.path, one.array.shape, one.array.dtype) for one in side] for side in (self._tracked, tracked)
+            [(one.path, one.array.shape, one.array.dtype, place_of(one.array)) for one in side]
+            for side in (self._tracked, tracked)
         )
         if ours != theirs:
             raise ArrayError(
                 f"the restored state belongs to variables {ours[:5]}. Received: {theirs[:5]}. "
-                "Build on variables of the same names, shapes and dtypes, in the same order."
+                "Build on variables of the same names, shapes, dtypes and places, in the same order."
             )
         for old, new in zip(self._tracked, tracked, strict=True):
             new.slots, new.window = old.slots, old.window
@@ -192,6 +226,7 @@ class Optimizer:
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
         self._members = Membership(self._tracked, _kernels.new_reader)
+        self._on_gpu = any(place_of(one.array) != HOST for one in self._tracked)
         self._find_decaying()
 
     def _find_decaying(self) -> None:
@@ -231,6 +266,8 @@ class Optimizer:
         Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written.
         """
         habit = self._habit
+        if self._on_gpu and graphs.is_capturing():
+            habit = None
         if habit is not None and habit.covers(grads, trainable_variables):
             plan = habit.plans.get(self._phase())
             if plan is not None and habit.rebound(plan, grads, self._members):
@@ -249,10 +286,27 @@ class Optimizer:
         given = tuple(gradient is not None for gradient in gradients)
         resolve.check_given(given, len(in_order), self._tracked)
         phase = self._phase()
-        plan = self._plan(Call(self._flags, phase.micro, given, self._decaying))
+        call = Call(self._flags, phase.micro, given, self._decaying)
+        if self._on_gpu and graphs.is_capturing():
+            self._capture(call, gradients, addresses)
+            return
+        plan = self._plan(call)
         plan.bind(gradients, addresses)
         self._habit = Habit.formed(habit, grads, trainable_variables, gradients, phase, plan)
         self._run(plan)
+
+    def _capture(self, call: Call, gradients: Sequence[Any], addresses: Int64) -> None:
+        """Make a call a part of the graph that is being captured, with tables of its own."""
+        steps = self._options.gradient_accumulation_steps or 1
+        if self._graph is None:
+            self._graph = GraphSteps(self._tracked, self._count, steps, self._options.compiler)
+        rate = graphs.constant_rate(self._options)
+        plan = make_plan(self._rule, self._tracked, call, self._options.compiler, self._graph.clock)
+        plan.bind(gradients, addresses)
+        self._graph.keep(plan)
+        plan.run(self._options, rate, self._count // steps + 1)
+        self._graph.clock.tick()
+        self._count += 1
 
     def _phase(self) -> Phase:
         """Where the next call stands in a window of gradient accumulation."""
@@ -302,11 +356,11 @@ class Optimizer:
         self._require_built()
         (position,) = self._members.positions_of([variable])
         one = self._tracked[position]
-        self._members.check_gradient(gradient, one)
+        address = self._members.address_of(gradient, one)
         flags = _kernels.own_flags(self._rule, self._flags)
         rate = Options(learning_rate=learning_rate).rate(0)
-        bucket = Bucket(self._rule, flags, [one], [0], ())
-        bucket.bind([gradient], np.array([address_of(gradient)], np.int64))
+        bucket = Bucket(self._rule, flags, [one], [0], (), self._options.compiler)
+        bucket.bind([gradient], np.array([address], np.int64))
         bucket.set_numbers(self._options.numbers(rate, self.iterations + 1))
         _kernels.launcher([bucket])(self._options.threads)
 
@@ -316,7 +370,7 @@ class Optimizer:
         if key not in self._plans:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            self._plans[key] = make_plan(self._rule, self._tracked, call)
+            self._plans[key] = make_plan(self._rule, self._tracked, call, self._options.compiler)
         return self._plans[key]
 
     # Weight decay, averages, loss scaling.
@@ -341,7 +395,7 @@ class Optimizer:
                 ) from None
         variables = [getattr(variable, "value", variable) for variable in var_list or ()]
         for variable in variables:
-            if not isinstance(variable, np.ndarray):
+            if not is_array(variable):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
         self._excluded_names += patterns
         self._excluded_arrays += variables
@@ -360,7 +414,7 @@ class Optimizer:
         positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)
         for position in positions:
             one = self._tracked[position]
-            one.array[...] = one.slots["average"]
+            assign(one.array, one.slots["average"])
 
     def scale_loss(self, loss: Any) -> Any:
         """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""
@@ -368,14 +422,16 @@ class Optimizer:
         return loss if factor is None else loss * factor
 
     def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
-        """What these options compile to, as text: form "rule", "kernel", "python", "llvm", "asm" or "mlir".
+        """What these options compile to, as text.
 
-        form "summary" is one line: loads, stores, bytes per parameter, vector width.
+        form: "rule", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "mlir-cuda", "ptx", "sass";
+              "mlir" for MLIR's compilers; "summary" for one line: loads, stores, bytes per parameter, vector width.
+        Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
         """
         flags = self._flags
         if "weight_decay" in flags and len(self._decaying) < len(self._tracked):
             flags |= {"weight_decay_exclusions"}
-        return _kernels.explain_step(self._rule, flags, dtype, form)
+        return _kernels.explain_step(self._rule, flags, dtype, form, self._options.compiler)
 
     # Saving.
 
@@ -421,14 +477,13 @@ class Optimizer:
         self._calls, rate = saving.load_numbered(self._slots_by_name(), store, has_rate)
         if rate is not None:
             self._options = self._options.replaced("learning_rate", rate)
-        steps = self._options.gradient_accumulation_steps
-        for one in self._tracked:
-            one.window = steps is not None and self._calls % steps != 0
+        self._guess_windows()
 
     def __getstate__(self) -> dict[str, Any]:
         for one in self._tracked:
             one.settle_window()
-        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_members", "_habit")}
+        state = {**self.__dict__, "_count": self._calls, "_graph": None}
+        return {key: value for key, value in state.items() if key not in ("_plans", "_members", "_habit")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

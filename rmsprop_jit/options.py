@@ -16,6 +16,9 @@ from .errors import OptionError
 from .rules import LEARNING_RATE, OPTION_FLAGS, STEP_HYPERS
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
+COMPILERS = ("numba-cuda-mlir", "numba-cuda")
+"""For GPUs, first choice first."""
+
 LearningRate = float | LearningRateSchedule | Callable[..., float]
 Checker = Callable[[str, object], Any]
 """Takes a name and a value; returns the value as it is kept or raises OptionError."""
@@ -53,6 +56,12 @@ def _name(name: str, value: object) -> str:
     return value
 
 
+def _compiler(name: str, value: object) -> str:
+    if value not in COMPILERS:
+        raise OptionError(f"`{name}` must be one of {', '.join(COMPILERS)} or None. Received: {name}={value!r}.")
+    return str(value)
+
+
 def _learning_rate(name: str, value: object) -> LearningRate:
     if isinstance(value, dict):
         return deserialize(value)
@@ -78,6 +87,7 @@ CHECKERS: dict[str, Checker] = {
     "gradient_accumulation_steps": _or_none(_integer(2)),
     "name": _name,
     "threads": _or_none(_integer(1)),
+    "compiler": _or_none(_compiler),
 }
 
 
@@ -100,6 +110,7 @@ class Options:
     gradient_accumulation_steps: int | None = None
     name: str = "optimizer"
     threads: int | None = None
+    compiler: str | None = None
     hypers: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, bool] = field(default_factory=dict)
 
@@ -158,7 +169,7 @@ class Options:
             **{name: getattr(self, name) for name in (*first, *rest)},
             **self.hypers,
             **self.switches,
-            **({} if self.threads is None else {"threads": self.threads}),
+            **{name: value for name in ("threads", "compiler") if (value := getattr(self, name)) is not None},
         }
 
 

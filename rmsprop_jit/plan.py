@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
-from .arrays import Array, Int64
+from .arrays import Array, Int64, place_of
 from .options import Options
 from .rules import Rule
 from .tracked import Tracked
+
+if TYPE_CHECKING:
+    from .gpu import Clock
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Plan:
     micro:   whether gradients are only added up.
     updated: the variables that change, or whose gradients are added up.
 
+    clock:   counts the calls on the GPU, if the call is a part of a graph.
+
     `bound_to` are the gradients of the last call, in the caller's order (see habit.py).
     """
 
@@ -43,6 +48,7 @@ class Plan:
     step: list[Bucket]
     after_constraints: list[Bucket]
     updated: list[Tracked]
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         self._buckets = self.step + self.after_constraints
@@ -51,8 +57,8 @@ class Plan:
         self._changes_window = any("gradient_accumulator" in one.slots for one in self.updated)
         self._numbers: tuple[object, ...] = ()
         self.bound_to: Sequence[Any] = ()
-        self._run_step = launcher(self.step)
-        self._run_after = launcher(self.after_constraints)
+        self._run_step = launcher(self.step, self.clock)
+        self._run_after = launcher(self.after_constraints, self.clock)
 
     def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
         """Take this call's gradients, one for each of the optimizer's variables."""
@@ -63,9 +69,7 @@ class Plan:
         """Do the call; `update` counts from 1. Numbers go to the tables only where they changed."""
         numbers = (options, rate, update if self._reads_update else 0)
         if self._numbers != numbers:
-            values = options.numbers(rate, update)
-            for bucket in self._buckets:
-                bucket.set_numbers(values)
+            self.set_numbers(options, rate, update)
             self._numbers = numbers
         self._run_step(options.threads)
         if self._constrained:
@@ -76,8 +80,22 @@ class Plan:
             for one in self.updated:
                 one.window = self.micro
 
+    def set_numbers(self, options: Options, rate: float, update: int) -> None:
+        """Put a call's numbers into the tables."""
+        values = options.numbers(rate, update)
+        for bucket in self._buckets:
+            bucket.set_numbers(values)
 
-def make_plan(rule: Rule, tracked: Sequence[Tracked], call: Call) -> Plan:
+    def send_numbers(self, options: Options, rate: float) -> None:
+        """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
+        self.set_numbers(options, rate, 0)
+        for bucket in self._buckets:
+            bucket.table.send()
+
+
+def make_plan(
+    rule: Rule, tracked: Sequence[Tracked], call: Call, compiler: str | None = None, clock: Clock | None = None
+) -> Plan:
     """Sort the variables into buckets for a kind of call; compiles what is new."""
     idle = call.flags & IDLE_FLAGS | {"idle"}
     averages = "use_ema" in call.flags and not call.micro
@@ -94,9 +112,8 @@ def make_plan(rule: Rule, tracked: Sequence[Tracked], call: Call) -> Plan:
             step[position] = flags
         elif averages:
             step[position] = idle
-    return Plan(
-        call.micro, _buckets(rule, tracked, step, call.decaying), _buckets(rule, tracked, after, call.decaying), updated
-    )
+    first, second = (_buckets(rule, tracked, flags, call.decaying, compiler) for flags in (step, after))
+    return Plan(call.micro, first, second, updated, clock)
 
 
 def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | None:
@@ -116,10 +133,18 @@ def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | 
 
 
 def _buckets(
-    rule: Rule, tracked: Sequence[Tracked], flags: dict[int, Flags], decaying: Collection[int]
+    rule: Rule,
+    tracked: Sequence[Tracked],
+    flags: dict[int, Flags],
+    decaying: Collection[int],
+    compiler: str | None,
 ) -> list[Bucket]:
-    """Variables by dtype and flags, in order of the first position."""
-    groups: dict[tuple[str, Flags], list[int]] = {}
+    """Variables by place, dtype and flags, in order of the first position."""
+    groups: dict[tuple[str, str, Flags], list[int]] = {}
     for position, its_flags in flags.items():
-        groups.setdefault((tracked[position].array.dtype.name, its_flags), []).append(position)
-    return [Bucket(rule, its_flags, tracked, positions, decaying) for (_, its_flags), positions in groups.items()]
+        array = tracked[position].array
+        groups.setdefault((place_of(array), array.dtype.name, its_flags), []).append(position)
+    return [
+        Bucket(rule, its_flags, tracked, positions, decaying, compiler)
+        for (_, _, its_flags), positions in groups.items()
+    ]

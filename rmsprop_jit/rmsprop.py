@@ -29,6 +29,7 @@ class RMSprop(Optimizer):
     gradient_accumulation_steps: update at every so many calls, with the mean gradient; None is off, else >= 2.
 
     threads:                  at most so many threads; None is every core that the process may use.
+    compiler:                 for arrays on a GPU, "numba-cuda-mlir" or "numba-cuda"; None is the first installed.
 
     Raises OptionError for a value out of its range.
 
@@ -75,6 +76,7 @@ class RMSprop(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         threads: int | None = None,
+        compiler: str | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(
@@ -95,5 +97,6 @@ class RMSprop(Optimizer):
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
             threads=threads,
+            compiler=compiler,
             **unknown,
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, put, to_host
 from .errors import ArrayError
 
 FORMAT_VERSION = 1
@@ -19,12 +19,12 @@ FORMAT_VERSION = 1
 
 
 def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
-    """The state as a dict of arrays; slots are copied."""
+    """The state as a dict of NumPy arrays; slots are copied, from a GPU too."""
     return {
         "format_version": np.array(FORMAT_VERSION),
         "iteration": np.array(calls, np.int64),
         "window": np.array(windows, bool),
-        **{name: array.copy() for name, array in slots.items()},
+        **{name: to_host(array) for name, array in slots.items()},
     }
 
 
@@ -95,7 +95,7 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
             f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
             f"{sorted(surplus)[:5]}. Build it on the same variables with the same options first."
         )
-    given = {name: np.asarray(sources[name]) for name in targets}
+    given = {name: to_host(sources[name]) for name in targets}
     for name, target in targets.items():
         if given[name].shape != target.shape or not np.can_cast(given[name].dtype, target.dtype, "same_kind"):
             raise ArrayError(
@@ -103,4 +103,4 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
                 f"Received: shape={given[name].shape}, dtype={given[name].dtype}."
             )
     for name, target in targets.items():
-        target[...] = given[name]
+        put(target, given[name])

@@ -8,7 +8,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .arrays import Array, Int64, Memory, address_of, check_gradient, check_variable, check_writable
+from .arrays import (
+    Array,
+    Int64,
+    Memory,
+    address_of,
+    assign,
+    check_array,
+    check_gradient,
+    check_variable,
+    check_writable,
+    is_array,
+    place_of,
+)
 from .errors import ArrayError
 from .variable import Variable
 
@@ -24,6 +36,7 @@ class Tracked:
     """A variable that an optimizer updates.
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
+    array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     window:     whether gradients have been added up since the last update. While it is False the accumulator holds
                 leftovers, which the next micro-step overwrites; `settle_window` clears them for a reader.
     """
@@ -32,6 +45,7 @@ class Tracked:
     path: str
     array: Array
     variable: Variable | None
+    given: Any = None
     slots: dict[str, Array] = field(default_factory=dict)
     window: bool = False
 
@@ -39,7 +53,7 @@ class Tracked:
         """Make an empty window's accumulator zero, as a reader of the state expects."""
         accumulator = self.slots.get("gradient_accumulator")
         if accumulator is not None and not self.window:
-            accumulator[...] = 0
+            assign(accumulator, 0.0)
 
     @property
     def prefix(self) -> str:
@@ -54,12 +68,17 @@ class Tracked:
     def constrain(self) -> None:
         """Apply the constraint, if there is one."""
         if self.variable is not None and self.variable.constraint is not None:
-            self.array[...] = self.variable.constraint(self.array)
+            assign(self.array, self.variable.constraint(self.array))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "given": None}
 
 
 def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
     """Check the variables and list them. Raises ArrayError, naming the culprit, for arrays that cannot be updated."""
-    if isinstance(variables, np.ndarray | Variable | str):
+    if isinstance(variables, Variable | str) or (
+        not isinstance(variables, Mapping | list | tuple) and is_array(variables)
+    ):
         raise ArrayError(
             f"variables are a list or a dict of arrays. Received: one {type(variables).__name__}. Pass [variable]."
         )
@@ -81,7 +100,8 @@ def _tracked(i: int, key: object, value: object) -> Tracked:
         raise ArrayError(f"names of variables are strings. Received: key {key!r}.")
     name = key or (f"variable_{i}" if variable is None else variable.name)
     path = key or (name if variable is None else variable.path)
-    return Tracked(name, path, check_variable(value if variable is None else variable.value, name), variable)
+    given = value if variable is None else variable.value
+    return Tracked(name, path, check_variable(given, name), variable, given)
 
 
 def _refuse_shared(tracked: Sequence[Tracked]) -> None:
@@ -132,7 +152,8 @@ class Membership:
         self._new_reader = new_reader
         self._reader: Reader | None = None
         self._nbytes: Int64 | None = None
-        self._position = {id(one.array): i for i, one in enumerate(tracked)}
+        self._position = {id(one.given): i for i, one in enumerate(tracked) if one.given is not None}
+        self._position |= {id(one.array): i for i, one in enumerate(tracked)}
         self.memory = Memory(
             [(f"variable {one.name!r}", one.array) for one in tracked]
             + [(f"slot {slot!r} of {one.name!r}", array) for one in tracked for slot, array in one.slots.items()]
@@ -151,11 +172,13 @@ class Membership:
 
     def addresses_of(self, gradients: Sequence[Any]) -> Int64:
         """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
-        for gradient, one in zip(gradients, self.tracked, strict=True):
-            check_writable(one.array, one.name)
-            if gradient is not None:
-                self.check_gradient(gradient, one)
-        return np.array([0 if gradient is None else address_of(gradient) for gradient in gradients], np.int64)
+        for one in self.tracked:
+            if isinstance(one.array, np.ndarray):
+                check_writable(one.array, one.name)
+        pairs = zip(gradients, self.tracked, strict=True)
+        return np.array(
+            [0 if gradient is None else self.address_of(gradient, one) for gradient, one in pairs], np.int64
+        )
 
     def read_at_once(self, gradients: Sequence[Any]) -> Int64 | None:
         """What `addresses_of` gives, by compiled code, if every gradient is an ordinary array without fault.
@@ -175,8 +198,9 @@ class Membership:
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""
         position = self._position.get(id(array))
-        if position is None and isinstance(array, np.ndarray):
-            position = next((i for i, one in enumerate(self.tracked) if _same_memory(one.array, array)), None)
+        if position is None and is_array(array):
+            seen = array if isinstance(array, np.ndarray) else check_array(array, "a variable")
+            position = next((i for i, one in enumerate(self.tracked) if _same_memory(one.array, seen)), None)
         return position
 
     def _position_of(self, key: str | None, variable: object) -> int:
@@ -191,8 +215,8 @@ class Membership:
             )
         return position
 
-    def check_gradient(self, gradient: object, one: Tracked) -> None:
-        """Raise ArrayError unless the gradient fits its variable and shares no memory with what a step writes."""
+    def address_of(self, gradient: object, one: Tracked) -> int:
+        """A gradient's address. Raises ArrayError unless it fits its variable, or if a step writes to its memory."""
         checked = check_gradient(gradient, one.array, one.name)
         touched = self.memory.touched_by(address_of(checked), checked.nbytes)
         if touched:
@@ -200,9 +224,10 @@ class Membership:
                 f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
+        return address_of(checked)
 
 
 def _same_memory(ours: Array, theirs: Array) -> bool:
     """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
     alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
-    return alike and address_of(ours) == address_of(theirs)
+    return alike and place_of(ours) == place_of(theirs) and address_of(ours) == address_of(theirs)

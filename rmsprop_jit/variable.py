@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .arrays import Array
+from .arrays import Array, check_array, is_array, put, to_host
 from .errors import ArrayError
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ NOT_RECORDED = -2
 class Variable(NDArrayOperatorsMixin):
     """A named, trainable array.
 
-    value:      a NumPy array, used as it is (the variable shares its memory), or anything NumPy can convert: a copy.
+    value:      a NumPy array or one on a GPU, used as it is (the variable shares its memory), or anything NumPy can
+                convert: a copy.
     dtype:      by default the array's own, and float32 for Python numbers and lists, as in Keras.
     name:       names slots and messages; `exclude_from_weight_decay(var_names=...)` matches it.
     path:       the name with its layers, as "dense/kernel"; by default the name.
@@ -42,16 +43,20 @@ class Variable(NDArrayOperatorsMixin):
     ) -> None:
         if value is None:
             raise ArrayError(f"variable {name!r} has no value. Received: None. Pass a number, a list or an array.")
+        self.name, self.path, self._constraint = name, path or name, constraint
+        self._recorded: Any = None
+        self._was_read = False
+        if not isinstance(value, np.ndarray | np.generic | float | int | list | tuple) and is_array(value):
+            seen = check_array(value, f"variable {name!r}")
+            self._array: Array = seen if dtype is None or np.dtype(dtype) == seen.dtype else seen.astype(dtype)
+            return
         wanted = dtype if dtype is not None or isinstance(value, np.ndarray | np.generic) else np.float32
         try:
-            self._array: Array = np.asarray(value, dtype=wanted)
+            self._array = np.asarray(value, dtype=wanted)
         except (TypeError, ValueError) as problem:
             raise ArrayError(f"variable {name!r} is not numeric ({problem}). Received: {value!r}.") from None
         if self._array.dtype == object:
             raise ArrayError(f"variable {name!r} is not numeric. Received: {value!r}. Pass a float array.")
-        self.name, self.path, self._constraint = name, path or name, constraint
-        self._recorded: Any = None
-        self._was_read = False
 
     @property
     def value(self) -> Array:
@@ -64,10 +69,10 @@ class Variable(NDArrayOperatorsMixin):
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into the array. Raises ArrayError unless the shapes are equal."""
-        given = np.asarray(value)
+        given = to_host(value) if is_array(value) else np.asarray(value)
         if given.shape != self.shape:
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")
-        self._array[...] = given
+        put(self._array, given)
 
     @property
     def constraint(self) -> Callable[[Array], Array] | None:
@@ -85,8 +90,8 @@ class Variable(NDArrayOperatorsMixin):
         return self._array.dtype
 
     def numpy(self) -> Array:
-        """A copy of the array, as Keras gives."""
-        return self._array.copy()
+        """A copy of the array in host memory, as Keras gives."""
+        return to_host(self._array)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self._array, dtype=dtype, copy=copy)
@@ -104,7 +109,7 @@ class Variable(NDArrayOperatorsMixin):
         return self._operand()[key]
 
     def __repr__(self) -> str:
-        value = np.array2string(self._array, threshold=6)
+        value = np.array2string(to_host(self._array), threshold=6)
         return f"<Variable {self.path!r}, shape={self.shape}, dtype={self.dtype}, value={value}>"
 
     # NumPy's own functions end up here; while `minimize` records, they go to autograd's function of the same name.

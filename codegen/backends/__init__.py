@@ -10,8 +10,9 @@ from types import ModuleType
 
 from ..errors import BackendError
 
-BACKENDS = {"reference": ".reference", "cpu": ".numba_cpu", "mlir": ".mlir"}
-"""By name: the interpreter that defines programs, compiled code for this processor, and text for MLIR's compilers."""
+BACKENDS = {"reference": ".reference", "cpu": ".numba_cpu", "cuda": ".cuda", "mlir": ".mlir"}
+"""By name: the interpreter that defines programs, compiled code for this processor or for a GPU, and text for MLIR's
+compilers."""
 
 
 def get(name: str) -> ModuleType:

@@ -82,13 +82,16 @@ lanes.prefer_literal = True
 
 @intrinsic
 def fill(_context, pointer, count, value):
-    """Set `count` (a literal) float64 to a value."""
+    """Set `count` (a literal) float64 to a value, by stores: LLVM must not see that it is zero, or it calls memset."""
     if not isinstance(count, types.IntegerLiteral):
         return None
     width = count.literal_value
 
     def generate(_context, builder, _signature, args):
         pointer, _, value = args
+        bits = builder.bitcast(value, INT64)
+        hidden = builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [bits], side_effect=False)
+        value = builder.bitcast(hidden, ir.DoubleType())
         for i in range(width):
             builder.store(value, builder.gep(pointer, [ir.IntType(32)(i)]))
         return cgutils.get_null_value(INT64)

@@ -7,16 +7,21 @@ import functools
 import itertools
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arithmetic import COMBINE, IDENTITY
 from ..errors import OptionError
 from ..expr import Scope
-from ..kernel import Program
+from ..kernel import Program, Reduce
 from ..rows import Rows, cut
 from . import cpu_frame, gather, generated, native, pool
 from .cpu_frame import Header
 from .native import MachineCode
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Step = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 ShortStep = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
@@ -77,6 +82,7 @@ class Table:
     def __init__(self, program: Program, sizes: Sequence[int], leads: Sequence[int] | None = None) -> None:
         self.program = program
         self.elements = int(sum(sizes))
+        self.reduced = [reduce.name for reduce in program.reductions()]
         self.leads = None if program.reductions() else leads
         self.cut: Rows = cut(sizes, leads=self.leads)
         tensors, rows, reductions = len(sizes), len(self.cut.rows), len(program.reductions())
@@ -114,6 +120,10 @@ class Table:
         self._reductions = list(itertools.pairwise(ends.tolist()))
         self._useful = claims if self.elements >= CROSSOVER else 1
 
+    def point(self, column: int, addresses: npt.NDArray[np.int64]) -> None:
+        """Where the arrays of one name are, for each tensor."""
+        self.arrays[:, column] = addresses
+
     def run(self, kernel: int, threads: int) -> None:
         """One pass: kernel `kernel` over all rows, on up to `threads` threads, and what its reductions come to."""
         header = self.header
@@ -133,30 +143,38 @@ class Launch:
     """A step over several tables that belong together: reductions over all tensors run over all of them."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
-        depth = max((len(table.program.kernels) for table in tables), default=0)
+        self.depth = max((len(table.program.kernels) for table in tables), default=0)
         self._passes = [
-            (kernel, [table for table in tables if kernel < len(table.program.kernels)]) for kernel in range(depth)
+            [table for table in tables if kernel < len(table.program.kernels)] for kernel in range(self.depth)
         ]
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step on at most `threads` threads; by default on every core that this process may use."""
-        most = threads or default_threads()
-        for kernel, tables in self._passes:
-            for table in tables:
-                table.run(kernel, most)
+        for kernel, tables in enumerate(self._passes):
+            self.run(kernel, threads)
             if len(tables) > 1:
-                _join([table for table in tables if table.program.kernels[kernel].reductions], kernel)
+                for reduce, everyone in self.totals(kernel).values():
+                    self.join(reduce, everyone)
 
+    def run(self, kernel: int, threads: int | None = None) -> None:
+        """Run one kernel of each table."""
+        most = threads or default_threads()
+        for table in self._passes[kernel] if kernel < self.depth else ():
+            table.run(kernel, most)
 
-def _join(tables: Sequence[Table], kernel: int) -> None:
-    """Give every table the reductions over the tensors of all tables."""
-    from ..arithmetic import COMBINE
+    def totals(self, kernel: int) -> dict[str, tuple[Reduce, float]]:
+        """What kernel `kernel` has reduced over all tensors of all tables, by name."""
+        made: dict[str, tuple[Reduce, float]] = {}
+        for table in self._passes[kernel] if kernel < self.depth else ():
+            for reduce in table.program.kernels[kernel].reductions:
+                if reduce.scope is Scope.ALL:
+                    value = float(table.total[table.reduced.index(reduce.name)])
+                    sofar = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
+                    made[reduce.name] = reduce, COMBINE[reduce.op](sofar, value)
+        return made
 
-    names = [[reduce.name for reduce in table.program.reductions()] for table in tables]
-    for reduce in tables[0].program.kernels[kernel].reductions if tables else ():
-        if reduce.scope is not Scope.ALL:
-            continue
-        places = [(table, own.index(reduce.name)) for table, own in zip(tables, names, strict=True)]
-        joined = functools.reduce(COMBINE[reduce.op], (float(table.total[j]) for table, j in places))
-        for table, j in places:
-            table.total[j] = joined
+    def join(self, reduce: Reduce, everyone: float, others: float = 0.0) -> None:
+        """Give every table a reduction over all tensors (`everyone`; what others have is part of it)."""
+        for table in self._passes[0]:
+            if reduce.name in table.reduced:
+                table.total[table.reduced.index(reduce.name)] = everyone

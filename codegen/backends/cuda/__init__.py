@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from ...kernel import Program
 from . import compilers, device, frame
-from .tables import Launch, Table
+from .tables import Clock, Launch, Table
 
-__all__ = ["Launch", "Table", "explain", "scalar_names"]
+__all__ = ["Clock", "Launch", "Table", "explain", "scalar_names"]
 
 FORMS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
 

@@ -35,7 +35,7 @@ LOADS_IN_FLIGHT = 4
 
 ROW_ARGUMENTS = ("rows", "arrays", "uniforms", "partial")
 FOLD_ARGUMENTS = ("first", "partial", "own")
-UNIFORM_ARGUMENTS = ("tensors", "cells", "hypers", "own", "peers", "others", "uniforms", "advance")
+UNIFORM_ARGUMENTS = ("tensors", "cells", "hypers", "own", "peers", "others", "uniforms", "clock")
 """What each kind of kernel takes, all int64; see `tables.Table` for what is where."""
 
 
@@ -50,6 +50,19 @@ class KernelSource:
     name: str
     text: str
     arguments: tuple[str, ...]
+
+
+TICK = KernelSource(
+    "tick",
+    """def tick(clock, every):
+    if cuda.threadIdx.x == 0:
+        calls = load_float64(clock) + 1.0
+        store_float64(clock, calls)
+        store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
+""",
+    ("clock", "every"),
+)
+"""Counts a call on the GPU: `clock` holds the calls made and the number of the update that the next one belongs to."""
 
 
 def sources(program: Program) -> list[KernelSource]:
@@ -111,7 +124,7 @@ class _Frame:
 
     def kernels(self, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         """What is launched for one kernel of the program; nothing where there would be nothing to do."""
-        if kernel.uniforms or self._counts(k):
+        if kernel.uniforms:
             yield self.source(f"uniforms_{k}", UNIFORM_ARGUMENTS, self.uniforms_kernel(k, kernel))
         if kernel.stores or kernel.reductions:
             yield self.source(f"step_{k}", ROW_ARGUMENTS, self.step_kernel(k, kernel), self.functions(k, kernel))
@@ -305,10 +318,6 @@ class _Frame:
             at = f"(tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize}"
             body.append(f"    store_{self.dtype}(uniforms + {at}, {self.dtype}(wide_{name}))")
         body.append(f"    tensor = tensor + {THREADS}")
-        if self._counts(k):
-            at = f"cells + {cells_of(self.program).index('step') * 8}"
-            body += ["if advance != 0:", "    cuda.syncthreads()", "    if thread == 0:"]
-            body.append(f"        store_float64({at}, load_float64({at}) + 1.0)")
         return body
 
     def totals(self, kernel: Kernel) -> Iterator[str]:
@@ -345,7 +354,8 @@ class _Frame:
         leaves, lets, results = as_lets(used)
         cells = cells_of(self.program)
         for leaf in leaves:
-            yield f"at_{leaf} = load_float64(cells + {cells.index(leaf) * 8})"
+            place = "clock" if leaf == "step" else f"cells + {cells.index(leaf) * 8}"
+            yield f"at_{leaf} = load_float64({place})"
         for let in lets:
             yield self._wide(let)
         for scalar, result in zip(used, results, strict=True):
@@ -366,10 +376,6 @@ class _Frame:
             yield self._wide(Let(f"wide_{let.name}", let.fn, args))
 
     # pieces
-
-    def _counts(self, k: int) -> bool:
-        """Whether kernel k's numbers are the last that may be made from the step's number."""
-        return k == len(self.program.kernels) - 1 and "step" in cells_of(self.program)
 
     def _of(self, kernel: Kernel) -> list[Partial]:
         return [self.partials[reduce.name] for reduce in kernel.reductions]

@@ -5,7 +5,6 @@ This module is imported only where numba-cuda is the compiler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,8 @@ import llvmlite.ir as ll
 import numba_cuda
 from numba import cuda, types
 from numba.cuda.extending import intrinsic
+
+from .words import with_values, words
 
 GLOBAL = 1
 """The address space of device memory: an access that names it is `ld.global`, not the slower generic `ld`."""
@@ -22,13 +23,12 @@ VERSION = f"numba-cuda {numba_cuda.__version__}"
 LLVM_TYPES = {types.float32: ll.FloatType(), types.float64: ll.DoubleType(), types.int64: ll.IntType(64)}
 
 
-def _load(kind: Any, lanes: int = 1) -> Any:
+def _load(kind: Any, lanes: int) -> Any:
     """`load(address) -> lanes numbers`, in one access."""
     size = LLVM_TYPES[kind]
     memory = size if lanes == 1 else ll.VectorType(size, lanes)
     result = kind if lanes == 1 else types.UniTuple(kind, lanes)
 
-    @intrinsic
     def load(typing_context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             pointer = builder.inttoptr(args[0], memory.as_pointer(GLOBAL))
@@ -40,10 +40,10 @@ def _load(kind: Any, lanes: int = 1) -> Any:
 
         return result(types.int64), generate
 
-    return load
+    return intrinsic(load)
 
 
-def _store(kind: Any, lanes: int = 1) -> Any:
+def _store(kind: Any, lanes: int) -> Any:
     """`store(address, *numbers)`, in one access."""
     size = LLVM_TYPES[kind]
     memory = size if lanes == 1 else ll.VectorType(size, lanes)
@@ -59,42 +59,14 @@ def _store(kind: Any, lanes: int = 1) -> Any:
         builder.store(value, pointer, align=kind.bitwidth // 8 * lanes)
         return context.get_dummy_value()
 
-    if lanes == 1:
-        return intrinsic(lambda typing_context, address, a: (signature, generate))
-    if lanes == 2:
-        return intrinsic(lambda typing_context, address, a, b: (signature, generate))
-    return intrinsic(lambda typing_context, address, a, b, c, d: (signature, generate))
+    return intrinsic(with_values(lanes, lambda: (signature, generate)))
 
 
 def _index(lane: int) -> Any:
     return ll.Constant(ll.IntType(32), lane)
 
 
-NAMES: dict[str, Any] = {
-    "cuda": cuda,
-    "device": cuda.jit(device=True, inline="always"),
-    "float32": types.float32,
-    "float64": types.float64,
-    "int32": types.int32,
-    "int64": types.int64,
-    "sqrt": math.sqrt,
-    "exp": math.exp,
-    "log": math.log,
-    "pow": math.pow,
-    "fabs": math.fabs,
-    "abs": math.fabs,
-    "INF": math.inf,
-    "NAN": math.nan,
-    "load_int64": _load(types.int64),
-    "load_float32": _load(types.float32),
-    "load_float64": _load(types.float64),
-    "load_vector_float32": _load(types.float32, 4),
-    "load_vector_float64": _load(types.float64, 2),
-    "store_float32": _store(types.float32),
-    "store_float64": _store(types.float64),
-    "store_vector_float32": _store(types.float32, 4),
-    "store_vector_float64": _store(types.float64, 2),
-}
+NAMES = words(cuda, cuda.jit(device=True, inline="always"), types, _load, _store)
 """What generated source may name."""
 
 

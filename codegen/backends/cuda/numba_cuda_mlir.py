@@ -5,7 +5,6 @@ This module is imported only where numba-cuda-mlir is the compiler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,8 @@ from numba_cuda_mlir._mlir import ir
 from numba_cuda_mlir._mlir.dialects import llvm, vector
 from numba_cuda_mlir._mlir.extras import types as mlir_types
 from numba_cuda_mlir.extending import intrinsic
+
+from .words import with_values, words
 
 GLOBAL = 1
 """The address space of device memory: an access that names it is `ld.global`, not the slower generic `ld`."""
@@ -28,11 +29,10 @@ def _pointer(address: Any) -> Any:
     return llvm.inttoptr(llvm.PointerType.get(address_space=GLOBAL), address)
 
 
-def _load(kind: Any, lanes: int = 1) -> Any:
+def _load(kind: Any, lanes: int) -> Any:
     """`load(address) -> lanes numbers`, in one access."""
     result = kind if lanes == 1 else types.UniTuple(kind, lanes)
 
-    @intrinsic
     def load(typing_context: Any, address: Any) -> Any:
         def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
             (at,) = builder.load_vars(args)
@@ -44,10 +44,10 @@ def _load(kind: Any, lanes: int = 1) -> Any:
 
         return result(types.int64), generate
 
-    return load
+    return intrinsic(load)
 
 
-def _store(kind: Any, lanes: int = 1) -> Any:
+def _store(kind: Any, lanes: int) -> Any:
     """`store(address, *numbers)`, in one access."""
     signature = types.void(types.int64, *[kind] * lanes)
 
@@ -57,38 +57,10 @@ def _store(kind: Any, lanes: int = 1) -> Any:
         llvm.store(value, _pointer(at), alignment=kind.bitwidth // 8 * lanes)
         builder.store_var(target, None)
 
-    if lanes == 1:
-        return intrinsic(lambda typing_context, address, a: (signature, generate))
-    if lanes == 2:
-        return intrinsic(lambda typing_context, address, a, b: (signature, generate))
-    return intrinsic(lambda typing_context, address, a, b, c, d: (signature, generate))
+    return intrinsic(with_values(lanes, lambda: (signature, generate)))
 
 
-NAMES: dict[str, Any] = {
-    "cuda": cuda,
-    "device": cuda.jit(device=True),
-    "float32": types.float32,
-    "float64": types.float64,
-    "int32": types.int32,
-    "int64": types.int64,
-    "sqrt": math.sqrt,
-    "exp": math.exp,
-    "log": math.log,
-    "pow": math.pow,
-    "fabs": math.fabs,
-    "abs": math.fabs,
-    "INF": math.inf,
-    "NAN": math.nan,
-    "load_int64": _load(types.int64),
-    "load_float32": _load(types.float32),
-    "load_float64": _load(types.float64),
-    "load_vector_float32": _load(types.float32, 4),
-    "load_vector_float64": _load(types.float64, 2),
-    "store_float32": _store(types.float32),
-    "store_float64": _store(types.float64),
-    "store_vector_float32": _store(types.float32, 4),
-    "store_vector_float64": _store(types.float64, 2),
-}
+NAMES = words(cuda, cuda.jit(device=True), types, _load, _store)
 """What generated source may name."""
 
 

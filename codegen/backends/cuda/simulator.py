@@ -48,6 +48,7 @@ NAMES: dict[str, Any] = {
     "exp": np.exp,
     "log": np.log,
     "pow": np.power,
+    "floor": np.floor,
     "fabs": np.abs,
     "abs": np.abs,
     "INF": math.inf,

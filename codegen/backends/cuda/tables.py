@@ -131,21 +131,51 @@ class Table:
         return [(self.kernels[name], blocks, tuple(places))]
 
 
+class Clock:
+    """Counts calls on a GPU, for steps that a graph repeats without the host.
+
+    every: calls of one update. `step_at` is where kernels find the number of the present update, from 1.
+    """
+
+    def __init__(self, index: int, calls: int, every: int, compiler: str | None = None) -> None:
+        self._index, self._every = index, every
+        with device.use(index):
+            self._tick = device.loaded(frame.TICK, compiler, index)
+            self._memory = device.empty_bytes(16)
+        self._at = int(self._memory.data.ptr)
+        self.step_at = self._at + 8
+        self.set(calls)
+
+    def set(self, calls: int) -> None:
+        """Let so many calls have been made."""
+        with device.use(self._index):
+            device.Uploads().copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
+
+    def tick(self) -> None:
+        """Count a call, or (while the stream is captured) record that it is counted."""
+        with device.use(self._index):
+            self._tick(1, self._at, self._every)
+
+    def calls(self) -> int:
+        """The calls made; waits for the GPU."""
+        return int(device.fetch(self._memory).view(np.float64)[0])
+
+
 class Launch:
     """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
 
-    advance: whether each step counts itself on the GPU, as a step in a graph must.
+    clock: what counts the steps where the host does not, in a graph; each step then makes its numbers anew.
     """
 
-    def __init__(self, tables: Sequence[Table], advance: bool = False) -> None:
+    def __init__(self, tables: Sequence[Table], clock: Clock | None = None) -> None:
         self.tables = list(tables)
         self.depth = max(len(table.program.kernels) for table in tables)
         self._index = tables[0].index
-        self._always = advance
+        self._clock = clock
         with device.use(self._index):
             for table in tables:
                 table.set_peers(tables)
-        self._numbers = [[_numbers_of(table, k, advance) for table in tables] for k in range(self.depth)]
+        self._numbers = [[_numbers_of(table, k, clock) for table in tables] for k in range(self.depth)]
         self._work = [[one for table in tables for one in _work_of(table, k)] for k in range(self.depth)]
 
     def __call__(self, threads: int | None = None) -> None:
@@ -160,7 +190,7 @@ class Launch:
         with device.use(self._index):
             for table, numbers in zip(self.tables, self._numbers[k], strict=True):
                 changed = k > 0 or table.send()
-                if changed or self._always:
+                if changed or self._clock is not None:
                     _start(numbers)
             _start(self._work[k])
 
@@ -187,12 +217,13 @@ class Launch:
                     table.join(reduce, others)
 
 
-def _numbers_of(table: Table, k: int, advance: bool) -> list[Prepared]:
+def _numbers_of(table: Table, k: int, clock: Clock | None) -> list[Prepared]:
     """The launch that makes the numbers of kernel k."""
     if k >= len(table.program.kernels):
         return []
-    known = {"tensors": table.tensors, "cells": table.address("scalars"), "advance": int(advance)}
-    known["uniforms"] = table.address(f"uniforms_{k}")
+    known = {"tensors": table.tensors, "cells": table.address("scalars"), "uniforms": table.address(f"uniforms_{k}")}
+    own_clock = known["cells"] + (table.cells.index("step") * 8 if "step" in table.cells else 0)
+    known["clock"] = own_clock if clock is None else clock.step_at
     return table.prepared(f"uniforms_{k}", 1, frame.UNIFORM_ARGUMENTS, **known)
 
 

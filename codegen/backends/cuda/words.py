@@ -1,0 +1,39 @@
+"""The words of generated CUDA source, for a compiler with Numba's types: arithmetic, and how memory is reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def words(
+    cuda: ModuleType, device: object, types: ModuleType, load: Callable[..., Any], store: Callable[..., Any]
+) -> dict[str, Any]:
+    """What generated source may name.
+
+    device: the decorator of functions that kernels call.
+    load:   from (type, lanes) to a function (address) -> lanes numbers, in one access.
+    store:  from (type, lanes) to a function (address, *lanes numbers).
+    """
+    functions = {name: getattr(math, name) for name in ("sqrt", "exp", "log", "pow", "fabs", "floor")}
+    named: dict[str, Any] = {name: getattr(types, name) for name in ("float32", "float64", "int32", "int64")}
+    memory = {"load_int64": load(named["int64"], 1)}
+    for dtype, lanes in (("float32", 4), ("float64", 2)):
+        memory[f"load_{dtype}"] = load(named[dtype], 1)
+        memory[f"store_{dtype}"] = store(named[dtype], 1)
+        memory[f"load_vector_{dtype}"] = load(named[dtype], lanes)
+        memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
+    constants = {"INF": math.inf, "NAN": math.nan}
+    return {"cuda": cuda, "device": device, "abs": math.fabs, **functions, **named, **memory, **constants}
+
+
+def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make` as a function (context, address, one parameter a lane): compilers read the names of parameters."""
+    shapes: dict[int, Callable[..., Any]] = {
+        1: lambda context, address, a: make(),
+        2: lambda context, address, a, b: make(),
+        4: lambda context, address, a, b, c, d: make(),
+    }
+    return shapes[lanes]

@@ -1,0 +1,86 @@
+"""Steps inside a CUDA graph, captured from CuPy's current stream and launched again without Python.
+
+A launch of the graph must not train on the numbers of the day it was captured. So every captured call has tables of
+its own in the GPU's memory; the GPU counts the calls (`clock`), and makes the step's numbers from its own count and
+from the hyperparameters in its memory, which are written again when an option is set.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .arrays import HOST, place_of
+from .errors import ArrayError, OptionError
+from .options import Options
+from .tracked import Tracked
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+
+def is_capturing() -> bool:
+    """Whether CuPy's current stream is being captured into a graph; False where no GPU has been met."""
+    if f"{__package__}.gpu" not in sys.modules:
+        return False
+    from . import gpu
+
+    return bool(gpu.is_capturing())
+
+
+def refuse_to_build(tracked: Sequence[Tracked]) -> None:
+    """Raise OptionError if slots would be made, and so cleared again by each launch, inside a graph."""
+    if any(place_of(one.array) != HOST for one in tracked) and is_capturing():
+        raise OptionError(
+            "an optimizer cannot be built while a stream is captured: each launch of the graph would clear its slots. "
+            "Received: variables of an optimizer that is not built. Call `build(variables)` before the capture."
+        )
+
+
+def constant_rate(options: Options) -> float:
+    """The learning rate, if it is a number. Raises OptionError for what only the host can compute."""
+    if not isinstance(options.learning_rate, float):
+        raise OptionError(
+            "a learning rate that the host computes would be frozen in a graph. "
+            f"Received: learning_rate={options.learning_rate!r}. Set a float before the capture, and assign "
+            "`optimizer.learning_rate = schedule(optimizer.iterations)` between launches."
+        )
+    return options.learning_rate
+
+
+class GraphSteps:
+    """The captured calls of one optimizer; `clock` counts them as the GPU does them."""
+
+    def __init__(self, tracked: Sequence[Tracked], calls: int, every: int, compiler: str | None) -> None:
+        from . import gpu
+
+        places = sorted({place_of(one.array) for one in tracked})
+        if len(places) > 1:
+            raise ArrayError(
+                f"a step in a graph needs all variables on one GPU. Received: variables on {', '.join(places)}. "
+                "Use an optimizer for each device."
+            )
+        self.clock = gpu.Clock(gpu.index_of(tracked[0].array), calls, every, compiler)
+        self._plans: list[Plan] = []
+
+    def keep(self, plan: Plan) -> None:
+        """Keep alive, for good, what a captured call points to."""
+        self._plans.append(plan)
+
+    def send_numbers(self, options: Options) -> None:
+        """Write the options' numbers into the tables of every captured call."""
+        for plan in self._plans:
+            plan.send_numbers(options, constant_rate(options))
+
+    def is_capturing(self) -> bool:
+        """Whether a stream is being captured now."""
+        return is_capturing()
+
+    def calls(self) -> int:
+        """Calls made so far, by graphs too; waits for the GPU."""
+        return self.clock.calls()
+
+    def set(self, calls: int) -> None:
+        """Let so many calls have been made."""
+        self.clock.set(calls)
