@@ -52,7 +52,7 @@ def option_flags(rule: Rule, options: Options) -> Flags:
 
 def own_flags(rule: Rule, flags: Flags) -> Flags:
     """The flags of the rule itself, without what surrounds it."""
-    return flags & rule.flags.keys()
+    return flags & frozenset(rule.flags)
 
 
 def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:

@@ -69,8 +69,7 @@ def adopt(array: Any) -> DeviceArray:
     """The array as CuPy's, in the same memory. A torch tensor that requires grad is taken without its history."""
     if _is_cupy(array):
         return array
-    if getattr(array, "requires_grad", False):
-        array = array.detach()
+    array = _without_history(array)
     xp = cupy()
     return xp.asarray(array) if hasattr(array, "__cuda_array_interface__") else xp.from_dlpack(array)
 
@@ -80,9 +79,14 @@ def _is_cupy(array: object) -> bool:
     return module is not None and isinstance(array, module.ndarray)
 
 
+def _without_history(array: Any) -> Any:
+    """A torch tensor that requires grad as one that does not, in the same memory; other arrays as they are."""
+    return array.detach() if getattr(array, "requires_grad", False) else array
+
+
 def is_read_only(array: Any) -> bool:
     """Whether the library that owns an array forbids writing to it."""
-    interface = getattr(array, "__cuda_array_interface__", None)
+    interface = getattr(_without_history(array), "__cuda_array_interface__", None)
     return bool(interface is not None and interface["data"][1])
 
 

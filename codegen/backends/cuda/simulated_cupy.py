@@ -44,6 +44,12 @@ class ndarray:
     def __array__(self, *arguments: Any, **keywords: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ndarray, (self._host,)
+
+    def __deepcopy__(self, memo: object) -> ndarray:
+        return self.copy()
+
     def get(self) -> Any:
         """A copy on the host."""
         return self._host.copy()
@@ -90,9 +96,8 @@ class ndarray:
 
 def empty(shape: Any, dtype: Any) -> ndarray:
     """New memory, poisoned."""
-    host = np.empty(shape, dtype)
-    host.view(np.uint8).reshape(-1)[:] = 0xA5
-    return ndarray(host)
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return ndarray(np.frombuffer(bytearray(b"\xa5" * nbytes), dtype).reshape(shape))
 
 
 def asarray(array: Any) -> ndarray:

@@ -1,0 +1,445 @@
+"""
+Arrays on a GPU through the front end, in the simulator: the same numbers, slots and errors as with NumPy arrays.
+
+`simulated_cupy` stands in for CuPy; it refuses what CuPy refuses, such as silent conversion to NumPy.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from option_sets import make_case
+from test_backends import assert_same_bits
+
+import rmsprop_jit
+from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.codegen.backends.cuda import simulated_cupy as cupy
+from rmsprop_jit.options import COMPILERS
+
+STREAM = cupy.cuda.get_current_stream()
+
+
+@pytest.fixture(autouse=True)
+def few_threads(monkeypatch):
+    monkeypatch.setattr(frame, "THREADS", 32)
+
+
+@pytest.fixture
+def capture():
+    """Capture what a function does to the current stream; returns the graph. Nothing stays captured after a failure."""
+
+    def captured(work):
+        STREAM.begin_capture()
+        try:
+            work()
+        finally:
+            graph = STREAM.end_capture()
+        return graph
+
+    return captured
+
+
+class TorchLike:
+    """A tensor on a GPU: what torch's has, no more."""
+
+    def __init__(self, host, requires_grad=False, device_type=2):
+        self.memory, self.requires_grad, self._type = cupy.asarray(host), requires_grad, device_type
+        self.shape = host.shape
+
+    @property
+    def __cuda_array_interface__(self):
+        if self.requires_grad:
+            raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+        return self.memory.__cuda_array_interface__
+
+    def __dlpack_device__(self):
+        return self._type, 0
+
+    def detach(self):
+        twin = copy.copy(self)
+        twin.requires_grad = False
+        return twin
+
+
+class OnlyDLPack:
+    """An array that can be reached through DLPack alone."""
+
+    def __init__(self, host):
+        self.simulated_memory = cupy.asarray(host)._host
+        self.shape = host.shape
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, **keywords):
+        raise AssertionError("the simulated from_dlpack looks at the memory itself")
+
+
+def both(options, variables, gradients, excluded=()):
+    """The same calls on NumPy arrays and on a GPU; returns (host, device) pairs of all state."""
+    ours, theirs = RMSprop(**options), RMSprop(**options)
+    host = [variable.copy() for variable in variables]
+    device = [cupy.asarray(variable) for variable in variables]
+    for optimizer, arrays in ((ours, host), (theirs, device)):
+        optimizer.build(arrays)
+        if excluded:
+            optimizer.exclude_from_weight_decay(var_list=[arrays[i] for i in excluded])
+    for call in gradients:
+        ours.apply(call)
+        theirs.apply([None if gradient is None else cupy.asarray(gradient) for gradient in call])
+    assert ours.iterations == theirs.iterations
+    return [(a.numpy(), b.numpy(), a.name) for a, b in zip(ours.variables, theirs.variables, strict=True)] + [
+        (a, b.get(), f"variable {i}") for i, (a, b) in enumerate(zip(host, device, strict=True))
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("seed", range(24))
+def test_random_option_sets_do_on_a_gpu_what_they_do_on_the_host(seed):
+    case = make_case(seed, "float64" if seed % 4 == 3 else "float32")
+    gradients = [call for call in case.gradients if any(gradient is not None for gradient in call)]
+    for ours, theirs, name in both(case.options, case.variables, gradients, case.excluded):
+        if case.has_norm:
+            scale = np.max(np.abs(ours), initial=0.0)
+            np.testing.assert_allclose(theirs, ours, rtol=3e-6, atol=3e-6 * scale, err_msg=name)
+        elif ours.dtype.kind == "f":
+            assert_same_bits(theirs, ours, name)
+        else:
+            assert np.array_equal(ours, theirs)
+
+
+def make(n=300, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=n).astype(np.float32)
+
+
+def expected(options, variables, gradients):
+    """The variables after one call of all of them on the host."""
+    host = [variable.copy() for variable in variables]
+    RMSprop(**options).apply(gradients, host)
+    return host
+
+
+@pytest.mark.parametrize("clip", ["global_clipnorm", "clipnorm"])
+def test_lists_of_host_and_gpu_arrays_and_of_two_dtypes_share_one_norm(clip):
+    variables = [make(50, 1), make(70, 2).astype(np.float64), make(40, 3), make(60, 4).astype(np.float64)]
+    gradients = [make(v.size, i).astype(v.dtype) for i, v in enumerate(variables)]
+    wanted = expected({clip: 0.7}, variables, gradients)
+    for on_gpu in ((0, 1, 2, 3), (0, 1), (0,), (1, 2)):
+        placed = [cupy.asarray(v) if i in on_gpu else v.copy() for i, v in enumerate(variables)]
+        grads = [cupy.asarray(g) if i in on_gpu else g for i, g in enumerate(gradients)]
+        RMSprop(**{clip: 0.7}).apply(grads, placed)
+        for i, (ours, theirs) in enumerate(zip(placed, wanted, strict=True)):
+            np.testing.assert_allclose(ours.get() if i in on_gpu else ours, theirs, rtol=2e-6, atol=1e-6)
+
+
+def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host():
+    for scale in (1e30, 3e37, 1e-30, 1e-42, np.inf, np.nan):
+        variables, gradients = [make(300, 1), make(40, 2)], [make(300, 3), make(40, 4)]
+        with np.errstate(all="ignore"):
+            gradients[0][::7] = np.float32(scale) * gradients[0][::7]
+            options = {"global_clipnorm": 0.5, "learning_rate": 0.1}
+            wanted = expected(options, variables, gradients)
+        device = [cupy.asarray(variable) for variable in variables]
+        RMSprop(**options).apply([cupy.asarray(gradient) for gradient in gradients], device)
+        for ours, theirs in zip(device, wanted, strict=True):
+            np.testing.assert_allclose(ours.get(), theirs, rtol=2e-6, atol=1e-6)
+
+
+def test_misaligned_arrays_go_element_by_element():
+    memory, gradient = cupy.asarray(make(301)), make(300, 1)
+    wanted = expected({}, [memory.get()[1:]], [gradient])
+    optimizer, view = RMSprop(), memory[1:]
+    optimizer.apply([cupy.asarray(gradient)], [view])
+    assert view.data.ptr % 16
+    assert_same_bits(view.get(), wanted[0], "view")
+    assert memory.get()[0] == make(301)[0]
+
+
+@pytest.mark.parametrize("wrap", [TorchLike, OnlyDLPack, lambda host: TorchLike(host, requires_grad=True)])
+def test_arrays_of_other_libraries_are_updated_in_their_own_memory(wrap):
+    variable, gradient = make(30), make(30, 1)
+    theirs = wrap(variable)
+    memory = theirs.simulated_memory if isinstance(theirs, OnlyDLPack) else theirs.memory._host
+    optimizer = RMSprop()
+    for _ in range(3):
+        optimizer.apply([wrap(gradient)], [theirs])
+    host, twin = variable.copy(), RMSprop()
+    for _ in range(3):
+        twin.apply([gradient], [host])
+    assert_same_bits(memory, host, "memory")
+    assert optimizer.iterations == 3
+
+
+def test_a_tensor_of_another_library_on_the_host_is_refused():
+    with pytest.raises(ArrayError, match="not a NumPy array, nor one on a GPU"):
+        RMSprop().build([TorchLike(make(), device_type=1)])
+
+
+def test_a_gradient_on_another_device_is_refused_before_anything_is_written():
+    variable = cupy.asarray(make())
+    for ours, theirs in ((variable, make()), (make(), cupy.asarray(make()))):
+        optimizer = RMSprop()
+        optimizer.build([ours])
+        with pytest.raises(ArrayError, match=r"where the variable is, on (cpu|cuda:0)\. Received: .*(cuda:0|cpu)"):
+            optimizer.apply([theirs])
+        assert optimizer.iterations == 0
+    assert np.array_equal(variable.get(), make())
+
+
+BAD = {
+    "int": lambda: cupy.asarray(np.zeros(5, np.int32)),
+    "half": lambda: cupy.asarray(np.zeros(5, np.float16)),
+    "strided": lambda: cupy.asarray(make(10))[::2],
+    "transposed": lambda: cupy.asarray(np.asfortranarray(make(12).reshape(3, 4))),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_arrays_that_no_kernel_can_use_are_refused_by_name(kind):
+    with pytest.raises(ArrayError, match=r"'w'.*Received: "):
+        RMSprop().build({"w": BAD[kind]()})
+
+
+def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host():
+    memory = cupy.asarray(make(100))
+    optimizer = RMSprop(momentum=0.9)
+    optimizer.build([memory[:50]])
+    for gradient, words in (
+        (memory[:50], "shares memory"),
+        (memory[50:60], "must have the variable's shape"),
+        (cupy.asarray(np.zeros(50)), "must have the variable's dtype"),
+    ):
+        with pytest.raises(ArrayError, match=words):
+            optimizer.apply([gradient])
+    with pytest.raises(ArrayError, match="share memory"):
+        RMSprop().build([memory[:60], memory[40:]])
+    with pytest.raises(ArrayError, match="a list or a dict"):
+        RMSprop().build(memory)
+
+
+def test_read_only_memory_is_refused():
+    class ReadOnly(TorchLike):
+        @property
+        def __cuda_array_interface__(self):
+            interface = self.memory.__cuda_array_interface__
+            return {**interface, "data": (interface["data"][0], True)}
+
+    with pytest.raises(ArrayError, match="read-only"):
+        RMSprop().build([ReadOnly(make())])
+
+
+def test_repeated_calls_with_new_gradients_at_new_addresses():
+    variables = [make(20, i) for i in range(6)]
+    device, ours, theirs = [cupy.asarray(v) for v in variables], RMSprop(momentum=0.5), RMSprop(momentum=0.5)
+    for call in range(6):
+        gradients = [make(20, 10 * call + i) for i in range(6)]
+        on_gpu = [cupy.asarray(gradient) for gradient in gradients]
+        theirs.apply(on_gpu, device)
+        ours.apply(gradients, variables)
+        if call % 2:
+            theirs.apply(on_gpu, device)
+            ours.apply(gradients, variables)
+    for a, b in zip(variables, device, strict=True):
+        assert_same_bits(b.get(), a, "variable")
+
+
+def test_state_moves_between_host_and_gpu():
+    variables, options = [make(20), make(30, 1)], {"momentum": 0.9, "centered": True, "use_ema": True}
+    gradients = [make(20, 2), make(30, 3)]
+    device = [cupy.asarray(variable) for variable in variables]
+    on_gpu, on_host = RMSprop(**options), RMSprop(**options)
+    on_gpu.apply([cupy.asarray(gradient) for gradient in gradients], device)
+    state = on_gpu.state_dict()
+    assert all(isinstance(value, np.ndarray) for value in state.values())
+    on_host.build([array.get() for array in device])
+    on_host.load_state_dict(state)
+    again = RMSprop(**options)
+    again.build(device)
+    again.load_state_dict(on_host.state_dict())
+    for a, b in zip(on_gpu.variables, again.variables, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy())
+    stored = {}
+    on_gpu.save_own_variables(stored)
+    again.load_own_variables(stored)
+    assert again.iterations == 1
+
+
+def test_pickled_and_copied_optimizers_carry_on():
+    options = {"momentum": 0.9, "gradient_accumulation_steps": 2}
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    host, straight = make(), RMSprop(**options)
+    optimizer = RMSprop(**options)
+    optimizer.apply([gradient], [variable])
+    straight.apply([gradient.get()], [host])
+    for twin in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
+        again = cupy.asarray(variable.get())
+        twin.build([again])
+        twin.apply([gradient])
+        assert twin.iterations == 1
+        straight_twin = copy.deepcopy(straight)
+        copied = host.copy()
+        straight_twin.build([copied])
+        straight_twin.apply([gradient.get()])
+        assert_same_bits(again.get(), copied, "variable")
+    with pytest.raises(ArrayError, match="the restored state belongs"):
+        pickle.loads(pickle.dumps(optimizer)).build([variable.get()])
+
+
+def test_variables_averages_and_constraints():
+    variable = Variable(cupy.asarray(make()), name="w", constraint=lambda array: array * 0.5)
+    host = Variable(make(), name="w", constraint=lambda array: array * 0.5)
+    ours, theirs = RMSprop(use_ema=True), RMSprop(use_ema=True)
+    for _ in range(2):
+        ours.apply([make(seed=1)], [host])
+        theirs.apply([cupy.asarray(make(seed=1))], [variable])
+    assert_same_bits(variable.numpy(), host.numpy(), "variable")
+    ours.finalize_variable_values()
+    theirs.finalize_variable_values()
+    assert_same_bits(variable.numpy(), host.numpy(), "average")
+    variable.assign(np.zeros(300, np.float32))
+    assert not variable.numpy().any()
+    variable.assign(cupy.asarray(np.ones(300, np.float32)))
+    assert variable.numpy().all()
+    assert "Variable 'w', shape=(300,)" in repr(variable)
+    with pytest.raises(ArrayError, match=r"differentiates NumPy arrays.*on cuda:0"):
+        theirs.minimize(lambda: variable, [variable])
+
+
+def test_update_step_alone():
+    variable, host = cupy.asarray(make()), make()
+    for array, gradient in ((variable, cupy.asarray(make(seed=1))), (host, make(seed=1))):
+        optimizer = RMSprop()
+        optimizer.build([array])
+        optimizer.update_step(gradient, array, 0.1)
+    assert_same_bits(variable.get(), host, "variable")
+
+
+def test_empty_arrays_and_missing_gradients():
+    variables = [cupy.asarray(make(0)), cupy.asarray(make(5)), cupy.asarray(make(7))]
+    optimizer = RMSprop(global_clipnorm=1.0)
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([cupy.asarray(make(0)), cupy.asarray(make(5, 1)), None], variables)
+    assert np.array_equal(variables[2].get(), make(7))
+    assert not np.array_equal(variables[1].get(), make(5))
+
+
+# Compilers.
+
+
+def test_the_compiler_is_an_option_like_others():
+    assert tuple(compilers.COMPILERS) == COMPILERS
+    optimizer = RMSprop(compiler="numba-cuda")
+    assert optimizer.get_config()["compiler"] == "numba-cuda"
+    assert RMSprop.from_config(optimizer.get_config()).compiler == "numba-cuda"
+    assert "compiler" not in RMSprop().get_config()
+    with pytest.raises(OptionError, match=r"`compiler` must be one of numba-cuda-mlir, numba-cuda.*Received"):
+        RMSprop(compiler="nvcc")
+
+
+# Graphs.
+
+
+def replayed(options, replays, calls_in_graph, before=1, capture=None):
+    """Calls before, in and after a graph, against as many calls on the host."""
+    variables = [make(50), make(21, 5)]
+    gradients = [make(50, 1), make(21, 2)]
+    host, ours = [v.copy() for v in variables], RMSprop(**options)
+    device, theirs = [cupy.asarray(v) for v in variables], RMSprop(**options)
+    on_gpu = [cupy.asarray(gradient) for gradient in gradients]
+    theirs.build(device)
+    for _ in range(before):
+        theirs.apply(on_gpu)
+    graph = capture(lambda: [theirs.apply(on_gpu) for _ in range(calls_in_graph)])
+    calls = before + calls_in_graph * replays
+    assert theirs._calls == before, "capturing is not doing"
+    for _ in range(replays):
+        graph.launch()
+    for _ in range(calls):
+        ours.apply(gradients, host)
+    assert theirs.iterations == ours.iterations
+    for a, b in zip(host, device, strict=True):
+        np.testing.assert_allclose(b.get(), a, rtol=3e-6, atol=1e-6)
+    theirs.apply(on_gpu)  # and on without a graph
+    ours.apply(gradients, host)
+    assert theirs.iterations == ours.iterations
+    for a, b in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=3e-6, atol=1e-6)
+    return theirs, graph
+
+
+@pytest.mark.parametrize("calls_in_graph", [1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"centered": True, "momentum": 0.9, "weight_decay": 0.1},
+        {"global_clipnorm": 0.5, "use_ema": True, "ema_overwrite_frequency": 2},
+        {"use_ema": True, "ema_overwrite_frequency": 3, "clipnorm": 0.3},
+    ],
+    ids=lambda options: "+".join(options) or "plain",
+)
+def test_a_graph_counts_its_own_steps(options, calls_in_graph, capture):
+    replayed(options, 4, calls_in_graph, capture=capture)
+
+
+def test_a_graph_of_a_whole_window_accumulates(capture):
+    replayed({"gradient_accumulation_steps": 3, "momentum": 0.5}, 3, 3, before=3, capture=capture)
+
+
+def test_a_graph_follows_options_that_are_set_later(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop(learning_rate=0.1, rho=0.9)
+    optimizer.build([variable])
+    graph = capture(lambda: optimizer.apply([gradient]))
+    host, twin = make(), RMSprop(learning_rate=0.1, rho=0.9)
+    for rate, rho in ((0.1, 0.9), (0.02, 0.9), (0.3, 0.5)):
+        optimizer.learning_rate = twin.learning_rate = rate
+        optimizer.rho = twin.rho = rho
+        graph.launch()
+        twin.apply([gradient.get()], [host])
+    assert_same_bits(variable.get(), host, "variable")
+
+
+def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture):
+    variable, first, second = cupy.asarray(make()), cupy.asarray(make(seed=1)), cupy.asarray(make(seed=2))
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    graph = capture(lambda: optimizer.apply([first]))
+    optimizer.apply([second])
+    graph.launch()
+    host, twin = make(), RMSprop()
+    twin.apply([second.get()], [host])
+    twin.apply([first.get()])
+    assert_same_bits(variable.get(), host, "variable")
+
+
+def test_rules_that_read_the_step_are_counted_in_a_graph(capture):
+    import zoo
+
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer, twin, host = rmsprop_jit.Optimizer(zoo.ADAM), rmsprop_jit.Optimizer(zoo.ADAM), make()
+    optimizer.build([variable])
+    graph = capture(lambda: optimizer.apply([gradient]))
+    for _ in range(4):
+        graph.launch()
+        twin.apply([gradient.get()], [host])
+    assert_same_bits(variable.get(), host, "variable")
+
+
+def test_what_a_graph_would_freeze_is_refused(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    with pytest.raises(OptionError, match="build"):
+        capture(lambda: RMSprop().apply([gradient], [variable]))
+    scheduled = RMSprop(rmsprop_jit.ExponentialDecay(0.1, 3, 0.5))
+    scheduled.build([variable])
+    with pytest.raises(OptionError, match="frozen in a graph"):
+        capture(lambda: scheduled.apply([gradient]))
+    mixed = RMSprop()
+    mixed.build([variable, make()])
+    with pytest.raises(ArrayError, match="all variables on one GPU"):
+        capture(lambda: mixed.apply([gradient, make()]))
+    scheduled.apply([gradient])
+    assert scheduled.iterations == 1
