@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import zoo
 from run_rule import copied, defaults, make_tensors, run
-from test_backends import assert_same_bits, cast, ordinary
+from test_backends import assert_same_bits, cast, ordinary, special
 
 from rmsprop_jit import _kernels
-from rmsprop_jit.codegen import Rule
+from rmsprop_jit.codegen import Rule, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import frame
 from rmsprop_jit.rules import RMSPROP
 
+SMALL = [0, 1, 3, 129, 700]
 SIZES = [0, 1, 3, 129, 700, 17000]
 REAL_THREADS = frame.THREADS
 
@@ -57,7 +58,9 @@ def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
     for i, (ours, theirs) in enumerate(zip(tensors, expected, strict=True)):
         for name, array in theirs.items():
             if program.reductions():  # a small parameter is the difference of larger numbers
-                scale = np.max(np.abs(array), initial=0.0) if name in ("parameter", "average") else 0.0
+                scale = (
+                    np.max(np.abs(array[np.isfinite(array)]), initial=0.0) if name in ("parameter", "average") else 0.0
+                )
                 np.testing.assert_allclose(ours[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
             else:
                 assert_same_bits(ours[name], array, f"{name} of tensor {i}")
@@ -73,3 +76,94 @@ def test_rmsprop_on_the_simulator(flags):
 def test_rmsprop_on_the_simulator_with_real_blocks(flags):
     assert frame.THREADS == REAL_THREADS
     compare(_kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
+
+
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("flags", [(), ("centered", "momentum"), ("clipvalue",), ("weight_decay",)], ids="+".join)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_special_values_come_out_as_the_reference_says(flags, dtype):
+    program = _kernels.program_of(RMSPROP, frozenset(flags), dtype)
+    compare(_kernels.step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
+
+
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_other_rules_on_the_simulator(rule, dtype):
+    for flags in dict.fromkeys([(), tuple(rule.flags)]):
+        compare(rule, specialize(rule, flags, dtype), None, SMALL, step=2.0)
+
+
+REDUCTIONS = {
+    "sum": sum_of,
+    "squares": sum_of_squares,
+    "largest": max_abs,
+    "finite": lambda *g, **over: where(all_finite(*g, **over), 2.0, 3.0),
+}
+
+
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("over", ["tensor", "all"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions(name, dtype, over):
+    def equations(p, g, s, h, on):
+        return {p: where(p > 0, REDUCTIONS[name](g, over=over), p)}
+
+    rule = Rule(name, equations)
+    for make in (ordinary(1), lambda size: np.full(size, 1e19), lambda size: np.full(size, -1e-25)):
+        compare(rule, specialize(rule, (), dtype), make, SMALL)
+    compare(rule, specialize(rule, (), dtype), special(1), [5, 40, 129])
+
+
+@pytest.mark.usefixtures("few_threads")
+def test_a_sum_with_much_cancellation_keeps_its_digits():
+    def equations(p, g, s, h, on):
+        return {p: sum_of(g) + p * 0.0}
+
+    def make(size):
+        values = np.random.default_rng(1).normal(size=size) * 1e6
+        values[1::2] = -values[: size // 2 * 2 : 2] * (1 + 1e-6)
+        return values
+
+    rule = Rule("cancelling", equations)
+    compare(rule, specialize(rule, (), "float32"), make, [2, 1000, 4097])
+
+
+@pytest.mark.usefixtures("few_threads")
+def test_reductions_of_three_kernels_deep():
+    def equations(p, g, s, h, on):
+        everyone = sum_of_squares(g, over="all")
+        own = max_abs(g / everyone)
+        spread = sum_of(abs(g) / own, over="all")
+        return {p: p - g * own / spread + everyone}
+
+    rule = Rule("deep", equations)
+    program = specialize(rule, (), "float32")
+    assert len(program.kernels) == 4
+    compare(rule, program, None, SMALL)
+
+
+def test_two_runs_have_the_same_bits():
+    rule, program = _kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
+    first = make_tensors(rule, [700, 33], "float32", cast(ordinary(5), "float32"))
+    second = copied(first)
+    for tensors in (first, second):
+        run("cuda", program, tensors, defaults(rule, **NUMBERS))
+    for ours, theirs in zip(first, second, strict=True):
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_steps_do_no_arithmetic_in_float64():
+    for flags in OPTION_SETS:
+        program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+        for kernel in frame.sources(program):
+            assert kernel.name.startswith(("uniforms", "fold")) or "float64" not in kernel.text
+
+
+def test_equal_kernels_of_different_programs_are_compiled_once():
+    def norms(flags):
+        program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+        return {kernel for kernel in frame.sources(program) if kernel.name in ("step_0", "fold_0")}
+
+    assert norms({"clipnorm"}) == norms({"global_clipnorm", "centered", "momentum"})

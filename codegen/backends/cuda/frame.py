@@ -33,7 +33,7 @@ VECTOR_BYTES = 16
 LOADS_IN_FLIGHT = 4
 """Vector loads that a thread starts before it waits for one; kernels of fewer loads take several vectors at once."""
 
-ROW_ARGUMENTS = ("rows", "arrays", "uniforms", "partial")
+ROW_ARGUMENTS = ("rows", "tensors", "arrays", "uniforms", "partial")
 FOLD_ARGUMENTS = ("first", "partial", "own")
 UNIFORM_ARGUMENTS = ("tensors", "cells", "hypers", "own", "peers", "others", "uniforms", "clock")
 """What each kind of kernel takes, all int64; see `tables.Table` for what is where."""
@@ -170,7 +170,7 @@ class _Frame:
         yield f"start = load_int64(rows + row * 24 + 8) * {self.itemsize}"
         yield "count = int32(load_int64(rows + row * 24 + 16))"
         for array in used:
-            yield f"ptr_{array} = load_int64(arrays + (tensor * {len(names)} + {names.index(array)}) * 8) + start"
+            yield f"ptr_{array} = load_int64(arrays + ({names.index(array)} * tensors + tensor) * 8) + start"
         for j, name in enumerate(kernel.uniforms):
             yield f"{name} = load_{self.dtype}(uniforms + (tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize})"
         for partial in self._of(kernel):
@@ -381,7 +381,7 @@ class _Frame:
         return [self.partials[reduce.name] for reduce in kernel.reductions]
 
     def _start(self, reduce: Reduce) -> str:
-        return START_VALUE.get(reduce.op, "0.0")
+        return operand(float(START_VALUE.get(reduce.op, "0.0")), "float64")
 
     def _folded(self, reduce: Reduce, other: str) -> str:
         return f"{reduce.name} = {FOLD[reduce.op].format(reduce.name, other)}"

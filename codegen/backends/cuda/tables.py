@@ -106,7 +106,7 @@ class Table:
     def send(self) -> bool:
         """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
         if "arrays" not in self._sent:
-            self._send("arrays", self.arrays)
+            self._send("arrays", np.ascontiguousarray(self.arrays.T))
         changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
         self._send("others", self.others)
         return any(changed)
@@ -231,8 +231,8 @@ def _work_of(table: Table, k: int) -> list[Prepared]:
     """The launches of kernel k itself."""
     if k >= len(table.program.kernels):
         return []
-    uniforms = table.address(f"uniforms_{k}")
-    step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, uniforms=uniforms)
+    known = {"tensors": table.tensors, "uniforms": table.address(f"uniforms_{k}")}
+    step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, **known)
     return step + table.prepared(f"fold_{k}", table.tensors, frame.FOLD_ARGUMENTS)
 
 
