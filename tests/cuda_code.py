@@ -1,0 +1,55 @@
+"""Compile option sets for GPUs and write what comes out as JSON: `python cuda_code.py COMPILER`.
+
+A process of its own, since the tests' own process has Numba's CUDA simulator in the compiler's place.
+"""
+
+import json
+import sys
+
+from rmsprop_jit import _kernels
+from rmsprop_jit.codegen import specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.rules import RMSPROP
+
+OPTION_SETS = [
+    (),
+    ("centered",),
+    ("momentum",),
+    ("centered", "momentum", "weight_decay"),
+    ("clipvalue", "loss_scale_factor"),
+    ("weight_decay", "weight_decay_exclusions"),
+    ("use_ema", "ema_overwrite_frequency"),
+    ("clipnorm", "use_ema"),
+    ("global_clipnorm",),
+    ("centered", "momentum", "weight_decay", "use_ema", "ema_overwrite_frequency", "global_clipnorm"),
+    ("gradient_accumulation_steps", "momentum"),
+    ("gradient_accumulation_steps", "micro_step"),
+    ("use_ema", "idle"),
+]
+ARCHS = [(8, 0), (9, 0)]
+
+
+def compiled(compiler):
+    """One entry for each option set and architecture, of float32, and a few of float64."""
+    cases = [(flags, "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
+    cases += [(flags, "float64", (9, 0)) for flags in OPTION_SETS[::4]]
+    for flags, dtype, arch in cases:
+        program = specialize(_kernels.step_of(RMSPROP), flags, dtype)
+        for kernel in frame.sources(program):
+            code = compilers.machine_code(kernel, compiler, arch)
+            yield {
+                "flags": flags,
+                "dtype": dtype,
+                "arch": arch,
+                "kernel": kernel.name,
+                "stores": any(f"step_{k}" == kernel.name and one.stores for k, one in enumerate(program.kernels)),
+                "arguments": len(kernel.arguments),
+                "ptx": code.ptx,
+                "symbol": code.symbol,
+                "usage": compilers.usage(code, arch),
+                "cubin": len(code.cubin),
+            }
+
+
+if __name__ == "__main__":
+    json.dump(list(compiled(sys.argv[1])), sys.stdout)

@@ -1,0 +1,152 @@
+"""What both CUDA compilers make of the kernels, for two architectures, without a GPU or a driver: the PTX is read."""
+
+import functools
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cuda_code import ARCHS, OPTION_SETS
+
+from rmsprop_jit.codegen.backends.cuda.compilers import COMPILERS
+
+HERE = Path(__file__).parent
+INSTALLED = [name for name in COMPILERS if importlib.util.find_spec(name.replace("-", "_")) is not None]
+F64_ARITHMETIC = re.compile(r"^\s*(?:add|sub|mul|div|fma|mad|sqrt|rsqrt|rcp|min|max|neg|abs|cvt)\S*\.f64", re.MULTILINE)
+
+pytestmark = pytest.mark.xdist_group("ptx")
+
+
+def in_another_process(*arguments, **environment):
+    """A run of this Python without the simulator; returns its standard output."""
+    settings = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
+    paths = os.pathsep.join([str(HERE.parent), str(HERE), settings.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**settings, "PYTHONPATH": paths, **environment},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@functools.cache
+def everything(compiler):
+    return json.loads(in_another_process(str(HERE / "cuda_code.py"), compiler))
+
+
+@pytest.fixture(params=list(COMPILERS))
+def compiler(request):
+    if request.param not in INSTALLED:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+def steps(compiler, dtype="float32"):
+    found = [one for one in everything(compiler) if one["kernel"].startswith("step_") and one["dtype"] == dtype]
+    assert found
+    return found
+
+
+def named(one):
+    return f"{'+'.join(one['flags']) or 'plain'}, {one['kernel']}, {one['arch']}"
+
+
+def test_every_option_set_compiles_for_both_architectures(compiler):
+    done = {(tuple(one["flags"]), tuple(one["arch"])) for one in everything(compiler)}
+    assert {(flags, arch) for flags in OPTION_SETS for arch in ARCHS} <= done
+    for one in everything(compiler):
+        major, minor = one["arch"]
+        assert f".target sm_{major}{minor}" in one["ptx"], named(one)
+        assert f".visible .entry {one['symbol']}(" in one["ptx"], named(one)
+        assert one["ptx"].count(".param .u64") == one["arguments"], named(one)
+        assert one["cubin"] > 1000, named(one)
+
+
+def test_float32_steps_do_no_arithmetic_in_float64(compiler):
+    for one in steps(compiler):
+        assert not F64_ARITHMETIC.findall(one["ptx"]), named(one)
+        assert ".f64" not in one["ptx"], named(one)
+
+
+def test_the_pattern_for_float64_arithmetic_finds_it(compiler):
+    others = [one for one in everything(compiler) if one["kernel"].startswith("fold_")]
+    assert all(F64_ARITHMETIC.search(one["ptx"]) for one in others)
+    assert all(F64_ARITHMETIC.search(one["ptx"]) for one in steps(compiler, "float64") if one["stores"])
+
+
+def test_nothing_is_spilled_or_kept_in_local_memory(compiler):
+    for one in everything(compiler):
+        assert not re.search(r"\b(?:ld|st)\.local|\.local\s|__local_depot", one["ptx"]), named(one)
+        assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in one["usage"], named(one)
+
+
+def test_nothing_is_called(compiler):
+    for one in everything(compiler):
+        assert not re.search(r"^\s*call", one["ptx"], re.MULTILINE), named(one)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_wide_path_loads_and_stores_16_bytes(compiler, dtype):
+    shape = {"float32": "v4.f32", "float64": "v2.f64"}[dtype]
+    for one in steps(compiler, dtype):
+        assert f"ld.global.{shape}" in one["ptx"], named(one)
+        assert (f"st.global.{shape}" in one["ptx"]) == one["stores"], named(one)
+
+
+def test_memory_is_reached_as_global_memory(compiler):
+    for one in everything(compiler):
+        generic = re.findall(r"^\s*(?:ld|st)\.(?:u64|f32|f64|b32|b64|u32)\s.*", one["ptx"], re.MULTILINE)
+        assert not generic, f"{named(one)}: {generic}"
+
+
+def test_indices_in_a_row_are_of_32_bits(compiler):
+    for one in steps(compiler):
+        assert re.search(r"mul\.wide\.[su]32", one["ptx"]), named(one)
+
+
+def test_several_loads_are_in_flight(compiler):
+    """Before the first result is used, a step has started several loads; a pure reduction in its unrolled loop."""
+    for one in steps(compiler):
+        wide = [match.start() for match in re.finditer(r"ld\.global\.v4\.f32", one["ptx"])]
+        if one["stores"]:
+            first_store = one["ptx"].index("st.global.v4.f32")
+            assert sum(at < first_store for at in wide) >= 2, named(one)
+        else:
+            assert len(wide) >= 4, named(one)
+
+
+def explained(form, compiler):
+    line = f"import rmsprop_jit; print(rmsprop_jit.RMSprop(centered=True, compiler={compiler!r}).explain({form!r}))"
+    return in_another_process("-c", line)
+
+
+def test_explain_shows_ptx_without_a_gpu(compiler):
+    text = explained("ptx", compiler)
+    assert text.startswith(f"// rmsprop+centered, float32; {compiler}, sm_90")
+    assert text.count(".visible .entry") == 2
+
+
+def test_explain_shows_the_compilers_mlir(compiler):
+    if compiler == "numba-cuda-mlir":
+        assert "gpu.func" in explained("mlir-cuda", compiler)
+    else:
+        with pytest.raises(AssertionError, match=r"OptionError: only numba-cuda-mlir.*Received: compiler='numba-cuda'"):
+            explained("mlir-cuda", compiler)
+
+
+def test_explain_shows_machine_code_or_says_what_is_missing(compiler):
+    try:
+        text = explained("sass", compiler)
+    except AssertionError as problem:
+        assert "BackendError: form 'sass' needs NVIDIA's nvdisasm" in str(problem)
+        return
+    assert re.search(r"LDG\.E\.128", text)
+    assert re.search(r"STG\.E\.128", text)
+    assert not re.search(r"\b(?:DADD|DMUL|DFMA)\b", text.split("step_0", 1)[1])
