@@ -28,7 +28,7 @@ def seconds(value: float | None) -> str:
 def status(row: dict[str, Any]) -> str:
     """Reached, short of it, or why there is no figure."""
     if "missing" in row:
-        return f"not installed: {row['missing']}"
+        return f"no figure: {row['missing']}"
     if not row["correct"]:
         return "[red]wrong result, not reported[/]"
     return "[green]yes[/]" if row["ratio"] >= row["target"] else "[yellow]no[/]"
@@ -92,11 +92,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(rows: Rows, sweep: Rows, name: str) -> Path:
+def write(rows: Rows, sweep: Rows, name: str, measured_on: dict[str, Any]) -> Path:
     """Everything as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"schema": 1, "machine": machine(), "cases": rows, "sweep": sweep}, indent=1) + "\n")
+    path.write_text(json.dumps({"schema": 1, "machine": measured_on, "cases": rows, "sweep": sweep}, indent=1) + "\n")
     return path
 
 

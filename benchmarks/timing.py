@@ -71,7 +71,13 @@ def paired(ours: Work, theirs: Work, budget: float = 2.0, least: float = 1e-3) -
                 times[side].append(_once((ours, theirs)[side], calls[side]))
     finally:
         gc.enable()
-    return Paired(median(times[0]), median(times[1]), _range(times[0]), _range(times[1]), rounds)
+    return summary(times)
+
+
+def summary(times: tuple[list[float], list[float]]) -> Paired:
+    """The times of all rounds, ours and theirs, as medians and ranges."""
+    ours, theirs = times
+    return Paired(median(ours), median(theirs), _range(ours), _range(theirs), len(ours))
 
 
 def _range(times: list[float]) -> tuple[float, float]:

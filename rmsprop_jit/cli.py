@@ -15,6 +15,7 @@ from rich.table import Table
 
 from . import __version__, _kernels
 from .errors import BackendError, OptionError, RmspropJitError
+from .options import COMPILERS
 from .rmsprop import RMSprop
 from .rules import RMSPROP
 
@@ -55,6 +56,7 @@ def _add_explain(commands: Any) -> None:
         "--form", choices=_kernels.forms(), default="kernel", help="which stage (default: %(default)s)"
     )
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    explain.add_argument("--compiler", choices=COMPILERS, help="for the forms of a GPU (default: the first installed)")
     for switch in ("centered", "use-ema"):
         explain.add_argument(f"--{switch}", action="store_true")
     numbers = ("rho", "momentum", "epsilon", "weight-decay", "clipnorm", "clipvalue", "global-clipnorm")

@@ -12,6 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import ceiling, measure, peers, report, timing, workloads
 from benchmarks.cases import CASES, Case
+from benchmarks.cuda import cases as cuda_cases
+from benchmarks.cuda import measure as cuda_measure
+from benchmarks.cuda import peers as cuda_peers
+from benchmarks.cuda import timing as cuda_timing
+from rmsprop_jit.codegen.backends.cuda import frame
 
 
 def test_the_models_have_the_sizes_of_the_real_ones():
@@ -67,3 +72,65 @@ def test_every_case_names_a_known_opponent():
 
 def test_times_have_units_that_fit():
     assert [report.seconds(t) for t in (2.0, 2e-3, 2e-6, 2e-8, None)] == ["2 s", "2 ms", "2 us", "0.02 us", ""]
+
+
+# On a GPU: everything but the clocks, in the simulator.
+
+ON_GPU = [
+    ("copy", workloads.PLAIN),
+    ("copy", {**workloads.PLAIN, "gradient_accumulation_steps": 4}),
+    ("30 us", {**workloads.CENTERED, "global_clipnorm": 1.0}),
+    ("by hand", workloads.PLAIN),
+]
+
+
+@pytest.fixture
+def stopped_clocks(monkeypatch):
+    """Work is done, but every call of ours is said to take 2 us and every one of theirs 4."""
+    monkeypatch.setattr(frame, "THREADS", 32)
+    monkeypatch.setattr(cuda_timing, "Flush", lambda: lambda: None)
+    monkeypatch.setattr(cuda_timing, "by_events", lambda work, flush: (work(), 2e-6)[1])
+    monkeypatch.setattr(cuda_timing, "host_time", lambda work: (work(), 3e-6)[1])
+    monkeypatch.setattr(cuda_measure, "_copy_of", lambda nbytes, flush: lambda: 4e-6)
+    monkeypatch.setitem(cuda_peers.PEERS, "by hand", by_hand)
+
+
+def by_hand(parameters, gradients, options):
+    own = [parameter.get() for parameter in parameters]
+    optimizer = rmsprop_jit.RMSprop(**options)
+    return cuda_peers.Made(lambda: optimizer.apply([g.get() for g in gradients], own), lambda: own)
+
+
+@pytest.mark.usefixtures("stopped_clocks")
+@pytest.mark.parametrize(("against", "options"), ON_GPU)
+def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
+    row = cuda_measure.measure(Case("small", [(100,), (33,)], options, against, 1.0), budget=1e-5)
+    assert row["correct"]
+    assert row["ratio"] > 0
+    assert row["host_s"] == 3e-6
+
+
+@pytest.mark.usefixtures("stopped_clocks")
+@pytest.mark.parametrize("against", ["copy", "by hand"])
+def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
+    whole = frame.print_lets
+
+    def without_the_step(lets, dtype):
+        updates = any(let.name == "parameter_new" for let in lets)
+        return [*whole(lets, dtype), *(["parameter_new = parameter"] if updates else [])]
+
+    monkeypatch.setattr(frame, "print_lets", without_the_step)
+    row = cuda_measure.measure(Case("small", [(100,)], workloads.PLAIN, against, 1.0), budget=1e-5)
+    assert row["correct"] is False
+    assert "ratio" not in row
+
+
+def test_every_case_on_a_gpu_names_a_known_opponent():
+    assert {case.against for case in cuda_cases.CASES} <= {*cuda_peers.PEERS, "copy", "30 us"}
+    assert set(cuda_cases.SWEEP_PEERS) <= cuda_peers.PEERS.keys()
+
+
+def test_traffic_counts_every_pass():
+    optimizer = rmsprop_jit.RMSprop(global_clipnorm=1.0)
+    optimizer.apply([np.ones(50, np.float32)], [np.ones(50, np.float32)])
+    assert cuda_measure.traffic(optimizer) == 50 * 4 * (1 + 3 + 2)

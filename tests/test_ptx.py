@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,12 @@ def test_several_loads_are_in_flight(compiler):
             assert len(wide) >= 4, named(one)
 
 
+def has_disassembler():
+    return importlib.util.find_spec("nvidia") is not None and (
+        shutil.which("nvdisasm") is not None or any(Path(sys.prefix).rglob("nvidia/*/bin/nvdisasm"))
+    )
+
+
 def explained(form, compiler):
     line = f"import rmsprop_jit; print(rmsprop_jit.RMSprop(centered=True, compiler={compiler!r}).explain({form!r}))"
     return in_another_process("-c", line)
@@ -142,11 +149,11 @@ def test_explain_shows_the_compilers_mlir(compiler):
 
 
 def test_explain_shows_machine_code_or_says_what_is_missing(compiler):
-    try:
-        text = explained("sass", compiler)
-    except AssertionError as problem:
-        assert "BackendError: form 'sass' needs NVIDIA's nvdisasm" in str(problem)
+    if not has_disassembler():
+        with pytest.raises(AssertionError, match="BackendError: form 'sass' needs NVIDIA's nvdisasm"):
+            explained("sass", compiler)
         return
+    text = explained("sass", compiler)
     assert re.search(r"LDG\.E\.128", text)
     assert re.search(r"STG\.E\.128", text)
     assert not re.search(r"\b(?:DADD|DMUL|DFMA)\b", text.split("step_0", 1)[1])

@@ -1,0 +1,174 @@
+"""One peer, one process: check each case's result, then time it; a line of JSON for each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import rmsprop_jit
+from rmsprop_jit.codegen.backends.cuda import device as gpu
+
+from ..cases import Case
+from ..peers import agree
+from . import peers, timing
+from .cases import CASES, COUNTS, SIZES
+from .peers import Made, OnGpu
+
+CHECK_STEPS = 3
+CHECKED = 1 << 20
+"""At most so many elements of each tensor are compared with the processor's own kernels."""
+
+ULPS, RELATIVE = 4, 1e-5
+"""How near a GPU's step is to the processor's: in float32's last places, and, where centered, relative."""
+
+
+def arrays_for(shapes: list[tuple[int, ...]]) -> tuple[list[OnGpu], list[OnGpu]]:
+    """Parameters and gradients, standard normal, by the seed alone."""
+    xp = gpu.cupy()
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(2):
+        own = []
+        for shape in shapes:
+            pattern = rng.standard_normal(min(int(np.prod(shape)), CHECKED), dtype=np.float32)
+            own.append(xp.asarray(np.resize(pattern, shape)))
+        made.append(own)
+    return made[0], made[1]
+
+
+def agrees_with_the_processor(case: Case, start: list[OnGpu], gradients: list[OnGpu]) -> bool:
+    """One step of our kernels on a copy, on the GPU and on the processor, on the first elements of each tensor."""
+    host, grads = (
+        [np.ascontiguousarray(array.get().reshape(-1)[:CHECKED]) for array in side] for side in (start, gradients)
+    )
+    options = dict(case.options)
+    device, on_gpu = [gpu.cupy().asarray(array) for array in host], [gpu.cupy().asarray(array) for array in grads]
+    rmsprop_jit.RMSprop(**options).apply(grads, host)
+    rmsprop_jit.RMSprop(**options).apply(on_gpu, device)
+    loose = options.get("centered") or options.get("clipnorm") or options.get("global_clipnorm")
+    for ours, theirs in zip(device, host, strict=True):
+        error = np.abs(ours.get().astype(np.float64) - theirs)
+        size = np.maximum(np.abs(theirs), options["learning_rate"])
+        if np.any(error > (RELATIVE * size if loose else ULPS * np.spacing(size.astype(np.float32)))):
+            return False
+    return True
+
+
+def measure(case: Case, budget: float) -> dict[str, Any]:
+    """One case; a result that is wrong has `correct` false and no times."""
+    parameters, gradients = arrays_for(case.shapes)
+    result = {"case": case.name, "against": case.against, "target": case.target}
+    if not agrees_with_the_processor(case, parameters, gradients):
+        return result | {"correct": False}
+    made = peers.PEERS[case.against](parameters, gradients, case.options) if case.against in peers.PEERS else None
+    optimizer = rmsprop_jit.RMSprop(**case.options)
+    start = [p.get() for p in parameters] if made else []
+    optimizer.build(parameters)
+    step = _ours(case, optimizer, gradients)
+    if made is not None:
+        for work in (step, made.step):
+            for _ in range(CHECK_STEPS):
+                work()
+        if not agree([p.get() for p in parameters], made.values(), start):
+            return result | {"correct": False}
+    timed = _timed(case, optimizer, step, made, budget)
+    return result | {
+        "correct": True,
+        "ours_s": timed.ours,
+        "theirs_s": timed.theirs,
+        "ours_p10_p90_s": timed.ours_range,
+        "theirs_p10_p90_s": timed.theirs_range,
+        "rounds": timed.rounds,
+        "ratio": timed.ratio,
+        "host_s": min(timing.host_time(step) for _ in range(5)),
+    }
+
+
+def _ours(case: Case, optimizer: rmsprop_jit.RMSprop, gradients: list[OnGpu]) -> Callable[[], object]:
+    if not case.fresh:
+        return lambda: optimizer.apply(gradients)
+    turn = itertools.cycle([[g.copy() for g in gradients] for _ in range(8)])
+    return lambda: optimizer.apply(next(turn))
+
+
+def _timed(
+    case: Case, optimizer: rmsprop_jit.RMSprop, step: Callable[[], object], made: Made | None, budget: float
+) -> Any:
+    flush = timing.Flush()
+    if case.against == "30 us":
+        return timing.paired(lambda: timing.host_time(step), lambda: 30e-6, budget)
+    if made is None:
+        step()
+        return timing.paired(lambda: timing.by_events(step, flush), _copy_of(traffic(optimizer), flush), budget)
+    if made.wait is None:
+        theirs = made.step
+        return timing.paired(lambda: timing.by_events(step, flush), lambda: timing.by_events(theirs, flush), budget)
+    theirs, wait = made.step, made.wait
+    return timing.paired(
+        lambda: timing.by_clock(step, flush, lambda: None), lambda: timing.by_clock(theirs, flush, wait), budget
+    )
+
+
+def traffic(optimizer: rmsprop_jit.RMSprop) -> int:
+    """The fewest bytes that a step of the optimizer's last plan loads and stores."""
+    *_, plan = optimizer._plans.values()
+    return sum(
+        kernel.bytes_per_element(4) * sum(member.array.size for member in bucket.members)
+        for bucket in plan.step
+        for kernel in bucket.program.kernels
+    )
+
+
+def _copy_of(nbytes: int, flush: Callable[[], object]) -> Callable[[], float]:
+    """The time in which a copy within the GPU's memory moves so many bytes, half of them read, half written."""
+    import cupy
+
+    source, target = cupy.empty(nbytes // 2, cupy.uint8), cupy.empty(nbytes // 2, cupy.uint8)
+
+    def copy() -> None:
+        target.data.copy_from_device_async(source.data, nbytes // 2, cupy.cuda.get_current_stream())
+
+    return lambda: timing.by_events(copy, flush)
+
+
+def sweep(peer: str, budget: float) -> Any:
+    """Plain steps over sizes, and over counts of tensors, as lines for the picture."""
+    points = [("size", n, [(n,)]) for n in SIZES] + [("count", n, [(1_000_000 // n,)] * n) for n in COUNTS]
+    for axis, at, shapes in points:
+        row = measure(Case("sweep", shapes, {"learning_rate": 1e-3}, peer, 0.0), budget)
+        if row["correct"]:
+            yield {"axis": axis, "at": at, "peer": peer, "ours_s": row["ours_s"], "theirs_s": row["theirs_s"]}
+
+
+def main() -> None:
+    """`measure SECONDS sweep PEER`, or `measure SECONDS NUMBER...` for the cases of these numbers."""
+    budget, *rest = sys.argv[1:]
+    if rest[0] == "device":
+        try:
+            print(json.dumps(timing.device()), flush=True)
+        except Exception as problem:  # no CuPy, no driver, no device: each has an error of its own
+            raise SystemExit(f"{type(problem).__name__}: {problem}") from None
+        return
+    if rest[0] == "sweep":
+        for point in sweep(rest[1], float(budget)):
+            print(json.dumps(point), flush=True)
+        return
+    for number in rest:
+        case, begin = CASES[int(number)], time.perf_counter()
+        try:
+            result = measure(case, float(budget))
+        except Exception as missing:  # a peer that fails must not take the other cases with it
+            reason = f"{type(missing).__name__}: {missing}"[:300]
+            result = {"case": case.name, "against": case.against, "target": case.target, "missing": reason}
+        result["spent_s"] = time.perf_counter() - begin
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The others on a GPU: each as a function that does one update of the same kind on its own copies of the arrays.
+
+A peer takes CuPy arrays (parameters, gradients) and options and returns a Made. What it cannot do raises
+NotImplementedError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..peers import AROUND
+from ..workloads import Array
+
+OnGpu = Any
+"""A CuPy array."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A peer at work.
+
+    step:   does one update.
+    values: the parameters now, as NumPy arrays.
+    wait:   waits until the update is done, where CUDA events on CuPy's stream do not see it (jax has its own streams).
+    """
+
+    step: Callable[[], object]
+    values: Callable[[], list[Array]]
+    wait: Callable[[], object] | None = None
+
+
+def _as_torch(array: OnGpu) -> Any:
+    """A copy of an array as a tensor on its device."""
+    import torch
+
+    return torch.from_dlpack(array).clone()
+
+
+def _torch(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Any:
+    import torch
+
+    if any(options.get(name) for name in AROUND):
+        raise NotImplementedError("torch's RMSprop has no such option")
+    tensors = [torch.nn.Parameter(_as_torch(p)) for p in parameters]
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        tensor.grad = _as_torch(gradient)
+    optimizer = torch.optim.RMSprop(
+        tensors,
+        lr=options["learning_rate"],
+        alpha=0.9,
+        eps=1e-7,
+        momentum=options.get("momentum", 0.0),
+        centered=options.get("centered", False),
+        foreach=True,
+    )
+    shrink = 1 - options["learning_rate"] * options.get("weight_decay", 0.0)
+
+    def step() -> None:
+        if shrink != 1:
+            with torch.no_grad():
+                torch._foreach_mul_(tensors, shrink)
+        optimizer.step()
+
+    return torch, step, lambda: [tensor.detach().cpu().numpy() for tensor in tensors]
+
+
+def torch_foreach(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
+    _, step, values = _torch(parameters, gradients, options)
+    return Made(step, values)
+
+
+def torch_compile(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """`torch.compile` of the same step."""
+    torch, step, values = _torch(parameters, gradients, options)
+    return Made(torch.compile(step, fullgraph=False), values)
+
+
+def optax(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+    import jax
+    import optax as library
+
+    if set(options) - {"learning_rate"}:
+        raise NotImplementedError("only the plain rule is compared with optax")
+    rule = library.rmsprop(options["learning_rate"], decay=0.9, eps=1e-7, eps_in_sqrt=True)
+    held = [jax.device_put(g.get()) for g in gradients]
+    params = [jax.device_put(p.get()) for p in parameters]
+    state: Any = (params, rule.init(params))
+
+    def update(params: Any, slots: Any, grads: Any) -> Any:
+        updates, slots = rule.update(grads, slots, params)
+        return library.apply_updates(params, updates), slots
+
+    jitted = jax.jit(update, donate_argnums=(0, 1))
+
+    def step() -> None:
+        nonlocal state
+        state = jitted(*state, held)
+
+    return Made(step, lambda: [np.asarray(p) for p in state[0]], lambda: jax.block_until_ready(state))
+
+
+def _plain_only(options: dict[str, Any]) -> None:
+    if set(options) - {"learning_rate"}:
+        raise NotImplementedError("only the plain rule is written by hand")
+
+
+def elementwise(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """The plain rule by hand as one `cupy.ElementwiseKernel`, one launch a tensor."""
+    import cupy
+
+    _plain_only(options)
+    kernel = cupy.ElementwiseKernel(
+        "float32 g, float32 rate, float32 rho, float32 rest, float32 epsilon",
+        "float32 p, float32 v",
+        "v = rho * v + rest * (g * g); p = p - rate * g / sqrtf(v + epsilon)",
+        "rmsprop_by_hand",
+    )
+    own = [(p.copy(), g.copy(), cupy.zeros_like(p)) for p, g in zip(parameters, gradients, strict=True)]
+    numbers = [np.float32(x) for x in (options["learning_rate"], 0.9, 1 - 0.9, 1e-7)]
+
+    def step() -> None:
+        for p, g, v in own:
+            kernel(g, *numbers, p, v)
+
+    return Made(step, lambda: [p.get() for p, _, _ in own])
+
+
+def fuse(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """The plain rule as two functions under `cupy.fuse`."""
+    import cupy
+
+    _plain_only(options)
+    rate, rho, rest, epsilon = (np.float32(x) for x in (options["learning_rate"], 0.9, 1 - 0.9, 1e-7))
+
+    @cupy.fuse()
+    def new_velocity(g: OnGpu, v: OnGpu) -> OnGpu:
+        return rho * v + rest * (g * g)
+
+    @cupy.fuse()
+    def new_parameter(p: OnGpu, g: OnGpu, v: OnGpu) -> OnGpu:
+        return p - rate * g / cupy.sqrt(v + epsilon)
+
+    own = [[p.copy(), g.copy(), cupy.zeros_like(p)] for p, g in zip(parameters, gradients, strict=True)]
+
+    def step() -> None:
+        for tensor in own:
+            p, g, v = tensor
+            tensor[2] = v = new_velocity(g, v)
+            tensor[0] = new_parameter(p, g, v)
+
+    return Made(step, lambda: [tensor[0].get() for tensor in own])
+
+
+PEERS: dict[str, Callable[[list[OnGpu], list[OnGpu], dict[str, Any]], Made]] = {
+    "torch foreach": torch_foreach,
+    "torch.compile": torch_compile,
+    "optax jitted": optax,
+    "cupy.ElementwiseKernel": elementwise,
+    "cupy.fuse": fuse,
+}

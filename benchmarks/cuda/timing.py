@@ -1,0 +1,113 @@
+"""Time on a GPU: CUDA events around one call, in turns, after the L2 cache has been overwritten.
+
+Where a peer works on streams of its own, both sides are timed by the wall clock from an idle GPU to an idle GPU.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..timing import Paired, summary
+
+Work = Callable[[], object]
+
+L2_TIMES = 4
+"""How often the buffer that overwrites the L2 cache holds it."""
+
+QUEUE = 50
+"""Calls that are started in a row for host time: fewer than a stream's queue holds."""
+
+
+class Flush:
+    """Overwrites the L2 cache."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        size = int(cupy.cuda.Device().attributes.get("L2CacheSize", 64 << 20))
+        self._buffer = cupy.empty(max(size, 1 << 20) * L2_TIMES // 4, cupy.float32)
+
+    def __call__(self) -> None:
+        """Start overwriting; work that is launched next comes after it."""
+        self._buffer.fill(0.0)
+
+
+def by_events(work: Work, flush: Work) -> float:
+    """Seconds of one call on the GPU."""
+    import cupy
+
+    begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+    flush()
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(cupy.cuda.get_elapsed_time(begin, end)) / 1e3
+
+
+def by_clock(work: Work, flush: Work, wait: Work) -> float:
+    """Seconds from an idle GPU until it is idle again."""
+    import cupy
+
+    flush()
+    cupy.cuda.Device().synchronize()
+    begin = time.perf_counter()
+    work()
+    wait()
+    cupy.cuda.Device().synchronize()
+    return time.perf_counter() - begin
+
+
+def host_time(work: Work) -> float:
+    """Seconds that the host is busy with one call while the GPU works on earlier ones."""
+    import cupy
+
+    cupy.cuda.Device().synchronize()
+    begin = time.perf_counter()
+    for _ in range(QUEUE):
+        work()
+    spent = time.perf_counter() - begin
+    cupy.cuda.Device().synchronize()
+    return spent / QUEUE
+
+
+def paired(ours: Callable[[], float], theirs: Callable[[], float], budget: float) -> Paired:
+    """Two measurements in turns for about `budget` seconds, after a few that do not count."""
+    for _ in range(3):
+        ours()
+        theirs()
+    begin = time.perf_counter()
+    ours()
+    theirs()
+    rounds = max(7, min(1000, int(budget / (time.perf_counter() - begin))))
+    times: tuple[list[float], list[float]] = ([], [])
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(rounds):
+            for side in (0, 1) if i % 2 else (1, 0):
+                times[side].append((ours, theirs)[side]())
+    finally:
+        gc.enable()
+    return summary(times)
+
+
+def device() -> dict[str, Any]:
+    """The GPU, its driver and the CUDA packages."""
+    from importlib import metadata
+
+    import cupy
+
+    found = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
+    versions = {}
+    for package in ("numba-cuda-mlir", "numba-cuda", "torch", "jax", "optax", "numpy"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    capability, driver = cupy.cuda.Device().compute_capability, cupy.cuda.runtime.driverGetVersion()
+    return {"processor": name, "capability": capability, "driver": driver, "cupy": cupy.__version__, **versions}
