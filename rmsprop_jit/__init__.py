@@ -1,4 +1,4 @@
-"""Fast optimizer updates on NumPy arrays: Keras's RMSprop, and any rule you can write down, as one fused kernel.
+"""Fast optimizer updates on NumPy and CuPy arrays: Keras's RMSprop, or any rule you write down, as one fused kernel.
 
 ::
 

@@ -1,11 +1,15 @@
 """What the README shows is true: its examples run, and its output is what the program prints."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 import rmsprop_jit
+from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.backends.cuda import simulated_cupy as cupy
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -25,9 +29,18 @@ def test_the_example_of_minimize_gives_the_documented_number():
     assert round(float(names["x"]), 6) == 9.683772
 
 
+def test_the_example_on_a_gpu_trains(monkeypatch):
+    ones, zeros = (lambda *which, make=make: cupy.asarray(make(*which)) for make in (np.ones, np.zeros))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ones=ones, zeros=zeros))
+    monkeypatch.setattr(frame, "THREADS", 32)
+    names = {"rmsprop_jit": rmsprop_jit}
+    exec(EXAMPLES[2].replace("784, 128", "7, 12"), names)
+    assert np.all(names["weights"]["w"].get() < 1)
+
+
 def test_the_example_of_a_rule_is_adam():
     names = {}
-    exec(EXAMPLES[2], names)
+    exec(EXAMPLES[3], names)
     variable, gradient = np.ones(3, np.float32), np.array([0.1, -0.2, 0.3], np.float32)
     names["optimizer"].apply([gradient], [variable])
     np.testing.assert_allclose(variable, 1 - 1e-3 * np.sign(gradient), rtol=1e-6)

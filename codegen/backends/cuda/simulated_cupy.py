@@ -87,6 +87,8 @@ class ndarray:
     def __mul__(self, other: Any) -> ndarray:
         return ndarray(self._host * (other._host if isinstance(other, ndarray) else other))
 
+    __rmul__ = __mul__
+
     def __sub__(self, other: Any) -> ndarray:
         return ndarray(self._host - (other._host if isinstance(other, ndarray) else other))
 
