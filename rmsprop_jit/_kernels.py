@@ -139,6 +139,7 @@ class Bucket:
         self.table.scalars[:] = self._scalars(values)
         for name, column in self._per_tensor.items():
             column[:] = values[name]
+        self.table.touch()
 
 
 def _named(names: Sequence[str]) -> ScalarFunction:

@@ -124,6 +124,9 @@ class Table:
         """Where the arrays of one name are, for each tensor."""
         self.arrays[:, column] = addresses
 
+    def touch(self) -> None:
+        """Say that numbers were written: nothing to do, kernels read them here."""
+
     def run(self, kernel: int, threads: int) -> None:
         """One pass: kernel `kernel` over all rows, on up to `threads` threads, and what its reductions come to."""
         header = self.header

@@ -37,7 +37,7 @@ class Table:
 
     sizes: elements of each tensor; `index` is the device's. Fill `arrays[tensor, program.arrays.index(name)]` with
     addresses (later through `point`), `scalars` with the values of `cells`, and `hypers[tensor]`; all are host arrays,
-    copied by `send`. Keep what is pointed to alive.
+    copied by `send` (the numbers after `touch`). Keep what is pointed to alive.
     """
 
     def __init__(self, program: Program, sizes: Sequence[int], index: int, compiler: str | None = None) -> None:
@@ -51,6 +51,7 @@ class Table:
         self.scalars = np.zeros(len(self.cells), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
         self.others = np.array([IDENTITY[reduce.op] for reduce in self.reductions], np.float64)
+        self._touched = True
         self._uploads = device.Uploads()
         self._sent: dict[str, HostArray] = {}
         itemsize = np.dtype(program.dtype).itemsize
@@ -71,6 +72,10 @@ class Table:
         if not np.array_equal(self.arrays[:, column], addresses):
             self.arrays[:, column] = addresses
             self._sent.pop("arrays", None)
+
+    def touch(self) -> None:
+        """Say that numbers were written."""
+        self._touched = True
 
     def set_peers(self, tables: Sequence[Table]) -> None:
         """Name the tables of this device, this one among them, over which reductions over all tensors run."""
@@ -107,6 +112,9 @@ class Table:
         """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
         if "arrays" not in self._sent:
             self._send("arrays", np.ascontiguousarray(self.arrays.T))
+        if not self._touched:
+            return False
+        self._touched = False
         changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
         self._send("others", self.others)
         return any(changed)
