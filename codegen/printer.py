@@ -19,7 +19,8 @@ CALLS = frozenset({Fn.SQRT, Fn.EXP, Fn.LOG, Fn.POW, Fn.ABS})
 FRAME_NAMES = frozenset(
     "table arrays rows claims all_claims scalars hypers run first partial own total claim row tensor start count "
     "alone i lane block width element sofar folded fill step lanes add_shared INF NAN float32 float64 sqrt exp log "
-    "pow abs fabs range int32 int64 thread base".split()
+    "pow abs fabs range int32 int64 thread base cuda device tensors uniforms cells peers others clock vectors half v "
+    "floor peer last end stride add join add_square join_square add_abs join_abs add_finite join_finite".split()
 )
 """Variables and functions of the backends' frames; arrays of these names get another one."""
 

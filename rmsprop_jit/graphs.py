@@ -2,7 +2,8 @@
 
 A launch of the graph must not train on the numbers of the day it was captured. So every captured call has tables of
 its own in the GPU's memory; the GPU counts the calls (`clock`), and makes the step's numbers from its own count and
-from the hyperparameters in its memory, which are written again when an option is set.
+from the hyperparameters in its memory, which are written again when an option is set. From the first capture on the
+GPU's count is the truth: `iterations`, and calls outside a graph, wait for it.
 """
 
 from __future__ import annotations

@@ -133,6 +133,8 @@ class Optimizer:
     def _change_options(self, options: Options) -> None:
         """Take new options; where they change the structure, make new slots and forget the plans."""
         flags = _kernels.option_flags(self._rule, options)
+        if self._graph is not None:
+            graphs.constant_rate(options)
         if options.compiler != self._options.compiler:
             self._plans, self._habit = {}, None
         self._options = options

@@ -144,6 +144,35 @@ def test_reductions_of_three_kernels_deep():
     compare(rule, program, None, SMALL)
 
 
+@pytest.mark.usefixtures("few_threads")
+def test_slots_may_have_the_names_of_the_frames_own_variables():
+    names = [
+        "vectors",
+        "thread",
+        "join",
+        "add",
+        "uniforms",
+        "half",
+        "tensors",
+        "count",
+        "at_0",
+        "new_0",
+        "element_0",
+        "r0",
+    ]
+
+    def equations(p, g, s, h, on):
+        slots = [getattr(s, name) for name in names]
+        total = sum_of(g)
+        for slot in slots:
+            yield slot, slot * 0.5 + g
+            total = total + slot
+        yield p, p - total
+
+    rule = Rule("names", equations, slots=dict.fromkeys(names, 1.0))
+    compare(rule, specialize(rule, (), "float32"), None, SMALL)
+
+
 def test_two_runs_have_the_same_bits():
     rule, program = _kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
     first = make_tensors(rule, [700, 33], "float32", cast(ordinary(5), "float32"))

@@ -443,3 +443,13 @@ def test_what_a_graph_would_freeze_is_refused(capture):
         capture(lambda: mixed.apply([gradient, make()]))
     scheduled.apply([gradient])
     assert scheduled.iterations == 1
+
+
+def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop(0.5)
+    optimizer.build([variable])
+    capture(lambda: optimizer.apply([gradient]))
+    with pytest.raises(OptionError, match="frozen in a graph"):
+        optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)
+    assert optimizer.learning_rate == 0.5

@@ -19,8 +19,6 @@ HERE = Path(__file__).parent
 INSTALLED = [name for name in COMPILERS if importlib.util.find_spec(name.replace("-", "_")) is not None]
 F64_ARITHMETIC = re.compile(r"^\s*(?:add|sub|mul|div|fma|mad|sqrt|rsqrt|rcp|min|max|neg|abs|cvt)\S*\.f64", re.MULTILINE)
 
-pytestmark = pytest.mark.xdist_group("ptx")
-
 
 def in_another_process(*arguments, **environment):
     """A run of this Python without the simulator; returns its standard output."""

@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -132,11 +133,12 @@ def arch_at_hand() -> Arch:
         return compilers.DEFAULT_ARCH
 
 
-class Uploads:
+class _Uploads:
     """Copies from the host that do not wait for the GPU: through pinned memory, kept until it has been read."""
 
     def __init__(self) -> None:
         self._pending: list[tuple[Any, Any]] = []
+        self._lock = threading.Lock()
 
     def copy(self, target: DeviceArray, values: HostArray) -> None:
         """Copy host values of the same dtype and number of bytes into `target`, in order with the current stream.
@@ -153,10 +155,15 @@ class Uploads:
             return
         stream = xp.cuda.get_current_stream()
         target.data.copy_from_host_async(pinned.ptr, values.nbytes, stream)
-        self._pending = [(memory, event) for memory, event in self._pending if not event.done]
         event = xp.cuda.Event(disable_timing=True)
         event.record(stream)
-        self._pending.append((pinned, event))
+        with self._lock:
+            self._pending = [(memory, passed) for memory, passed in self._pending if not passed.done]
+            self._pending.append((pinned, event))
+
+
+UPLOADS = _Uploads()
+"""One for all: what is being read must outlive the table that sent it."""
 
 
 Launch = Callable[..., None]

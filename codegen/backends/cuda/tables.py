@@ -52,7 +52,6 @@ class Table:
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
         self.others = np.array([IDENTITY[reduce.op] for reduce in self.reductions], np.float64)
         self._touched = True
-        self._uploads = device.Uploads()
         self._sent: dict[str, HostArray] = {}
         itemsize = np.dtype(program.dtype).itemsize
         room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize for k, kernel in enumerate(program.kernels)}
@@ -127,7 +126,7 @@ class Table:
         if what not in self._memory or self._memory[what].nbytes < values.nbytes:
             self._memory[what] = device.empty_bytes(max(values.nbytes, 8))
         if values.nbytes:
-            self._uploads.copy(self._memory[what], values)
+            device.UPLOADS.copy(self._memory[what], values)
         self._sent[what] = values.copy()
         return True
 
@@ -157,7 +156,7 @@ class Clock:
     def set(self, calls: int) -> None:
         """Let so many calls have been made."""
         with device.use(self._index):
-            device.Uploads().copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
+            device.UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
 
     def tick(self) -> None:
         """Count a call, or (while the stream is captured) record that it is counted."""
