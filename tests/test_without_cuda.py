@@ -81,7 +81,7 @@ METHODS = {
     "cupy.cuda.MemoryPointer": ["ptr", "copy_from_host_async"],
     "cupy.cuda.Stream": ["is_capturing", "synchronize", "begin_capture", "end_capture"],
     "cupy.cuda.Event": ["record", "done"],
-    "cupy.cuda.Device": ["id", "compute_capability", "__enter__", "__exit__"],
+    "cupy.cuda.Device": ["id", "compute_capability", "synchronize", "__enter__", "__exit__"],
     "cupy.cuda.function.Module": ["load", "get_function"],
     "cupy.cuda.PinnedMemoryPointer": ["ptr"],
 }

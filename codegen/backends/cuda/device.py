@@ -1,6 +1,6 @@
 """The GPU as this package uses it, through CuPy: arrays, copies, streams, launches.
 
-Everything happens on CuPy's current stream and nothing here waits for the GPU, but `fetch`. With NUMBA_ENABLE_CUDASIM=1
+Everything happens on CuPy's current stream; nothing here waits for the GPU but `fetch` and `wait_for`. With NUMBA_ENABLE_CUDASIM=1
 `simulated_cupy` stands in for CuPy.
 """
 
@@ -109,6 +109,11 @@ def use(index: int) -> AbstractContextManager[Any]:
     """Makes a device current for a `with` block."""
     device: AbstractContextManager[Any] = cupy().cuda.Device(index)
     return device
+
+
+def wait_for(index: int) -> None:
+    """Wait until a device has done all that was launched on any of its streams."""
+    cupy().cuda.Device(index).synchronize()
 
 
 def is_capturing() -> bool:

@@ -184,6 +184,10 @@ class Device(contextlib.AbstractContextManager["Device"]):
     def __exit__(self, *problem: object) -> None:
         return None
 
+    def synchronize(self) -> None:
+        """Nothing is ever left to wait for."""
+        assert not CURRENT.is_capturing(), "a device cannot be waited for while a stream is captured"
+
 
 class PinnedMemory(bytearray):
     """Host memory with an address."""

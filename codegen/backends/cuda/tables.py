@@ -164,7 +164,8 @@ class Clock:
             self._tick(1, self._at, self._every)
 
     def calls(self) -> int:
-        """The calls made; waits for the GPU."""
+        """The calls made; waits for the GPU, whatever stream graphs were launched on."""
+        device.wait_for(self._index)
         return int(device.fetch(self._memory).view(np.float64)[0])
 
 
