@@ -1,7 +1,7 @@
 """The GPU as this package uses it, through CuPy: arrays, copies, streams, launches.
 
-Everything happens on CuPy's current stream; nothing here waits for the GPU but `fetch` and `wait_for`. With NUMBA_ENABLE_CUDASIM=1
-`simulated_cupy` stands in for CuPy.
+Everything happens on CuPy's current stream; nothing here waits for the GPU but `fetch` and `wait_for`. With
+NUMBA_ENABLE_CUDASIM=1 `simulated_cupy` stands in for CuPy.
 """
 
 from __future__ import annotations
