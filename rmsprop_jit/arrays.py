@@ -45,6 +45,11 @@ def is_array(array: object) -> bool:
     return isinstance(array, np.ndarray) or bool(_gpu().lies_on_gpu(array))
 
 
+def keeps_its_memory(array: object) -> bool:
+    """Whether an object stands for the same memory as long as it lives; torch's tensors can be pointed elsewhere."""
+    return isinstance(array, np.ndarray) or bool(_gpu().is_cupy(array))
+
+
 def place_of(array: Array) -> str:
     """Where a checked array lies: HOST or "cuda:<number of the device>"."""
     return HOST if isinstance(array, np.ndarray) else f"cuda:{_gpu().index_of(array)}"

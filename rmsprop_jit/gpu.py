@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .codegen.backends.cuda import Clock
-from .codegen.backends.cuda.device import adopt, cupy, fetch, is_capturing, is_read_only, lies_on_gpu, use
+from .codegen.backends.cuda.device import adopt, cupy, fetch, is_capturing, is_cupy, is_read_only, lies_on_gpu, use
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = [
     "fetch",
     "index_of",
     "is_capturing",
+    "is_cupy",
     "is_read_only",
     "lies_on_gpu",
     "new_like",

@@ -50,6 +50,25 @@ def constant_rate(options: Options) -> float:
     return options.learning_rate
 
 
+def check_change(old: Options, new: Options, same_structure: bool) -> None:
+    """Raise OptionError for a change of options that captured calls cannot follow."""
+    constant_rate(new)
+    if not same_structure or old.gradient_accumulation_steps != new.gradient_accumulation_steps:
+        raise OptionError(
+            "a call was captured into a graph, which can follow new numbers, but not options that are switched on or "
+            "off. Received: a change that needs other kernels. Make a new optimizer and load this one's state_dict()."
+        )
+
+
+def refuse_update_step() -> None:
+    """Raise OptionError if a call of `update_step` would become part of a graph."""
+    if is_capturing():
+        raise OptionError(
+            "update_step() cannot be captured: its learning rate would be frozen in the graph. "
+            "Received: a stream that is being captured. Capture apply()."
+        )
+
+
 class GraphSteps:
     """The captured calls of one optimizer; `clock` counts them as the GPU does them."""
 

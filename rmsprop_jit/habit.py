@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple, Self
 
+from .arrays import keeps_its_memory
 from .plan import Plan
 from .tracked import Membership, Variables
 
@@ -49,6 +50,8 @@ class Habit:
         gradients = list(_arrays(grads))
         distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)
         if phase.window is None or not distinct or any(gradient is None for gradient in in_build_order):
+            return None
+        if not all(map(keeps_its_memory, gradients)):
             return None
         habit = old if old is not None and old.covers(grads, variables) else cls(grads, variables, in_build_order)
         plan.bound_to = gradients

@@ -23,7 +23,7 @@ from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .resolve import Gradients
 from .rules import Rule
-from .tracked import Membership, Tracked, Variables, track
+from .tracked import Membership, Tracked, Variables, same_variables, track
 from .variable import Variable
 
 MOST_PLANS = 64
@@ -134,7 +134,7 @@ class Optimizer:
         """Take new options; where they change the structure, make new slots and forget the plans."""
         flags = _kernels.option_flags(self._rule, options)
         if self._graph is not None:
-            graphs.constant_rate(options)
+            graphs.check_change(self._options, options, flags == self._flags)
         if options.compiler != self._options.compiler:
             self._plans, self._habit = {}, None
         self._options = options
@@ -196,7 +196,7 @@ class Optimizer:
         if self._restored:
             self._adopt(tracked)
         elif self._built:
-            if [id(one.array) for one in tracked] != [id(one.array) for one in self._tracked]:
+            if not same_variables(tracked, self._tracked):
                 received, known = ([one.name for one in side][:5] for side in (tracked, self._tracked))
                 raise ArrayError(
                     f"this optimizer was built on other variables. Received: {received}; built on {known}. "
@@ -252,7 +252,7 @@ class Optimizer:
         if isinstance(self._options.learning_rate, float):
             rate = np.array(self._options.learning_rate, np.float64)
             state.append(Variable(rate, name="learning_rate", path=f"{name}/learning_rate"))
-        for slot, array in slots.blocks(self._tracked, _kernels.slot_order(self._rule)):
+        for slot, array in self._settled_slots().items():
             state.append(Variable(array, name=slot, path=f"{name}/{slot}"))
         return state
 
@@ -300,14 +300,14 @@ class Optimizer:
     def _capture(self, call: Call, gradients: Sequence[Any], addresses: Int64) -> None:
         """Make a call a part of the graph that is being captured, with tables of its own."""
         steps = self._options.gradient_accumulation_steps or 1
-        if self._graph is None:
-            self._graph = GraphSteps(self._tracked, self._count, steps, self._options.compiler)
         rate = graphs.constant_rate(self._options)
-        plan = make_plan(self._rule, self._tracked, call, self._options.compiler, self._graph.clock)
+        graph = self._graph or GraphSteps(self._tracked, self._count, steps, self._options.compiler)
+        plan = make_plan(self._rule, self._tracked, call, self._options.compiler, graph.clock)
         plan.bind(gradients, addresses)
-        self._graph.keep(plan)
+        graph.keep(plan)
         plan.run(self._options, rate, self._count // steps + 1)
-        self._graph.clock.tick()
+        graph.clock.tick()
+        self._graph = graph
         self._count += 1
 
     def _phase(self) -> Phase:
@@ -356,6 +356,8 @@ class Optimizer:
     def update_step(self, gradient: Array, variable: Array | Variable, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
         self._require_built()
+        if self._on_gpu:
+            graphs.refuse_update_step()
         (position,) = self._members.positions_of([variable])
         one = self._tracked[position]
         address = self._members.address_of(gradient, one)
@@ -457,9 +459,22 @@ class Optimizer:
     def _slots_by_name(self) -> dict[str, Array]:
         return dict(slots.blocks(self._tracked, _kernels.slot_order(self._rule)))
 
+    def _settled_slots(self) -> dict[str, Array]:
+        """All slots, for a reader of the state."""
+        self._settle()
+        return self._slots_by_name()
+
+    def _settle(self) -> int:
+        """Clear the accumulators of empty windows; returns the calls made, which say what windows there are."""
+        calls = self._calls
+        for one in self._tracked:
+            one.settle_window()
+        return calls
+
     def state_dict(self) -> dict[str, Array]:
         """The state by name: copies of all slots, the call count, and a format version."""
-        return saving.named(self._slots_by_name(), self._calls, [one.window for one in self._tracked])
+        calls = self._settle()
+        return saving.named(self._slots_by_name(), calls, [one.window for one in self._tracked])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
@@ -478,13 +493,13 @@ class Optimizer:
         has_rate = isinstance(self._options.learning_rate, float)
         self._calls, rate = saving.load_numbered(self._slots_by_name(), store, has_rate)
         if rate is not None:
-            self._options = self._options.replaced("learning_rate", rate)
+            self._change_options(self._options.replaced("learning_rate", rate))
         self._guess_windows()
 
     def __getstate__(self) -> dict[str, Any]:
-        for one in self._tracked:
-            one.settle_window()
-        state = {**self.__dict__, "_count": self._calls, "_graph": None}
+        state = {**self.__dict__, "_count": self._settle(), "_graph": None}
+        places = [(array, self._members.find(array)) for array in self._excluded_arrays]
+        state["_excluded_arrays"] = [array if i is None else self._tracked[i].array for array, i in places]
         return {key: value for key, value in state.items() if key not in ("_plans", "_members", "_habit")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
             f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
             f"{sorted(surplus)[:5]}. Build it on the same variables with the same options first."
         )
-    given = {name: to_host(sources[name]) for name in targets}
+    given = {name: to_host(getattr(sources[name], "value", sources[name])) for name in targets}
     for name, target in targets.items():
         if given[name].shape != target.shape or not np.can_cast(given[name].dtype, target.dtype, "same_kind"):
             raise ArrayError(

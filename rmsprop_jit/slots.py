@@ -21,8 +21,6 @@ def allocate(tracked: Tracked, initial: Mapping[str, float | str]) -> None:
 
 def blocks(tracked: Sequence[Tracked], order: Sequence[str]) -> Iterator[tuple[str, Array]]:
     """All slots by name, in Keras's order: a block for each kind of slot, variables in build order inside it."""
-    for one in tracked:
-        one.settle_window()
     for slot in order:
         for one in tracked:
             if slot in one.slots:

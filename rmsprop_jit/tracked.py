@@ -19,6 +19,7 @@ from .arrays import (
     check_variable,
     check_writable,
     is_array,
+    keeps_its_memory,
     place_of,
 )
 from .errors import ArrayError
@@ -54,6 +55,12 @@ class Tracked:
         accumulator = self.slots.get("gradient_accumulator")
         if accumulator is not None and not self.window:
             assign(accumulator, 0.0)
+
+    def is_where_it_was(self) -> bool:
+        """Whether the caller's object still stands for the array that is updated."""
+        if self.given is None or keeps_its_memory(self.given):
+            return True
+        return same_memory(self.array, check_array(self.given, f"variable {self.name!r}"))
 
     @property
     def prefix(self) -> str:
@@ -175,6 +182,11 @@ class Membership:
         for one in self.tracked:
             if isinstance(one.array, np.ndarray):
                 check_writable(one.array, one.name)
+            elif not one.is_where_it_was():
+                raise ArrayError(
+                    f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
+                    f"{type(one.given).__name__} that was pointed elsewhere. Make a new optimizer for it."
+                )
         pairs = zip(gradients, self.tracked, strict=True)
         return np.array(
             [0 if gradient is None else self.address_of(gradient, one) for gradient, one in pairs], np.int64
@@ -198,9 +210,11 @@ class Membership:
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""
         position = self._position.get(id(array))
+        if position is not None and array is not self.tracked[position].array:
+            position = position if self.tracked[position].is_where_it_was() else None
         if position is None and is_array(array):
             seen = array if isinstance(array, np.ndarray) else check_array(array, "a variable")
-            position = next((i for i, one in enumerate(self.tracked) if _same_memory(one.array, seen)), None)
+            position = next((i for i, one in enumerate(self.tracked) if same_memory(one.array, seen)), None)
         return position
 
     def _position_of(self, key: str | None, variable: object) -> int:
@@ -227,7 +241,13 @@ class Membership:
         return address_of(checked)
 
 
-def _same_memory(ours: Array, theirs: Array) -> bool:
+def same_variables(ours: Sequence[Tracked], theirs: Sequence[Tracked]) -> bool:
+    """Whether two lists name the same arrays in the same order."""
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)
+
+
+def same_memory(ours: Array, theirs: Array) -> bool:
     """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
     alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
     return alike and place_of(ours) == place_of(theirs) and address_of(ours) == address_of(theirs)

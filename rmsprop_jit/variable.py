@@ -69,6 +69,7 @@ class Variable(NDArrayOperatorsMixin):
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into the array. Raises ArrayError unless the shapes are equal."""
+        value = value.value if isinstance(value, Variable) else value
         given = to_host(value) if is_array(value) else np.asarray(value)
         if given.shape != self.shape:
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")

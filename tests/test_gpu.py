@@ -453,3 +453,105 @@ def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture):
     with pytest.raises(OptionError, match="frozen in a graph"):
         optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)
     assert optimizer.learning_rate == 0.5
+
+
+def test_a_captured_optimizer_refuses_changes_of_structure(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop(loss_scale_factor=2.0, gradient_accumulation_steps=2)
+    optimizer.build([variable])
+    capture(lambda: [optimizer.apply([gradient]) for _ in range(2)])
+    for name, value in (("loss_scale_factor", None), ("clipnorm", 1.0), ("gradient_accumulation_steps", 3)):
+        with pytest.raises(OptionError, match="switched on or off"):
+            setattr(optimizer, name, value)
+    assert optimizer.loss_scale_factor == 2.0
+    optimizer.loss_scale_factor = 4.0
+
+
+def test_a_refused_capture_leaves_no_trace(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop(lambda: 0.1)
+    optimizer.build([variable])
+    with pytest.raises(OptionError, match="frozen in a graph"):
+        capture(lambda: optimizer.apply([gradient]))
+    assert optimizer._graph is None
+    optimizer.clipnorm = 1.0
+    optimizer.apply([gradient])
+    assert optimizer.iterations == 1
+
+
+def test_update_step_cannot_be_captured(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    with pytest.raises(OptionError, match="update_step"):
+        capture(lambda: optimizer.update_step(gradient, variable, 0.1))
+
+
+def test_saving_between_launches_keeps_what_was_added_up(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop(gradient_accumulation_steps=2)
+    optimizer.build([variable])
+    graphs = [capture(lambda: optimizer.apply([gradient])) for _ in range(2)]
+    graphs[0].launch()
+    state = optimizer.state_dict()
+    assert state["iteration"] == 1
+    assert state["window"].all()
+    assert np.array_equal(state["variable_0_gradient_accumulator"], make(seed=1))
+    twin = copy.deepcopy(optimizer)
+    (added,) = (slot for slot in twin.variables if slot.name == "gradient_accumulator")
+    assert np.array_equal(added.numpy(), make(seed=1))
+    with pytest.raises(ArrayError):
+        optimizer.load_state_dict({**state, "surplus": np.zeros(3)})
+    assert optimizer.state_dict()["variable_0_gradient_accumulator"].any()
+
+
+def test_a_graph_follows_a_rate_that_is_loaded(capture):
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer, stored = RMSprop(0.1), {}
+    optimizer.build([variable])
+    optimizer.save_own_variables(stored)
+    stored["1"] = np.float64(1e-6)
+    graph = capture(lambda: optimizer.apply([gradient]))
+    optimizer.load_own_variables(stored)
+    graph.launch()
+    assert np.max(np.abs(variable.get() - make())) < 1e-5
+
+
+# Objects that can be pointed to other memory.
+
+
+def test_a_tensor_that_is_pointed_elsewhere_is_looked_at_again():
+    variable, gradient = TorchLike(make()), TorchLike(make(seed=1))
+    optimizer, host, twin = RMSprop(), make(), RMSprop()
+    for seed in (1, 2):
+        gradient.memory = cupy.asarray(make(seed=seed))
+        optimizer.apply([gradient], [variable])
+        twin.apply([make(seed=seed)], [host])
+    assert_same_bits(variable.memory.get(), host, "variable")
+    variable.memory = cupy.asarray(make())
+    with pytest.raises(ArrayError, match="has other memory than when"):
+        optimizer.apply([gradient])
+    with pytest.raises(ArrayError, match="Unknown variable"):
+        optimizer.apply([gradient], [variable])
+
+
+@pytest.mark.parametrize("wrap", [TorchLike, lambda array: array[:]], ids=["tensor", "view"])
+def test_the_same_memory_is_the_same_variable(wrap):
+    memory = make()
+    variable = wrap(memory)
+    optimizer = RMSprop(weight_decay=0.1)
+    optimizer.build([variable])
+    optimizer.build([variable if isinstance(variable, TorchLike) else wrap(memory)])
+    optimizer.exclude_from_weight_decay([variable])
+    assert not optimizer._decaying
+    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert not twin._decaying
+
+
+def test_a_variable_takes_the_value_of_another():
+    ours, theirs = Variable(cupy.asarray(make())), Variable(cupy.asarray(make(seed=1)))
+    host = Variable(make())
+    ours.assign(theirs)
+    host.assign(theirs)
+    assert np.array_equal(ours.numpy(), make(seed=1))
+    assert np.array_equal(host.numpy(), make(seed=1))

@@ -73,7 +73,15 @@ def test_numpy_work_imports_no_cuda_package():
 
 USED = {
     "cupy": ["ndarray", "empty", "asarray", "from_dlpack"],
-    "cupy.cuda": ["Device", "Event", "Stream", "alloc_pinned_memory", "get_current_stream"],
+    "cupy.cuda": [
+        "Device",
+        "Event",
+        "Stream",
+        "alloc_pinned_memory",
+        "get_current_stream",
+        "MemoryPool",
+        "using_allocator",
+    ],
     "cupy.cuda.function": ["Module"],
 }
 METHODS = {

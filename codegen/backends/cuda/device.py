@@ -68,14 +68,15 @@ def lies_on_gpu(array: object) -> bool:
 
 def adopt(array: Any) -> DeviceArray:
     """The array as CuPy's, in the same memory. A torch tensor that requires grad is taken without its history."""
-    if _is_cupy(array):
+    if is_cupy(array):
         return array
     array = _without_history(array)
     xp = cupy()
     return xp.asarray(array) if hasattr(array, "__cuda_array_interface__") else xp.from_dlpack(array)
 
 
-def _is_cupy(array: object) -> bool:
+def is_cupy(array: object) -> bool:
+    """Whether an array is CuPy's own. Imports nothing."""
     module = sys.modules.get("cupy") if not is_simulated() else cupy()
     return module is not None and isinstance(array, module.ndarray)
 
@@ -92,8 +93,20 @@ def is_read_only(array: Any) -> bool:
 
 
 def empty_bytes(nbytes: int) -> DeviceArray:
-    """New memory on the current device."""
-    return cupy().empty(nbytes, np.uint8)
+    """New memory on the current device.
+
+    While a stream is captured it comes from a pool of its own: CuPy's usual pool would hand out memory that a temporary
+    array of the same graph has used, and that each launch of the graph writes to again.
+    """
+    if not is_capturing():
+        return cupy().empty(nbytes, np.uint8)
+    with cupy().cuda.using_allocator(_pool_for_graphs().malloc):
+        return cupy().empty(nbytes, np.uint8)
+
+
+@functools.cache
+def _pool_for_graphs() -> Any:
+    return cupy().cuda.MemoryPool()
 
 
 def fetch(array: DeviceArray) -> HostArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -198,12 +198,28 @@ class PinnedMemory(bytearray):
         return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self)) if self else 0
 
 
+class MemoryPool:
+    """Where memory comes from; here it does not matter."""
+
+    def malloc(self, nbytes: int) -> None:
+        """Never called: `empty` takes its memory from NumPy."""
+
+
+@contextlib.contextmanager
+def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
+    """Memory for the `with` block; only a capture needs memory of its own."""
+    assert CURRENT.is_capturing()
+    yield
+
+
 CURRENT = Stream()
 
 cuda = SimpleNamespace(
     Device=Device,
     Event=Event,
+    MemoryPool=MemoryPool,
     Stream=Stream,
     alloc_pinned_memory=PinnedMemory,
     get_current_stream=lambda: CURRENT,
+    using_allocator=using_allocator,
 )

@@ -109,13 +109,14 @@ class Table:
 
     def send(self) -> bool:
         """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
-        if "arrays" not in self._sent:
-            self._send("arrays", np.ascontiguousarray(self.arrays.T))
-        if not self._touched:
+        if "arrays" in self._sent and not self._touched:
             return False
-        self._touched = False
-        changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
-        self._send("others", self.others)
+        with device.use(self.index):
+            if "arrays" not in self._sent:
+                self._send("arrays", np.ascontiguousarray(self.arrays.T))
+            self._touched = False
+            changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
+            self._send("others", self.others)
         return any(changed)
 
     def _send(self, what: str, values: HostArray) -> bool:
