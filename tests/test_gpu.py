@@ -498,7 +498,7 @@ def test_saving_between_launches_keeps_what_was_added_up(capture):
     assert state["window"].all()
     assert np.array_equal(state["variable_0_gradient_accumulator"], make(seed=1))
     twin = copy.deepcopy(optimizer)
-    (added,) = (slot for slot in twin.variables if slot.name == "gradient_accumulator")
+    (added,) = (slot for slot in twin.variables if slot.name.endswith("gradient_accumulator"))
     assert np.array_equal(added.numpy(), make(seed=1))
     with pytest.raises(ArrayError):
         optimizer.load_state_dict({**state, "surplus": np.zeros(3)})
