@@ -320,10 +320,13 @@ class Optimizer:
 
     def _run(self, plan: Plan) -> None:
         """Do a planned call and count it."""
-        options = self._options
-        rate = 0.0 if plan.micro else options.rate(self._calls)
-        plan.run(options, rate, self._calls // (options.gradient_accumulation_steps or 1) + 1)
-        self._calls += 1
+        options, calls = self._options, self._count if self._graph is None else self._calls
+        rate = 0.0 if plan.micro else options.rate(calls)
+        plan.run(options, rate, calls // (options.gradient_accumulation_steps or 1) + 1)
+        if self._graph is None:
+            self._count = calls + 1
+        else:
+            self._calls = calls + 1
 
     def _require_built(self) -> None:
         if not self._built:

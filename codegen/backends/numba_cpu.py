@@ -153,8 +153,10 @@ class Launch:
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step on at most `threads` threads; by default on every core that this process may use."""
+        most = threads or default_threads()
         for kernel, tables in enumerate(self._passes):
-            self.run(kernel, threads)
+            for table in tables:
+                table.run(kernel, most)
             if len(tables) > 1:
                 for reduce, everyone in self.totals(kernel).values():
                     self.join(reduce, everyone)
