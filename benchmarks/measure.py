@@ -33,19 +33,12 @@ def measure(case: Case, budget: float) -> dict[str, Any]:
         optimizer.apply(gradients)
     result = {"case": case.name, "against": case.against, "target": case.target, "correct": check(parameters)}
     if result["correct"]:
-        timed = paired(_ours(case, optimizer, gradients), theirs(), budget)
-        result |= {
-            "ours_s": timed.ours,
-            "theirs_s": timed.theirs,
-            "ours_p10_p90_s": timed.ours_range,
-            "theirs_p10_p90_s": timed.theirs_range,
-            "rounds": timed.rounds,
-            "ratio": timed.ratio,
-        }
+        result |= paired(ours(case, optimizer, gradients), theirs(), budget).as_row()
     return result
 
 
-def _ours(case: Case, optimizer: rmsprop_jit.RMSprop, gradients: list[Array]) -> Callable[[], object]:
+def ours(case: Case, optimizer: rmsprop_jit.RMSprop, gradients: list[Any]) -> Callable[[], object]:
+    """Our side: a function that does one step, on the same gradients or on the next of eight sets of copies."""
     if not case.fresh:
         return lambda: optimizer.apply(gradients)
     sets = [[g.copy() for g in gradients] for _ in range(8)]

@@ -21,14 +21,17 @@ Peer = Callable[[list[Array], list[Array], dict[str, Any]], Made]
 AROUND = ("use_ema", "global_clipnorm", "clipvalue", "clipnorm")
 
 
-def _torch_parts(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Any:
+def torch_parts(
+    parameters: list[Any], gradients: list[Any], options: dict[str, Any], as_tensor: Callable[[Any], Any]
+) -> Any:
+    """torch, a step of its foreach RMSprop, and the values; `as_tensor` copies an array to a tensor on its device."""
     import torch
 
     if any(options.get(name) for name in AROUND):
         raise NotImplementedError("torch's RMSprop has no such option")
-    tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in parameters]
+    tensors = [torch.nn.Parameter(as_tensor(p)) for p in parameters]
     for tensor, gradient in zip(tensors, gradients, strict=True):
-        tensor.grad = torch.from_numpy(gradient.copy())
+        tensor.grad = as_tensor(gradient)
     optimizer = torch.optim.RMSprop(
         tensors,
         lr=options["learning_rate"],
@@ -46,38 +49,51 @@ def _torch_parts(parameters: list[Array], gradients: list[Array], options: dict[
                 torch._foreach_mul_(tensors, shrink)
         optimizer.step()
 
-    return torch, step, lambda: [tensor.detach().numpy() for tensor in tensors]
+    return torch, step, lambda: [tensor.detach().cpu().numpy() for tensor in tensors]
+
+
+def _as_tensor(array: Array) -> Any:
+    import torch
+
+    return torch.from_numpy(array.copy())
 
 
 def torch_foreach(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
     """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
-    _, step, values = _torch_parts(parameters, gradients, options)
+    _, step, values = torch_parts(parameters, gradients, options, _as_tensor)
     return step, values
 
 
 def torch_compile(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
     """`torch.compile` of the same step."""
-    torch, step, values = _torch_parts(parameters, gradients, options)
+    torch, step, values = torch_parts(parameters, gradients, options, _as_tensor)
     return torch.compile(step, fullgraph=False), values
 
 
-def optax(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
-    """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+def optax_parts(options: dict[str, Any]) -> Any:
+    """`optax.rmsprop`, and its update jitted over lists of arrays, with its buffers donated."""
     import jax
     import optax as library
 
     if set(options) - {"learning_rate"}:
         raise NotImplementedError("only the plain rule is compared with optax")
     rule = library.rmsprop(options["learning_rate"], decay=0.9, eps=1e-7, eps_in_sqrt=True)
-    held = [jax.numpy.asarray(g) for g in gradients]
-    state: Any = ([jax.numpy.asarray(p) for p in parameters], None)
-    state = (state[0], rule.init(state[0]))
 
     def update(params: Any, slots: Any, grads: Any) -> Any:
         updates, slots = rule.update(grads, slots, params)
         return library.apply_updates(params, updates), slots
 
-    jitted = jax.jit(update, donate_argnums=(0, 1))
+    return rule, jax.jit(update, donate_argnums=(0, 1))
+
+
+def optax(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
+    """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+    import jax
+
+    rule, jitted = optax_parts(options)
+    held = [jax.numpy.asarray(g) for g in gradients]
+    params = [jax.numpy.asarray(p) for p in parameters]
+    state: Any = (params, rule.init(params))
 
     def step() -> None:
         nonlocal state

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import Any
 
 Work = Callable[[], object]
 REST = 0.005
@@ -31,6 +32,17 @@ class Paired:
     def ratio(self) -> float:
         """How many times as long theirs takes."""
         return self.theirs / self.ours
+
+    def as_row(self) -> dict[str, Any]:
+        """The figures by the names that results keep them under."""
+        return {
+            "ours_s": self.ours,
+            "theirs_s": self.theirs,
+            "ours_p10_p90_s": self.ours_range,
+            "theirs_p10_p90_s": self.theirs_range,
+            "rounds": self.rounds,
+            "ratio": self.ratio,
+        }
 
 
 def _inner(work: Work, least: float) -> int:
@@ -62,22 +74,21 @@ def paired(ours: Work, theirs: Work, budget: float = 2.0, least: float = 1e-3) -
     calls = _inner(ours, least), _inner(theirs, least)
     each = 2 * REST + _once(ours, calls[0]) * (calls[0] + 1) + _once(theirs, calls[1]) * (calls[1] + 1)
     rounds = max(7, min(2000, int(budget / each)))
+    return in_turns(lambda: _once(ours, calls[0]), lambda: _once(theirs, calls[1]), rounds)
+
+
+def in_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Paired:
+    """Two measurements, each of which gives seconds, so many times in turns, with the first place changing hands."""
     times: tuple[list[float], list[float]] = ([], [])
     gc.collect()
     gc.disable()
     try:
         for i in range(rounds):
             for side in (0, 1) if i % 2 else (1, 0):
-                times[side].append(_once((ours, theirs)[side], calls[side]))
+                times[side].append((ours, theirs)[side]())
     finally:
         gc.enable()
-    return summary(times)
-
-
-def summary(times: tuple[list[float], list[float]]) -> Paired:
-    """The times of all rounds, ours and theirs, as medians and ranges."""
-    ours, theirs = times
-    return Paired(median(ours), median(theirs), _range(ours), _range(theirs), len(ours))
+    return Paired(median(times[0]), median(times[1]), _range(times[0]), _range(times[1]), rounds)
 
 
 def _range(times: list[float]) -> tuple[float, float]:

@@ -1,10 +1,29 @@
 """Random option sets, variables and gradients: seeds in, the same case out."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 
 import rmsprop_jit
+
+OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
+AROUND = [
+    (),
+    ("weight_decay",),
+    ("weight_decay", "weight_decay_exclusions"),
+    ("clipvalue", "loss_scale_factor"),
+    ("clipnorm",),
+    ("global_clipnorm", "use_ema"),
+    ("use_ema", "ema_overwrite_frequency"),
+    ("clipnorm", "weight_decay", "weight_decay_exclusions", "use_ema"),
+    ("gradient_accumulation_steps", "global_clipnorm"),
+    ("gradient_accumulation_steps", "window_empty"),
+    ("gradient_accumulation_steps", "gradient_missing"),
+]
+CALLS = [("micro_step", "gradient_accumulation_steps"), ("micro_step", "window_empty"), ("use_ema", "idle")]
+FLAG_SETS = [(*own, *around) for own, around in itertools.product(OWN, AROUND)] + CALLS
+"""Flags of the whole step of RMSprop, by which backends other than the CPU's are tested."""
 
 SHAPES = [(), (0,), (1,), (7,), (3, 5), (33,), (2, 0, 3), (129,), (17, 19), (1, 1, 9)]
 

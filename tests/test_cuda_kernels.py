@@ -5,11 +5,10 @@ The simulator contracts nothing, so what is not a norm is equal bit for bit. Blo
 of 256 do, eight times faster; some tests use the real ones.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 import zoo
+from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 from test_backends import assert_same_bits, cast, ordinary, special
 
@@ -22,22 +21,6 @@ SMALL = [0, 1, 3, 129, 700]
 SIZES = [0, 1, 3, 129, 700, 17000]
 REAL_THREADS = frame.THREADS
 
-OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
-AROUND = [
-    (),
-    ("weight_decay",),
-    ("weight_decay", "weight_decay_exclusions"),
-    ("clipvalue", "loss_scale_factor"),
-    ("clipnorm",),
-    ("global_clipnorm", "use_ema"),
-    ("use_ema", "ema_overwrite_frequency"),
-    ("clipnorm", "weight_decay", "weight_decay_exclusions", "use_ema"),
-    ("gradient_accumulation_steps", "global_clipnorm"),
-    ("gradient_accumulation_steps", "window_empty"),
-    ("gradient_accumulation_steps", "gradient_missing"),
-]
-CALLS = [("micro_step", "gradient_accumulation_steps"), ("micro_step", "window_empty"), ("use_ema", "idle")]
-OPTION_SETS = [(*own, *around) for own, around in itertools.product(OWN, AROUND)] + CALLS
 NUMBERS = {"clipnorm": 3.0, "global_clipnorm": 3.0, "clipvalue": 0.3, "weight_decay": 0.1, "momentum": 0.9}
 NUMBERS |= {"loss_scale_factor": 8.0, "gradient_accumulation_steps": 2.0, "step": 3.0, "ema_overwrite_frequency": 3.0}
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
@@ -67,7 +50,7 @@ def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
 
 
 @pytest.mark.usefixtures("few_threads")
-@pytest.mark.parametrize("flags", OPTION_SETS, ids="+".join)
+@pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
 def test_rmsprop_on_the_simulator(flags):
     compare(_kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
@@ -184,7 +167,7 @@ def test_two_runs_have_the_same_bits():
 
 
 def test_steps_do_no_arithmetic_in_float64():
-    for flags in OPTION_SETS:
+    for flags in FLAG_SETS:
         program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
         for kernel in frame.sources(program):
             assert kernel.name.startswith(("uniforms", "fold")) or "float64" not in kernel.text

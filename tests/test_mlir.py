@@ -1,10 +1,9 @@
 """Printed MLIR parses, verifies, compiles and runs (with IREE, on the CPU) to what the reference interpreter gives."""
 
-import itertools
-
 import numpy as np
 import pytest
 import zoo
+from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 
 from rmsprop_jit import RMSprop, _kernels
@@ -22,21 +21,6 @@ runtime = pytest.importorskip("iree.runtime", reason="the extra `mlir` is not in
 FLAGS = ["--iree-input-demote-f64-to-f32=false", "--iree-llvmcpu-target-cpu=host"]
 SIZES = [1, 7, 129, 1000]
 
-OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
-AROUND = [
-    (),
-    ("weight_decay",),
-    ("weight_decay", "weight_decay_exclusions"),
-    ("clipvalue", "loss_scale_factor"),
-    ("clipnorm",),
-    ("global_clipnorm", "use_ema"),
-    ("use_ema", "ema_overwrite_frequency"),
-    ("gradient_accumulation_steps", "global_clipnorm"),
-    ("gradient_accumulation_steps", "window_empty"),
-    ("gradient_accumulation_steps", "gradient_missing"),
-]
-OPTION_SETS = [(*own, *around) for own, around in itertools.product(OWN, AROUND)]
-CALLS = [("micro_step", "gradient_accumulation_steps"), ("micro_step", "window_empty"), ("use_ema", "idle")]
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
 
 
@@ -96,7 +80,7 @@ def compare(rule, program, **changes):
             np.testing.assert_allclose(ours[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
-@pytest.mark.parametrize("flags", OPTION_SETS + CALLS, ids="+".join)
+@pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
 def test_rmsprop_runs_as_mlir(flags):
     rule = _kernels.step_of(RMSPROP)
     program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")

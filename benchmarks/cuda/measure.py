@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import time
@@ -15,12 +14,12 @@ import rmsprop_jit
 from rmsprop_jit.codegen.backends.cuda import device as gpu
 
 from ..cases import Case
+from ..measure import CHECK_STEPS, ours
 from ..peers import agree
 from . import peers, timing
 from .cases import CASES, COUNTS, SIZES
 from .peers import Made, OnGpu
 
-CHECK_STEPS = 3
 CHECKED = 1 << 20
 """At most so many elements of each tensor are compared with the processor's own kernels."""
 
@@ -52,8 +51,8 @@ def agrees_with_the_processor(case: Case, start: list[OnGpu], gradients: list[On
     rmsprop_jit.RMSprop(**options).apply(grads, host)
     rmsprop_jit.RMSprop(**options).apply(on_gpu, device)
     loose = options.get("centered") or options.get("clipnorm") or options.get("global_clipnorm")
-    for ours, theirs in zip(device, host, strict=True):
-        error = np.abs(ours.get().astype(np.float64) - theirs)
+    for mine, theirs in zip(device, host, strict=True):
+        error = np.abs(mine.get().astype(np.float64) - theirs)
         size = np.maximum(np.abs(theirs), options["learning_rate"])
         if np.any(error > (RELATIVE * size if loose else ULPS * np.spacing(size.astype(np.float32)))):
             return False
@@ -70,7 +69,7 @@ def measure(case: Case, budget: float) -> dict[str, Any]:
     optimizer = rmsprop_jit.RMSprop(**case.options)
     start = [p.get() for p in parameters] if made else []
     optimizer.build(parameters)
-    step = _ours(case, optimizer, gradients)
+    step = ours(case, optimizer, gradients)
     if made is not None:
         for work in (step, made.step):
             for _ in range(CHECK_STEPS):
@@ -80,21 +79,9 @@ def measure(case: Case, budget: float) -> dict[str, Any]:
     timed = _timed(case, optimizer, step, made, budget)
     return result | {
         "correct": True,
-        "ours_s": timed.ours,
-        "theirs_s": timed.theirs,
-        "ours_p10_p90_s": timed.ours_range,
-        "theirs_p10_p90_s": timed.theirs_range,
-        "rounds": timed.rounds,
-        "ratio": timed.ratio,
+        **timed.as_row(),
         "host_s": min(timing.host_time(step) for _ in range(5)),
     }
-
-
-def _ours(case: Case, optimizer: rmsprop_jit.RMSprop, gradients: list[OnGpu]) -> Callable[[], object]:
-    if not case.fresh:
-        return lambda: optimizer.apply(gradients)
-    turn = itertools.cycle([[g.copy() for g in gradients] for _ in range(8)])
-    return lambda: optimizer.apply(next(turn))
 
 
 def _timed(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..peers import AROUND
+from ..peers import optax_parts, torch_parts
 from ..workloads import Array
 
 OnGpu = Any
@@ -33,70 +33,33 @@ class Made:
     wait: Callable[[], object] | None = None
 
 
-def _as_torch(array: OnGpu) -> Any:
+def _as_tensor(array: OnGpu) -> Any:
     """A copy of an array as a tensor on its device."""
     import torch
 
     return torch.from_dlpack(array).clone()
 
 
-def _torch(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Any:
-    import torch
-
-    if any(options.get(name) for name in AROUND):
-        raise NotImplementedError("torch's RMSprop has no such option")
-    tensors = [torch.nn.Parameter(_as_torch(p)) for p in parameters]
-    for tensor, gradient in zip(tensors, gradients, strict=True):
-        tensor.grad = _as_torch(gradient)
-    optimizer = torch.optim.RMSprop(
-        tensors,
-        lr=options["learning_rate"],
-        alpha=0.9,
-        eps=1e-7,
-        momentum=options.get("momentum", 0.0),
-        centered=options.get("centered", False),
-        foreach=True,
-    )
-    shrink = 1 - options["learning_rate"] * options.get("weight_decay", 0.0)
-
-    def step() -> None:
-        if shrink != 1:
-            with torch.no_grad():
-                torch._foreach_mul_(tensors, shrink)
-        optimizer.step()
-
-    return torch, step, lambda: [tensor.detach().cpu().numpy() for tensor in tensors]
-
-
 def torch_foreach(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
-    _, step, values = _torch(parameters, gradients, options)
+    _, step, values = torch_parts(parameters, gradients, options, _as_tensor)
     return Made(step, values)
 
 
 def torch_compile(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.compile` of the same step."""
-    torch, step, values = _torch(parameters, gradients, options)
+    torch, step, values = torch_parts(parameters, gradients, options, _as_tensor)
     return Made(torch.compile(step, fullgraph=False), values)
 
 
 def optax(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
     import jax
-    import optax as library
 
-    if set(options) - {"learning_rate"}:
-        raise NotImplementedError("only the plain rule is compared with optax")
-    rule = library.rmsprop(options["learning_rate"], decay=0.9, eps=1e-7, eps_in_sqrt=True)
+    rule, jitted = optax_parts(options)
     held = [jax.device_put(g.get()) for g in gradients]
     params = [jax.device_put(p.get()) for p in parameters]
     state: Any = (params, rule.init(params))
-
-    def update(params: Any, slots: Any, grads: Any) -> Any:
-        updates, slots = rule.update(grads, slots, params)
-        return library.apply_updates(params, updates), slots
-
-    jitted = jax.jit(update, donate_argnums=(0, 1))
 
     def step() -> None:
         nonlocal state

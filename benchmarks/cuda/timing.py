@@ -5,12 +5,11 @@ Where a peer works on streams of its own, both sides are timed by the wall clock
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ..timing import Paired, summary
+from ..timing import Paired, in_turns
 
 Work = Callable[[], object]
 
@@ -83,16 +82,7 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], budget: float
     ours()
     theirs()
     rounds = max(7, min(1000, int(budget / (time.perf_counter() - begin))))
-    times: tuple[list[float], list[float]] = ([], [])
-    gc.collect()
-    gc.disable()
-    try:
-        for i in range(rounds):
-            for side in (0, 1) if i % 2 else (1, 0):
-                times[side].append((ours, theirs)[side]())
-    finally:
-        gc.enable()
-    return summary(times)
+    return in_turns(ours, theirs, rounds)
 
 
 def device() -> dict[str, Any]:
