@@ -92,15 +92,3 @@ class GraphSteps:
         """Write the options' numbers into the tables of every captured call."""
         for plan in self._plans:
             plan.send_numbers(options, constant_rate(options))
-
-    def is_capturing(self) -> bool:
-        """Whether a stream is being captured now."""
-        return is_capturing()
-
-    def calls(self) -> int:
-        """Calls made so far, by graphs too; waits for the GPU."""
-        return self.clock.calls()
-
-    def set(self, calls: int) -> None:
-        """Let so many calls have been made."""
-        self.clock.set(calls)

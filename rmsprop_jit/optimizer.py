@@ -162,8 +162,8 @@ class Optimizer:
     @property
     def _calls(self) -> int:
         """Calls made so far; once a call has been captured, the GPU counts."""
-        if self._graph is not None and not self._graph.is_capturing():
-            calls = self._graph.calls()
+        if self._graph is not None and not graphs.is_capturing():
+            calls = self._graph.clock.calls()
             if calls != self._count:
                 self._count = calls
                 self._guess_windows()
@@ -172,8 +172,8 @@ class Optimizer:
     @_calls.setter
     def _calls(self, calls: int) -> None:
         self._count = calls
-        if self._graph is not None and not self._graph.is_capturing():
-            self._graph.set(calls)
+        if self._graph is not None and not graphs.is_capturing():
+            self._graph.clock.set(calls)
 
     def _guess_windows(self) -> None:
         """Say of every variable whether gradients have been added up, from the number of calls alone."""
@@ -267,10 +267,8 @@ class Optimizer:
                              the optimizer is built on them; later any part of them.
         Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written.
         """
-        habit = self._habit
-        if self._on_gpu and graphs.is_capturing():
-            habit = None
-        if habit is not None and habit.covers(grads, trainable_variables):
+        habit, capturing = self._habit, self._on_gpu and graphs.is_capturing()
+        if habit is not None and not capturing and habit.covers(grads, trainable_variables):
             plan = habit.plans.get(self._phase())
             if plan is not None and habit.rebound(plan, grads, self._members):
                 self._run(plan)
@@ -289,7 +287,7 @@ class Optimizer:
         resolve.check_given(given, len(in_order), self._tracked)
         phase = self._phase()
         call = Call(self._flags, phase.micro, given, self._decaying)
-        if self._on_gpu and graphs.is_capturing():
+        if capturing:
             self._capture(call, gradients, addresses)
             return
         plan = self._plan(call)

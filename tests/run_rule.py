@@ -41,7 +41,7 @@ def run_on_cuda(program, tensors, hypers, tensor_hypers):
     for j, name in enumerate(program.tensor_hypers):
         table.hypers[:, j] = tensor_hypers[name]
     cuda.Launch([table])()
-    return {r.name: table.total(r) for r in program.reductions() if r.scope is Scope.ALL}
+    return {r.name: table.total_of(r) for r in program.reductions() if r.scope is Scope.ALL}
 
 
 def all_arrays(rule):

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arithmetic import COMBINE, IDENTITY
 from ..errors import OptionError
-from ..expr import Scope
 from ..kernel import Program, Reduce
 from ..rows import Rows, cut
 from . import cpu_frame, gather, generated, native, pool
 from .cpu_frame import Header
 from .native import MachineCode
+from .together import totals_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -127,6 +126,10 @@ class Table:
     def touch(self) -> None:
         """Say that numbers were written: nothing to do, kernels read them here."""
 
+    def total_of(self, reduce: Reduce) -> float:
+        """A reduction over all tensors of this table."""
+        return float(self.total[self.reduced.index(reduce.name)])
+
     def run(self, kernel: int, threads: int) -> None:
         """One pass: kernel `kernel` over all rows, on up to `threads` threads, and what its reductions come to."""
         header = self.header
@@ -169,14 +172,7 @@ class Launch:
 
     def totals(self, kernel: int) -> dict[str, tuple[Reduce, float]]:
         """What kernel `kernel` has reduced over all tensors of all tables, by name."""
-        made: dict[str, tuple[Reduce, float]] = {}
-        for table in self._passes[kernel] if kernel < self.depth else ():
-            for reduce in table.program.kernels[kernel].reductions:
-                if reduce.scope is Scope.ALL:
-                    value = float(table.total[table.reduced.index(reduce.name)])
-                    sofar = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
-                    made[reduce.name] = reduce, COMBINE[reduce.op](sofar, value)
-        return made
+        return totals_of(self._passes[0], kernel)
 
     def join(self, reduce: Reduce, everyone: float, others: float = 0.0) -> None:
         """Give every table a reduction over all tensors (`everyone`; what others have is part of it)."""

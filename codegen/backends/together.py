@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ..arithmetic import COMBINE, IDENTITY
-from ..kernel import Reduce
+from ..expr import Scope
+from ..kernel import Program, Reduce
 
 
 class DeviceLaunch(Protocol):
@@ -23,6 +24,26 @@ class DeviceLaunch(Protocol):
 
     def join(self, reduce: Reduce, everyone: float, others: float) -> None:
         """Take over a reduction over the tensors of all devices, and of all but this one."""
+
+
+class DeviceTable(Protocol):
+    """A program on tensors of one device."""
+
+    program: Program
+
+    def total_of(self, reduce: Reduce) -> float:
+        """A reduction over the tensors of this table."""
+
+
+def totals_of(tables: Iterable[DeviceTable], k: int) -> dict[str, tuple[Reduce, float]]:
+    """What kernel k has reduced over all tensors of some tables, by name."""
+    made: dict[str, tuple[Reduce, float]] = {}
+    for table in tables:
+        for reduce in table.program.kernels[k].reductions if k < len(table.program.kernels) else ():
+            if reduce.scope is Scope.ALL:
+                sofar = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
+                made[reduce.name] = reduce, COMBINE[reduce.op](sofar, table.total_of(reduce))
+    return made
 
 
 class Together:

@@ -246,29 +246,28 @@ class _Frame:
         """The threads' parts as the row's, by a binary tree."""
         if not kernel.reductions:
             return
-        joins = {name: (name_of(p.parts.join), p.names()) for name, p in self.partials.items()}
-        yield from self.tree([joins[reduce.name] for reduce in kernel.reductions], self.dtype)
+        joined = []
+        for partial in self._of(kernel):
+            names = partial.names()
+            others = [f"lanes_{name}[thread + half]" for name in names]
+            joined.append(f"{', '.join(names)} = {name_of(partial.parts.join)}({', '.join([*names, *others])})")
+        yield from self.tree([name for partial in self._of(kernel) for name in partial.names()], joined, self.dtype)
         yield "if thread == 0:"
         for partial in self._of(kernel):
             for i, name in enumerate(partial.names()):
                 at = f"(row * {self.width} + {partial.at + i}) * {self.itemsize}"
                 yield f"    store_{self.dtype}(partial + {at}, {name})"
 
-    def tree(self, joins: Sequence[tuple[str, list[str]]], dtype: str) -> Iterator[str]:
-        """Fold variables over the block's threads: function by function, until thread 0 has the result."""
-        for _, names in joins:
-            for name in names:
-                yield f"lanes_{name} = cuda.shared.array({THREADS}, {dtype})"
-                yield f"lanes_{name}[thread] = {name}"
+    def tree(self, names: Sequence[str], joined: Sequence[str], dtype: str) -> Iterator[str]:
+        """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`."""
+        for name in names:
+            yield f"lanes_{name} = cuda.shared.array({THREADS}, {dtype})"
+            yield f"lanes_{name}[thread] = {name}"
         yield "cuda.syncthreads()"
         yield f"half = int32({THREADS // 2})"
         yield "while half > 0:"
         yield "    if thread < half:"
-        for join, names in joins:
-            others = [f"lanes_{name}[thread + half]" for name in names]
-            yield f"        {', '.join(names)} = {join}({', '.join([*names, *others])})"
-            for name in names:
-                yield f"        lanes_{name}[thread] = {name}"
+        yield from indented([*joined, *(f"lanes_{name}[thread] = {name}" for name in names)], 2)
         yield "    cuda.syncthreads()"
         yield "    half = int32(half // 2)"
 
@@ -294,18 +293,12 @@ class _Frame:
             body.append(f"    store_float64(own + {at}, {reduce.name})")
         return body
 
-    def fold_tree(self, reductions: Sequence[Reduce]) -> list[str]:
-        """The same tree for float64 numbers; every thread has the result in `lanes_<name>[0]`."""
-        lines = []
+    def fold_tree(self, reductions: Sequence[Reduce]) -> Iterator[str]:
+        """The tree for float64 numbers; every thread has the result in `lanes_<name>[0]`."""
+        joined = []
         for reduce in reductions:
-            lines.append(f"lanes_{reduce.name} = cuda.shared.array({THREADS}, float64)")
-            lines.append(f"lanes_{reduce.name}[thread] = {reduce.name}")
-        lines += ["cuda.syncthreads()", f"half = int32({THREADS // 2})", "while half > 0:", "    if thread < half:"]
-        for reduce in reductions:
-            lines.append(f"        element = lanes_{reduce.name}[thread + half]")
-            lines.append(f"        {self._folded(reduce, 'element')}")
-            lines.append(f"        lanes_{reduce.name}[thread] = {reduce.name}")
-        return [*lines, "    cuda.syncthreads()", "    half = int32(half // 2)"]
+            joined += [f"element = lanes_{reduce.name}[thread + half]", self._folded(reduce, "element")]
+        return self.tree([reduce.name for reduce in reductions], joined, "float64")
 
     # uniforms_k
 

@@ -5,18 +5,17 @@ NUMBA_ENABLE_CUDASIM=1, set before Numba is imported, chooses it. Addresses are 
 
 from __future__ import annotations
 
-import ctypes
-import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba import cuda
 
-VERSION = "simulator"
+from .words import words
 
 
-def _load(kind: Any, lanes: int = 1) -> Callable[[int], Any]:
+def _load(kind: Any, lanes: int) -> Callable[[int], Any]:
     memory = np.ctypeslib.as_ctypes_type(kind) * lanes
 
     def load(address: int) -> Any:
@@ -26,7 +25,7 @@ def _load(kind: Any, lanes: int = 1) -> Callable[[int], Any]:
     return load
 
 
-def _store(kind: Any, lanes: int = 1) -> Callable[..., None]:
+def _store(kind: Any, lanes: int) -> Callable[..., None]:
     memory = np.ctypeslib.as_ctypes_type(kind) * lanes
 
     def store(address: int, *values: Any) -> None:
@@ -37,32 +36,9 @@ def _store(kind: Any, lanes: int = 1) -> Callable[..., None]:
     return store
 
 
-NAMES: dict[str, Any] = {
-    "cuda": cuda,
-    "device": lambda function: function,
-    "float32": np.float32,
-    "float64": np.float64,
-    "int32": int,
-    "int64": int,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "log": np.log,
-    "pow": np.power,
-    "floor": np.floor,
-    "fabs": np.abs,
-    "abs": np.abs,
-    "INF": math.inf,
-    "NAN": math.nan,
-    "load_int64": lambda address: ctypes.c_int64.from_address(int(address)).value,
-    "load_float32": _load(np.float32),
-    "load_float64": _load(np.float64),
-    "load_vector_float32": _load(np.float32, 4),
-    "load_vector_float64": _load(np.float64, 2),
-    "store_float32": _store(np.float32),
-    "store_float64": _store(np.float64),
-    "store_vector_float32": _store(np.float32, 4),
-    "store_vector_float64": _store(np.float64, 2),
-}
+TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=int, int64=int)
+
+NAMES = words(cuda, lambda function: function, TYPES, _load, _store, np)
 """What generated source may name."""
 
 QUIET = """

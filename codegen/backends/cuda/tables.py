@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arithmetic import COMBINE, IDENTITY
-from ...errors import BackendError
-from ...expr import Scope
 from ...kernel import Program, Reduce
 from ...rows import cut
+from ..together import totals_of
 from . import device, frame
 
 if TYPE_CHECKING:
@@ -45,18 +44,19 @@ class Table:
         self.index = index
         rows = cut(sizes, row=ROW)
         self.tensors, self.rows = len(sizes), len(rows.rows)
-        self.reductions = program.reductions()
+        reductions = program.reductions()
+        self.reduced = [reduce.name for reduce in reductions]
         self.cells = frame.cells_of(program)
         self.arrays = np.zeros((self.tensors, len(program.arrays)), np.int64)
         self.scalars = np.zeros(len(self.cells), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
-        self.others = np.array([IDENTITY[reduce.op] for reduce in self.reductions], np.float64)
+        self.others = np.array([IDENTITY[reduce.op] for reduce in reductions], np.float64)
         self._touched = True
         self._sent: dict[str, HostArray] = {}
         itemsize = np.dtype(program.dtype).itemsize
         room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize for k, kernel in enumerate(program.kernels)}
         room = {what: nbytes * self.tensors for what, nbytes in room.items()}
-        room["own"] = self.tensors * len(self.reductions) * 8
+        room["own"] = self.tensors * len(reductions) * 8
         room["partial"] = self.rows * frame.partial_width(program) * itemsize
         for what in ("arrays", "scalars", "hypers", "others"):
             room[what] = getattr(self, what).nbytes
@@ -78,7 +78,7 @@ class Table:
 
     def set_peers(self, tables: Sequence[Table]) -> None:
         """Name the tables of this device, this one among them, over which reductions over all tensors run."""
-        lists = [[table.column_of(reduce.name) for table in tables] for reduce in self.reductions]
+        lists = [[table.column_of(name) for table in tables] for name in self.reduced]
         found = [[entry for entry in entries if entry is not None] for entries in lists]
         ends = np.cumsum([2 * len(found), *(3 * len(entries) for entries in found)]) * 8
         begins = [number for pair in itertools.pairwise(ends.tolist()) for number in pair]
@@ -87,24 +87,23 @@ class Table:
 
     def column_of(self, name: str) -> tuple[int, int, int] | None:
         """Where the tensors' results of a reduction are: address, count, stride in bytes; None if it is not made."""
-        names = [reduce.name for reduce in self.reductions]
-        if name not in names:
+        if name not in self.reduced:
             return None
-        return self.address("own") + names.index(name) * 8, self.tensors, len(names) * 8
+        return self.address("own") + self.reduced.index(name) * 8, self.tensors, len(self.reduced) * 8
 
     def address(self, what: str) -> int:
         """Where a part of the table is on the GPU."""
         return int(self._memory[what].data.ptr)
 
-    def total(self, reduce: Reduce) -> float:
+    def total_of(self, reduce: Reduce) -> float:
         """A reduction over this table's tensors; waits for the GPU."""
-        own = device.fetch(self._memory["own"]).view(np.float64)[: self.tensors * len(self.reductions)]
-        column = own.reshape(self.tensors, -1)[:, [one.name for one in self.reductions].index(reduce.name)]
+        own = device.fetch(self._memory["own"]).view(np.float64)[: self.tensors * len(self.reduced)]
+        column = own.reshape(self.tensors, -1)[:, self.reduced.index(reduce.name)]
         return functools.reduce(COMBINE[reduce.op], column.tolist(), IDENTITY[reduce.op])
 
     def join(self, reduce: Reduce, others: float) -> None:
         """Take over what other devices have reduced."""
-        self.others[[one.name for one in self.reductions].index(reduce.name)] = others
+        self.others[self.reduced.index(reduce.name)] = others
         self._send("others", self.others)
 
     def send(self) -> bool:
@@ -205,24 +204,13 @@ class Launch:
 
     def totals(self, k: int) -> dict[str, tuple[Reduce, float]]:
         """What kernel k has reduced over all tensors of this device, by name; waits for the GPU."""
-        made: dict[str, tuple[Reduce, float]] = {}
-        for table in self.tables:
-            for reduce in table.program.kernels[k].reductions if k < len(table.program.kernels) else ():
-                if reduce.scope is Scope.ALL:
-                    if device.is_capturing():
-                        raise BackendError(
-                            "a norm over arrays of several devices needs the host, which a graph cannot ask. Received: "
-                            "a captured stream. Keep the variables on one device, or clip by `clipnorm`."
-                        )
-                    before = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
-                    made[reduce.name] = reduce, COMBINE[reduce.op](before, table.total(reduce))
-        return made
+        return totals_of(self.tables, k)
 
     def join(self, reduce: Reduce, everyone: float, others: float) -> None:
         """Take over a reduction over the tensors of all devices."""
         with device.use(self._index):
             for table in self.tables:
-                if any(one.name == reduce.name for one in table.reductions):
+                if reduce.name in table.reduced:
                     table.join(reduce, others)
 
 

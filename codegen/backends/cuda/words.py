@@ -9,15 +9,21 @@ from typing import Any
 
 
 def words(
-    cuda: ModuleType, device: object, types: ModuleType, load: Callable[..., Any], store: Callable[..., Any]
+    cuda: ModuleType,
+    device: object,
+    types: object,
+    load: Callable[..., Any],
+    store: Callable[..., Any],
+    functions: ModuleType = math,
 ) -> dict[str, Any]:
     """What generated source may name.
 
     device: the decorator of functions that kernels call.
     load:   from (type, lanes) to a function (address) -> lanes numbers, in one access.
     store:  from (type, lanes) to a function (address, *lanes numbers).
+    functions: where sqrt and the like are from.
     """
-    functions = {name: getattr(math, name) for name in ("sqrt", "exp", "log", "pow", "fabs", "floor")}
+    named_functions = {name: getattr(functions, name) for name in ("sqrt", "exp", "log", "pow", "fabs", "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in ("float32", "float64", "int32", "int64")}
     memory = {"load_int64": load(named["int64"], 1)}
     for dtype, lanes in (("float32", 4), ("float64", 2)):
@@ -26,7 +32,7 @@ def words(
         memory[f"load_vector_{dtype}"] = load(named[dtype], lanes)
         memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
     constants = {"INF": math.inf, "NAN": math.nan}
-    return {"cuda": cuda, "device": device, "abs": math.fabs, **functions, **named, **memory, **constants}
+    return {"cuda": cuda, "device": device, "abs": functions.fabs, **named_functions, **named, **memory, **constants}
 
 
 def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:
