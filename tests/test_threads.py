@@ -103,13 +103,59 @@ if __name__ == "__main__":
 def test_a_spawned_child_works(tmp_path):
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED.format(tests=os.path.dirname(__file__)))
-    subprocess.run(
-        [sys.executable, script],
-        check=True,
-        timeout=120,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
-    )
+    run_script(script)
+
+
+def run_script(*arguments, **environment):
+    """Run Python with these arguments in a child, where a crash harms nobody else; it must end well."""
+    tests = os.path.dirname(__file__)
+    root = os.path.dirname(tests)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, tests]), **environment}
+    subprocess.run([sys.executable, *arguments], check=True, timeout=120, cwd=root, env=environment)
+
+
+MANY = """
+import math, os, sys, threading
+import numpy as np
+
+cores, threads = (int(argument) or None for argument in sys.argv[1:])
+os.environ.pop("RMSPROP_JIT_NUM_THREADS", None)
+if cores:
+    os.sched_getaffinity = lambda pid: set(range(cores))
+
+import rmsprop_jit
+from rmsprop_jit.codegen.backends import pool
+
+def zeros(shape, dtype=float, *, ones=np.ones):
+    # Ones behind an array: to whoever reads on, they are sleeping helpers whose lock lies at address 1.
+    size = math.prod(np.atleast_1d(shape).tolist())
+    memory = ones(size + 20_000, dtype)
+    memory[:size] = 0
+    return memory[:size].reshape(shape)
+
+np.zeros = zeros
+pool.make()
+gradient = np.linspace(-1, 1, 1 << 24, dtype=np.float32)
+results = []
+for most in (1, threads):
+    variable = np.ones(gradient.size, np.float32)
+    optimizer = rmsprop_jit.RMSprop(0.01, threads=most)
+    optimizer.build([variable])
+    for _ in range(5):
+        optimizer.apply([gradient])
+    results.append(variable)
+assert (results[0] == results[1]).all() and (results[0] != 1).all()
+useful = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+assert 2 <= threading.active_count() <= min(max(useful, 8), 128), threading.active_count()
+"""
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads"),
+    [(64, 0), (128, 0), (129, 0), (192, 0), (1024, 0), (0, 129), (0, 1024), (1024, 1024)],
+)
+def test_any_number_of_cores_and_threads_works(cores, threads):
+    run_script("-c", MANY, str(cores), str(threads))
 
 
 def test_two_threads_step_two_optimizers_a_thousand_times():

@@ -61,7 +61,7 @@ def new_reader(patterns: gather.Arrays) -> gather.Gatherer | None:
 @functools.cache
 def default_threads() -> int:
     """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = pool.cores()
     limit = os.environ.get(THREADS_VARIABLE, "")
     if not limit:
         return cores

@@ -25,6 +25,11 @@ import numpy as np
 from . import generated
 
 MAX_HELPERS = 127
+"""Places on the board. Steps wait for memory, and fewer cores than these keep any machine's memory busy."""
+
+FEW_HELPERS = 7
+"""So many may be asked for on any machine; they cost little, and a process may be given more cores later."""
+
 SPIN = 10_000
 """How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
 
@@ -95,12 +100,19 @@ def step(board):
 """
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Pool:
     """Helpers of this process; made when the first large step runs."""
 
     def __init__(self) -> None:
         self.board = np.zeros(SIZE, np.int64)
         self.at = self.board.ctypes.data
+        # A helper without a core of its own only takes turns with the others, whatever `threads=` says.
+        self.most = min(max(cores() - 1, FEW_HELPERS), MAX_HELPERS)
         self.lock = threading.Lock()
         self.lead: Callable[[int], None] = generated.function(LEAD)
         self.help: Callable[[int], None] = generated.function(HELP)
@@ -120,9 +132,12 @@ class Pool:
         if not self.lock.acquire(blocking=False):
             return False
         try:
-            if helpers > self.board[Board.HELPERS]:
-                self._start(helpers)
             board = self.board
+            helpers = min(helpers, self.most)
+            if helpers > board[Board.HELPERS]:
+                self._start(helpers)
+            # LEAD looks at a place for each seat, so there must be no more seats than helpers.
+            helpers = min(helpers, int(board[Board.HELPERS]))
             if board[Board.ASLEEP]:
                 self._keep_off_this_core()
             board[Board.STEP], board[Board.TABLE], board[Board.OFFER] = step, table, helpers
@@ -132,7 +147,7 @@ class Pool:
         return True
 
     def _start(self, helpers: int) -> None:
-        for i in range(int(self.board[Board.HELPERS]), min(helpers, MAX_HELPERS)):
+        for i in range(int(self.board[Board.HELPERS]), helpers):
             allocate = ctypes.pythonapi.PyThread_allocate_lock
             allocate.restype = ctypes.c_void_p
             lock = allocate()
