@@ -158,6 +158,59 @@ def test_any_number_of_cores_and_threads_works(cores, threads):
     run_script("-c", MANY, str(cores), str(threads))
 
 
+SCARCE = """
+import sys, threading, time
+from rmsprop_jit.codegen.backends import pool
+from test_threads import run
+
+kind, started = sys.argv[1], int(sys.argv[2])
+expected = run(1)
+tries = 0
+start, now = threading.Thread.start, time.monotonic
+
+def fail(thread):
+    global tries
+    tries += 1
+    if tries <= started:
+        start(thread)
+    elif kind == "error":
+        raise RuntimeError("can't start new thread")
+    elif kind == "memory":
+        raise MemoryError
+    elif kind == "interrupted":  # Control-C just behind a start that went well
+        start(thread)
+        raise KeyboardInterrupt
+
+def stepped():
+    # More than once, since what follows a failure must be as good.
+    for _ in range(10):
+        try:
+            assert run(4) == expected
+        except KeyboardInterrupt:
+            assert kind == "interrupted"
+
+threading.Thread.start = fail
+stepped()
+pool.make()  # it may still be compiled, or its own thread have failed
+stepped()
+if kind != "interrupted":
+    assert started < tries <= started + 2, tries
+    assert threading.active_count() <= 1 + started
+threading.Thread.start = start
+time.monotonic = lambda: now() + 3600
+stepped()
+assert threading.active_count() == 4, threading.enumerate()
+"""
+
+
+@pytest.mark.parametrize("cache", ["kept", "off"])
+@pytest.mark.parametrize("started", [0, 1])
+@pytest.mark.parametrize("kind", ["error", "memory", "interrupted"])
+def test_steps_work_where_no_helper_can_be_started(kind, started, cache):
+    folder = {"RMSPROP_JIT_CACHE_DIR": "off"} if cache == "off" else {}
+    run_script("-c", SCARCE, kind, str(started), **folder)
+
+
 def test_two_threads_step_two_optimizers_a_thousand_times():
     gradient = np.random.default_rng(1).standard_normal(50_000, dtype=np.float32)
     results = []

@@ -7,15 +7,18 @@ works through the whole table itself, and helpers that come in time share it. No
     helper    takes a seat when there is one and runs the step; looks for seats for a while, then sleeps
 
 All of it is compiled code on a table of shared integers (`Board`), so no one holds Python's lock: helpers are Python
-threads only in that Python starts them. They sleep on Python's own portable thread locks. A forked child starts without
-helpers and makes its own. When two Python threads step at once, one has the helpers and the other works alone.
+threads only in that Python starts them; where it cannot, there are fewer or none. They sleep on Python's own portable
+thread locks. A forked child starts without helpers and makes its own. When two Python threads step at once, one has the
+helpers and the other works alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
@@ -29,6 +32,12 @@ MAX_HELPERS = 127
 
 FEW_HELPERS = 7
 """So many may be asked for on any machine; they cost little, and a process may be given more cores later."""
+
+RETRY = 60.0
+"""Seconds until helpers are asked for again where there were none to be had: failing takes longer than many a step."""
+
+SCARCE = (RuntimeError, MemoryError, OSError)
+"""What Python raises when the system has no thread or no memory to give."""
 
 SPIN = 10_000
 """How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
@@ -49,7 +58,7 @@ class Board(IntEnum):
     ACQUIRE = 20  # address of PyThread_acquire_lock
     RELEASE = 21  # address of PyThread_release_lock
     YIELD = 22  # address of a function that gives up the processor, or 0
-    ASLEEP = 64  # for each helper, 16 integers apart: 1 while it sleeps or is about to; then the lock it sleeps on
+    ASLEEP = 64  # for each helper, 16 integers apart: 1 while it sleeps or is about to; its lock; what HELP gets
 
 
 STRIDE = 16
@@ -116,7 +125,7 @@ class Pool:
         self.lock = threading.Lock()
         self.lead: Callable[[int], None] = generated.function(LEAD)
         self.help: Callable[[int], None] = generated.function(HELP)
-        self._kept: list[Any] = []
+        self._again = 0.0
         self._threads: list[threading.Thread] = []
         self._core = _core_function()
         api = ctypes.pythonapi
@@ -147,19 +156,41 @@ class Pool:
         return True
 
     def _start(self, helpers: int) -> None:
-        for i in range(int(self.board[Board.HELPERS]), helpers):
-            allocate = ctypes.pythonapi.PyThread_allocate_lock
-            allocate.restype = ctypes.c_void_p
-            lock = allocate()
-            ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(int(self.board[Board.ACQUIRE]))(lock, 1)
-            place = int(Board.ASLEEP) + STRIDE * i
-            self.board[place + 1] = lock
-            mine = np.array([self.at, self.at + 8 * place], np.int64)
-            self._kept.append(mine)
-            thread = threading.Thread(target=self.help, args=(mine.ctypes.data,), daemon=True, name=f"rmsprop_jit-{i}")
+        """Start helpers up to `helpers`, or as many as there are to be had: steps work with any number."""
+        if time.monotonic() < self._again:
+            return
+        try:
+            for i in range(int(self.board[Board.HELPERS]), helpers):
+                self._start_one(i)
+        except SCARCE:
+            self._again = time.monotonic() + RETRY
+
+    def _start_one(self, i: int) -> None:
+        place = int(Board.ASLEEP) + STRIDE * i
+        mine = self.at + 8 * (place + 2)
+        if not self.board[place + 1]:  # there may be one from a start that failed
+            self.board[place + 1 : place + 4] = self._new_lock(), self.at, self.at + 8 * place
+        thread = threading.Thread(target=self.help, args=(mine,), daemon=True, name=f"rmsprop_jit-{i}")
+        # Taken beforehand: a start that is interrupted may leave a running helper, and no other may have its place.
+        # Nobody waits for a helper, so it does no harm if there is none.
+        self._threads.append(thread)
+        self.board[Board.HELPERS] = i + 1
+        try:
             thread.start()
-            self._threads.append(thread)
-            self.board[Board.HELPERS] = i + 1
+        except SCARCE:
+            self.board[Board.HELPERS] = i
+            self._threads.pop()
+            raise
+
+    def _new_lock(self) -> int:
+        """A lock of Python's that is held, so that the next to ask for it sleeps."""
+        allocate = ctypes.pythonapi.PyThread_allocate_lock
+        allocate.restype = ctypes.c_void_p
+        lock = allocate()
+        if not lock:
+            raise MemoryError
+        ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(int(self.board[Board.ACQUIRE]))(lock, 1)
+        return int(lock)
 
     def _keep_off_this_core(self) -> None:
         """Let sleeping helpers wake up on other cores than the caller's.
@@ -171,8 +202,10 @@ class Pool:
             return
         others = os.sched_getaffinity(0) - {self._core()}
         for thread in self._threads if others else ():
+            if thread.native_id is None:  # its start was interrupted
+                continue
             try:
-                os.sched_setaffinity(thread.native_id or 0, others)
+                os.sched_setaffinity(thread.native_id, others)
             except OSError:
                 self._core = None  # not allowed here; do without
 
@@ -200,6 +233,7 @@ def _core_function() -> Callable[[], int] | None:
 
 _POOL: Pool | None = None
 _MAKING = threading.Lock()
+_AGAIN = 0.0
 
 
 def make() -> Pool:
@@ -215,19 +249,27 @@ def pool() -> Pool | None:
     """The pool of this process, or None while it is being compiled.
 
     Compiling takes longer than a few steps on one thread, so it is done beside them; a pool that is in the store is
-    there at once.
+    there at once. Where it cannot be made, steps do without and it is tried again later.
     """
-    if _POOL is None and not _MAKING.locked():
-        if generated.is_kept(LEAD) and generated.is_kept(HELP):
-            return make()
-        threading.Thread(target=make, name="rmsprop_jit-compile").start()
+    global _AGAIN
+    if _POOL is None and not _MAKING.locked() and time.monotonic() >= _AGAIN:
+        _AGAIN = time.monotonic() + RETRY
+        with contextlib.suppress(*SCARCE):
+            if generated.is_kept(LEAD) and generated.is_kept(HELP):
+                return make()
+            threading.Thread(target=_make_beside, name="rmsprop_jit-compile").start()
     return _POOL
+
+
+def _make_beside() -> None:
+    with contextlib.suppress(*SCARCE):
+        make()
 
 
 def _forget() -> None:
     """A forked child has none of its parent's threads; its parent's locks may be held for ever."""
-    global _POOL, _MAKING
-    _POOL, _MAKING = None, threading.Lock()
+    global _POOL, _MAKING, _AGAIN
+    _POOL, _MAKING, _AGAIN = None, threading.Lock(), 0.0
 
 
 if hasattr(os, "register_at_fork"):
