@@ -7,7 +7,7 @@ constraints -> count. Everything that can fail comes before the launch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -245,16 +245,21 @@ class Optimizer:
     def variables(self) -> list[Variable]:
         """The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
 
-        Slots share memory with the optimizer; the first two are copies of the moment.
+        Slots share memory with the optimizer; the first two are copies of the moment. One kind of slot does not always
+        share: for a variable that has added up no gradients since its last update, `gradient_accumulator` is a new
+        array of zeros, because the optimizer's own holds leftovers then.
         """
+        return list(self._each_variable())
+
+    def _each_variable(self) -> Iterator[Variable]:
+        """`variables`, one at a time, so that saving needs room for no more than one array that is made for it."""
         name = self._options.name
-        state = [Variable(np.array(self._calls, np.int64), name="iteration", path=f"{name}/iteration")]
+        yield Variable(np.array(self._calls, np.int64), name="iteration", path=f"{name}/iteration")
         if isinstance(self._options.learning_rate, float):
             rate = np.array(self._options.learning_rate, np.float64)
-            state.append(Variable(rate, name="learning_rate", path=f"{name}/learning_rate"))
-        for slot, array in self._settled_slots().items():
-            state.append(Variable(array, name=slot, path=f"{name}/{slot}"))
-        return state
+            yield Variable(rate, name="learning_rate", path=f"{name}/learning_rate")
+        for slot, array in self._seen_slots([one.window for one in self._tracked]):
+            yield Variable(array, name=slot, path=f"{name}/{slot}")
 
     # Steps.
 
@@ -460,22 +465,15 @@ class Optimizer:
     def _slots_by_name(self) -> dict[str, Array]:
         return dict(slots.blocks(self._tracked, _kernels.slot_order(self._rule)))
 
-    def _settled_slots(self) -> dict[str, Array]:
-        """All slots, for a reader of the state."""
-        self._settle()
-        return self._slots_by_name()
-
-    def _settle(self) -> int:
-        """Clear the accumulators of empty windows; returns the calls made, which say what windows there are."""
-        calls = self._calls
-        for one in self._tracked:
-            one.settle_window()
-        return calls
+    def _seen_slots(self, windows: Sequence[bool]) -> Iterator[tuple[str, Array]]:
+        """All slots by name, for a reader of the state; nothing is written."""
+        return slots.seen(self._tracked, windows, _kernels.slot_order(self._rule))
 
     def state_dict(self) -> dict[str, Array]:
         """The state by name: copies of all slots, the call count, and a format version."""
-        calls = self._settle()
-        return saving.named(self._slots_by_name(), calls, [one.window for one in self._tracked])
+        calls = self._calls
+        windows = [one.window for one in self._tracked]
+        return saving.named(self._seen_slots(windows), calls, windows)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
@@ -486,7 +484,7 @@ class Optimizer:
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
-        for i, variable in enumerate(self.variables):
+        for i, variable in enumerate(self._each_variable()):
             store[str(i)] = variable.numpy()
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
@@ -498,7 +496,7 @@ class Optimizer:
         self._guess_windows()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_count": self._settle(), "_graph": None}
+        state = {**self.__dict__, "_count": self._calls, "_graph": None}
         places = [(array, self._members.find(array)) for array in self._excluded_arrays]
         state["_excluded_arrays"] = [array if i is None else self._tracked[i].array for array, i in places]
         return {key: value for key, value in state.items() if key not in ("_plans", "_members", "_habit")}

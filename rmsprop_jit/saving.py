@@ -6,7 +6,7 @@ Loading is all or nothing: every array is checked before the first is written.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,13 @@ FORMAT_VERSION = 1
 """Of the dict that `Optimizer.state_dict` returns; a dict of another version is refused."""
 
 
-def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
+def named(slots: Iterable[tuple[str, Array]], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
     """The state as a dict of NumPy arrays; slots are copied, from a GPU too."""
     return {
         "format_version": np.array(FORMAT_VERSION),
         "iteration": np.array(calls, np.int64),
         "window": np.array(windows, bool),
-        **{name: to_host(array) for name, array in slots.items()},
+        **{name: to_host(array) for name, array in slots},
     }
 
 

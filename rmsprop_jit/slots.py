@@ -25,3 +25,11 @@ def blocks(tracked: Sequence[Tracked], order: Sequence[str]) -> Iterator[tuple[s
         for one in tracked:
             if slot in one.slots:
                 yield f"{one.prefix}_{slot}", one.slots[slot]
+
+
+def seen(tracked: Sequence[Tracked], windows: Sequence[bool], order: Sequence[str]) -> Iterator[tuple[str, Array]]:
+    """What `blocks` gives, for a reader of the state, who sees zeros for the accumulators of empty windows."""
+    for slot in order:
+        for one, window in zip(tracked, windows, strict=True):
+            if slot in one.slots:
+                yield f"{one.prefix}_{slot}", one.seen(slot, window)

@@ -13,6 +13,7 @@ from .arrays import (
     Int64,
     Memory,
     address_of,
+    aligned_like,
     assign,
     check_array,
     check_gradient,
@@ -39,7 +40,7 @@ class Tracked:
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     window:     whether gradients have been added up since the last update. While it is False the accumulator holds
-                leftovers, which the next micro-step overwrites; `settle_window` clears them for a reader.
+                leftovers, which the next micro-step overwrites; `seen` hides them from a reader.
     """
 
     name: str
@@ -50,11 +51,14 @@ class Tracked:
     slots: dict[str, Array] = field(default_factory=dict)
     window: bool = False
 
-    def settle_window(self) -> None:
-        """Make an empty window's accumulator zero, as a reader of the state expects."""
-        accumulator = self.slots.get("gradient_accumulator")
-        if accumulator is not None and not self.window:
-            assign(accumulator, 0.0)
+    def seen(self, slot: str, window: bool) -> Array:
+        """A slot for a reader of the state: the array itself, or fresh zeros in place of leftovers.
+
+        window: what `window` was when the reader began. Clearing the leftovers where they are would lose gradients
+                that another thread is just adding up.
+        """
+        array = self.slots[slot]
+        return aligned_like(array, 0.0) if slot == "gradient_accumulator" and not window else array
 
     def is_where_it_was(self) -> bool:
         """Whether the caller's object still stands for the array that is updated."""
@@ -78,7 +82,9 @@ class Tracked:
             assign(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "given": None}
+        window = self.window
+        slots = {slot: self.seen(slot, window) for slot in self.slots}
+        return {**self.__dict__, "given": None, "window": window, "slots": slots}
 
 
 def track(variables: Variables | Iterable[Any]) -> list[Tracked]:

@@ -717,6 +717,87 @@ def test_a_state_dict_goes_through_npz(tmp_path):
     assert everything(ours, variables) == before
 
 
+# Reading the state changes nothing, not even what the next call overwrites: another thread may be in that call.
+
+
+def saved_by_number(optimizer):
+    store = {}
+    optimizer.save_own_variables(store)
+    return dict(zip([one.name for one in optimizer.variables], store.values(), strict=True))
+
+
+READS = {
+    "state_dict": lambda optimizer: optimizer.state_dict(),
+    "variables": slots,
+    "save_own_variables": saved_by_number,
+    "pickle": lambda optimizer: slots(pickle.loads(pickle.dumps(optimizer))),
+    "deepcopy": lambda optimizer: slots(copy.deepcopy(optimizer)),
+}
+reading = pytest.mark.parametrize("read", READS.values(), ids=READS)
+ACCUMULATORS = ("kernel_gradient_accumulator", "bias_gradient_accumulator")
+
+
+def with_leftovers():
+    """An optimizer just after an update, its variables, and its slots themselves, seen while gradients were added."""
+    optimizer, variables = RMSprop(**EVERYTHING), named_variables()
+    optimizer.build(variables)
+    run(optimizer, variables, range(3))
+    own = slots(optimizer)
+    run(optimizer, variables, range(3, 4))
+    assert all(own[name].all() for name in ACCUMULATORS), "what was added up is still there"
+    return optimizer, variables, own
+
+
+@reading
+def test_reading_the_state_writes_nothing(read):
+    optimizer, variables, own = with_leftovers()
+    before = [array.tobytes() for array in (*own.values(), *variables.values())]
+    read(optimizer)
+    assert [array.tobytes() for array in (*own.values(), *variables.values())] == before
+    run(optimizer, variables, range(4, 5))
+    before = [array.tobytes() for array in (*own.values(), *variables.values())]
+    read(optimizer)
+    assert [array.tobytes() for array in (*own.values(), *variables.values())] == before
+
+
+@reading
+def test_a_reader_sees_zeros_in_place_of_leftovers(read):
+    optimizer, _, own = with_leftovers()
+    found = read(optimizer)
+    for name in ACCUMULATORS:
+        assert not found[name].any()
+        assert (found[name].shape, found[name].dtype) == (own[name].shape, own[name].dtype)
+        found[name][...] = 7
+    assert not any((own[name] == 7).any() for name in ACCUMULATORS)
+    assert not any(read(optimizer)[name].any() for name in ACCUMULATORS)
+
+
+@reading
+def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read):
+    optimizer, variables, own = with_leftovers()
+    gradient = gradients_for(variables, 4)["bias"]
+    optimizer.apply([gradient], [variables["bias"]])
+    found = read(optimizer)
+    assert not found["kernel_gradient_accumulator"].any()
+    assert found["bias_gradient_accumulator"].all()
+    assert found["bias_gradient_accumulator"].tobytes() == own["bias_gradient_accumulator"].tobytes()
+
+
+def test_all_variables_but_leftovers_share_memory():
+    optimizer, variables, own = with_leftovers()
+    for one in optimizer.variables[1:]:  # this optimizer's rate is a schedule, not a variable
+        assert np.shares_memory(one.value, own[one.name]) == (one.name not in ACCUMULATORS), one.name
+    run(optimizer, variables, range(4, 5))
+    assert all(np.shares_memory(one.value, own[one.name]) for one in optimizer.variables[1:])
+
+
+def test_leftovers_are_not_pickled():
+    optimizer, _, own = with_leftovers()
+    pickled = pickle.dumps(optimizer)
+    assert own["bias_velocity"].tobytes() in pickled
+    assert own["bias_gradient_accumulator"].tobytes() not in pickled
+
+
 @pytest.mark.parametrize(("saved", "loaded"), [({"momentum": 0.5}, {"centered": True}), ({}, {"use_ema": True})])
 def test_state_of_other_options_is_refused(saved, loaded):
     ours, theirs = RMSprop(**saved), RMSprop(**loaded)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import rmsprop_jit
+from rmsprop_jit.codegen import Rule
 from rmsprop_jit.codegen.backends import numba_cpu, pool
 from rmsprop_jit.errors import OptionError
 
@@ -231,6 +232,28 @@ def test_two_threads_step_two_optimizers_a_thousand_times():
     work()
     assert len(results) == 3
     assert len(set(results)) == 1
+
+
+def test_reading_the_state_in_another_thread_loses_no_gradients():
+    variable, gradient = np.zeros(1_000_000, np.float32), np.ones(1_000_000, np.float32)
+    sgd = Rule("sgd", lambda p, g, s, h, on: {p: p - h.learning_rate * g})
+    optimizer = rmsprop_jit.Optimizer(sgd, 1.0, threads=1, gradient_accumulation_steps=2)
+    optimizer.build([variable])
+    stop = threading.Event()
+
+    def keep_reading():
+        while not stop.is_set():
+            optimizer.state_dict()
+
+    reader = threading.Thread(target=keep_reading)
+    reader.start()
+    try:
+        for _ in range(100):
+            optimizer.apply([gradient])
+    finally:
+        stop.set()
+        reader.join()
+    assert variable.min() == variable.max() == -50
 
 
 def test_a_long_step_releases_the_lock_of_python():
