@@ -179,7 +179,7 @@ class Optimizer:
         """Say of every variable whether gradients have been added up, from the number of calls alone."""
         steps = self._options.gradient_accumulation_steps
         for one in self._tracked:
-            one.window = steps is not None and self._count % steps != 0
+            one.window = steps is not None and one.accumulates and self._count % steps != 0
 
     # Variables and slots.
 
@@ -478,7 +478,8 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
         self._require_built()
-        self._calls, windows = saving.load_named(self._slots_by_name(), state, len(self._tracked))
+        can_open = [one.accumulates for one in self._tracked]
+        self._calls, windows = saving.load_named(self._slots_by_name(), state, can_open)
         for one, window in zip(self._tracked, windows, strict=True):
             one.window = window
 

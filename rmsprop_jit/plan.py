@@ -54,7 +54,7 @@ class Plan:
         self._buckets = self.step + self.after_constraints
         self._reads_update = any(bucket.reads_update for bucket in self._buckets)
         self._constrained = [] if self.micro else [one for one in self.updated if one.is_constrained]
-        self._changes_window = any("gradient_accumulator" in one.slots for one in self.updated)
+        self._changes_window = any(one.accumulates for one in self.updated)
         self._numbers: tuple[object, ...] = ()
         self.bound_to: Sequence[Any] = ()
         self._run_step = launcher(self.step, self.clock)

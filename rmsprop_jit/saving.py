@@ -1,6 +1,7 @@
 """State to and from dicts: by name and versioned, or numbered in Keras's order (to move it to and from Keras).
 
-Loading is all or nothing: every array is checked before the first is written.
+Loading is all or nothing: everything is checked before the first array is written. A state may come from anywhere, and
+what does not fit would be read by machine code that trusts it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from .errors import ArrayError
 FORMAT_VERSION = 1
 """Of the dict that `Optimizer.state_dict` returns; a dict of another version is refused."""
 
+REMEDY = "Load a state as it was saved."
+
+MOST_CALLS = 2**63 - 1
+"""What a saved count has room for."""
+
 
 def named(slots: Iterable[tuple[str, Array]], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
     """The state as a dict of NumPy arrays; slots are copied, from a GPU too."""
@@ -28,22 +34,33 @@ def named(slots: Iterable[tuple[str, Array]], calls: int, windows: Sequence[bool
     }
 
 
-def load_named(slots: Mapping[str, Array], state: Mapping[str, Any], variables: int) -> tuple[int, list[bool]]:
-    """Copy `state` into `slots`; returns calls and windows. Raises ArrayError where it does not fit."""
+def load_named(
+    slots: Mapping[str, Array], state: Mapping[str, Any], can_open: Sequence[bool]
+) -> tuple[int, list[bool]]:
+    """Copy `state` into `slots`; returns calls and windows. Raises ArrayError where it does not fit.
+
+    can_open: for each variable, whether it adds gradients up at all.
+    """
+    _check_store(state, "the state")
     rest = dict(state)
-    version = _count(rest.pop("format_version", None), "format_version")
+    strange = [key for key in rest if not isinstance(key, str)]
+    if strange:
+        raise ArrayError(f"the keys of a state are strings. Received: key {strange[0]!r}. {REMEDY}")
+    for key in ("format_version", "iteration", "window"):
+        if key not in rest:
+            raise ArrayError(f"the state has no {key!r}. Received: keys {sorted(rest)[:5]}. {REMEDY}")
+    version = _count(rest.pop("format_version"), "format_version")
     if version != FORMAT_VERSION:
         raise ArrayError(f"a state of format {FORMAT_VERSION} is needed. Received: format_version={version}.")
-    calls = _count(rest.pop("iteration", None), "iteration")
-    windows = np.asarray(rest.pop("window", ()), bool)
-    if windows.shape != (variables,):
-        raise ArrayError(f"'window' must have shape ({variables},). Received: shape={windows.shape}.")
+    calls = _count(rest.pop("iteration"), "iteration")
+    windows = _windows(rest.pop("window"), can_open, calls)
     _copy_into(slots, rest, "the state")
-    return calls, [bool(window) for window in windows]
+    return calls, windows
 
 
 def load_numbered(slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool) -> tuple[int, float | None]:
     """Copy a store with keys "0", "1", ... into `slots`; returns calls and learning rate. Raises ArrayError."""
+    _check_store(store, "the store")
     values = _in_order(store)
     head = 2 if has_rate else 1
     if len(values) != head + len(slots):
@@ -57,6 +74,12 @@ def load_numbered(slots: Mapping[str, Array], store: Mapping[str, Any], has_rate
     return calls, rate
 
 
+def _check_store(store: object, what: str) -> None:
+    """Raise ArrayError unless it works like a dict; Keras's stores do without being Mappings."""
+    if not (hasattr(store, "keys") and hasattr(store, "__getitem__") and hasattr(store, "__len__")):
+        raise ArrayError(f"{what} must be a dict. Received: {type(store).__name__}. {REMEDY}")
+
+
 def _in_order(store: Mapping[str, Any]) -> list[Any]:
     try:
         return [store[str(i)] for i in range(len(store))]
@@ -64,28 +87,74 @@ def _in_order(store: Mapping[str, Any]) -> list[Any]:
         raise ArrayError(f"a saved optimizer has keys '0', '1', ... Received: no key {missing}.") from None
 
 
-def _number(value: Any) -> float:
-    """One number read from a saved state; nan for anything else."""
+def _windows(value: Any, can_open: Sequence[bool], calls: int) -> list[bool]:
+    """For which variables gradients have been added up. Raises ArrayError where they cannot have been.
+
+    `calls` says little: `gradient_accumulation_steps` may have been another number when those calls were made, so that
+    a window can be open, or not, after any number of them but 0.
+    """
+    windows = _on_host(value, "'window'")
+    if windows.dtype != bool or windows.shape != (len(can_open),):
+        raise ArrayError(
+            f"'window' must have shape ({len(can_open)},) and dtype bool. "
+            f"Received: shape={windows.shape}, dtype={windows.dtype}. {REMEDY}"
+        )
+    opened = [i for i, window in enumerate(windows) if window]
+    if not all(can_open[i] for i in opened):
+        raise ArrayError(
+            "the state has added up gradients of variables of which this optimizer adds none up. "
+            f"Received: window=True for the variables at {opened[:5]}. "
+            "Set `gradient_accumulation_steps` as it was when the state was saved."
+        )
+    if opened and calls == 0:
+        raise ArrayError(
+            "a state cannot have added up gradients before the first call. "
+            f"Received: iteration=0, window=True for the variables at {opened[:5]}. {REMEDY}"
+        )
+    return [bool(window) for window in windows]
+
+
+def _on_host(value: Any, what: str) -> Array:
+    """A saved value as a NumPy array of its own. Raises ArrayError for what cannot be one."""
+    value = getattr(value, "value", value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArrayError(
+            f"{what} is a masked array, whose mask would be ignored. Received: {type(value).__name__}. "
+            "Pass array.filled(...)."
+        )
     try:
-        return float(np.asarray(value, dtype=np.float64).reshape(()))
-    except (TypeError, ValueError):
+        return to_host(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as problem:
+        raise ArrayError(f"{what} is no array ({problem}). Received: {type(value).__name__}. {REMEDY}") from problem
+
+
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether values of a dtype are real numbers: not truth values, text, dates, complex numbers or objects."""
+    return dtype.kind != "b" and np.can_cast(dtype, np.float64, "same_kind")
+
+
+def _number(value: Any, what: str) -> int | float:
+    """One number read from a saved state, integers exactly; nan for anything else."""
+    array = _on_host(value, what)
+    if array.size != 1 or not _is_real(array.dtype):
         return math.nan
+    return int(array.item()) if array.dtype.kind in "iu" else float(array.astype(np.float64).item())
 
 
 def _count(value: Any, what: str) -> int:
-    """A counter read from a saved state. Raises ArrayError unless it is a whole number >= 0."""
-    number = _number(value)
-    if not (0 <= number < math.inf and number == math.floor(number)):
-        raise ArrayError(f"{what} must be a whole number >= 0. Received: {value!r}.")
+    """A counter read from a saved state. Raises ArrayError unless it is a whole number that can be saved again."""
+    number = _number(value, what)
+    if not (0 <= number <= MOST_CALLS and number == math.floor(number)):
+        raise ArrayError(f"{what} must be a whole number >= 0 and < 2**63. Received: {value!r}. {REMEDY}")
     return int(number)
 
 
 def _rate(value: Any) -> float:
     """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
-    number = _number(value)
+    number = _number(value, "the store's learning rate")
     if not math.isfinite(number):
-        raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}.")
-    return number
+        raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}. {REMEDY}")
+    return float(number)
 
 
 def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: str) -> None:
@@ -95,12 +164,17 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
             f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
             f"{sorted(surplus)[:5]}. Build it on the same variables with the same options first."
         )
-    given = {name: to_host(getattr(sources[name], "value", sources[name])) for name in targets}
-    for name, target in targets.items():
-        if given[name].shape != target.shape or not np.can_cast(given[name].dtype, target.dtype, "same_kind"):
-            raise ArrayError(
-                f"{what}: {name!r} must have shape {target.shape} and dtype {target.dtype}. "
-                f"Received: shape={given[name].shape}, dtype={given[name].dtype}."
-            )
+    given = {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
     for name, target in targets.items():
         put(target, given[name])
+
+
+def _fitting(value: Any, target: Array, what: str) -> Array:
+    """A saved slot as it will be written, rounded too: NumPy may warn of that, and a warning may be an error."""
+    array = _on_host(value, what)
+    if array.shape != target.shape or not _is_real(array.dtype):
+        raise ArrayError(
+            f"{what} must have shape {target.shape} and dtype {target.dtype}. "
+            f"Received: shape={array.shape}, dtype={array.dtype}. {REMEDY}"
+        )
+    return array.astype(target.dtype, copy=False)

@@ -16,7 +16,7 @@ def allocate(tracked: Tracked, initial: Mapping[str, float | str]) -> None:
         else aligned_like(tracked.array, tracked.array if value == "parameter" else float(value))
         for name, value in initial.items()
     }
-    tracked.window = tracked.window and "gradient_accumulator" in tracked.slots
+    tracked.window = tracked.window and tracked.accumulates
 
 
 def blocks(tracked: Sequence[Tracked], order: Sequence[str]) -> Iterator[tuple[str, Array]]:

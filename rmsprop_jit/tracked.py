@@ -72,6 +72,11 @@ class Tracked:
         return self.path.replace("/", "_")
 
     @property
+    def accumulates(self) -> bool:
+        """Whether gradients can be added up for it; a window can be open only then."""
+        return "gradient_accumulator" in self.slots
+
+    @property
     def is_constrained(self) -> bool:
         """Whether a constraint changes it after an update."""
         return self.variable is not None and self.variable.constraint is not None

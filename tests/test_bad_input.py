@@ -9,6 +9,7 @@ import pytest
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, RmspropJitError, Variable
+from rmsprop_jit.codegen import Rule
 
 OPTIONS = {
     "learning_rate": 0.1,
@@ -475,6 +476,101 @@ LOADING = [
     Row("store-without-a-rate", lambda p: _load_schedule_store(p), ArrayError, "variables"),
 ]
 
+NO_ARRAYS = {
+    "none": None,
+    "a-bool": np.True_,
+    "bools": np.ones(4, bool),
+    "objects": np.array([1.0, 2.0, 3.0, None], object),
+    "text": np.array(["1", "2", "3", "4"]),
+    "bytes": np.array([b"1"] * 4),
+    "dates": np.zeros(4, "datetime64[s]"),
+    "spans": np.zeros(4, "timedelta64[s]"),
+    "complex": np.ones(4, "c16"),
+    "records": np.zeros(4, [("a", "f4")]),
+    "ragged": [[1.0], [2.0, 3.0]],
+    "a-dict": {"a": 1.0},
+    "masked": np.ma.masked_array(np.ones(4, np.float32), [True, False, False, False]),
+}
+NO_COUNTS = {
+    **{name: value for name, value in NO_ARRAYS.items() if name != "masked"},
+    "one-object": np.array(3, object),
+    "one-text": "3",
+    "a-complex": 3j,
+    "2**63": 2**63,
+    "2**63-unsigned": np.uint64(2**63),
+    "2**63-float": 2.0**63,
+    "2**64": 2**64,
+    "-1": np.int64(-1),
+    "-inf": -np.inf,
+    "nothing": np.zeros(0),
+}
+NO_WINDOWS = {
+    "none": None,
+    "one": True,
+    "floats": [0.0, 1.0, np.nan],
+    "ints": [1, 1, 1],
+    "text": ["True", "", "False"],
+    "objects": np.array([True, True, True], object),
+    "table": np.ones((3, 1), bool),
+    "long": np.ones(4, bool),
+    "ragged": [[True], [True, True], []],
+}
+NO_STORES = {
+    "none": None,
+    "list": [("format_version", 1), ("iteration", 3)],
+    "text": "state",
+    "number": 3,
+    "array": np.zeros(3),
+    "set": {"format_version"},
+}
+LOADING += [
+    *(Row(f"state-slot-{k}", changed(bias_velocity=v), ArrayError, "'bias_velocity'") for k, v in NO_ARRAYS.items()),
+    *(Row(f"state-iteration-{k}", changed(iteration=v), ArrayError, "iteration") for k, v in NO_COUNTS.items()),
+    *(Row(f"state-version-{k}", changed(format_version=v), ArrayError, "format_version") for k, v in NO_COUNTS.items()),
+    *(Row(f"state-window-{k}", changed(window=v), ArrayError, "'window'") for k, v in NO_WINDOWS.items()),
+    *(
+        Row(f"state-is-{k}", lambda p, v=v: p.optimizer.load_state_dict(v), ArrayError, "dict")
+        for k, v in NO_STORES.items()
+    ),
+    Row("state-window-before-the-first-call", changed(iteration=0), ArrayError, "before the first call"),
+    Row(
+        "state-with-a-number-as-key",
+        lambda p: p.optimizer.load_state_dict({**p.optimizer.state_dict(), 3: np.zeros(3)}),
+        ArrayError,
+        "key 3",
+    ),
+    Row(
+        "state-with-bytes-as-keys",
+        lambda p: p.optimizer.load_state_dict({k.encode(): v for k, v in p.optimizer.state_dict().items()}),
+        ArrayError,
+        "key b'format_version'",
+    ),
+    Row(
+        "state-with-a-number-out-of-range",
+        changed(weights_velocity=np.ones((3, 4), np.float32), bias_velocity=np.full(4, 1e300)),
+        RuntimeWarning,
+        "overflow",
+    ),
+    *(
+        Row(f"store-slot-{k}", stored(lambda s, v=v: {**s, "15": v}), ArrayError, "bias_average_gradient")
+        for k, v in NO_ARRAYS.items()
+    ),
+    *(
+        Row(f"store-iteration-{k}", stored(lambda s, v=v: {**s, "0": v}), ArrayError, "iteration")
+        for k, v in NO_COUNTS.items()
+    ),
+    *(
+        Row(f"store-rate-{k}", stored(lambda s, v=v: {**s, "1": v}), ArrayError, "learning rate")
+        for k, v in NO_ARRAYS.items()
+    ),
+    Row("store-rate-as-text", stored(lambda s: {**s, "1": "0.5"}), ArrayError, "learning rate"),
+    Row("store-with-numbers-as-keys", stored(lambda s: {int(k): v for k, v in s.items()}), ArrayError, "'0'"),
+    *(
+        Row(f"store-is-{k}", lambda p, v=v: p.optimizer.load_own_variables(v), ArrayError, "dict")
+        for k, v in NO_STORES.items()
+    ),
+]
+
 
 def _plain_state(p):
     plain = RMSprop()
@@ -514,6 +610,67 @@ def assert_goes_on(prepared, twin):
         one.good_step()
     assert prepared.state() == twin.state()
     assert prepared.optimizer.iterations == 2
+
+
+@pytest.mark.parametrize("window", [[True, True], [True, False], [False, True]], ids=str)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_gradients_that_this_optimizer_cannot_have_added_up_are_refused(window, count):
+    """If they were not, the next call without a gradient would read it at address 0."""
+    variables = [np.ones(3, np.float32), np.ones(2, np.float32)]
+    gradients = [np.ones(3, np.float32), np.ones(2, np.float32)]
+    optimizer = RMSprop(0.1, momentum=0.5)
+    optimizer.build(variables)
+    optimizer.apply(gradients)
+    before = {name: value.tobytes() for name, value in optimizer.state_dict().items()}
+    with pytest.raises(ArrayError, match=r"Received: window=True.*Set `gradient_accumulation_steps`"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "window": window, "iteration": count})
+    assert {name: value.tobytes() for name, value in optimizer.state_dict().items()} == before
+    kept = variables[0].copy(), variables[1].copy()
+    with pytest.warns(UserWarning, match="variable_0"):
+        optimizer.apply([None, gradients[1]])
+    assert (variables[0] == kept[0]).all()
+    assert (variables[1] < kept[1]).all()
+    assert optimizer.iterations == 2
+
+
+def test_a_rule_that_reads_no_gradient_adds_none_up():
+    rule = Rule("shrink", lambda p, g, s, h, on: {p: p * h.learning_rate})
+    optimizer = rmsprop_jit.Optimizer(rule, 0.5, gradient_accumulation_steps=2)
+    optimizer.build([np.ones(2)])
+    optimizer.load_own_variables({"0": 1, "1": 0.5})
+    assert not optimizer.state_dict()["window"].any()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.state_dict()["iteration"] == 1
+    with pytest.raises(ArrayError, match="adds none up"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "window": [True]})
+
+
+@pytest.mark.parametrize(("first", "calls", "then"), [(3, 2, 2), (None, 3, 2), (2, 1, 5), (4, 3, 3)])
+def test_what_another_number_of_accumulation_steps_left_behind_is_loaded(first, calls, then):
+    pairs = [(RMSprop(0.1, gradient_accumulation_steps=first), np.ones(3, np.float32)) for _ in range(2)]
+    for optimizer, variable in pairs:
+        optimizer.build([variable])
+        for call in range(calls):
+            optimizer.apply([np.full(3, call + 1, np.float32)])
+        optimizer.gradient_accumulation_steps = then
+    ours, theirs = (optimizer for optimizer, _ in pairs)
+    theirs.load_state_dict(ours.state_dict())
+    for call in range(2 * then):
+        for optimizer, _ in pairs:
+            optimizer.apply([np.full(3, call + 5, np.float32)])
+    assert (pairs[0][1] == pairs[1][1]).all()
+    assert theirs.state_dict()["iteration"] == ours.state_dict()["iteration"]
+
+
+@pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, np.uint64(2**63 - 1), np.array([7], np.int32), 4.0], ids=repr)
+def test_every_count_that_is_loaded_can_be_saved_again(count):
+    optimizer, store = RMSprop(0.1), {}
+    optimizer.build([np.ones(3, np.float32)])
+    optimizer.load_state_dict({**optimizer.state_dict(), "iteration": count})
+    assert int(optimizer.state_dict()["iteration"]) == optimizer.iterations == int(np.array(count).item())
+    optimizer.save_own_variables(store)
+    optimizer.load_own_variables({**store, "0": count})
+    assert int(optimizer.state_dict()["iteration"]) == int(np.array(count).item())
 
 
 def test_there_are_many_rows_and_no_two_alike():
