@@ -2,7 +2,7 @@
 Lowering: the printed programs, the memory traffic and the slots of every option set.
 
 The programs in golden/ are read by people: each is the equations of its options and nothing else. To write them anew
-after a change that is meant, run this file: `python tests/test_lower.py`.
+after a change that is meant, run this file: `python tests/codegen/test_lower.py`.
 """
 
 import itertools
@@ -51,7 +51,7 @@ def golden_text(name):
 
 @pytest.mark.parametrize("name", OPTION_SETS)
 def test_golden(name):
-    assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text(), "if this is meant, run tests/test_lower.py"
+    assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text(), "if this is meant, run tests/codegen/test_lower.py"
 
 
 def test_no_golden_file_is_left_over():

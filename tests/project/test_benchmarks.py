@@ -8,7 +8,7 @@ import pytest
 
 import rmsprop_jit
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import ceiling, measure, peers, report, timing, workloads
 from benchmarks.cases import CASES, Case

@@ -110,7 +110,7 @@ def test_a_spawned_child_works(tmp_path):
 def run_script(*arguments, **environment):
     """Run Python with these arguments in a child, where a crash harms nobody else; it must end well."""
     tests = os.path.dirname(__file__)
-    root = os.path.dirname(tests)
+    root = os.path.dirname(os.path.dirname(tests))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, tests]), **environment}
     subprocess.run([sys.executable, *arguments], check=True, timeout=120, cwd=root, env=environment)
 

@@ -15,7 +15,8 @@ from cuda_code import ARCHS, OPTION_SETS
 
 from rmsprop_jit.codegen.backends.cuda.compilers import COMPILERS
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+SUPPORT = ROOT / "tests" / "support"
 INSTALLED = [name for name in COMPILERS if importlib.util.find_spec(name.replace("-", "_")) is not None]
 F64_ARITHMETIC = re.compile(r"^\s*(?:add|sub|mul|div|fma|mad|sqrt|rsqrt|rcp|min|max|neg|abs|cvt)\S*\.f64", re.MULTILINE)
 
@@ -23,7 +24,7 @@ F64_ARITHMETIC = re.compile(r"^\s*(?:add|sub|mul|div|fma|mad|sqrt|rsqrt|rcp|min|
 def in_another_process(*arguments, **environment):
     """A run of this Python without the simulator; returns its standard output."""
     settings = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
-    paths = os.pathsep.join([str(HERE.parent), str(HERE), settings.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), str(SUPPORT), settings.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
@@ -37,7 +38,7 @@ def in_another_process(*arguments, **environment):
 
 @functools.cache
 def everything(compiler):
-    return json.loads(in_another_process(str(HERE / "cuda_code.py"), compiler))
+    return json.loads(in_another_process(str(SUPPORT / "cuda_code.py"), compiler))
 
 
 @pytest.fixture(params=list(COMPILERS))

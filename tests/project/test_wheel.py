@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PARTS = ["pyproject.toml", "README.md", "LICENSE", "rmsprop_jit", "codegen", "tests", "benchmarks"]
 UNWANTED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
 

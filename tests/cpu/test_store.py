@@ -11,7 +11,7 @@ import pytest
 from rmsprop_jit.codegen import store
 from rmsprop_jit.codegen.backends import generated, native
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STEP = """
 import warnings, sys
 import numpy as np, rmsprop_jit
