@@ -1,0 +1,110 @@
+"""What a backend is: the only things that the front end knows of one.
+
+A backend turns a program into a table for the tensors of one place, and tables that belong together into a launch,
+which does a whole step. Places are strings: "cpu", "cuda:0"; what stands before the colon is the backend's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..program import Program
+    from .ledger import Ledger, Marks
+
+    Int64 = npt.NDArray[np.int64]
+
+Numbers = Mapping[str, float | Sequence[float]]
+"""Hyperparameters by name: one number, or (where a rule has it per tensor) one for all or one a tensor."""
+
+BackendOptions = Mapping[str, Any]
+"""Options that only the backend reads: "threads" and "compiler"; each takes its own and ignores the others."""
+
+
+class Table(Protocol):
+    """A program bound to tensors in one place; `tensors` says to how many."""
+
+    program: Program
+    tensors: int
+
+    def point(self, array: str, addresses: Int64) -> None:
+        """Say where the arrays of one name lie, an address a tensor. Whoever points keeps them alive."""
+
+    def set(self, hypers: Numbers) -> None:
+        """Give the step's numbers."""
+
+
+class Prepared(Protocol):
+    """What one call brings to a launch. Never changed, so that threads may prepare calls at the same time."""
+
+
+class Launch(Protocol):
+    """A step over tables that belong together: reductions over all tensors run over all of them.
+
+    depth: the number of passes.
+    """
+
+    depth: int
+
+    def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Any = None) -> Any:
+        """What a call brings: an address for each tensor of each table that reads gradients, and the step's numbers.
+
+        None takes that part from `like`, which an earlier call of this method has returned.
+        """
+
+    def __call__(self, prepared: Any = None, expected: int | None = None) -> bool:
+        """Do the step and count it, if the ledger says that `expected` calls were made; else do nothing: False.
+
+        Without `prepared` the tables' own addresses and numbers hold; without `expected` the step is not counted.
+        Raises BackendError if a call was torn.
+        """
+
+
+class Part(Launch, Protocol):
+    """A launch that can be one of several (see `joint`)."""
+
+    def run(self, k: int, prepared: Any = None) -> None:
+        """Start one pass."""
+
+    def totals(self, k: int) -> Mapping[Any, float]:
+        """What pass k has reduced over all tensors, by what it reduces."""
+
+    def join(self, k: int, what: Any, everyone: float, others: float) -> None:
+        """Take over a reduction over the tensors of all parts, and of all but this one."""
+
+
+class Reader(Protocol):
+    """Reads many addresses at once."""
+
+    def read(self, arrays: Sequence[object]) -> Int64 | None:
+        """The addresses of `arrays`, valid until the next call; None if any is not as the patterns were."""
+
+
+class Backend(Protocol):
+    """A place where programs run."""
+
+    def table(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
+        """A table for tensors of these sizes (elements)."""
+
+    def launch(
+        self, tables: Sequence[Any], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+    ) -> Part:
+        """A step over tables of one place, counted in a ledger; in a graph, by a `clock` of this backend."""
+
+    def reader(self, patterns: Sequence[Any]) -> Reader | None:
+        """Reads arrays like `patterns`; None where that is not possible."""
+
+    def read(self, ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
+        """Copies of arrays in host memory, calls and windows, all of one moment in which no call is at work."""
+
+    def write(self, ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
+        """Copy host arrays into this place's (pairs of target and source, alike), and set calls and windows."""
+
+    def explain(self, program: Program, form: str, options: BackendOptions) -> str:
+        """What the program becomes, as one of `forms`. Raises BackendError where what that takes is not installed."""
+
+    forms: Sequence[str]

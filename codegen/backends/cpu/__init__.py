@@ -1,0 +1,76 @@
+"""The CPU backend: a program as machine code, run by any number of threads on arrays in this machine's memory.
+
+frame       a program's loops as Python source
+intrinsics  what that source needs and Numba does not offer
+worker      Numba, here or in another process
+llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
+fixed       a small compiler for the code that is the same for every rule:
+driver        a whole step as one call, and the helpers' loop
+reader        the addresses of many arrays at once
+exchange      reading and writing state while no call is at work
+pool        the helper threads
+tables      what a compiled step reads
+launch      a step over tables
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...program import Program
+from ..ledger import Ledger, Marks
+from .exchange import read, write
+from .launch import Launch
+from .reader import Reader
+from .reader import reader as new_reader
+from .tables import Table
+
+if TYPE_CHECKING:
+    from ..contract import BackendOptions
+
+__all__ = ["explain", "forms", "launch", "read", "reader", "table", "vector_bits", "warm", "write"]
+
+forms = ("python", "llvm", "asm")
+
+
+def table(program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
+    """A table for NumPy arrays of these sizes; `options["threads"]` bounds the threads of its steps."""
+    return Table(program, sizes, options)
+
+
+def launch(
+    tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+) -> Launch:
+    """A step over some tables."""
+    return Launch(tables, ledger, marks)
+
+
+def reader(patterns: Sequence[Any]) -> Reader | None:
+    """Reads the addresses of arrays like `patterns` at once; None where array objects cannot be read."""
+    return new_reader(patterns)
+
+
+def explain(program: Program, form: str, options: BackendOptions) -> str:
+    """What the program becomes: "python", "llvm" or "asm"."""
+    from . import frame, jit, llvm
+
+    source = frame.source(program)
+    if form == "python":
+        return source
+    ir = jit.code(source).machine_code.ir
+    return ir if form == "llvm" else llvm.assembly(ir)
+
+
+def vector_bits(program: Program) -> int:
+    """The width of the vectors that its machine code takes roots and quotients of; 0 for none."""
+    from . import llvm
+
+    return llvm.vector_bits(explain(program, "asm", {}))
+
+
+def warm(program: Program) -> None:
+    """Compile a program, so that the store has it."""
+    from . import frame, jit
+
+    jit.code(frame.source(program))

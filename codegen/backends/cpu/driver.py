@@ -1,0 +1,309 @@
+"""The driver: one entry into compiled code does a whole step, over every bucket and every pass, and counts it.
+
+Between the moment that it takes the ledger's word and the moment that it gives it back no Python runs, so a step is
+done or not begun, whatever signal comes, and calls of several threads exclude each other. What a call brings with it
+(addresses of gradients, numbers) is a record of its own, `Prepared`, which is copied into the tables under the word.
+
+    caller    takes the word; for each pass and table offers seats to helpers, wakes those that sleep, runs the step
+              itself, withdraws the seats left, waits for the rest; joins what was reduced; counts; gives the word back
+    helper    takes a seat when there is one and runs the step; looks for seats for a while, then sleeps
+
+Helpers are optional: the caller works through every table itself, and those that come in time share the work.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ..ledger import Cell
+from .frame import Header
+
+SPIN = 10_000
+"""How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
+
+PATIENCE = 100
+"""How often a caller looks before it offers its processor to whom it waits for."""
+
+
+class Plan(IntEnum):
+    """A launch: everything about a step that does not change from call to call. `..._AT` hold addresses."""
+
+    LEDGER_AT = 0  # the ledger's cells
+    BOARD_AT = 1  # the helpers' board, or 0
+    JOBS_AT = 2  # int64[jobs][Job]
+    PASS_JOBS_AT = 3  # int64[passes + 1]: first job of each pass
+    JOINS_AT = 4  # int64[joins][Join]
+    PASS_JOINS_AT = 5  # int64[passes + 1]: first join of each pass
+    GRADIENTS = 6  # how many gradients a call brings
+    GRADIENT_CELLS_AT = 7  # int64[gradients]: where each address goes, or 0 for nowhere
+    TABLES = 8  # how many tables take numbers
+    NUMBERS_AT = 9  # int64[tables][2]: where the numbers of each table go, and how many bytes they are
+    HELD_GRADIENTS = 10  # the record whose addresses the tables hold
+    HELD_NUMBERS = 11  # the record whose numbers they hold
+    MARKS = 12  # how many cells of the ledger a counted call sets
+    MARKS_AT = 13  # int64[marks]: their addresses
+    MARK = 14  # what they become
+    YIELD_AT = 15  # a function that gives up the processor, or 0
+    PASSES = 16  # how many passes there are
+
+
+PLAN_SIZE = 17
+
+
+class Prepared(IntEnum):
+    """What one call brings: addresses and numbers, each with a name that no other has, or 0 for none."""
+
+    GRADIENTS = 0
+    GRADIENTS_AT = 1
+    NUMBERS = 2
+    NUMBERS_AT = 3
+
+
+class Job(IntEnum):
+    """One table in one pass."""
+
+    STEP_AT = 0  # the compiled step
+    TABLE_AT = 1  # its table
+    KERNEL = 2  # the kernel to run
+    HELPERS = 3  # how many may help
+    BEGIN = 4  # the first reduction of the kernel
+    END = 5  # the one after its last
+
+
+JOB_SIZE = 6
+
+
+class Join(IntEnum):
+    """One reduction over all tensors of several tables."""
+
+    FOLD = 0  # how two results become one, see FOLDS
+    COUNT = 1  # how many tables have it
+    TOTALS_AT = 2  # int64[count]: where each keeps its total
+
+
+JOIN_SIZE = 3
+
+
+class Board(IntEnum):
+    """What callers and helpers share. Integers that different threads write are 128 bytes apart."""
+
+    SEATS = 0  # helpers still wanted
+    DONE = 16  # helpers that have finished
+    BUSY = 32  # 1 while a caller has the helpers
+    STEP_AT = 48  # the step's function
+    TABLE_AT = 49  # the step's table
+    HELPERS = 50  # helpers that exist
+    ACQUIRE_AT = 51  # PyThread_acquire_lock
+    RELEASE_AT = 52  # PyThread_release_lock
+    ASLEEP = 64  # for each helper, STRIDE apart: 1 while it sleeps or is about to; then the lock it sleeps on
+
+
+STRIDE = 16
+
+DONE, ELSEWHERE, TORN = 1, 0, 2
+"""What the driver answers: the step is done (and counted); the ledger does not stand where the call expects it, and
+nothing was done; a call was torn, and nothing was done."""
+
+JOIN = """
+def join(into, piece, fold):
+    x = floats(into)[0]
+    y = floats(piece)[0]
+    if fold == 0:
+        floats(into)[0] = x + y
+    elif fold == 1:
+        floats(into)[0] = x if (x >= y) | (x != x) else y
+    else:
+        floats(into)[0] = x if (x <= y) | (x != x) else y
+"""
+"""Two results as one, see `FOLDS`; nan wins."""
+
+TAKE = f"""
+def take(word, yield_at):
+    looks = 0
+    while swap(word, 1) != 0:
+        looks += 1
+        if looks > {PATIENCE} and yield_at != 0:
+            give_way(yield_at)
+        else:
+            pause()
+"""
+"""Wait for a word and take it; whoever holds it runs compiled code and nothing else, so the wait is short."""
+
+RECEIVE = f"""
+def receive(plan_at, prepared_at):
+    plan = ints(plan_at)
+    prepared = ints(prepared_at)
+    name = prepared[{Prepared.GRADIENTS}]
+    if name != 0 and name != plan[{Plan.HELD_GRADIENTS}]:
+        cells = ints(plan[{Plan.GRADIENT_CELLS_AT}])
+        addresses = ints(prepared[{Prepared.GRADIENTS_AT}])
+        for i in range(plan[{Plan.GRADIENTS}]):
+            if cells[i] != 0:
+                ints(cells[i])[0] = addresses[i]
+        plan[{Plan.HELD_GRADIENTS}] = name
+    name = prepared[{Prepared.NUMBERS}]
+    if name != 0 and name != plan[{Plan.HELD_NUMBERS}]:
+        places = ints(plan[{Plan.NUMBERS_AT}])
+        source = prepared[{Prepared.NUMBERS_AT}]
+        for i in range(plan[{Plan.TABLES}]):
+            copy(places[2 * i], source, places[2 * i + 1])
+            source += places[2 * i + 1]
+        plan[{Plan.HELD_NUMBERS}] = name
+"""
+"""Copy what a call brings into the tables, unless they hold it already."""
+
+SHARE = f"""
+def share(board_at, step_at, table_at, offer, yield_at):
+    board = ints(board_at)
+    if offer > board[{Board.HELPERS}]:
+        offer = board[{Board.HELPERS}]
+    board[{Board.STEP_AT}] = step_at
+    board[{Board.TABLE_AT}] = table_at
+    swap(board_at + {8 * Board.DONE}, 0)
+    swap(board_at + {8 * Board.SEATS}, offer)
+    helper = board_at + {8 * Board.ASLEEP}
+    for i in range(offer):
+        if peek(helper) == 1 and swap(helper, 0) == 1:
+            release(board[{Board.RELEASE_AT}], ints(helper)[1])
+        helper += {8 * STRIDE}
+    call_step(step_at, table_at)
+    left = swap(board_at + {8 * Board.SEATS}, 0)
+    if left < 0:
+        left = 0
+    looks = 0
+    while peek(board_at + {8 * Board.DONE}) < offer - left:
+        looks += 1
+        if looks > {PATIENCE} and yield_at != 0:
+            give_way(yield_at)
+        else:
+            pause()
+"""
+"""Run a step with helpers: offer seats, wake who sleeps, work, withdraw the seats left, wait for those taken."""
+
+FOLD_ROWS = f"""
+def fold_rows(table_at, begin, end):
+    table = ints(table_at)
+    width = 8 * table[{Header.REDUCTIONS}]
+    first = ints(table[{Header.FIRST_AT}])
+    for r in range(begin, end):
+        fold = ints(table[{Header.FOLDS_AT}])[r]
+        start = floats(table[{Header.STARTS_AT}])[r]
+        total = table[{Header.TOTAL_AT}] + 8 * r
+        floats(total)[0] = start
+        for tensor in range(table[{Header.TENSORS}]):
+            own = table[{Header.OWN_AT}] + tensor * width + 8 * r
+            floats(own)[0] = start
+            for row in range(first[tensor], first[tensor + 1]):
+                join(own, table[{Header.PARTIAL_AT}] + row * width + 8 * r, fold)
+            join(total, own, fold)
+"""
+"""Rows to tensors, tensors to all, in order."""
+
+JOIN_TABLES = f"""
+def join_tables(same_at):
+    same = ints(same_at)
+    totals = ints(same[{Join.TOTALS_AT}])
+    for i in range(1, same[{Join.COUNT}]):
+        join(totals[0], totals[i], same[{Join.FOLD}])
+    for i in range(1, same[{Join.COUNT}]):
+        floats(totals[i])[0] = floats(totals[0])[0]
+"""
+"""A reduction over the tensors of several tables, given to each of them."""
+
+RUN = f"""
+def run(plan_at, k):
+    plan = ints(plan_at)
+    board_at = plan[{Plan.BOARD_AT}]
+    pass_jobs = ints(plan[{Plan.PASS_JOBS_AT}])
+    pass_joins = ints(plan[{Plan.PASS_JOINS_AT}])
+    for j in range(pass_jobs[k], pass_jobs[k + 1]):
+        job = ints(plan[{Plan.JOBS_AT}] + j * {8 * JOB_SIZE})
+        table = ints(job[{Job.TABLE_AT}])
+        table[{Header.NEXT}] = 0
+        table[{Header.PASS}] = job[{Job.KERNEL}]
+        if job[{Job.HELPERS}] > 0 and board_at != 0 and swap(board_at + {8 * Board.BUSY}, 1) == 0:
+            share(board_at, job[{Job.STEP_AT}], job[{Job.TABLE_AT}], job[{Job.HELPERS}], plan[{Plan.YIELD_AT}])
+            swap(board_at + {8 * Board.BUSY}, 0)
+        else:
+            call_step(job[{Job.STEP_AT}], job[{Job.TABLE_AT}])
+        fold_rows(job[{Job.TABLE_AT}], job[{Job.BEGIN}], job[{Job.END}])
+    for j in range(pass_joins[k], pass_joins[k + 1]):
+        join_tables(plan[{Plan.JOINS_AT}] + j * {8 * JOIN_SIZE})
+"""
+"""One pass over every table. Helpers that another caller has are done without."""
+
+DRIVE = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
+def drive(plan_at, prepared_at, expected):
+    plan = ints(plan_at)
+    word = plan[{Plan.LEDGER_AT}]
+    ledger = ints(word)
+    take(word, plan[{Plan.YIELD_AT}])
+    answer = {DONE}
+    if expected >= 0 and ledger[{Cell.CALLS}] != expected:
+        answer = {ELSEWHERE}
+    if expected >= 0 and ledger[{Cell.TORN}] != 0:
+        answer = {TORN}
+    if answer == {DONE}:
+        receive(plan_at, prepared_at)
+        for k in range(plan[{Plan.PASSES}]):
+            run(plan_at, k)
+        if expected >= 0:
+            marks = ints(plan[{Plan.MARKS_AT}])
+            for i in range(plan[{Plan.MARKS}]):
+                ints(marks[i])[0] = plan[{Plan.MARK}]
+            ledger[{Cell.CALLS}] = expected + 1
+    swap(word, 0)
+    return answer
+"""
+"""A whole step; with `expected` >= 0, only if so many calls were made, and counted as one more."""
+
+PASS = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
+def one_pass(plan_at, prepared_at, k):
+    plan = ints(plan_at)
+    take(plan[{Plan.LEDGER_AT}], plan[{Plan.YIELD_AT}])
+    receive(plan_at, prepared_at)
+    run(plan_at, k)
+    swap(plan[{Plan.LEDGER_AT}], 0)
+"""
+"""One pass of a step that several places do together."""
+
+HELP = f"""
+def help(board_at, me):
+    board = ints(board_at)
+    looks = 0
+    while True:
+        if peek(board_at) > 0 and add(board_at, -1) > 0:
+            call_step(board[{Board.STEP_AT}], board[{Board.TABLE_AT}])
+            add(board_at + {8 * Board.DONE}, 1)
+            looks = 0
+        elif looks < {SPIN}:
+            looks += 1
+            pause()
+        else:
+            swap(me, 1)
+            if peek(board_at) <= 0 or swap(me, 0) == 0:
+                acquire(board[{Board.ACQUIRE_AT}], ints(me)[1])
+            looks = 0
+"""
+
+EXCHANGE = f"""{TAKE}
+def exchange(ledger, copies_at, count, calls, windows_at, yield_at):
+    copies = ints(copies_at)
+    take(ledger, yield_at)
+    for i in range(count):
+        copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
+    cells = ints(ledger)
+    windows = ints(windows_at)
+    if calls >= 0:
+        cells[{Cell.CALLS}] = calls
+        cells[{Cell.TORN}] = 0
+        for i in range(windows[0]):
+            cells[{Cell.WINDOWS} + i] = windows[i + 1]
+    else:
+        for i in range(windows[0]):
+            windows[i + 1] = cells[{Cell.WINDOWS} + i]
+    calls = cells[{Cell.CALLS}]
+    swap(ledger + {8 * Cell.WORD}, 0)
+    return calls
+"""
+"""Copies (target, source, bytes) while no call is at work; then what the ledger says is set, or read if `calls` < 0."""

@@ -1,0 +1,38 @@
+"""Reading and writing an optimizer's arrays as a whole, while no call is at work on them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..ledger import Ledger
+from . import driver, jit, pool
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64 = npt.NDArray[np.int64]
+
+
+def read(ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
+    """Copies of contiguous arrays, the calls made and the windows, all of one moment: no call is at work meanwhile."""
+    copies = [np.empty(array.shape, array.dtype) for array in arrays]
+    windows = np.array([len(ledger.windows), *ledger.windows], np.int64)
+    calls = _exchange(ledger, list(zip(copies, arrays, strict=True)), -1, windows)
+    return copies, calls, windows[1:]
+
+
+def write(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
+    """Copy into arrays, and set calls and windows, in one compiled call. Pairs are (target, source), contiguous and alike."""
+    _exchange(ledger, pairs, calls, np.array([len(windows), *windows], np.int64))
+
+
+def _exchange(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Int64) -> int:
+    rows = [[target.ctypes.data, source.ctypes.data, target.nbytes] for target, source in pairs]
+    copies = np.array(rows, np.int64).reshape(-1, 3)
+    exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(driver.EXCHANGE).address)
+    places = copies.ctypes.data, len(copies), calls, windows.ctypes.data, pool.yield_address()
+    return int(exchange(ledger.at, *places))

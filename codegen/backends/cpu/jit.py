@@ -1,0 +1,80 @@
+"""From source to code: from memory, else from the store, else compiled.
+
+Code is the same for the same source, so the source's hash (with all that shapes the machine code: versions, processor,
+the files of this package that compile) is its name everywhere. Nothing here keeps code for good: it lives as long as
+its users, and for a while after them in case it is wanted again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from ... import store
+from . import worker
+from .llvm import LOCK, Code, MachineCode, from_ir, host_text, is_complete
+
+RECENT = 32
+"""So many pieces of code outlive their users, at some 50 KiB each: optimizers that come and go compile nothing anew."""
+
+_CODE: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
+_RECENT: deque[Code] = deque(maxlen=RECENT)
+_FIXED: dict[str, Code] = {}
+
+
+@functools.cache
+def circumstances() -> str:
+    """What shapes machine code beside its source, as text: versions, processor, the files that compile."""
+    from importlib import metadata  # not light, and only wanted when there is something to compile
+
+    versions = [f"{package} {metadata.version(package)}" for package in ("numba", "llvmlite")]
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return "\n".join([*versions, host_text(), digest])
+
+
+def key_of(source: str) -> str:
+    """The name of a source's code in the store."""
+    return hashlib.sha256(f"{circumstances()}\n{source}".encode()).hexdigest()[:32]
+
+
+def code(source: str) -> Code:
+    """The code of a source that defines `step(table)`, compiled by Numba."""
+    with LOCK:
+        found = _CODE.get(source)
+        if found is None:
+            found = _CODE[source] = _kept_or_made(source, worker.compiled)
+        if found not in _RECENT:
+            _RECENT.append(found)
+        return found
+
+
+def fixed(source: str) -> Code:
+    """Code that is the same for every rule (see `fixed`); loaded once, for good."""
+    with LOCK:
+        if source not in _FIXED:
+            _FIXED[source] = _kept_or_made(source, _from_fixed).keep()
+        return _FIXED[source]
+
+
+def _from_fixed(source: str, symbol: str) -> MachineCode:
+    from .fixed import module_of  # with llvmlite's builder, which kept code does not need
+
+    return from_ir(module_of(source, symbol), symbol)
+
+
+def _kept_or_made(source: str, make: Callable[[str, str], MachineCode]) -> Code:
+    key = key_of(source)
+    symbol = f"step_{key}"
+    parts = store.read(key)
+    if parts is not None:
+        kept = MachineCode(parts["ir"].decode(), parts["object"], symbol)
+        if is_complete(kept):
+            return Code(kept)
+    made = make(source, symbol)
+    store.write(key, {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file})
+    return Code(made)

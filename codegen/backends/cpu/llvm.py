@@ -1,0 +1,160 @@
+"""From LLVM IR to machine code in memory, by llvmlite alone: kept code is loaded without Numba.
+
+Each piece of code is a library of its own, which goes when the last one who uses it lets it go.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ... import locks
+from ...errors import BackendError
+
+# Numba's own functions also take where to put a result and an exception; ours have neither.
+ENTRY = """
+define void @{symbol}(ptr %table) {{
+  %result = alloca ptr
+  %exception = alloca ptr
+  %status = call i32 @{inner}(ptr %result, ptr %exception, ptr %table)
+  ret void
+}}
+"""
+
+CALLED = re.compile(r"^declare .*?@\"?([\w.$]+)\"?\(", re.MULTILINE)
+PACKED = re.compile(r"^\s+v?(?:sqrt|div)p[sd]\s|^\s+f(?:sqrt|div)\s+v")
+REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"v\d+\.": 128}
+"""Packed arithmetic of x86-64 and AArch64, and the bits of its registers."""
+
+LOCK = locks.new()
+"""Held by whoever compiles or loads: LLVM's contexts are not thread safe."""
+
+_NAMES = itertools.count()
+
+
+@dataclass(frozen=True)
+class MachineCode:
+    """A compiled function: the IR it came from, its object file, and the symbol it is loaded under."""
+
+    ir: str
+    object_file: bytes
+    symbol: str
+
+
+class Code:
+    """A compiled function in this process's memory, for as long as this object lives.
+
+    address: of the function; `function(result, *arguments)` makes it callable.
+    """
+
+    def __init__(self, machine_code: MachineCode) -> None:
+        self.machine_code = machine_code
+        with LOCK:
+            self._library = _linked(machine_code)
+        self.address = int(self._library[machine_code.symbol])
+
+    def keep(self) -> Code:
+        """Let the code stay for good: helper threads run it until the process ends."""
+        self._library.detach()
+        return self
+
+
+def _linked(made: MachineCode) -> Any:
+    """The code as a library of LLVM's. Raises BackendError for an object that cannot be linked here."""
+    builder = _binding().JITLibraryBuilder().add_object_img(made.object_file).add_current_process()
+    try:
+        library = builder.export_symbol(made.symbol).link(_jit(), f"{made.symbol}.{next(_NAMES)}")
+    except RuntimeError as problem:
+        raise BackendError(f"compiled code cannot be loaded. Received: {made.symbol}: {problem}.") from problem
+    if not library[made.symbol]:
+        raise BackendError(f"compiled code lacks its function. Received: {made.symbol} at address 0.")
+    return library
+
+
+@functools.cache
+def _binding() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+def _new_target_machine() -> Any:
+    llvm = _binding()
+    features = llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="default", codemodel="jitdefault"
+    )
+
+
+@functools.cache
+def _target_machine() -> Any:
+    return _new_target_machine()
+
+
+@functools.cache
+def _jit() -> Any:
+    return _binding().create_lljit_compiler(_new_target_machine())
+
+
+def host_text() -> str:
+    """The processor that code is made for: its LLVM name and features. Code for another one must not be loaded."""
+    llvm = _binding()
+    return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+
+
+def from_numba(ir: str, native_name: str, symbol: str) -> MachineCode:
+    """Machine code of the one function that Numba named `native_name`, without its wrappers, as `symbol(table)`."""
+    llvm = _binding()
+    with LOCK:
+        module = llvm.parse_assembly(ir + ENTRY.format(symbol=symbol, inner=native_name))
+        for value in (*module.functions, *module.global_variables):
+            if value.name != symbol and not value.is_declaration:
+                value.linkage = "internal"
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
+        passes.add_global_dead_code_eliminate_pass()
+        passes.add_strip_dead_prototype_pass()
+        return _emitted(module, passes, symbol)
+
+
+def from_ir(ir: str, symbol: str) -> MachineCode:
+    """Machine code of a module of fixed code: variables to registers, and little else, since milliseconds count."""
+    llvm = _binding()
+    with LOCK:
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        return _emitted(llvm.parse_assembly(ir), passes, symbol)
+
+
+def _emitted(module: Any, passes: Any, symbol: str) -> MachineCode:
+    llvm = _binding()
+    passes.run(module, llvm.create_pass_builder(_target_machine(), llvm.create_pipeline_tuning_options()))
+    text = str(module)
+    return MachineCode(text, _target_machine().emit_object(llvm.parse_assembly(text)), symbol)
+
+
+def is_complete(code: MachineCode) -> bool:
+    """Whether this process has all functions that the code calls; loading it otherwise would end the process."""
+    llvm = _binding()
+    called = [match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")]
+    return all(llvm.address_of_symbol(name) is not None for name in called)
+
+
+def assembly(ir: str) -> str:
+    """The machine code of a module of IR, as text."""
+    with LOCK:
+        return str(_target_machine().emit_assembly(_binding().parse_assembly(ir)))
+
+
+def vector_bits(assembly_text: str) -> int:
+    """The width of the widest packed square root or division in machine code; 0 if there is none."""
+    packed = [line for line in assembly_text.splitlines() if PACKED.search(line)]
+    widths = [bits for register, bits in REGISTERS.items() if any(re.search(register, line) for line in packed)]
+    return max(widths, default=0)

@@ -1,0 +1,147 @@
+"""Table: a program bound to arrays in this machine's memory, all that a compiled step reads at fixed addresses."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import OptionError
+from ...ops import Fn
+from ...program import Program
+from ...rows import Rows, cut
+from ...scalars import compile_scalars
+from . import frame, jit, pool
+from .frame import Header
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..contract import BackendOptions, Numbers
+
+    Int64 = npt.NDArray[np.int64]
+    Float64 = npt.NDArray[np.float64]
+
+THREADS_VARIABLE = "RMSPROP_JIT_NUM_THREADS"
+
+CROSSOVER = 32_768
+"""Steps of fewer elements run on the caller's thread alone."""
+
+CACHE_LINE = 64
+"""Bytes. Rows begin where vectors of the parameter do not straddle cache lines."""
+
+FOLD_CODES = {Fn.ADD: 0, Fn.MAXIMUM: 1, Fn.MINIMUM: 2}
+"""How the driver joins two results, by the operation that a reduction's row names."""
+
+@functools.cache
+def default_threads() -> int:
+    """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
+    limit = os.environ.get(THREADS_VARIABLE, "")
+    if not limit:
+        return pool.cores()
+    if not limit.isdigit() or int(limit) < 1:
+        raise OptionError(f"{THREADS_VARIABLE} must be a whole number >= 1. Received: {limit!r}.")
+    return min(pool.cores(), int(limit))
+
+
+class Table:
+    """One program bound to a list of tensors of `sizes` elements: all that a compiled step reads, at fixed addresses."""
+
+    def __init__(self, program: Program, sizes: Sequence[int], options: BackendOptions) -> None:
+        self.program = program
+        self.sizes, self.tensors = sizes, len(sizes)
+        self.elements = int(sum(sizes))
+        self.reductions = program.reductions()
+        self.threads = options.get("threads") or default_threads()
+        self.code = jit.code(frame.source(program))
+        tensors, scalars = self.tensors, len(program.scalars)
+        self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
+        self.numbers = np.zeros(scalars + tensors * len(program.tensor_hypers), np.float64)
+        self.hypers = self.numbers[scalars:].reshape(tensors, -1) if program.tensor_hypers else None
+        self.own = np.zeros((tensors, len(self.reductions)), np.float64)
+        self.total = np.zeros(len(self.reductions), np.float64)
+        self._scalars = compile_scalars(program)
+        self._header: Int64 | None = None
+
+    def point(self, array: str, addresses: Int64) -> None:
+        """Where the arrays of one name lie, for each tensor. Parameters are pointed to before the first launch."""
+        self.arrays[:, self.program.column(array)] = addresses
+
+    def set(self, hypers: Numbers) -> None:
+        """Put the step's numbers into the table."""
+        self.numbers[:] = self.numbers_of(hypers)
+
+    def numbers_of(self, hypers: Numbers) -> Float64:
+        """What a table keeps of hyperparameters: the program's scalars, then the tensors' own."""
+        scalars = self._scalars(hypers)
+        if self.hypers is None:
+            return np.array(scalars, np.float64)
+        own = np.empty(self.hypers.shape, np.float64)
+        for j, name in enumerate(self.program.tensor_hypers):
+            own[:, j] = hypers[name]
+        return np.concatenate([np.array(scalars, np.float64), own.ravel()])
+
+    @property
+    def at(self) -> int:
+        """Where the table's header is; made when it is first asked for, since rows begin where parameters do."""
+        if self._header is None:
+            self._header = self._new_header()
+        return int(self._header.ctypes.data)
+
+    def _new_header(self) -> Int64:
+        self.cut: Rows = cut(self.sizes, leads=self._leads())
+        self._partial = np.zeros((len(self.cut.rows), len(self.reductions)), np.float64)
+        self._folds = np.array([FOLD_CODES[reduce.op.join] for reduce in self.reductions], np.int64)
+        self._starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
+        header = np.zeros(frame.HEADER_SIZE, np.int64)
+        header[Header.CLAIMS] = len(self.cut.claims) - 1
+        header[Header.TENSORS] = self.tensors
+        header[Header.REDUCTIONS] = len(self.reductions)
+        for entry, array in (
+            (Header.CLAIMS_AT, self.cut.claims),
+            (Header.ROWS_AT, self.cut.rows),
+            (Header.FIRST_AT, self.cut.first),
+            (Header.ARRAYS_AT, self.arrays),
+            (Header.SCALARS_AT, self.numbers),
+            (Header.HYPERS_AT, self.numbers if self.hypers is None else self.hypers),
+            (Header.PARTIAL_AT, self._partial),
+            (Header.OWN_AT, self.own),
+            (Header.TOTAL_AT, self.total),
+            (Header.FOLDS_AT, self._folds),
+            (Header.STARTS_AT, self._starts),
+        ):
+            header[entry] = array.ctypes.data
+        return header
+
+    def _leads(self) -> list[int] | None:
+        """How far into its cache line each parameter begins; None where rows are summed: a sum must not depend on it."""
+        if self.reductions:
+            return None
+        itemsize = self.program.itemsize("parameter")
+        return (self.arrays[:, self.program.column("parameter")] % CACHE_LINE // itemsize).tolist()
+
+    @property
+    def helpers(self) -> int:
+        """How many threads can help, beside the caller's."""
+        useful = len(self.cut.claims) - 1 if self.elements >= CROSSOVER else 1
+        return max(0, min(self.threads, useful) - 1)
+
+    def jobs(self) -> list[list[int]]:
+        """For each pass the entries of a `Job`."""
+        at = self.at
+        ends = np.cumsum([0, *(len(kernel.reductions) for kernel in self.program.kernels)]).tolist()
+        return [
+            [self.code.address, at, k, self.helpers, begin, end]
+            for k, (begin, end) in enumerate(itertools.pairwise(ends))
+        ]
+
+    def gradient_cells(self) -> Int64:
+        """Where each tensor's gradient address goes; 0 if the program reads none."""
+        if not self.program.reads_gradients:
+            return np.zeros(self.tensors, np.int64)
+        begin = self.arrays.ctypes.data + 8 * self.program.column("gradient")
+        return begin + np.arange(self.tensors, dtype=np.int64) * self.arrays.strides[0]

@@ -1,0 +1,134 @@
+"""Numba, here or in a process beside this one.
+
+Numba keeps about half a MiB of every function that it has ever compiled (measured). So a process that compiles many
+rules lets another process do it, which is replaced from time to time; what comes back is an object file.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import subprocess
+import sys
+from typing import Any
+
+from .llvm import LOCK, MachineCode, from_numba
+
+HERE = 50
+"""So many functions are compiled in this process; a worker costs a second to start, and later ones pay for it."""
+
+REPLACED = 100
+"""So many functions are compiled by one worker."""
+
+IDLE = 60.0
+"""Seconds after which a worker without work ends."""
+
+START = "import sys, importlib; sys.path[:] = {path!r}; importlib.import_module({module!r}).serve()"
+
+_done_here = 0
+_worker: _Worker | None = None
+
+
+def compiled(source: str, symbol: str) -> MachineCode:
+    """The machine code of a source that defines `step(table)`, to be loaded as `symbol`."""
+    global _done_here
+    with LOCK:
+        if _done_here >= HERE:
+            made = _compiled_beside(source, symbol)
+            if made is not None:
+                return made
+        _done_here += 1
+        return compiled_here(source, symbol)
+
+
+def compiled_here(source: str, symbol: str) -> MachineCode:
+    """The same by this process's Numba."""
+    import numba
+
+    names = _names()
+    exec(compile(source, f"<{symbol}>", "exec"), names)
+    signature = numba.void(numba.types.CPointer(numba.int64))
+    function = numba.cfunc(signature, error_model="numpy")(names["step"])
+    return from_numba(function.inspect_llvm(), function.native_name.removeprefix("cfunc."), symbol)
+
+
+def _names() -> dict[str, Any]:
+    """What generated code may name."""
+    import numba
+
+    from . import intrinsics
+
+    types = {"float32": numba.float32, "float64": numba.float64}
+    return {**types, "INF": math.inf, "NAN": math.nan, **intrinsics.BY_NAME}
+
+
+class _Worker:
+    """Another process that compiles; it ends when its input does, or when it had nothing to do for a while."""
+
+    def __init__(self) -> None:
+        start = START.format(path=[path or os.getcwd() for path in sys.path], module=__name__)
+        command = [sys.executable, "-c", start]
+        self.owner, self.done = os.getpid(), 0
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, source: str, symbol: str) -> MachineCode:
+        """One function. Raises OSError or ValueError if the process is gone or gave no answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([source, symbol]) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.done += 1
+        return MachineCode(answer["ir"], base64.b64decode(answer["object"]), symbol)
+
+    def end(self) -> None:
+        """Let it end by itself; it has nothing left to do."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.process.wait()
+
+
+def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
+    """By a worker; None if there is none to be had, or it cannot."""
+    global _worker
+    for _ in range(2):  # a worker that has ended meanwhile is replaced once
+        try:
+            if _worker is None or _worker.owner != os.getpid():
+                _worker = _Worker()
+            made = _worker.ask(source, symbol)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+            _drop()
+            continue
+        if _worker.done >= REPLACED:
+            _drop()
+        return made
+    return None
+
+
+def _drop() -> None:
+    global _worker
+    if _worker is not None and _worker.owner == os.getpid():
+        try:
+            _worker.end()
+        except OSError:
+            pass
+    _worker = None
+
+
+def serve() -> None:
+    """What a worker does: a source on each line of its input, machine code on each line of its output."""
+    import select
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing that a library prints may get between the answers
+    while select.select([sys.stdin], [], [], IDLE)[0] if os.name == "posix" else True:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        made = compiled_here(*json.loads(line))
+        text = json.dumps({"ir": made.ir, "object": base64.b64encode(made.object_file).decode()})
+        answers.write(text + "\n")
+        answers.flush()
