@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__, _kernels
 from .errors import BackendError, OptionError, RmspropJitError
@@ -91,12 +92,19 @@ def _show_cache(console: Console, store: Any) -> None:
     table = Table("kernel", "KiB", box=None, header_style="bold")
     sizes = []
     for key, size, parts in store.entries():
-        title = parts["source"].decode().strip().splitlines()[0].strip('"') if parts else "[red]damaged[/]"
-        table.add_row(f"{title if title else key}", f"{size / 1024:.1f}")
+        table.add_row(_title(key, parts), f"{size / 1024:.1f}")
         sizes.append(size)
     if sizes:
         console.print(table)
     console.print(f"{len(sizes)} entries, {sum(sizes) / 1024:.0f} KiB in {folder}", soft_wrap=True)
+
+
+def _title(key: str, parts: Mapping[str, bytes] | None) -> Text:
+    """The first line of an entry's source. Nothing in an entry is trusted, nor read as rich's markup."""
+    if parts is None:
+        return Text("damaged, or of another version", "red")
+    lines = parts.get("source", b"").decode(errors="replace").strip().splitlines()
+    return Text((lines[0].strip('"') if lines else "") or key)
 
 
 def _clear_cache(console: Console, store: Any) -> None:

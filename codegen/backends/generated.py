@@ -11,11 +11,12 @@ import functools
 import hashlib
 import linecache
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import store
+from ..errors import BackendError
 from . import native
 from .native import LOCK, MachineCode
 
@@ -48,28 +49,42 @@ def is_kept(source: str) -> bool:
 def code(source: str) -> MachineCode:
     """The machine code of a source that defines `step(table)`."""
     with LOCK:
-        key = key_of(source)
-        kept = store.read(key)
+        symbol = f"step_{key_of(source)}"
+        kept = store.read(key_of(source), source, lambda parts: native.check(_machine_code(parts, symbol)))
         if kept is not None:
-            made = MachineCode(kept["ir"].decode(), kept["object"], f"step_{key}")
+            made = _machine_code(kept, symbol)
             if native.is_complete(made):
                 return made
-        made = _compile(source, f"step_{key}")
-        store.write(key, {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file})
-        return made
+        return _made(source)
 
 
 @functools.cache
 def address(source: str) -> int:
     """The address of the compiled `step` of a source; loaded once, for good."""
     with LOCK:
-        made = code(source)
-        return native.load(made.object_file, made.symbol)
+        try:
+            return native.load(code(source))
+        except BackendError as problem:  # from a store whose entry looked right
+            store.drop(key_of(source), str(problem))
+            return native.load(_made(source))
 
 
 def function(source: str) -> Callable[[int], None]:
     """The compiled `step` of a source as a Python function of the table's address; it releases Python's lock."""
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address(source))
+
+
+def _machine_code(parts: Mapping[str, bytes], symbol: str) -> MachineCode:
+    """An entry of the store as code. Raises ValueError or LookupError for another kind of entry."""
+    return MachineCode(parts["ir"].decode(), parts["object"], symbol)
+
+
+def _made(source: str) -> MachineCode:
+    """Compiled now, and kept."""
+    key = key_of(source)
+    made = _compile(source, f"step_{key}")
+    store.write(key, {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file})
+    return made
 
 
 def _compile(source: str, symbol: str) -> MachineCode:

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import BackendError
+from . import object_file
+
 SIGNATURE = "void(CPointer(int64))"
 """Every compiled function takes the address of one table of integers."""
 
@@ -106,21 +109,38 @@ def _stripped(ir: str, native_name: str, symbol: str) -> str:
     return str(module)
 
 
+def check(code: MachineCode) -> None:
+    """Raises ValueError unless the code can be for this machine, whole, and has its symbol.
+
+    For code that was kept: loading it otherwise would end the process.
+    """
+    if f"@{code.symbol}(" not in code.ir:
+        raise ValueError(f"its IR has no function {code.symbol}")
+    object_file.check(code.object_file, code.symbol, _binding().get_process_triple())
+
+
 def is_complete(code: MachineCode) -> bool:
     """Whether this process has all functions that the code calls; loading it otherwise would end the process."""
     llvm = _binding()
-    called = [match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")]
+    called = {match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")}
+    called |= object_file.needed(code.object_file)
     return all(llvm.address_of_symbol(name) is not None for name in called)
 
 
-def load(object_file: bytes, symbol: str) -> int:
-    """Load an object file into this process, for good; returns the address of `symbol`."""
+def load(code: MachineCode) -> int:
+    """Load code into this process, for good; returns the address of its symbol. Raises BackendError if it has none."""
     llvm = _binding()
     with LOCK:
         engine = _engine()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(object_file))
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code.object_file))
         engine.finalize_object()
-        return int(engine.get_function_address(symbol))
+        address = int(engine.get_function_address(code.symbol))
+    if not address:  # a call of it would end the process
+        raise BackendError(
+            f"compiled code has no function {code.symbol}. Received: an object file of {len(code.object_file)} bytes. "
+            "Run `rmsprop-jit cache --clear`; if it comes again, report this."
+        )
+    return address
 
 
 def assembly(ir: str) -> str:

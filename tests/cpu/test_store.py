@@ -1,15 +1,22 @@
 """The store of compiled code: found by content, whole or not at all, shared by processes, never in the way."""
 
+import dataclasses
+import hashlib
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
 
 from rmsprop_jit.codegen import store
 from rmsprop_jit.codegen.backends import generated, native
+from rmsprop_jit.codegen.errors import BackendError
 
 ROOT = Path(__file__).parents[2]
 STEP = """
@@ -72,6 +79,79 @@ def test_a_damaged_file_is_dropped_with_one_warning(folder, spoil):
         assert store.read("key") is None
 
 
+def packed(table, body=b""):
+    """An entry's file with any table and body, and the right hash."""
+    text = table if isinstance(table, bytes) else json.dumps(table).encode()
+    return store.MAGIC + hashlib.sha256(text + b"\n" + body).digest() + text + b"\n" + body
+
+
+PART = zlib.compress(b"1")
+RUBBISH = {
+    "no-json": packed(b"{"),
+    "no-table": packed([1, 2]),
+    "no-sizes": packed({"key": "key"}),
+    "deep": packed(b"[" * 200_000),
+    "not-text": packed(b"\xff\xfe\x80"),
+    "text-as-size": packed({"key": "key", "sizes": {"a": "9"}}, PART),
+    "negative-size": packed({"key": "key", "sizes": {"a": -1, "b": len(PART) + 1}}, PART),
+    "too-large-size": packed({"key": "key", "sizes": {"a": len(PART) + 1}}, PART),
+    "not-compressed": packed({"key": "key", "sizes": {"a": 9}}, b"123456789"),
+    "cut-part": packed({"key": "key", "sizes": {"a": len(PART) - 1}}, PART[:-1]),
+    "two-in-one": packed({"key": "key", "sizes": {"a": 2 * len(PART)}}, PART * 2),
+    "another-key": packed({"key": "other", "sizes": {"a": len(PART)}}, PART),
+    "no-key": packed({"sizes": {"a": len(PART)}}, PART),
+}
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH)
+def test_rubbish_with_the_right_hash_is_dropped_with_one_warning(folder, rubbish):
+    folder.mkdir()
+    (folder / "key.step").write_bytes(rubbish)
+    assert [parts for _, _, parts in store.entries()] == [None]
+    with pytest.warns(UserWarning, match="damaged file") as caught:
+        assert store.read("key") is None
+    assert len(caught) == 1
+    assert not (folder / "key.step").exists()
+
+
+def test_a_part_does_not_fill_the_memory(folder, monkeypatch):
+    monkeypatch.setattr(store, "LIMIT", 1000)
+    store.write("key", {"a": bytes(1001)})
+    with pytest.warns(UserWarning, match="cut off"):
+        assert store.read("key") is None
+
+
+def test_an_entry_of_another_source_or_use_is_dropped(folder):
+    def check(parts):
+        parts["object"]
+
+    for wanted in (("another", None), ("source", check)):
+        store.write("key", {"source": b"source"})
+        assert store.read("key", "source") == {"source": b"source"}
+        with pytest.warns(UserWarning, match="another source|no part 'object'"):
+            assert store.read("key", *wanted) is None
+        assert not store.contains("key")
+
+
+def test_a_warning_that_is_an_error_does_not_come_again(folder):
+    folder.mkdir()
+    (folder / "key.step").write_bytes(b"hello")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="damaged file"):
+            store.read("key")
+        assert store.read("key") is None
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_an_entry_of_another_version_is_silently_replaced(folder, version):
+    folder.mkdir()
+    (folder / "key.step").write_bytes(b"rmsprop_jit %d\n" % version + bytes(100))
+    assert store.read("key") is None
+    store.write("key", {"a": b"1"})
+    assert store.read("key") == {"a": b"1"}
+
+
 def test_a_second_process_does_not_need_numba(folder):
     assert step(folder).stdout.strip() == "True"
     assert step(folder).stdout.strip() == "False"
@@ -85,6 +165,79 @@ def test_truncated_files_are_compiled_anew_by_the_next_process(folder):
     again = step(folder)
     assert again.stderr == ""
     assert again.stdout.strip() == "False"
+
+
+def for_another_machine(ir):
+    """An object file of the same function for AArch64, or for x86-64 where this is AArch64."""
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    triple = "x86_64-linux-gnu" if binding.get_process_triple().startswith("a") else "aarch64-linux-gnu"
+    bare = re.sub(r"^(target|attributes) .*$| #\d+", "", ir, flags=re.MULTILINE)
+    return binding.Target.from_triple(triple).create_target_machine().emit_object(binding.parse_assembly(bare))
+
+
+def without(parts, name):
+    return {key: part for key, part in parts.items() if key != name}
+
+
+SPOILT = {
+    "another-entry": lambda parts, other: {**other, "source": parts["source"]},
+    "another-object": lambda parts, other: {**parts, "object": other["object"]},
+    "another-source": lambda parts, other: {**parts, "source": other["source"]},
+    "another-machine": lambda parts, _: {**parts, "object": for_another_machine(parts["ir"].decode())},
+    "cut-object": lambda parts, _: {**parts, "object": parts["object"][:-1]},
+    "half-object": lambda parts, _: {**parts, "object": parts["object"][: len(parts["object"]) // 2]},
+    "garbage-object": lambda parts, _: {**parts, "object": b"hello"},
+    "empty-object": lambda parts, _: {**parts, "object": b""},
+    "no-object": lambda parts, _: without(parts, "object"),
+    "no-ir": lambda parts, _: without(parts, "ir"),
+    "no-source": lambda parts, _: without(parts, "source"),
+    "ir-not-text": lambda parts, _: {**parts, "ir": b"\xff"},
+    "nothing": lambda parts, other: {},
+}
+
+
+def kept_parts(source):
+    """What the store keeps of a source."""
+    made = generated.code(source)
+    return {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder, spoil):
+    source = SOURCE.format(4)
+    right, key = kept_parts(source), generated.key_of(source)
+    store.write(key, spoil(right, kept_parts(SOURCE.format(5))))
+    with pytest.warns(UserWarning, match="damaged file") as caught:
+        made = generated.code.__wrapped__(source)
+    assert len(caught) == 1
+    assert store.read(key, source)["object"] == made.object_file
+    assert generated.code.__wrapped__(source) == made
+    native.check(made)
+
+
+@pytest.mark.parametrize("spoil", ["name", "another-object", "another-machine", "half-object"])
+def test_the_next_process_survives_what_would_end_it(folder, spoil):
+    step(folder)
+    ((key, _, parts),) = store.entries()
+    if spoil == "name":
+        store.write("other", kept_parts(SOURCE.format(5)))
+        shutil.copyfile(folder / "other.step", folder / f"{key}.step")
+    else:
+        store.write(key, SPOILT[spoil](parts, kept_parts(SOURCE.format(5))))
+    assert step(folder).stderr.count("damaged file") == 1
+    assert step(folder).stderr == ""
+
+
+def test_code_without_an_address_is_refused_and_made_anew(folder, monkeypatch):
+    wrong = dataclasses.replace(generated.code(SOURCE.format(6)), symbol="step_other")
+    with pytest.raises(BackendError, match="step_other"):
+        native.load(wrong)
+    monkeypatch.setattr(generated, "code", lambda source: wrong)
+    with pytest.warns(UserWarning, match="damaged file"):
+        assert generated.address(SOURCE.format(6))
 
 
 def test_eight_processes_fill_one_store_at_once(folder):

@@ -1,5 +1,7 @@
 """The commands, as a user runs them: from another folder, in a narrow terminal, with wrong input."""
 
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -68,3 +70,14 @@ def test_the_store_is_warmed_shown_and_cleared(tmp_path):
     assert "48 entries" in shown
     assert "48 entries removed" in command("cache", "--clear", cwd=tmp_path, **store).stdout
     assert "switched off" in command("cache", cwd=tmp_path, RMSPROP_JIT_CACHE_DIR="off").stdout
+
+
+def test_odd_entries_of_the_store_are_shown_too(tmp_path):
+    store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path)}
+    (tmp_path / "old.step").write_bytes(b"rmsprop_jit 1\n")
+    body = json.dumps({"key": "bare", "sizes": {}}).encode() + b"\n"
+    (tmp_path / "bare.step").write_bytes(b"rmsprop_jit 2\n" + hashlib.sha256(body).digest() + body)
+    shown = command("cache", "--show", cwd=tmp_path, **store).stdout
+    assert "another version" in shown
+    assert "bare" in shown
+    assert "2 entries removed" in command("cache", "--clear", cwd=tmp_path, **store).stdout

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from typing import Any
 
 from ... import store
 from ...errors import BackendError, OptionError
+from .. import object_file
 from ..native import LOCK
 from .frame import KernelSource
 
@@ -32,6 +33,9 @@ COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
 INSTALL = (
     "Run `pip install 'rmsprop-jit[cuda12]'` for a driver of CUDA 12 or `pip install 'rmsprop-jit[cuda13]'` for CUDA 13"
 )
+
+ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
+"""A kernel's name in PTX."""
 
 Arch = tuple[int, int]
 """A GPU architecture ("compute capability"), as (9, 0)."""
@@ -116,20 +120,37 @@ def _kept(
     with LOCK:
         name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{kernel.text}"
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
-        parts = store.read(key)
+        source = f'"""{kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}"""\n{kernel.text}'
+        parts = store.read(key, source, lambda parts: _check(_code(parts), has_cubin=kind == "cubin"))
         if parts is not None:
-            return Code(parts["ptx"].decode(), parts["symbol"].decode(), parts["cubin"])
+            return _code(parts)
         made = make(kernel, compiler, arch)
         store.write(
             key,
             {
-                "source": f'"""{kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}"""\n{kernel.text}'.encode(),
+                "source": source.encode(),
                 "ptx": made.ptx.encode(),
                 "symbol": made.symbol.encode(),
                 "cubin": made.cubin,
             },
         )
         return made
+
+
+def _code(parts: Mapping[str, bytes]) -> Code:
+    """An entry of the store as code. Raises ValueError or LookupError for another kind of entry."""
+    return Code(parts["ptx"].decode(), parts["symbol"].decode(), parts["cubin"])
+
+
+def _check(code: Code, has_cubin: bool) -> None:
+    """Raises ValueError unless kept code is whole and has its kernel; drivers need not survive anything else."""
+    found = ENTRY.search(code.ptx)
+    if found is None or found.group(1) != code.symbol:
+        raise ValueError(f"its PTX has no kernel {code.symbol}")
+    if code.ptx.count("{") != code.ptx.count("}"):
+        raise ValueError("its PTX is cut off")
+    if has_cubin and code.symbol not in object_file.elf_symbols(code.cubin, object_file.CUDA).functions:
+        raise ValueError(f"its machine code has no kernel {code.symbol}")
 
 
 @functools.cache
@@ -157,7 +178,7 @@ def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
             f"{module.VERSION} did not compile {kernel.name} for sm_{arch[0]}{arch[1]} ({problem}). "
             f"Received: a kernel of this package. Try the other compiler ({', '.join(COMPILERS)}), or report this."
         ) from problem
-    found = re.search(r"\.visible \.entry (\w+)\(", text)
+    found = ENTRY.search(text)
     assert found is not None, text
     return Code(text, found.group(1))
 

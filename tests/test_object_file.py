@@ -1,0 +1,101 @@
+"""Compiled code from the store is looked at before it is loaded: bad object files would end the process."""
+
+import dataclasses
+import struct
+import sys
+
+import pytest
+
+from rmsprop_jit.codegen import store
+from rmsprop_jit.codegen.backends import generated, native, object_file
+from rmsprop_jit.codegen.backends.cuda import compilers
+from rmsprop_jit.codegen.backends.cuda.frame import TICK
+
+SOURCE = "def step(table):\n    table[0] = table[0] * {}\n"
+PTX = ".visible .entry tick(\n)\n{\n\tret;\n}\n"
+ARCH = (9, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ELF")
+def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed():
+    made = generated.code(SOURCE.format(4))
+    native.check(made)
+    for end in range(len(made.object_file)):
+        with pytest.raises(ValueError, match="object file"):
+            native.check(dataclasses.replace(made, object_file=made.object_file[:end]))
+    other = generated.code(SOURCE.format(5))
+    with pytest.raises(ValueError, match="no function"):
+        native.check(dataclasses.replace(made, symbol=other.symbol, ir=other.ir))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ELF")
+def test_a_program_is_no_object_file():
+    made = generated.code(SOURCE.format(4))
+    program = bytearray(made.object_file)
+    program[16] = 2
+    with pytest.raises(ValueError, match="program"):
+        native.check(dataclasses.replace(made, object_file=bytes(program)))
+
+
+def test_object_files_of_macos_and_windows_are_looked_at():
+    for triple, start in (
+        ("arm64-apple-darwin", struct.pack("<II", 0xFEEDFACF, 0x0100000C)),
+        ("x86_64-pc-windows-msvc", struct.pack("<H", 0x8664)),
+    ):
+        object_file.check(start + b"code\0_step_a\0", "step_a", triple)
+        with pytest.raises(ValueError, match="unknown format"):
+            object_file.check(start + b"code\0_step_a\0", "step_a", "x86_64-unknown-linux-gnu")
+        for wrong in (start + b"code\0_step_b\0", start + b"code\0_step_a", b"x" + start + b"_step_a\0"):
+            with pytest.raises(ValueError, match="object file"):
+                object_file.check(wrong, "step_a", triple)
+
+
+def cubin(symbol):
+    """An ELF file with one function that says it is NVIDIA's."""
+    native._binding()
+    ir = native._binding().parse_assembly(f"define void @{symbol}() {{\n  ret void\n}}")
+    made = bytearray(native._target_machine().emit_object(ir))
+    struct.pack_into("<H", made, 18, object_file.CUDA)
+    return bytes(made)
+
+
+WRONG_CODE = {
+    "another-kernel": {"ptx": PTX.replace("tick", "tock")},
+    "another-symbol": {"symbol": "tock"},
+    "cut-ptx": {"ptx": PTX[:-3]},
+    "empty-ptx": {"ptx": ""},
+    "cut-cubin": {"cubin": cubin("tick")[:-1]},
+    "no-cubin": {"cubin": b""},
+    "cubin-of-another-kernel": {"cubin": cubin("tock")},
+}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """An empty store, and whatever code is in the list, compiled by turns."""
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    right, turns = compilers.Code(PTX, "tick", cubin("tick")), []
+    monkeypatch.setattr(compilers, "_link", lambda *which: turns.pop())
+    return right, turns
+
+
+@pytest.mark.parametrize("wrong", WRONG_CODE.values(), ids=WRONG_CODE)
+def test_kept_code_for_gpus_is_looked_at(made, wrong):
+    right, turns = made
+    turns += [right, dataclasses.replace(right, **wrong)]
+    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    with pytest.warns(UserWarning, match="damaged file"):
+        assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+    assert not turns
+    assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+
+
+def test_kept_code_for_gpus_is_of_its_source(made):
+    right, turns = made
+    turns += [right, right]
+    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    ((key, _, parts),) = store.entries()
+    store.write(key, {**parts, "source": b"another"})
+    with pytest.warns(UserWarning, match="another source"):
+        compilers.machine_code(TICK, "numba-cuda", ARCH)
+    assert not turns
