@@ -3,7 +3,7 @@
 An entry is one file, written beside and moved into place, so that several processes can fill the store at once and a
 reader sees a whole file or none. It carries its own hash, its key and its source, and its reader looks at the code
 before using it: a file that is truncated, damaged, or under another's name is dropped with one warning and made anew.
-Where the folder cannot be written, work goes on without it.
+Where the folder cannot be written, work goes on without it; so it does, with a warning, where others can write it.
 
 The folder is the user's cache folder, or the environment variable RMSPROP_JIT_CACHE_DIR ("off" for none).
 """
@@ -20,13 +20,18 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from . import private
+
 VARIABLE = "RMSPROP_JIT_CACHE_DIR"
 MAGIC = b"rmsprop_jit 2\n"
 ANY_MAGIC = re.compile(rb"rmsprop_jit \d+\n")
 SUFFIX = ".step"
 DIGEST_SIZE = 32
 LIMIT = 1 << 28
-"""Bytes of one part, far above any: a few bytes can be made to decompress to more than there is memory."""
+"""Bytes of a file, and of one part, far above any: a few can be made to decompress to more than there is memory."""
+
+_WARNED: set[Path] = set()
+"""Folders that others can write, or have written to, whose user was told."""
 
 
 def folder() -> Path | None:
@@ -52,40 +57,41 @@ def read(
     An entry that is damaged, is of another key or source, or for which `check` raises ValueError or LookupError, is
     removed, with a warning. One of another version of this format is as good as none: an upgrade is not a fault.
     """
-    place = folder()
+    place = _opened()
     if place is None:
         return None
-    try:
-        content = (place / (key + SUFFIX)).read_bytes()
-    except OSError:
-        return None
-    if _is_of_another_version(content):
-        return None
-    try:
-        parts = _unpacked(key, content)
-        if source is not None and parts["source"] != source.encode():
-            raise ValueError("it was made from another source")
-        if check is not None:
-            check(parts)
-    except ValueError as problem:
-        drop(key, str(problem))
-    except LookupError as missing:
-        drop(key, f"it has no part {missing}")
-    else:
-        return parts
+    with place:
+        try:
+            content = place.read(key + SUFFIX, LIMIT)
+            if _is_of_another_version(content):
+                return None
+            parts = _unpacked(key, content)
+            if source is not None and parts["source"] != source.encode():
+                raise ValueError("it was made from another source")
+            if check is not None:
+                check(parts)
+            return parts
+        except OSError:
+            return None
+        except private.NotPrivateError as problem:
+            _warn_of(place.path, problem)
+        except ValueError as problem:
+            drop(key, str(problem))
+        except LookupError as missing:
+            drop(key, f"it has no part {missing}")
     return None
 
 
 def drop(key: str, reason: str) -> None:
     """Remove an entry that must not be used, then warn: a warning may be an error, and must not come again."""
-    place = folder()
+    place = _opened()
     if place is None:
         return
-    path = place / (key + SUFFIX)
-    _remove(path)
-    did = "cannot remove" if path.exists() else "dropped"
+    with place:
+        place.remove(key + SUFFIX)
+        did = "cannot remove" if place.has(key + SUFFIX) else "dropped"
     warnings.warn(
-        f"rmsprop_jit: {did} a damaged file of the cache and compile anew: {path} ({reason}). "
+        f"rmsprop_jit: {did} a damaged file of the cache and compile anew: {place.path / (key + SUFFIX)} ({reason}). "
         "If this comes again, run `rmsprop-jit cache --clear`.",
         stacklevel=3,
     )
@@ -93,56 +99,87 @@ def drop(key: str, reason: str) -> None:
 
 def contains(key: str) -> bool:
     """Whether there is an entry, whole or damaged."""
-    place = folder()
-    return place is not None and (place / (key + SUFFIX)).exists()
+    place = _opened()
+    if place is None:
+        return False
+    with place:
+        return place.has(key + SUFFIX)
 
 
 def write(key: str, parts: Mapping[str, bytes]) -> None:
-    """Keep an entry. Nothing happens where the folder cannot be written."""
-    place = folder()
+    """Keep an entry. Nothing happens where the folder cannot be written, or is not the user's alone."""
+    place = _opened(make=True)
     if place is None:
         return
-    import tempfile
-
-    temporary = None
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".new-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(_packed(key, parts))
-        temporary.replace(place / (key + SUFFIX))
-    except OSError:
-        if temporary is not None:
-            _remove(temporary)
+    with place:
+        try:
+            place.write(key + SUFFIX, _packed(key, parts))
+        except OSError:
+            return
+        except private.NotPrivateError as problem:
+            _warn_of(place.path, problem)
 
 
 def entries() -> Iterator[tuple[str, int, dict[str, bytes] | None]]:
-    """Key, size in bytes and parts (None if damaged or of another version) of every entry."""
-    place = folder()
-    for path in sorted(place.glob("*" + SUFFIX)) if place and place.is_dir() else ():
-        try:
-            content = path.read_bytes()
-        except OSError:
-            continue
-        try:
-            yield path.stem, len(content), _unpacked(path.stem, content)
-        except ValueError:
-            yield path.stem, len(content), None
+    """Key, size in bytes and parts of every entry; None if it is damaged, of another version, or not the user's."""
+    place = _opened()
+    if place is None:
+        return
+    with place:
+        for name in place.names():
+            if name.endswith(SUFFIX):
+                key = name.removesuffix(SUFFIX)
+                try:
+                    yield key, place.size(name), _parts(place, key)
+                except OSError:
+                    continue
+
+
+def _parts(place: private.Folder, key: str) -> dict[str, bytes] | None:
+    """The parts of an entry to look at; None if it could not be used. Raises OSError if it cannot be read."""
+    try:
+        return _unpacked(key, place.read(key + SUFFIX, LIMIT))
+    except ValueError:
+        return None
+    except private.NotPrivateError as problem:
+        _warn_of(place.path, problem)
+        return None
 
 
 def clear() -> int:
     """Remove every entry; returns how many there were."""
+    place = _opened()
+    if place is None:
+        return 0
+    with place:
+        names = [name for name in place.names() if name.endswith(SUFFIX) or name.startswith(private.PREFIX)]
+        return sum(place.remove(name) for name in names)
+
+
+def _opened(make: bool = False) -> private.Folder | None:
+    """The folder, if there is one that can be used."""
     place = folder()
-    paths = [*place.glob("*" + SUFFIX), *place.glob(".new-*")] if place and place.is_dir() else []
-    return sum(_remove(path) for path in paths)
-
-
-def _remove(path: Path) -> bool:
+    if place is None:
+        return None
     try:
-        path.unlink()
+        return private.Folder(place, make)
     except OSError:
-        return False
-    return True
+        return None
+    except private.NotPrivateError as problem:
+        _warn_of(place, problem)
+        return None
+
+
+def _warn_of(place: Path, problem: private.NotPrivateError) -> None:
+    """Once for each folder: every read and write of it meets the same."""
+    if place in _WARNED:
+        return
+    _WARNED.add(place)
+    warnings.warn(
+        f"rmsprop_jit: compile without the cache, which may hold code of others: {problem}. "
+        f"Remove it, or set {VARIABLE} to a folder that only you can write ('off' for none).",
+        stacklevel=4,
+    )
 
 
 def _is_of_another_version(content: bytes) -> bool:

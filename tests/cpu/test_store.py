@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import warnings
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rmsprop_jit.codegen import store
+from rmsprop_jit.codegen import private, store
 from rmsprop_jit.codegen.backends import generated, native
 from rmsprop_jit.codegen.errors import BackendError
 
@@ -28,22 +29,26 @@ rmsprop_jit.RMSprop(0.1, centered=True).apply([np.ones(100, np.float32)], [v])
 assert v[0] < 1, v[0]
 print("numba" in sys.modules)
 """
+has_modes = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no modes of files")
 SOURCE = "def step(table):\n    table[0] = table[0] + {}\n"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty store."""
+    """An empty store; what the test itself writes there is its user's alone."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "store"))
-    return tmp_path / "store"
+    before = os.umask(0o077)
+    yield tmp_path / "store"
+    os.umask(before)
 
 
-def step(folder, **environment):
+def step(folder, umask=-1, **environment):
     """One step in a new process; returns its output and warnings."""
     return subprocess.run(
         [sys.executable, "-c", STEP],
         cwd=ROOT,
         env={**os.environ, store.VARIABLE: str(folder), **environment},
+        umask=umask,
         capture_output=True,
         text=True,
         timeout=120,
@@ -266,6 +271,139 @@ def test_a_read_only_folder_is_no_obstacle(folder):
     folder.mkdir()
     folder.chmod(0o500)
     assert step(folder).stderr == ""
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@has_modes
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_what_is_made_is_for_the_user_alone(tmp_path, umask):
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "a" / "b" / "store"
+    assert step(folder, umask=umask).stderr == ""
+    assert [mode(path) for path in (tmp_path, folder.parent.parent, folder.parent, folder)] == [0o755, *[0o700] * 3]
+    assert [mode(path) for path in folder.iterdir()] == [0o600]
+
+
+@has_modes
+def test_a_folder_that_others_can_only_read_is_used(folder):
+    folder.mkdir()
+    folder.chmod(0o755)
+    assert step(folder).stderr == ""
+    assert step(folder).stdout.strip() == "False"
+
+
+OTHERS = {
+    "all-write": lambda path: path.chmod(path.stat().st_mode | 0o002),
+    "group-writes": lambda path: path.chmod(path.stat().st_mode | 0o020),
+    "another-owner": lambda path: os.chown(path, os.geteuid() + 1234, -1),
+}
+
+
+@pytest.fixture(params=OTHERS)
+def give(request):
+    """Let others write a file or folder."""
+    if not hasattr(os, "geteuid") or (request.param == "another-owner" and os.geteuid() != 0):
+        pytest.skip("needs modes, and root for another's files")
+    return OTHERS[request.param]
+
+
+def use_thrice():
+    """Read, write, read again; returns what was read and the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first = store.read("key")
+        store.write("key", {"a": b"2"})
+        return [first, store.read("key")], [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_folder_of_others_is_not_used_and_one_warning_says_so(folder, give, monkeypatch, through_a_link):
+    store.write("key", {"a": b"1"})
+    content = (folder / "key.step").read_bytes()
+    give(folder)
+    if through_a_link:
+        folder.with_name("link").symlink_to(folder)
+        monkeypatch.setenv(store.VARIABLE, str(folder.with_name("link")))
+    read, told = use_thrice()
+    assert read == [None, None]
+    assert len(told) == 1
+    assert all(word in told[0] for word in (os.environ[store.VARIABLE], "Remove it", store.VARIABLE))
+    assert not store.contains("key")
+    assert list(store.entries()) == []
+    assert store.clear() == 0
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("key.step", content)]
+
+
+def test_a_step_needs_no_store_that_others_can_write(folder, give):
+    folder.mkdir()
+    give(folder)
+    assert step(folder).stderr.count("compile without the cache") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_an_entry_of_others_is_neither_read_nor_replaced(folder, give):
+    store.write("key", {"a": b"1"})
+    content = (folder / "key.step").read_bytes()
+    give(folder / "key.step")
+    read, told = use_thrice()
+    assert read == [None, None]
+    assert len(told) == 1
+    assert str(folder / "key.step") in told[0]
+    assert (folder / "key.step").read_bytes() == content
+    store.write("another", {"a": b"3"})
+    assert store.read("another") == {"a": b"3"}
+    assert [(key, parts) for key, _, parts in store.entries()] == [("another", {"a": b"3"}), ("key", None)]
+    assert store.clear() == 2
+
+
+@has_modes
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_read(folder, kind):
+    step(folder)
+    (path,) = folder.iterdir()
+    path.rename(folder / "elsewhere")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("elsewhere")
+    else:
+        path.mkdir()
+    assert step(folder).stderr.count("damaged file") == 1
+    assert (folder / "elsewhere").exists()
+    if kind != "folder":  # which is not removed
+        assert step(folder).stderr == ""
+
+
+@has_modes
+def test_files_are_those_of_the_folder_that_was_judged(folder):
+    store.write("key", {"a": b"1"})
+    content = (folder / "key.step").read_bytes()
+    with private.Folder(folder) as place:
+        folder.rename(folder.with_name("before"))
+        folder.mkdir()
+        (folder / "key.step").write_bytes(b"of others")
+        assert place.read("key.step", 1000) == content
+        place.write("new.step", b"new")
+        with pytest.raises(ValueError, match="too large"):
+            place.read("new.step", 2)
+    assert (folder.with_name("before") / "new.step").exists()
+    assert not (folder / "new.step").exists()
+
+
+def test_systems_without_owners_and_open_folders_have_a_store_too(folder, monkeypatch):
+    monkeypatch.delattr(os, "geteuid", raising=False)
+    monkeypatch.setattr(private, "HAS_HANDLES", False)
+    store.write("key", {"a": b"1"})
+    folder.chmod(0o777)
+    assert store.read("key") == {"a": b"1"}
+    assert [key for key, _, _ in store.entries()] == ["key"]
+    assert store.clear() == 1
+    (folder / "file").write_bytes(b"")
+    monkeypatch.setenv(store.VARIABLE, str(folder / "file"))
+    assert list(store.entries()) == []
 
 
 def test_the_key_holds_all_that_shapes_the_code(monkeypatch):

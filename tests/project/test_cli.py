@@ -77,6 +77,8 @@ def test_odd_entries_of_the_store_are_shown_too(tmp_path):
     (tmp_path / "old.step").write_bytes(b"rmsprop_jit 1\n")
     body = json.dumps({"key": "bare", "sizes": {}}).encode() + b"\n"
     (tmp_path / "bare.step").write_bytes(b"rmsprop_jit 2\n" + hashlib.sha256(body).digest() + body)
+    for path in tmp_path.glob("*.step"):
+        path.chmod(0o600)
     shown = command("cache", "--show", cwd=tmp_path, **store).stdout
     assert "another version" in shown
     assert "bare" in shown
