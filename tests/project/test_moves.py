@@ -1,0 +1,38 @@
+"""A call like the last one stays short for its reader; `moves.py` says how it is counted."""
+
+import functools
+from dataclasses import asdict
+
+import moves
+import pytest
+
+MOST = {
+    "steady": moves.Count(calls=12, files=5, moves=9),
+    "fresh gradients": moves.Count(calls=18, files=9, moves=15),
+}
+"""Lower these when the code gets shorter."""
+
+counts = functools.cache(moves.counts)
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_a_call_takes_no_more_than_it_did(name):
+    found, most = asdict(counts()[name]), asdict(MOST[name])
+    assert all(0 < found[key] <= most[key] for key in most), f"found {found}, at most {most}"
+
+
+def test_a_move_is_a_call_in_another_file_than_the_call_before():
+    path, other = moves.PACKAGE / "a.py", moves.PACKAGE / "b.py"
+    made = {}
+    for file, text in (
+        (path, "def outer(inner):\n    inner(), inner()\n    [own() for _ in 'ab']\n\ndef own(): pass"),
+        (other, "def inner(): return sum(i for i in steps())\n\ndef steps():\n    yield 1\n    yield 2"),
+        (path.parent.parent / "c.py", "def outside(): pass"),
+    ):
+        exec(compile(text, str(file), "exec"), made)
+
+    def call():
+        made["outside"]()
+        made["outer"](made["inner"])
+
+    assert moves.count(call) == moves.Count(calls=7, files=2, moves=3)
