@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple, Self
 
-from .arrays import keeps_its_memory
+from .arrays.homes import keeps_its_memory
 from .plan import Plan
 from .tracked import Membership, Variables
 

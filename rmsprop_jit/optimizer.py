@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _kernels, graphs, resolve, saving, slots
 from ._kernels import Bucket
-from .arrays import HOST, Array, Int64, assign, is_array, place_of
+from .arrays.homes import Array, Int64, is_array, place_of, write
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .graphs import GraphSteps
@@ -227,8 +227,8 @@ class Optimizer:
         """Make the slots that the options ask for, and forget what was planned for others."""
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
-        self._members = Membership(self._tracked, _kernels.new_reader)
-        self._on_gpu = any(place_of(one.array) != HOST for one in self._tracked)
+        self._members = Membership(self._tracked)
+        self._on_gpu = graphs.may_be_captured(self._tracked)
         self._find_decaying()
 
     def _find_decaying(self) -> None:
@@ -419,7 +419,7 @@ class Optimizer:
         positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)
         for position in positions:
             one = self._tracked[position]
-            assign(one.array, one.slots["average"])
+            write(one.array, one.slots["average"])
 
     def scale_loss(self, loss: Any) -> Any:
         """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
-from .arrays import Array, Int64, place_of
+from .arrays.homes import Array, Int64, place_of
 from .options import Options
 from .rules import Rule
 from .tracked import Tracked
 
 if TYPE_CHECKING:
-    from .gpu import Clock
+    from .arrays.cupy import Clock
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arrays import check_gradient
+from .arrays.checks import check_gradient
 from .errors import ArrayError
 from .tracked import Membership, Tracked, Variables, track
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, put, to_host
+from .arrays.homes import Array, to_host, write
 from .errors import ArrayError
 
 FORMAT_VERSION = 1
@@ -103,4 +103,4 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
                 f"Received: shape={given[name].shape}, dtype={given[name].dtype}."
             )
     for name, target in targets.items():
-        put(target, given[name])
+        write(target, given[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from .arrays import Array, aligned_like
+from .arrays.homes import Array, home_of
 from .tracked import Tracked
 
 
@@ -13,7 +13,7 @@ def allocate(tracked: Tracked, initial: Mapping[str, float | str]) -> None:
     tracked.slots = {
         name: tracked.slots[name]
         if name in tracked.slots
-        else aligned_like(tracked.array, tracked.array if value == "parameter" else float(value))
+        else home_of(tracked.array).new_like(tracked.array, tracked.array if value == "parameter" else float(value))
         for name, value in initial.items()
     }
     tracked.window = tracked.window and "gradient_accumulator" in tracked.slots

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from .arrays import (
-    Array,
-    Int64,
-    Memory,
-    address_of,
-    assign,
-    check_array,
-    check_gradient,
-    check_variable,
-    check_writable,
-    is_array,
-    keeps_its_memory,
-    place_of,
-)
+from .arrays.checks import adopted, check_gradient, check_variable, check_writable, for_variable
+from .arrays.homes import Array, Int64, Reader, home_of, is_array, keeps_its_memory, write
+from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
 from .variable import Variable
 
@@ -54,13 +43,13 @@ class Tracked:
         """Make an empty window's accumulator zero, as a reader of the state expects."""
         accumulator = self.slots.get("gradient_accumulator")
         if accumulator is not None and not self.window:
-            assign(accumulator, 0.0)
+            write(accumulator, 0.0)
 
     def is_where_it_was(self) -> bool:
         """Whether the caller's object still stands for the array that is updated."""
         if self.given is None or keeps_its_memory(self.given):
             return True
-        return same_memory(self.array, check_array(self.given, f"variable {self.name!r}"))
+        return same_memory(self.array, adopted(self.given, f"variable {self.name!r}", for_variable))
 
     @property
     def prefix(self) -> str:
@@ -75,7 +64,7 @@ class Tracked:
     def constrain(self) -> None:
         """Apply the constraint, if there is one."""
         if self.variable is not None and self.variable.constraint is not None:
-            assign(self.array, self.variable.constraint(self.array))
+            write(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "given": None}
@@ -139,24 +128,11 @@ def _tell_apart(tracked: Sequence[Tracked]) -> None:
         taken.add(one.prefix)
 
 
-class Reader(Protocol):
-    """Reads the addresses of many arrays at once; None if any is not as expected (see `codegen.backends.gather`)."""
-
-    def read(self, arrays: Sequence[object]) -> Int64 | None:
-        """The addresses of `arrays`, valid until the next call."""
-
-
 class Membership:
-    """The built variables, ready for questions: which one is this array, may this gradient be used.
+    """The built variables, ready for questions: which one is this array, may this gradient be used."""
 
-    new_reader: makes a Reader of arrays like the given ones, or None where that is not possible.
-    """
-
-    def __init__(
-        self, tracked: Sequence[Tracked], new_reader: Callable[[Sequence[Array]], Reader | None] = lambda _: None
-    ) -> None:
+    def __init__(self, tracked: Sequence[Tracked]) -> None:
         self.tracked = tracked
-        self._new_reader = new_reader
         self._reader: Reader | None = None
         self._nbytes: Int64 | None = None
         self._position = {id(one.given): i for i, one in enumerate(tracked) if one.given is not None}
@@ -180,9 +156,8 @@ class Membership:
     def addresses_of(self, gradients: Sequence[Any]) -> Int64:
         """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
         for one in self.tracked:
-            if isinstance(one.array, np.ndarray):
-                check_writable(one.array, one.name)
-            elif not one.is_where_it_was():
+            check_writable(one.array, one.name)
+            if not one.is_where_it_was():
                 raise ArrayError(
                     f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
                     f"{type(one.given).__name__} that was pointed elsewhere. Make a new optimizer for it."
@@ -200,7 +175,7 @@ class Membership:
         if len(gradients) < MANY:
             return None
         if self._nbytes is None:
-            self._reader = self._new_reader([one.array for one in self.tracked])
+            self._reader = _reader_of([one.array for one in self.tracked])
             self._nbytes = np.array([one.array.nbytes for one in self.tracked], np.int64)
         addresses = None if self._reader is None else self._reader.read(gradients)
         if addresses is None or self.memory.is_touched(addresses, self._nbytes):
@@ -213,7 +188,7 @@ class Membership:
         if position is not None and array is not self.tracked[position].array:
             position = position if self.tracked[position].is_where_it_was() else None
         if position is None and is_array(array):
-            seen = array if isinstance(array, np.ndarray) else check_array(array, "a variable")
+            seen = adopted(array, "a variable", for_variable)
             position = next((i for i, one in enumerate(self.tracked) if same_memory(one.array, seen)), None)
         return position
 
@@ -231,14 +206,14 @@ class Membership:
 
     def address_of(self, gradient: object, one: Tracked) -> int:
         """A gradient's address. Raises ArrayError unless it fits its variable, or if a step writes to its memory."""
-        checked = check_gradient(gradient, one.array, one.name)
-        touched = self.memory.touched_by(address_of(checked), checked.nbytes)
+        checked, address = check_gradient(gradient, one.array, one.name)
+        touched = self.memory.touched_by(address, checked.nbytes)
         if touched:
             raise ArrayError(
                 f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
-        return address_of(checked)
+        return address
 
 
 def same_variables(ours: Sequence[Tracked], theirs: Sequence[Tracked]) -> bool:
@@ -247,7 +222,7 @@ def same_variables(ours: Sequence[Tracked], theirs: Sequence[Tracked]) -> bool:
     return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)
 
 
-def same_memory(ours: Array, theirs: Array) -> bool:
-    """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
-    alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
-    return alike and place_of(ours) == place_of(theirs) and address_of(ours) == address_of(theirs)
+def _reader_of(patterns: Sequence[Array]) -> Reader | None:
+    """Reads the addresses of arrays like `patterns`, if all are of one kind that can be read at once."""
+    first, *others = {home_of(array) for array in patterns}
+    return None if others else first.reader(patterns)
