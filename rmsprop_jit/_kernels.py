@@ -18,9 +18,9 @@ from .arrays.homes import Array, Int64, address_of, backend_of, place_of
 from .arrays.memory import lead_of
 from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
+from .members import Member
 from .options import Options
 from .rules import OPTION_FLAGS, whole_step
-from .tracked import Tracked
 
 __all__ = ["Bucket", "Flags"]
 
@@ -95,7 +95,7 @@ class Bucket:
         self,
         rule: Rule,
         flags: Flags,
-        tracked: Sequence[Tracked],
+        tracked: Sequence[Member],
         positions: Sequence[int],
         decaying: Collection[int],
         compiler: str | None,

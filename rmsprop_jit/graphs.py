@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from .arrays.homes import backend_of, place_of
 from .errors import ArrayError, OptionError
+from .members import Member
 from .options import Options
-from .tracked import Tracked
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -30,12 +30,12 @@ def is_capturing() -> bool:
     return bool(cupy.is_capturing())
 
 
-def may_be_captured(tracked: Sequence[Tracked]) -> bool:
+def may_be_captured(tracked: Sequence[Member]) -> bool:
     """Whether any of the variables is where steps can be captured into graphs."""
     return any(backend_of(place_of(one.array)) == "cuda" for one in tracked)
 
 
-def refuse_to_build(tracked: Sequence[Tracked]) -> None:
+def refuse_to_build(tracked: Sequence[Member]) -> None:
     """Raise OptionError if slots would be made, and so cleared again by each launch, inside a graph."""
     if may_be_captured(tracked) and is_capturing():
         raise OptionError(
@@ -77,7 +77,7 @@ def refuse_update_step() -> None:
 class GraphSteps:
     """The captured calls of one optimizer; `clock` counts them as the GPU does them."""
 
-    def __init__(self, tracked: Sequence[Tracked], calls: int, every: int, compiler: str | None) -> None:
+    def __init__(self, tracked: Sequence[Member], calls: int, every: int, compiler: str | None) -> None:
         from .arrays import cupy
 
         places = sorted({place_of(one.array) for one in tracked})

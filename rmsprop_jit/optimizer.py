@@ -19,11 +19,11 @@ from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .graphs import GraphSteps
 from .habit import WHOLE, Habit, Phase
+from .members import Member, Members, Variables, same_variables, track
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .resolve import Gradients
 from .rules import Rule
-from .tracked import Membership, Tracked, Variables, same_variables, track
 from .variable import Variable
 
 MOST_PLANS = 64
@@ -92,8 +92,8 @@ class Optimizer:
             switches=switches,
         )
         self._flags = _kernels.option_flags(rule, self._options)
-        self._tracked: list[Tracked] = []
-        self._members = Membership(())
+        self._tracked: list[Member] = []
+        self._members = Members(())
         self._plans: dict[object, Plan] = {}
         self._habit: Habit | None = None
         self._count = 0
@@ -207,7 +207,7 @@ class Optimizer:
         self._built, self._restored = True, False
         self._allocate()
 
-    def _adopt(self, tracked: list[Tracked]) -> None:
+    def _adopt(self, tracked: list[Member]) -> None:
         """Move the state that came with pickle or deepcopy to the caller's own arrays."""
         ours, theirs = (
             [(one.path, one.array.shape, one.array.dtype, place_of(one.array)) for one in side]
@@ -227,7 +227,7 @@ class Optimizer:
         """Make the slots that the options ask for, and forget what was planned for others."""
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
-        self._members = Membership(self._tracked)
+        self._members = Members(self._tracked)
         self._on_gpu = graphs.may_be_captured(self._tracked)
         self._find_decaying()
 

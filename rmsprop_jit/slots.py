@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from .arrays.homes import Array, home_of
-from .tracked import Tracked
+from .members import Member
 
 
-def allocate(tracked: Tracked, initial: Mapping[str, float | str]) -> None:
-    """Make the slots that `tracked` lacks, drop those it no longer needs, keep the others; order as in `initial`."""
-    tracked.slots = {
-        name: tracked.slots[name]
-        if name in tracked.slots
-        else home_of(tracked.array).new_like(tracked.array, tracked.array if value == "parameter" else float(value))
+def allocate(member: Member, initial: Mapping[str, float | str]) -> None:
+    """Make the slots that `member` lacks, drop those it no longer needs, keep the others; order as in `initial`."""
+    home, array = home_of(member.array), member.array
+    member.slots = {
+        name: member.slots[name]
+        if name in member.slots
+        else home.new_like(array, array if value == "parameter" else float(value))
         for name, value in initial.items()
     }
-    tracked.window = tracked.window and "gradient_accumulator" in tracked.slots
+    member.window = member.window and "gradient_accumulator" in member.slots
 
 
-def blocks(tracked: Sequence[Tracked], order: Sequence[str]) -> Iterator[tuple[str, Array]]:
+def blocks(members: Sequence[Member], order: Sequence[str]) -> Iterator[tuple[str, Array]]:
     """All slots by name, in Keras's order: a block for each kind of slot, variables in build order inside it."""
     for slot in order:
-        for one in tracked:
+        for one in members:
             if slot in one.slots:
                 yield f"{one.prefix}_{slot}", one.slots[slot]

@@ -1,4 +1,4 @@
-"""Tracked variables: what an optimizer was built on, and how a caller's arrays are matched to it."""
+"""Members: the variables that an optimizer was built on, and how a caller's arrays are matched to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Variables = Mapping[str, Any] | Sequence[Any]
 
 
 @dataclass
-class Tracked:
+class Member:
     """A variable that an optimizer updates.
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
@@ -70,7 +70,7 @@ class Tracked:
         return {**self.__dict__, "given": None}
 
 
-def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
+def track(variables: Variables | Iterable[Any]) -> list[Member]:
     """Check the variables and list them. Raises ArrayError, naming the culprit, for arrays that cannot be updated."""
     if isinstance(variables, Variable | str) or (
         not isinstance(variables, Mapping | list | tuple) and is_array(variables)
@@ -78,7 +78,7 @@ def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
         raise ArrayError(
             f"variables are a list or a dict of arrays. Received: one {type(variables).__name__}. Pass [variable]."
         )
-    tracked = [_tracked(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
+    tracked = [_member(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
     _refuse_shared(tracked)
     _tell_apart(tracked)
     return tracked
@@ -90,17 +90,17 @@ def _with_names(variables: Variables | Iterable[Any]) -> Iterator[tuple[Any, Any
     return ((None, variable) for variable in variables)
 
 
-def _tracked(i: int, key: object, value: object) -> Tracked:
+def _member(i: int, key: object, value: object) -> Member:
     variable = value if isinstance(value, Variable) else None
     if key is not None and not isinstance(key, str):
         raise ArrayError(f"names of variables are strings. Received: key {key!r}.")
     name = key or (f"variable_{i}" if variable is None else variable.name)
     path = key or (name if variable is None else variable.path)
     given = value if variable is None else variable.value
-    return Tracked(name, path, check_variable(given, name), variable, given)
+    return Member(name, path, check_variable(given, name), variable, given)
 
 
-def _refuse_shared(tracked: Sequence[Tracked]) -> None:
+def _refuse_shared(tracked: Sequence[Member]) -> None:
     seen: dict[int, str] = {}
     for one in tracked:
         if id(one.array) in seen:
@@ -117,21 +117,24 @@ def _refuse_shared(tracked: Sequence[Tracked]) -> None:
         )
 
 
-def _tell_apart(tracked: Sequence[Tracked]) -> None:
+def _tell_apart(tracked: Sequence[Member]) -> None:
     """Give variables of equal paths paths of their own ("variable", "variable_1"), so that state has unique names."""
     taken: set[str] = set()
+    tried: dict[str, int] = {}  # where to go on: thousands of variables may have one name
     for one in tracked:
-        path, i = one.path, 0
+        path, prefix = one.path, one.prefix
+        i = tried.get(prefix, 0)
         while one.prefix in taken:
             i += 1
             one.path = f"{path}_{i}"
+        tried[prefix] = i
         taken.add(one.prefix)
 
 
-class Membership:
+class Members:
     """The built variables, ready for questions: which one is this array, may this gradient be used."""
 
-    def __init__(self, tracked: Sequence[Tracked]) -> None:
+    def __init__(self, tracked: Sequence[Member]) -> None:
         self.tracked = tracked
         self._reader: Reader | None = None
         self._nbytes: Int64 | None = None
@@ -204,7 +207,7 @@ class Membership:
             )
         return position
 
-    def address_of(self, gradient: object, one: Tracked) -> int:
+    def address_of(self, gradient: object, one: Member) -> int:
         """A gradient's address. Raises ArrayError unless it fits its variable, or if a step writes to its memory."""
         checked, address = check_gradient(gradient, one.array, one.name)
         touched = self.memory.touched_by(address, checked.nbytes)
@@ -216,7 +219,7 @@ class Membership:
         return address
 
 
-def same_variables(ours: Sequence[Tracked], theirs: Sequence[Tracked]) -> bool:
+def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:
     """Whether two lists name the same arrays in the same order."""
     pairs = zip(ours, theirs, strict=False)
     return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)
