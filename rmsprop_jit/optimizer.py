@@ -6,13 +6,12 @@ constraints -> count. Everything that can fail comes before the launch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from . import _kernels, graphs, resolve, saving, slots
+from . import _kernels, graphs, patterns, resolve, saving, slots
 from ._kernels import Bucket
 from .arrays.homes import Array, Int64, is_array, place_of, write
 from .errors import ArrayError, OptionError
@@ -237,7 +236,7 @@ class Optimizer:
         self._decaying = frozenset(
             position
             for position, one in enumerate(self._tracked)
-            if position not in excluded and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
+            if position not in excluded and not patterns.found_in(self._excluded_names, one.name)
         )
         self._plans, self._habit = {}, None
 
@@ -386,23 +385,16 @@ class Optimizer:
         """Name variables that weight decay leaves alone.
 
         var_list:  arrays or Variables.
-        var_names: regular expressions, searched for in the variables' names.
+        var_names: regular expressions, searched for in the variables' names: "b" finds "embed", too, "^b$" only "b".
         Differs: calls add up (Keras forgets the earlier ones), and names are kept by `get_config`. Raises OptionError
         for a bad expression.
         """
-        patterns = [var_names] if isinstance(var_names, str) else list(var_names or ())
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except (re.error, TypeError) as problem:
-                raise OptionError(
-                    f"`var_names` holds regular expressions. Received: {pattern!r} ({problem})."
-                ) from None
+        names = patterns.checked("var_names", var_names or ())
         variables = [getattr(variable, "value", variable) for variable in var_list or ()]
         for variable in variables:
             if not is_array(variable):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
-        self._excluded_names += patterns
+        self._excluded_names += names
         self._excluded_arrays += variables
         self._find_decaying()
 
