@@ -1,6 +1,6 @@
 """From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
 
-The only file beside rules.py (and the re-export in errors.py) that imports codegen.
+Beside rules/, errors.py and the homes of arrays the only file that imports codegen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
 from .members import Member
 from .options import Options
-from .rules import OPTION_FLAGS, whole_step
+from .rules.around import OPTION_FLAGS, whole_step
 
 __all__ = ["Bucket", "Flags"]
 

@@ -22,7 +22,7 @@ from .members import Member, Members, Variables, same_variables, track
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .resolve import Gradients
-from .rules import Rule
+from .rules.around import Rule
 from .variable import Variable
 
 MOST_PLANS = 64

@@ -10,7 +10,7 @@ from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
 from .arrays.homes import Array, Int64, place_of
 from .members import Member
 from .options import Options
-from .rules import Rule
+from .rules.around import Rule
 
 if TYPE_CHECKING:
     from .arrays.cupy import Clock
