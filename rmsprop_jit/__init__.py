@@ -9,7 +9,7 @@
 
 from .errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
 from .optimizer import Optimizer
-from .rmsprop import RMSprop
+from .rules.rmsprop import RMSprop
 from .schedules import (
     CosineDecay,
     CosineDecayRestarts,

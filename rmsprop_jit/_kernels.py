@@ -1,6 +1,6 @@
 """From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
 
-The only file beside rules.py (and the re-export in errors.py) that imports codegen.
+Beside rules/, errors.py and the homes of arrays the only file that imports codegen.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import codegen
-from .arrays import HOST, Array, Int64, address_of, lead_of, place_of
+from .arrays.homes import Array, Int64, address_of, backend_of, place_of
+from .arrays.memory import lead_of
 from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
+from .members import Member
 from .options import Options
-from .rules import OPTION_FLAGS, whole_step
-from .tracked import Reader, Tracked
+from .rules.around import OPTION_FLAGS, whole_step
 
 __all__ = ["Bucket", "Flags"]
 
@@ -94,7 +95,7 @@ class Bucket:
         self,
         rule: Rule,
         flags: Flags,
-        tracked: Sequence[Tracked],
+        tracked: Sequence[Member],
         positions: Sequence[int],
         decaying: Collection[int],
         compiler: str | None,
@@ -106,7 +107,7 @@ class Bucket:
         self.program = codegen.specialize(step_of(rule), flags, first.dtype.name)
         sizes = [member.array.size for member in self.members]
         self.table: Any
-        if self.place == HOST:
+        if backend_of(self.place) == "cpu":
             leads = [lead_of(member.array) for member in self.members]
             self.table = backends.get("cpu").Table(self.program, sizes, leads)
             self._scalars = _scalars_of(rule, flags, first.dtype.name)
@@ -156,7 +157,7 @@ def launcher(buckets: Sequence[Bucket], clock: Clock | None = None) -> Callable[
     for bucket in buckets:
         tables.setdefault(bucket.place, []).append(bucket.table)
     launches = [
-        backends.get("cpu").Launch(own) if place == HOST else backends.get("cuda").Launch(own, clock)
+        backends.get("cpu").Launch(own) if backend_of(place) == "cpu" else backends.get("cuda").Launch(own, clock)
         for place, own in tables.items()
     ]
     if len(launches) == 1:
@@ -166,18 +167,6 @@ def launcher(buckets: Sequence[Bucket], clock: Clock | None = None) -> Callable[
     from .codegen.backends.together import Together
 
     return Together(launches)
-
-
-def new_reader(patterns: Sequence[Array]) -> Reader | None:
-    """Reads the addresses of arrays like `patterns` at once; None where that is not possible."""
-    places = {place_of(array) for array in patterns}
-    if places == {HOST}:
-        return backends.get("cpu").new_reader(patterns)  # type: ignore[no-any-return]
-    if HOST in places:
-        return None
-    from .gpu import Reader as ReaderOnGpu
-
-    return ReaderOnGpu(patterns)
 
 
 def common_flags(rule: Rule) -> list[Flags]:

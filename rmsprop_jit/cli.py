@@ -17,8 +17,7 @@ from rich.text import Text
 from . import __version__, _kernels
 from .errors import BackendError, OptionError, RmspropJitError
 from .options import COMPILERS
-from .rmsprop import RMSprop
-from .rules import RMSPROP
+from .rules.rmsprop import RMSPROP, RMSprop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

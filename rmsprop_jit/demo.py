@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import BackendError
-from .rmsprop import RMSprop
+from .rules.rmsprop import RMSprop
 
 Array = npt.NDArray[np.float32]
 LAYERS = (64, 128, 64, 10)

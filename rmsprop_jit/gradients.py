@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import HOST, Array, place_of
+from .arrays.homes import Array, find_home, place_of
+from .arrays.numpy import HOME as NUMPY
 from .errors import ArrayError, BackendError, OptionError
 from .variable import Variable
 
@@ -21,7 +22,7 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Ar
     if not callable(loss):
         raise OptionError(f"`loss` must be a function of no arguments. Received: {loss!r}. Write `lambda: ...`.")
     for variable in variables:
-        if place_of(variable.value) != HOST:
+        if find_home(variable.value) is not NUMPY:
             raise ArrayError(
                 f"minimize() differentiates NumPy arrays. Received: variable {variable.name!r} on "
                 f"{place_of(variable.value)}. Compute its gradient yourself and call apply()."

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .arrays import HOST, place_of
+from .arrays.homes import backend_of, place_of
 from .errors import ArrayError, OptionError
+from .members import Member
 from .options import Options
-from .tracked import Tracked
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 
 def is_capturing() -> bool:
     """Whether CuPy's current stream is being captured into a graph; False where no GPU has been met."""
-    if f"{__package__}.gpu" not in sys.modules:
+    if f"{__package__}.arrays.cupy" not in sys.modules:
         return False
-    from . import gpu
+    from .arrays import cupy
 
-    return bool(gpu.is_capturing())
+    return bool(cupy.is_capturing())
 
 
-def refuse_to_build(tracked: Sequence[Tracked]) -> None:
+def may_be_captured(tracked: Sequence[Member]) -> bool:
+    """Whether any of the variables is where steps can be captured into graphs."""
+    return any(backend_of(place_of(one.array)) == "cuda" for one in tracked)
+
+
+def refuse_to_build(tracked: Sequence[Member]) -> None:
     """Raise OptionError if slots would be made, and so cleared again by each launch, inside a graph."""
-    if any(place_of(one.array) != HOST for one in tracked) and is_capturing():
+    if may_be_captured(tracked) and is_capturing():
         raise OptionError(
             "an optimizer cannot be built while a stream is captured: each launch of the graph would clear its slots. "
             "Received: variables of an optimizer that is not built. Call `build(variables)` before the capture."
@@ -72,8 +77,8 @@ def refuse_update_step() -> None:
 class GraphSteps:
     """The captured calls of one optimizer; `clock` counts them as the GPU does them."""
 
-    def __init__(self, tracked: Sequence[Tracked], calls: int, every: int, compiler: str | None) -> None:
-        from . import gpu
+    def __init__(self, tracked: Sequence[Member], calls: int, every: int, compiler: str | None) -> None:
+        from .arrays import cupy
 
         places = sorted({place_of(one.array) for one in tracked})
         if len(places) > 1:
@@ -81,7 +86,7 @@ class GraphSteps:
                 f"a step in a graph needs all variables on one GPU. Received: variables on {', '.join(places)}. "
                 "Use an optimizer for each device."
             )
-        self.clock = gpu.Clock(gpu.index_of(tracked[0].array), calls, every, compiler)
+        self.clock = cupy.Clock(cupy.index_of(tracked[0].array), calls, every, compiler)
         self._plans: list[Plan] = []
 
     def keep(self, plan: Plan) -> None:

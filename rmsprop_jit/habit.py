@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple, Self
 
-from .arrays import keeps_its_memory
+from .arrays.homes import keeps_its_memory
+from .members import Members, Variables
 from .plan import Plan
-from .tracked import Membership, Variables
 
 
 class Phase(NamedTuple):
@@ -69,7 +69,7 @@ class Habit:
             return False
         return all(map(is_, _arrays(variables), arrays))
 
-    def rebound(self, plan: Plan, grads: Variables, members: Membership) -> bool:
+    def rebound(self, plan: Plan, grads: Variables, members: Members) -> bool:
         """Bind the plan to these gradients, if it is not already; False if they need a closer look."""
         gradients = grads if self._names is None else _arrays(grads)
         if len(gradients) != len(plan.bound_to):

@@ -6,24 +6,23 @@ constraints -> count. Everything that can fail comes before the launch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from . import _kernels, graphs, resolve, saving, slots
+from . import _kernels, graphs, patterns, resolve, saving, slots
 from ._kernels import Bucket
-from .arrays import HOST, Array, Int64, assign, is_array, place_of
+from .arrays.homes import Array, Int64, is_array, place_of, write
 from .errors import ArrayError, OptionError
 from .gradients import gradients as gradients_of
 from .graphs import GraphSteps
 from .habit import WHOLE, Habit, Phase
+from .members import Member, Members, Variables, same_variables, track
 from .options import LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .resolve import Gradients
-from .rules import Rule
-from .tracked import Membership, Tracked, Variables, same_variables, track
+from .rules.around import Rule
 from .variable import Variable
 
 MOST_PLANS = 64
@@ -92,8 +91,8 @@ class Optimizer:
             switches=switches,
         )
         self._flags = _kernels.option_flags(rule, self._options)
-        self._tracked: list[Tracked] = []
-        self._members = Membership(())
+        self._tracked: list[Member] = []
+        self._members = Members(())
         self._plans: dict[object, Plan] = {}
         self._habit: Habit | None = None
         self._count = 0
@@ -207,7 +206,7 @@ class Optimizer:
         self._built, self._restored = True, False
         self._allocate()
 
-    def _adopt(self, tracked: list[Tracked]) -> None:
+    def _adopt(self, tracked: list[Member]) -> None:
         """Move the state that came with pickle or deepcopy to the caller's own arrays."""
         ours, theirs = (
             [(one.path, one.array.shape, one.array.dtype, place_of(one.array)) for one in side]
@@ -227,8 +226,8 @@ class Optimizer:
         """Make the slots that the options ask for, and forget what was planned for others."""
         for one in self._tracked:
             slots.allocate(one, _kernels.initial_slots(self._rule, self._flags, one.array.dtype.name))
-        self._members = Membership(self._tracked, _kernels.new_reader)
-        self._on_gpu = any(place_of(one.array) != HOST for one in self._tracked)
+        self._members = Members(self._tracked)
+        self._on_gpu = graphs.may_be_captured(self._tracked)
         self._find_decaying()
 
     def _find_decaying(self) -> None:
@@ -237,7 +236,7 @@ class Optimizer:
         self._decaying = frozenset(
             position
             for position, one in enumerate(self._tracked)
-            if position not in excluded and not any(re.search(pattern, one.name) for pattern in self._excluded_names)
+            if position not in excluded and not patterns.found_in(self._excluded_names, one.name)
         )
         self._plans, self._habit = {}, None
 
@@ -391,23 +390,16 @@ class Optimizer:
         """Name variables that weight decay leaves alone.
 
         var_list:  arrays or Variables.
-        var_names: regular expressions, searched for in the variables' names.
+        var_names: regular expressions, searched for in the variables' names: "b" finds "embed", too, "^b$" only "b".
         Differs: calls add up (Keras forgets the earlier ones), and names are kept by `get_config`. Raises OptionError
         for a bad expression.
         """
-        patterns = [var_names] if isinstance(var_names, str) else list(var_names or ())
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except (re.error, TypeError) as problem:
-                raise OptionError(
-                    f"`var_names` holds regular expressions. Received: {pattern!r} ({problem})."
-                ) from None
+        names = patterns.checked("var_names", var_names or ())
         variables = [getattr(variable, "value", variable) for variable in var_list or ()]
         for variable in variables:
             if not is_array(variable):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
-        self._excluded_names += patterns
+        self._excluded_names += names
         self._excluded_arrays += variables
         self._find_decaying()
 
@@ -424,7 +416,7 @@ class Optimizer:
         positions = range(len(self._tracked)) if var_list is None else self._members.positions_of(var_list)
         for position in positions:
             one = self._tracked[position]
-            assign(one.array, one.slots["average"])
+            write(one.array, one.slots["average"])
 
     def scale_loss(self, loss: Any) -> Any:
         """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import OptionError
-from .rules import LEARNING_RATE, OPTION_FLAGS, STEP_HYPERS
+from .rules.around import LEARNING_RATE, OPTION_FLAGS, STEP_HYPERS
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
 COMPILERS = ("numba-cuda-mlir", "numba-cuda")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
-from .arrays import Array, Int64, place_of
+from .arrays.homes import Array, Int64, place_of
+from .members import Member
 from .options import Options
-from .rules import Rule
-from .tracked import Tracked
+from .rules.around import Rule
 
 if TYPE_CHECKING:
-    from .gpu import Clock
+    from .arrays.cupy import Clock
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
     micro: bool
     step: list[Bucket]
     after_constraints: list[Bucket]
-    updated: list[Tracked]
+    updated: list[Member]
     clock: Clock | None = None
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class Plan:
 
 
 def make_plan(
-    rule: Rule, tracked: Sequence[Tracked], call: Call, compiler: str | None = None, clock: Clock | None = None
+    rule: Rule, tracked: Sequence[Member], call: Call, compiler: str | None = None, clock: Clock | None = None
 ) -> Plan:
     """Sort the variables into buckets for a kind of call; compiles what is new."""
     idle = call.flags & IDLE_FLAGS | {"idle"}
@@ -116,7 +116,7 @@ def make_plan(
     return Plan(call.micro, first, second, updated, clock)
 
 
-def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | None:
+def _flags_of(one: Member, call: Call, given: bool, variables: int) -> Flags | None:
     """The flags of a variable in a call; None if it has no part in it."""
     flags = call.flags
     if "gradient_accumulation_steps" in flags and not one.window:
@@ -134,7 +134,7 @@ def _flags_of(one: Tracked, call: Call, given: bool, variables: int) -> Flags | 
 
 def _buckets(
     rule: Rule,
-    tracked: Sequence[Tracked],
+    tracked: Sequence[Member],
     flags: dict[int, Flags],
     decaying: Collection[int],
     compiler: str | None,

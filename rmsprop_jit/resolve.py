@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arrays import check_gradient
+from .arrays.checks import check_gradient
 from .errors import ArrayError
-from .tracked import Membership, Tracked, Variables, track
+from .members import Member, Members, Variables, track
 
 Gradients = Mapping[str, Any] | Sequence[Any]
 
 
 def side_by_side(
-    grads: Gradients, variables: Variables | None, tracked: Sequence[Tracked]
+    grads: Gradients, variables: Variables | None, tracked: Sequence[Member]
 ) -> tuple[Gradients, Variables | None]:
     """Gradients and variables in one order, matched by name if the gradients have names. Raises ArrayError."""
     if isinstance(grads, Mapping):
@@ -28,7 +28,7 @@ def side_by_side(
 
 
 def _by_name(
-    grads: Mapping[str, Any], variables: Variables | None, tracked: Sequence[Tracked]
+    grads: Mapping[str, Any], variables: Variables | None, tracked: Sequence[Member]
 ) -> tuple[dict[str, Any], list[Any]]:
     """Variables and gradients with the same names. Raises ArrayError where the names differ."""
     known = variables if variables is not None else {one.name: one.array for one in tracked}
@@ -42,7 +42,7 @@ def _by_name(
     return {name: known[name] for name in grads}, list(grads.values())
 
 
-def in_build_order(grads: Gradients, variables: Variables | None, members: Membership) -> Sequence[Any]:
+def in_build_order(grads: Gradients, variables: Variables | None, members: Members) -> Sequence[Any]:
     """A gradient or None for each built variable. Raises ArrayError for a wrong count or an unknown variable."""
     if variables is None:
         if len(grads) != len(members.tracked):
@@ -70,7 +70,7 @@ def _require_one(given: Sequence[bool]) -> None:
         raise ArrayError("No gradients provided for any variable. Received: only None.")
 
 
-def check_given(given: Sequence[bool], expected: int, tracked: Sequence[Tracked]) -> None:
+def check_given(given: Sequence[bool], expected: int, tracked: Sequence[Member]) -> None:
     """Some variable has a gradient; warns of those that were expected to have one. Raises ArrayError."""
     _require_one(given)
     if sum(given) < expected:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, put, to_host
+from .arrays.homes import Array, to_host, write
 from .errors import ArrayError
 
 FORMAT_VERSION = 1
@@ -166,7 +166,7 @@ def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: s
         )
     given = {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
     for name, target in targets.items():
-        put(target, given[name])
+        write(target, given[name])
 
 
 def _fitting(value: Any, target: Array, what: str) -> Array:

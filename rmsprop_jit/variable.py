@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .arrays import Array, check_array, is_array, put, to_host
+from .arrays.checks import adopted, for_variable
+from .arrays.homes import Array, is_array, to_host, write
 from .errors import ArrayError
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class Variable(NDArrayOperatorsMixin):
         self.name, self.path, self._constraint = name, path or name, constraint
         self._recorded: Any = None
         self._was_read = False
-        if not isinstance(value, np.ndarray | np.generic | float | int | list | tuple) and is_array(value):
-            seen = check_array(value, f"variable {name!r}")
-            self._array: Array = seen if dtype is None or np.dtype(dtype) == seen.dtype else seen.astype(dtype)
-            return
-        wanted = dtype if dtype is not None or isinstance(value, np.ndarray | np.generic) else np.float32
+        found = adopted(value, f"variable {name!r}", for_variable) if is_array(value) else None
         try:
-            self._array = np.asarray(value, dtype=wanted)
+            if found is None:
+                default = None if isinstance(value, np.generic) else np.float32
+                found = np.asarray(value, dtype=default if dtype is None else dtype)
+            same = dtype is None or np.dtype(dtype) == found.dtype
+            self._array = found if same else found.astype(dtype)
         except (TypeError, ValueError) as problem:
             raise ArrayError(f"variable {name!r} is not numeric ({problem}). Received: {value!r}.") from None
         if self._array.dtype == object:
@@ -73,7 +74,7 @@ class Variable(NDArrayOperatorsMixin):
         given = to_host(value) if is_array(value) else np.asarray(value)
         if given.shape != self.shape:
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")
-        put(self._array, given)
+        write(self._array, given)
 
     @property
     def constraint(self) -> Callable[[Array], Array] | None:

@@ -30,7 +30,7 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SIZES = [0, 1, 2, 7, 127, 128, 129, 1000, 16384, 16385, 40001]
 SMALL = [0, 1, 2, 7, 129, 1000, 3]

@@ -13,7 +13,7 @@ import pytest
 from rmsprop_jit._kernels import program_of
 from rmsprop_jit.codegen import Rule, Slot, all_finite, max_abs, new, specialize, sqrt, square, sum_of_squares, where
 from rmsprop_jit.codegen.expr import Scope
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 GOLDEN = Path(__file__).parent / "golden"
 EMA = ("use_ema", "ema_overwrite_frequency")

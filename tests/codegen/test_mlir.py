@@ -13,7 +13,7 @@ from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.errors import OptionError
 from rmsprop_jit.codegen.expr import Scope
 from rmsprop_jit.codegen.host import evaluate
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 compiler = pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
 runtime = pytest.importorskip("iree.runtime", reason="the extra `mlir` is not installed")

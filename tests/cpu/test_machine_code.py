@@ -14,7 +14,7 @@ from llvmlite import binding
 
 from rmsprop_jit._kernels import explain_step
 from rmsprop_jit.codegen import Rule, explain, sqrt, square
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 X86, ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
 MACHINE = platform.machine()

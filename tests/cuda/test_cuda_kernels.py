@@ -15,7 +15,7 @@ from test_backends import assert_same_bits, cast, ordinary, special
 from rmsprop_jit import _kernels
 from rmsprop_jit.codegen import Rule, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import frame
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SMALL = [0, 1, 3, 129, 700]
 SIZES = [0, 1, 3, 129, 700, 17000]

@@ -34,7 +34,7 @@ optimizer.apply([weights * 2], [weights])
 assert (weights < 1).all()
 loaded = {{name.split(".")[0] for name, module in sys.modules.items() if module is not None}}
 assert not loaded & set({blocked!r}), loaded
-assert not [name for name in sys.modules if name.endswith(("rmsprop_jit.gpu", "backends.cuda"))]
+assert not [name for name in sys.modules if name.endswith(("arrays.cupy", "backends.cuda"))]
 told(lambda: rmsprop_jit.RMSprop().build([OnGpu()]))
 told(lambda: rmsprop_jit.RMSprop().explain("ptx"))
 told(lambda: rmsprop_jit.RMSprop(compiler="numba-cuda").explain("sass"))

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -448,3 +449,14 @@ def test_copies(copied):
     assert (other.name, other.path, other.value.tolist()) == ("kernel", "dense/kernel", [1, 2])
     other.assign([3, 4])
     assert variable.value.tolist() == [1, 2]
+
+
+def test_thousands_of_variables_of_one_name_are_told_apart_in_linear_time():
+    variables = [Variable(1.0, name="w" if i % 3 else "w_2") for i in range(20_000)]
+    begin = time.perf_counter()
+    optimizer = RMSprop()
+    optimizer.build(variables)
+    assert time.perf_counter() - begin < 20  # it took minutes; most of what is left makes slots
+    names = [one.name for one in optimizer.variables]
+    assert len(set(names)) == len(names)
+    assert names[2:6] == ["w_2_velocity", "w_velocity", "w_1_velocity", "w_2_1_velocity"]

@@ -9,7 +9,7 @@ import sys
 from rmsprop_jit import _kernels
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.rules import RMSPROP
+from rmsprop_jit.rules.rmsprop import RMSPROP
 
 OPTION_SETS = [
     (),

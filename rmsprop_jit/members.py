@@ -1,28 +1,16 @@
-"""Tracked variables: what an optimizer was built on, and how a caller's arrays are matched to it."""
+"""Members: the variables that an optimizer was built on, and how a caller's arrays are matched to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from .arrays import (
-    Array,
-    Int64,
-    Memory,
-    address_of,
-    aligned_like,
-    assign,
-    check_array,
-    check_gradient,
-    check_variable,
-    check_writable,
-    is_array,
-    keeps_its_memory,
-    place_of,
-)
+from .arrays.checks import adopted, check_gradient, check_variable, check_writable, for_variable
+from .arrays.homes import Array, Int64, Reader, home_of, is_array, keeps_its_memory, write
+from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
 from .variable import Variable
 
@@ -34,7 +22,7 @@ Variables = Mapping[str, Any] | Sequence[Any]
 
 
 @dataclass
-class Tracked:
+class Member:
     """A variable that an optimizer updates.
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
@@ -58,13 +46,14 @@ class Tracked:
                 that another thread is just adding up.
         """
         array = self.slots[slot]
-        return aligned_like(array, 0.0) if slot == "gradient_accumulator" and not window else array
+        is_left_over = slot == "gradient_accumulator" and not window
+        return home_of(array).new_like(array, 0.0) if is_left_over else array
 
     def is_where_it_was(self) -> bool:
         """Whether the caller's object still stands for the array that is updated."""
         if self.given is None or keeps_its_memory(self.given):
             return True
-        return same_memory(self.array, check_array(self.given, f"variable {self.name!r}"))
+        return same_memory(self.array, adopted(self.given, f"variable {self.name!r}", for_variable))
 
     @property
     def prefix(self) -> str:
@@ -84,7 +73,7 @@ class Tracked:
     def constrain(self) -> None:
         """Apply the constraint, if there is one."""
         if self.variable is not None and self.variable.constraint is not None:
-            assign(self.array, self.variable.constraint(self.array))
+            write(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
         window = self.window
@@ -92,7 +81,7 @@ class Tracked:
         return {**self.__dict__, "given": None, "window": window, "slots": slots}
 
 
-def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
+def track(variables: Variables | Iterable[Any]) -> list[Member]:
     """Check the variables and list them. Raises ArrayError, naming the culprit, for arrays that cannot be updated."""
     if isinstance(variables, Variable | str) or (
         not isinstance(variables, Mapping | list | tuple) and is_array(variables)
@@ -100,7 +89,7 @@ def track(variables: Variables | Iterable[Any]) -> list[Tracked]:
         raise ArrayError(
             f"variables are a list or a dict of arrays. Received: one {type(variables).__name__}. Pass [variable]."
         )
-    tracked = [_tracked(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
+    tracked = [_member(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
     _refuse_shared(tracked)
     _tell_apart(tracked)
     return tracked
@@ -112,17 +101,17 @@ def _with_names(variables: Variables | Iterable[Any]) -> Iterator[tuple[Any, Any
     return ((None, variable) for variable in variables)
 
 
-def _tracked(i: int, key: object, value: object) -> Tracked:
+def _member(i: int, key: object, value: object) -> Member:
     variable = value if isinstance(value, Variable) else None
     if key is not None and not isinstance(key, str):
         raise ArrayError(f"names of variables are strings. Received: key {key!r}.")
     name = key or (f"variable_{i}" if variable is None else variable.name)
     path = key or (name if variable is None else variable.path)
     given = value if variable is None else variable.value
-    return Tracked(name, path, check_variable(given, name), variable, given)
+    return Member(name, path, check_variable(given, name), variable, given)
 
 
-def _refuse_shared(tracked: Sequence[Tracked]) -> None:
+def _refuse_shared(tracked: Sequence[Member]) -> None:
     seen: dict[int, str] = {}
     for one in tracked:
         if id(one.array) in seen:
@@ -139,35 +128,25 @@ def _refuse_shared(tracked: Sequence[Tracked]) -> None:
         )
 
 
-def _tell_apart(tracked: Sequence[Tracked]) -> None:
+def _tell_apart(tracked: Sequence[Member]) -> None:
     """Give variables of equal paths paths of their own ("variable", "variable_1"), so that state has unique names."""
     taken: set[str] = set()
+    tried: dict[str, int] = {}  # where to go on: thousands of variables may have one name
     for one in tracked:
-        path, i = one.path, 0
+        path, prefix = one.path, one.prefix
+        i = tried.get(prefix, 0)
         while one.prefix in taken:
             i += 1
             one.path = f"{path}_{i}"
+        tried[prefix] = i
         taken.add(one.prefix)
 
 
-class Reader(Protocol):
-    """Reads the addresses of many arrays at once; None if any is not as expected (see `codegen.backends.gather`)."""
+class Members:
+    """The built variables, ready for questions: which one is this array, may this gradient be used."""
 
-    def read(self, arrays: Sequence[object]) -> Int64 | None:
-        """The addresses of `arrays`, valid until the next call."""
-
-
-class Membership:
-    """The built variables, ready for questions: which one is this array, may this gradient be used.
-
-    new_reader: makes a Reader of arrays like the given ones, or None where that is not possible.
-    """
-
-    def __init__(
-        self, tracked: Sequence[Tracked], new_reader: Callable[[Sequence[Array]], Reader | None] = lambda _: None
-    ) -> None:
+    def __init__(self, tracked: Sequence[Member]) -> None:
         self.tracked = tracked
-        self._new_reader = new_reader
         self._reader: Reader | None = None
         self._nbytes: Int64 | None = None
         self._position = {id(one.given): i for i, one in enumerate(tracked) if one.given is not None}
@@ -191,9 +170,8 @@ class Membership:
     def addresses_of(self, gradients: Sequence[Any]) -> Int64:
         """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
         for one in self.tracked:
-            if isinstance(one.array, np.ndarray):
-                check_writable(one.array, one.name)
-            elif not one.is_where_it_was():
+            check_writable(one.array, one.name)
+            if not one.is_where_it_was():
                 raise ArrayError(
                     f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
                     f"{type(one.given).__name__} that was pointed elsewhere. Make a new optimizer for it."
@@ -211,7 +189,7 @@ class Membership:
         if len(gradients) < MANY:
             return None
         if self._nbytes is None:
-            self._reader = self._new_reader([one.array for one in self.tracked])
+            self._reader = _reader_of([one.array for one in self.tracked])
             self._nbytes = np.array([one.array.nbytes for one in self.tracked], np.int64)
         addresses = None if self._reader is None else self._reader.read(gradients)
         if addresses is None or self.memory.is_touched(addresses, self._nbytes):
@@ -224,7 +202,7 @@ class Membership:
         if position is not None and array is not self.tracked[position].array:
             position = position if self.tracked[position].is_where_it_was() else None
         if position is None and is_array(array):
-            seen = array if isinstance(array, np.ndarray) else check_array(array, "a variable")
+            seen = adopted(array, "a variable", for_variable)
             position = next((i for i, one in enumerate(self.tracked) if same_memory(one.array, seen)), None)
         return position
 
@@ -240,25 +218,25 @@ class Membership:
             )
         return position
 
-    def address_of(self, gradient: object, one: Tracked) -> int:
+    def address_of(self, gradient: object, one: Member) -> int:
         """A gradient's address. Raises ArrayError unless it fits its variable, or if a step writes to its memory."""
-        checked = check_gradient(gradient, one.array, one.name)
-        touched = self.memory.touched_by(address_of(checked), checked.nbytes)
+        checked, address = check_gradient(gradient, one.array, one.name)
+        touched = self.memory.touched_by(address, checked.nbytes)
         if touched:
             raise ArrayError(
                 f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
-        return address_of(checked)
+        return address
 
 
-def same_variables(ours: Sequence[Tracked], theirs: Sequence[Tracked]) -> bool:
+def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:
     """Whether two lists name the same arrays in the same order."""
     pairs = zip(ours, theirs, strict=False)
     return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)
 
 
-def same_memory(ours: Array, theirs: Array) -> bool:
-    """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
-    alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
-    return alike and place_of(ours) == place_of(theirs) and address_of(ours) == address_of(theirs)
+def _reader_of(patterns: Sequence[Array]) -> Reader | None:
+    """Reads the addresses of arrays like `patterns`, if all are of one kind that can be read at once."""
+    first, *others = {home_of(array) for array in patterns}
+    return None if others else first.reader(patterns)

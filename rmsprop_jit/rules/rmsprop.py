@@ -1,12 +1,39 @@
-"""RMSprop: its signature, and nothing else."""
+"""RMSprop: its equations, and its signature."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer
-from .options import LearningRate
-from .rules import RMSPROP
+from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
+from ..codegen.rule import Names
+from ..optimizer import Optimizer
+from ..options import LearningRate
+
+
+def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+    """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; association as in Keras 3, `RMSprop.update_step`.
+
+    Differs: the centered variance is clamped at zero, where rounding would make it negative and the step nan.
+    """
+    v = h.rho * s.velocity + (1 - h.rho) * square(g)
+    m = where(on.centered, h.rho * s.average_gradient + (1 - h.rho) * g, 0.0)
+    variance = where(on.centered, maximum(v - square(m), 0.0), v)
+    step = h.learning_rate * g / sqrt(variance + h.epsilon)
+    b = where(on.momentum, h.momentum * s.momentum + step, step)
+    return {s.velocity: v, s.momentum: b, s.average_gradient: m, p: p - b}
+
+
+RMSPROP = Rule(
+    "rmsprop",
+    rmsprop,
+    slots={"velocity": 0.0, "momentum": 0.0, "average_gradient": 0.0},
+    hypers={
+        "rho": Hyper(0.9, low=0.0, high=1.0),
+        "momentum": Hyper(0.0, low=0.0, high=1.0),
+        "epsilon": Hyper(1e-7, low=0.0),
+    },
+    flags={"centered": False, "momentum": Flag(follows="momentum")},
+)
 
 
 class RMSprop(Optimizer):

@@ -1,0 +1,126 @@
+"""Checks: what may be updated in place, and which gradient fits. Every message about a bad array is here.
+
+All are made before anything is written, and every message names the array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArrayError
+from .homes import Array, address_of, find_home, home_of, kinds, place_of
+
+DTYPES = ("float32", "float64")
+"""Dtypes of variables, gradients and slots."""
+
+FLOATS = " or ".join(DTYPES)
+
+Remedy = Callable[[str], str]
+"""What to do, from how the array that is wanted is made of `{}`."""
+
+
+def for_gradient(copy: str) -> str:
+    """A gradient is only read: a copy does."""
+    return f"Pass {copy.format('gradient')}."
+
+
+def for_variable(copy: str) -> str:
+    """A variable is written to: training a copy would leave the caller's array as it is."""
+    return (
+        f"Before the optimizer is built, make {copy.format('array')}, and use that array from then on: "
+        "a copy passed here alone would be trained in its place."
+    )
+
+
+def cast_to(dtype: str) -> str:
+    """How a copy of `{}` with another dtype is made."""
+    return f"{{}}.astype({dtype!r})"
+
+
+def adopted(array: object, what: str, remedy: Remedy) -> Array:
+    """`array` in the class that its home works with, in the same memory. Raises ArrayError, naming it as `what`."""
+    home = find_home(array)
+    received = f"Received: {type(array).__name__}."
+    if home is None:
+        detached = "{}.detach().numpy()" if hasattr(array, "detach") else "numpy.asarray({})"
+        raise ArrayError(f"{what} is not {kinds()}. {received} {remedy(detached)}")
+    try:
+        return home.adopt(array)
+    except (TypeError, ValueError, RuntimeError, BufferError) as problem:
+        raise ArrayError(
+            f"{what} cannot be used ({problem}). {received} {remedy(f'a dense array of dtype {FLOATS}')}"
+        ) from problem
+
+
+def check_array(array: object, what: str, remedy: Remedy) -> tuple[Array, int]:
+    """`array`, adopted, and its address, if a compiled kernel can read it where it lies.
+
+    Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
+    """
+    seen = adopted(array, what, remedy)
+    if seen.dtype.name not in DTYPES:
+        raise ArrayError(
+            f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {remedy(cast_to('float32'))}"
+        )
+    if not seen.dtype.isnative:
+        raise ArrayError(
+            f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. "
+            f"{remedy(cast_to(seen.dtype.name))}"
+        )
+    if not seen.flags.c_contiguous:
+        raise ArrayError(
+            f"{what} is not C-contiguous. Received: shape={seen.shape}, strides={seen.strides}. "
+            f"{remedy(home_of(seen).contiguous)}"
+        )
+    address = address_of(seen)
+    if address % seen.itemsize:
+        raise ArrayError(
+            f"{what} is not aligned to its {seen.itemsize}-byte elements. "
+            f"Received: address {address:#x}. {remedy('{}.copy()')}"
+        )
+    return seen, address
+
+
+def check_variable(array: object, name: str) -> Array:
+    """An array that can be updated in place. Raises ArrayError, naming it, if it cannot."""
+    checked, _ = check_array(array, f"variable {name!r}", for_variable)
+    check_writable(array, name)
+    return checked
+
+
+def check_writable(array: Any, name: str) -> None:
+    """Raise ArrayError if a variable is read-only."""
+    if home_of(array).is_read_only(array):
+        raise ArrayError(
+            f"variable {name!r} is read-only. Received: {type(array).__name__} that its library forbids to write to. "
+            f"{for_variable('{}.copy()')}"
+        )
+
+
+def check_gradient(gradient: object, array: Array, name: str) -> tuple[Array, int]:
+    """A gradient of the shape and dtype of its variable, and its address. Raises ArrayError, naming the variable."""
+    checked, address = check_array(gradient, f"the gradient of {name!r}", for_gradient)
+    if place_of(checked) != place_of(array):
+        raise ArrayError(
+            f"the gradient of {name!r} must be where the variable is, on {place_of(array)}. "
+            f"Received: a gradient on {place_of(checked)}. Copy it there first."
+        )
+    if checked.shape != array.shape:
+        raise ArrayError(
+            f"the gradient of {name!r} must have the variable's shape {array.shape}. Received: shape={checked.shape}. "
+            "Pass one number for each element of the variable."
+        )
+    if not dtype_fits(checked.dtype, array.dtype):
+        raise ArrayError(
+            f"the gradient of {name!r} must have the variable's dtype {array.dtype}. "
+            f"Received: dtype={checked.dtype}. {for_gradient(cast_to(array.dtype.name))}"
+        )
+    return checked, address
+
+
+def dtype_fits(gradient: np.dtype[Any], variable: np.dtype[Any]) -> bool:
+    """Whether kernels read a gradient of one dtype for a variable of another: the one place where this is decided."""
+    return gradient == variable

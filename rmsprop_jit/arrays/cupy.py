@@ -1,0 +1,100 @@
+"""The home of arrays on a GPU: CuPy's own, and other libraries' memory looked at through CuPy.
+
+The only way from the front end to CuPy, which is imported when the first such array is used, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen.backends.cuda import Clock
+from ..codegen.backends.cuda import device as gpu
+from ..codegen.backends.cuda.device import is_capturing
+from .homes import Array, Home, Int64
+
+__all__ = ["HOME", "Clock", "CuPyHome", "index_of", "is_capturing"]
+
+
+def index_of(array: Any) -> int:
+    """The number of the device that an array is on."""
+    return int(array.device.id)
+
+
+class CuPyHome:
+    """Arrays in the memory of CUDA devices."""
+
+    kind = "an array on a GPU"
+    contiguous = "cupy.ascontiguousarray({})"
+
+    def owns(self, array: object) -> bool:
+        """Whether it says, by DLPack or `__cuda_array_interface__`, that it is on such a device."""
+        return gpu.lies_on_gpu(array)
+
+    def keeps_memory(self, array: object) -> bool:
+        """CuPy's do; what others do is not known."""
+        return gpu.is_cupy(array)
+
+    def adopt(self, array: Any) -> Array:
+        """As CuPy's array. Raises BackendError without CuPy."""
+        adopted: Array = gpu.adopt(array)
+        return adopted
+
+    def is_read_only(self, array: Any) -> bool:
+        """What its interface says."""
+        return gpu.is_read_only(array)
+
+    def place(self, array: Array) -> str:
+        """The device, as "cuda:0"."""
+        return f"cuda:{index_of(array)}"
+
+    def address(self, array: Array) -> int:
+        """The address of the first element."""
+        return int(array.data.ptr)  # type: ignore[attr-defined]
+
+    def fetch(self, array: Array) -> Array:
+        """A copy in host memory; waits for the current stream."""
+        return gpu.fetch(array)
+
+    def write(self, array: Array, value: Any) -> None:
+        """Write a number, an array on the same device, or a NumPy array."""
+        with gpu.use(index_of(array)):
+            if isinstance(value, np.ndarray):
+                array.set(np.ascontiguousarray(value, dtype=array.dtype).reshape(array.shape))  # type: ignore[attr-defined]
+            else:
+                array[...] = value
+
+    def new_like(self, array: Array, fill: Any) -> Array:
+        """A new array on the same device."""
+        with gpu.use(index_of(array)):
+            made: Array = gpu.cupy().empty(array.shape, array.dtype)
+            made[...] = fill
+        return made
+
+    def reader(self, patterns: Sequence[Array]) -> AddressReader:
+        """Reads contiguous CuPy arrays with the dtypes, shapes and devices of `patterns`."""
+        return AddressReader(patterns)
+
+
+class AddressReader:
+    """The addresses of contiguous CuPy arrays with the dtypes, shapes and devices of `patterns`."""
+
+    def __init__(self, patterns: Sequence[Any]) -> None:
+        self._kind = gpu.cupy().ndarray
+        self._wanted = [(array.dtype, array.shape, index_of(array)) for array in patterns]
+
+    def read(self, arrays: Sequence[Any]) -> Int64 | None:
+        """Their addresses, or None if any is different."""
+        addresses = []
+        for array, (dtype, shape, index) in zip(arrays, self._wanted, strict=True):
+            if type(array) is not self._kind or array.dtype != dtype or array.shape != shape:
+                return None
+            if not array.flags.c_contiguous or array.device.id != index:
+                return None
+            addresses.append(array.data.ptr)
+        return np.array(addresses, np.int64)
+
+
+HOME: Home = CuPyHome()

@@ -1,0 +1,53 @@
+"""Memory: which arrays overlap, and how an array lies in its cache lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .homes import Array, Int64, address_of, place_of
+
+CACHE_LINE = 64
+"""Bytes. Slots lie like their variable in relation to it, so that what is aligned for one is aligned for all."""
+
+
+class Memory:
+    """The memory of some arrays, to ask whether another one touches it."""
+
+    def __init__(self, arrays: Sequence[tuple[str, Array]]) -> None:
+        begins = [(address_of(array), array.nbytes, name) for name, array in arrays if array.nbytes]
+        spans = sorted((begin, begin + nbytes, name) for begin, nbytes, name in begins)
+        self.begins = np.array([begin for begin, _, _ in spans], np.int64)
+        self.ends = np.array([end for _, end, _ in spans], np.int64)
+        self.names = [name for _, _, name in spans]
+
+    def overlapping_pair(self) -> tuple[str, str] | None:
+        """The names of two of the arrays that share memory, if any do."""
+        for i in np.flatnonzero(self.begins[1:] < self.ends[:-1]):
+            return self.names[i], self.names[i + 1]
+        return None
+
+    def touched_by(self, begin: int, nbytes: int) -> str | None:
+        """The name of an array that overlaps the given bytes, if any does; the arrays must not overlap each other."""
+        i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
+        return self.names[i] if nbytes and i >= 0 and self.ends[i] > begin else None
+
+    def is_touched(self, begins: Int64, nbytes: Int64) -> bool:
+        """Whether any of many spans of bytes overlaps any of the arrays."""
+        if not len(self.ends):
+            return False
+        ends = begins + nbytes
+        before = np.searchsorted(self.begins, ends) - 1
+        return bool(((self.ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
+
+
+def lead_of(array: Array) -> int:
+    """How many elements of an array's first cache line lie before it."""
+    return address_of(array) % CACHE_LINE // array.itemsize
+
+
+def same_memory(ours: Array, theirs: Array) -> bool:
+    """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
+    alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides
+    return alike and place_of(ours) == place_of(theirs) and address_of(ours) == address_of(theirs)

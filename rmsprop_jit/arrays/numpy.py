@@ -1,0 +1,69 @@
+"""The home of NumPy's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen import backends
+from .homes import Array, Home, Reader
+from .memory import CACHE_LINE
+
+
+class NumPyHome:
+    """Arrays in host memory."""
+
+    kind = "a NumPy array"
+    contiguous = "numpy.ascontiguousarray({})"
+
+    def owns(self, array: object) -> bool:
+        """Whether it is a NumPy array."""
+        return isinstance(array, np.ndarray)
+
+    def keeps_memory(self, array: object) -> bool:
+        """Always."""
+        return True
+
+    def adopt(self, array: Any) -> Array:
+        """The array itself; one of a subclass as a plain view of it."""
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError("its mask would be ignored")
+        return np.asarray(array)
+
+    def is_read_only(self, array: Any) -> bool:
+        """What its flags say."""
+        return not array.flags.writeable
+
+    def place(self, array: Array) -> str:
+        """The processor's memory."""
+        return "cpu"
+
+    def address(self, array: Array) -> int:
+        """The address of the first element."""
+        return int(array.__array_interface__["data"][0])
+
+    def fetch(self, array: Array) -> Array:
+        """A copy."""
+        return array.copy()
+
+    def write(self, array: Array, value: Any) -> None:
+        """Write a number or an array."""
+        array[...] = value
+
+    def new_like(self, array: Array, fill: Any) -> Array:
+        """A new array that lies in its first cache line as `array` does, so that rows of both can be aligned."""
+        room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
+        begin = (self.address(array) - self.address(room)) % CACHE_LINE
+        made = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+        made[...] = fill
+        return made
+
+    def reader(self, patterns: Sequence[Array]) -> Reader | None:
+        """Compiled code that reads array objects; None where they are not laid out as usual."""
+        reader: Reader | None = backends.get("cpu").new_reader(patterns)
+        return reader
+
+
+HOME: Home = NumPyHome()

@@ -1,0 +1,63 @@
+"""Patterns: choosing variables by regular expressions over their names.
+
+A pattern matches a whole name, the first that matches wins, and one that matches nothing is an error: a typing mistake
+would otherwise change no variable and no one would see it. Only Keras's `exclude_from_weight_decay` looks for its
+expressions anywhere in a name, and may name what is not there (yet).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from .errors import OptionError
+
+T = TypeVar("T")
+
+
+def checked(option: str, patterns: Iterable[object]) -> list[str]:
+    """The patterns, if all are regular expressions. Raises OptionError, naming the option and the pattern."""
+    good = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        try:
+            re.compile(pattern)  # type: ignore[call-overload]
+        except (re.error, TypeError) as problem:
+            raise OptionError(f"`{option}` holds regular expressions. Received: {pattern!r} ({problem}).") from None
+        if not isinstance(pattern, str):
+            raise OptionError(
+                f"`{option}` holds regular expressions as text. Received: {pattern!r}. "
+                "Write what it was compiled from; flags go in front, as in '(?i)bias'."
+            )
+        good.append(pattern)
+    return good
+
+
+def first_matches(option: str, values: Mapping[str, T], names: Sequence[str]) -> list[T | None]:
+    """For each name the value of the first pattern that matches all of it, or None.
+
+    values: pattern -> value, in order.
+    Raises OptionError for a bad pattern and for one that matches none of the names.
+    """
+    compiled = [re.compile(pattern) for pattern in checked(option, values)]
+    chosen = list(values.values())
+    used = [False] * len(compiled)
+    found: list[T | None] = []
+    for name in names:
+        matching = [i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)]
+        for i in matching:
+            used[i] = True
+        found.append(chosen[matching[0]] if matching else None)
+    for pattern, matched in zip(compiled, used, strict=True):
+        if not matched:
+            some = (", ".join(map(repr, names[:5])) or "none") + (" and more" if len(names) > 5 else "")
+            raise OptionError(
+                f"`{option}`: a pattern matches no variable. Received: {pattern.pattern!r}; names: {some}. "
+                "A pattern must match a whole name: write '.*bias' for names that end in 'bias'."
+            )
+    return found
+
+
+def found_in(patterns: Sequence[str], name: str) -> bool:
+    """Whether any of the patterns is found anywhere in a name, as Keras looks for those of weight decay."""
+    return any(re.search(pattern, name) for pattern in patterns)
