@@ -6,17 +6,42 @@ A backend is imported when it is first asked for: importing the package loads no
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackendError
 
-BACKENDS = {"reference": ".reference", "cpu": ".numba_cpu", "cuda": ".cuda", "mlir": ".mlir"}
-"""By name: the interpreter that defines programs, compiled code for this processor or for a GPU, and text for MLIR's
-compilers."""
+if TYPE_CHECKING:
+    from .contract import Backend, Launch, Table
+    from .ledger import Ledger, Marks
+
+BACKENDS = {"reference": ".reference", "cpu": ".cpu", "cuda": ".cuda"}
+"""By name: the interpreter that defines programs, and compiled code for this processor or for a GPU."""
 
 
-def get(name: str) -> ModuleType:
-    """The module of a backend. Raises BackendError for an unknown name."""
+def get(name: str) -> Backend:
+    """A backend. Raises BackendError for an unknown name."""
     if name not in BACKENDS:
         raise BackendError(f"a backend is one of {', '.join(BACKENDS)}. Received: {name!r}.")
-    return importlib.import_module(BACKENDS[name], __name__)
+    return cast("Backend", importlib.import_module(BACKENDS[name], __name__))
+
+
+def of(place: str) -> Backend:
+    """The backend of a place, such as "cpu" or "cuda:0"."""
+    return get(place.partition(":")[0])
+
+
+def launch(
+    tables: Mapping[str, Sequence[Table]],
+    ledger: Ledger | None = None,
+    marks: Marks | None = None,
+    clock: Any = None,
+) -> Launch:
+    """A step over tables of one or several places, counted in a ledger; in a graph, by a `clock` of the backend."""
+    if len(tables) == 1:
+        ((place, own),) = tables.items()
+        return of(place).launch(own, ledger, marks, clock)
+    from .joint import Joint
+
+    sizes = [sum(table.tensors for table in own) for own in tables.values()]
+    return Joint([of(place).launch(own) for place, own in tables.items()], sizes, ledger, marks)

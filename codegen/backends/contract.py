@@ -6,15 +6,17 @@ which does a whole step. Places are strings: "cpu", "cuda:0"; what stands before
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..expr import Reduction
     from ..program import Program
-    from .ledger import Ledger, Marks
+    from ..schedule import Turn
+    from .ledger import Clock, Ledger, Marks
 
     Int64 = npt.NDArray[np.int64]
 
@@ -43,18 +45,16 @@ class Prepared(Protocol):
 
 
 class Launch(Protocol):
-    """A step over tables that belong together: reductions over all tensors run over all of them.
-
-    depth: the number of passes.
-    """
-
-    depth: int
+    """A step over tables that belong together: reductions over all tensors run over all of them."""
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Any = None) -> Any:
-        """What a call brings: an address for each tensor of each table that reads gradients, and the step's numbers.
+        """What a call brings: an address for each tensor of each table, and the step's numbers.
 
         None takes that part from `like`, which an earlier call of this method has returned.
         """
+
+    def send(self, hypers: Numbers) -> None:
+        """Give a step that was captured into a graph new numbers."""
 
     def __call__(self, prepared: Any = None, expected: int | None = None) -> bool:
         """Do the step and count it, if the ledger says that `expected` calls were made; else do nothing: False.
@@ -67,13 +67,20 @@ class Launch(Protocol):
 class Part(Launch, Protocol):
     """A launch that can be one of several (see `joint`)."""
 
-    def run(self, k: int, prepared: Any = None) -> None:
-        """Start one pass."""
+    @property
+    def tables(self) -> Sequence[Table]:
+        """What takes part."""
 
-    def totals(self, k: int) -> Mapping[Any, float]:
-        """What pass k has reduced over all tensors, by what it reduces."""
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in turns that suit all parts."""
 
-    def join(self, k: int, what: Any, everyone: float, others: float) -> None:
+    def run(self, turn: int, prepared: Any = None) -> None:
+        """Start the kernels of one turn."""
+
+    def totals(self, turn: int) -> Mapping[Reduction, float]:
+        """What is reduced over all tensors of this part when a turn is over."""
+
+    def join(self, what: Reduction, everyone: float, others: float) -> None:
         """Take over a reduction over the tensors of all parts, and of all but this one."""
 
 
@@ -85,7 +92,11 @@ class Reader(Protocol):
 
 
 class Backend(Protocol):
-    """A place where programs run."""
+    """A place where programs run.
+
+    forms:        what `explain` can show.
+    is_capturing: says whether what is launched now is recorded for later instead; None where that cannot be.
+    """
 
     def table(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
         """A table for tensors of these sizes (elements)."""
@@ -95,8 +106,8 @@ class Backend(Protocol):
     ) -> Part:
         """A step over tables of one place, counted in a ledger; in a graph, by a `clock` of this backend."""
 
-    def reader(self, patterns: Sequence[Any]) -> Reader | None:
-        """Reads arrays like `patterns`; None where that is not possible."""
+    def reader(self, patterns: Sequence[Any], dtypes: Sequence[Any]) -> Reader | None:
+        """Reads arrays like `patterns`, but of these dtypes; None where that is not possible."""
 
     def read(self, ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
         """Copies of arrays in host memory, calls and windows, all of one moment in which no call is at work."""
@@ -107,4 +118,8 @@ class Backend(Protocol):
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
         """What the program becomes, as one of `forms`. Raises BackendError where what that takes is not installed."""
 
+    def clock(self, place: str, calls: int, every: int, options: BackendOptions) -> Clock:
+        """What counts the calls of a graph, `every` of them an update, from `calls` on."""
+
     forms: Sequence[str]
+    is_capturing: Callable[[], bool] | None

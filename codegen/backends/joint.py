@@ -5,11 +5,15 @@ Python runs between the parts, so the ledger is marked while the step is under w
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import BackendError
+from ..expr import Reduction
+from ..schedule import schedule
 from .ledger import Ledger, Marks
+from .hypers import cut_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +35,24 @@ class Joint:
     ) -> None:
         self._parts, self._tensors = parts, tensors
         self._ledger, self._marks = ledger, marks
-        self.depth = max((part.depth for part in parts), default=0)
+        self._turns = schedule([table.program for part in parts for table in part.tables])
+        ends = itertools.accumulate((len(part.tables) for part in parts), initial=0)
+        for part, (first, last) in zip(parts, itertools.pairwise(ends), strict=True):
+            part.follow([turn.of(first, last) for turn in self._turns])
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Sequence[Any] | None = None) -> list[Any]:
         """What each part is brought by a call; gradients are in the order of the parts."""
         made, begin = [], 0
         for i, (part, count) in enumerate(zip(self._parts, self._tensors, strict=True)):
             own = None if gradients is None else gradients[begin : begin + count]
-            made.append(part.prepared(own, hypers, None if like is None else like[i]))
+            numbers = None if hypers is None else cut_of(hypers, begin, count)
+            made.append(part.prepared(own, numbers, None if like is None else like[i]))
             begin += count
         return made
+
+    def send(self, hypers: Numbers) -> None:
+        """Never called: a graph is of one place."""
+        raise BackendError("a graph is of one GPU. Received: a step over several places. Use an optimizer for each.")
 
     def __call__(self, prepared: Sequence[Any] | None = None, expected: int | None = None) -> bool:
         """Do the step, and count it if the ledger stands at `expected`; else do nothing and return False."""
@@ -55,17 +67,13 @@ class Joint:
         return is_there
 
     def _run(self, records: Sequence[Any]) -> None:
-        for k in range(self.depth):
+        for i, turn in enumerate(self._turns):
             for part, record in zip(self._parts, records, strict=True):
-                part.run(k, record)
-            if k < self.depth - 1:
-                self._join(k)
+                part.run(i, record)
+            totals = [part.totals(i) for part in self._parts] if turn.joins else []
+            for what in turn.joins:
+                self._join(what, [found.get(what, what.op.identity) for found in totals])
 
-    def _join(self, k: int) -> None:
-        totals = [part.totals(k) for part in self._parts]
-        reductions = {what: what.op for found in totals for what in found}
-        for what, op in reductions.items():
-            values = [found.get(what, op.identity) for found in totals]
-            for i, part in enumerate(self._parts):
-                others = functools.reduce(op.joined, values[:i] + values[i + 1 :], op.identity)
-                part.join(k, what, functools.reduce(op.joined, values, op.identity), others)
+    def _join(self, what: Reduction, values: list[float]) -> None:
+        for i, part in enumerate(self._parts):
+            part.join(what, what.op.joined(values), what.op.joined(values[:i] + values[i + 1 :]))

@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...errors import BackendError
 from ...program import Program
-from ..ledger import Ledger, Marks
+from ..ledger import Clock, Ledger, Marks
 from .exchange import read, write
 from .launch import Launch
 from .reader import Reader
@@ -29,9 +30,22 @@ from .tables import Table
 if TYPE_CHECKING:
     from ..contract import BackendOptions
 
-__all__ = ["explain", "forms", "launch", "read", "reader", "table", "vector_bits", "warm", "write"]
+__all__ = [
+    "clock",
+    "explain",
+    "forms",
+    "is_capturing",
+    "launch",
+    "read",
+    "reader",
+    "table",
+    "vector_bits",
+    "warm",
+    "write",
+]
 
 forms = ("python", "llvm", "asm")
+is_capturing = None
 
 
 def table(program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
@@ -46,9 +60,14 @@ def launch(
     return Launch(tables, ledger, marks)
 
 
-def reader(patterns: Sequence[Any]) -> Reader | None:
-    """Reads the addresses of arrays like `patterns` at once; None where array objects cannot be read."""
-    return new_reader(patterns)
+def reader(patterns: Sequence[Any], dtypes: Sequence[Any]) -> Reader | None:
+    """Reads the addresses of arrays like `patterns`, of these dtypes; None where array objects cannot be read."""
+    return new_reader(patterns, dtypes)
+
+
+def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
+    """Never needed: nothing is captured here."""
+    raise BackendError(f"nothing is captured into a graph on a processor. Received: place={place!r}. Use a GPU.")
 
 
 def explain(program: Program, form: str, options: BackendOptions) -> str:

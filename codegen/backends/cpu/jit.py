@@ -11,12 +11,13 @@ import functools
 import hashlib
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ... import store
+from ...errors import BackendError
 from . import worker
-from .llvm import LOCK, Code, MachineCode, from_ir, host_text, is_complete
+from .llvm import LOCK, Code, MachineCode, check, from_ir, host_text, is_complete
 
 RECENT = 32
 """So many pieces of code outlive their users, at some 50 KiB each: optimizers that come and go compile nothing anew."""
@@ -70,11 +71,17 @@ def _from_fixed(source: str, symbol: str) -> MachineCode:
 def _kept_or_made(source: str, make: Callable[[str, str], MachineCode]) -> Code:
     key = key_of(source)
     symbol = f"step_{key}"
-    parts = store.read(key)
-    if parts is not None:
-        kept = MachineCode(parts["ir"].decode(), parts["object"], symbol)
-        if is_complete(kept):
+    parts = store.read(key, source, lambda parts: check(_machine_code(parts, symbol)))
+    if parts is not None and is_complete(kept := _machine_code(parts, symbol)):
+        try:
             return Code(kept)
+        except BackendError as problem:  # its entry looked right
+            store.drop(key, str(problem))
     made = make(source, symbol)
     store.write(key, {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file})
     return Code(made)
+
+
+def _machine_code(parts: Mapping[str, bytes], symbol: str) -> MachineCode:
+    """An entry of the store as code. Raises ValueError or LookupError for another kind of entry."""
+    return MachineCode(parts["ir"].decode(), parts["object"], symbol)

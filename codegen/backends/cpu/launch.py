@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...program import Reduce, Space
+from ...expr import Reduction
+from ...schedule import Turn, schedule
 from ..ledger import Cell, Ledger, Marks
+from ..hypers import part_of
 from . import driver, jit, pool
 from .driver import Join, Plan
-from .tables import FOLD_CODES, Table
+from .frame import fold_code
+from .tables import Table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,14 +68,12 @@ class Launch:
 
     def __init__(self, tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None) -> None:
         self.tables = list(tables)
-        self.depth = max((len(table.program.kernels) for table in tables), default=0)
         self._ledger = ledger or Ledger(0)
-        self._kept: list[Any] = []
+        self._kept: dict[object, Any] = {}
         self._plan = np.zeros(driver.PLAN_SIZE, np.int64)
         self._at = int(self._plan.ctypes.data)
-        self._plan[Plan.LEDGER_AT], self._plan[Plan.PASSES] = self._ledger.at, self.depth
-        self._plan[Plan.YIELD_AT] = pool.yield_address()
-        self._lay_out_passes()
+        self._plan[Plan.LEDGER_AT], self._plan[Plan.YIELD_AT] = self._ledger.at, pool.yield_address()
+        self.follow(schedule([table.program for table in tables]))
         self._lay_out_arguments()
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
@@ -86,35 +87,32 @@ class Launch:
     def _keep(self, entry: Plan, rows: Any) -> None:
         """Put an array's address into the plan, and keep it alive."""
         array = np.ascontiguousarray(rows, dtype=np.int64)
-        self._kept.append(array)
+        self._kept[entry] = array
         self._plan[entry] = array.ctypes.data
 
-    def _lay_out_passes(self) -> None:
-        jobs = [[of[k] for of in (t.jobs() for t in self.tables) if k < len(of)] for k in range(self.depth)]
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in these turns."""
+        self._turns = turns
+        self._plan[Plan.PASSES] = len(turns)
+        rows = [table.jobs() for table in self.tables]
+        jobs = [[rows[i][k] for i, k in turn.kernels] for turn in turns]
         self._keep(Plan.JOBS_AT, [job for each in jobs for job in each])
         self._keep(Plan.PASS_JOBS_AT, np.cumsum([0, *map(len, jobs)]))
-        joins = [list(self._joins(k)) for k in range(self.depth)]
+        joins = [list(self._joins(turn)) for turn in turns]
         self._keep(Plan.JOINS_AT, [join for each in joins for join in each])
         self._keep(Plan.PASS_JOINS_AT, np.cumsum([0, *map(len, joins)]))
 
-    def _joins(self, k: int) -> Iterator[list[int]]:
-        """The reductions of pass k over all tensors that several tables share."""
-        for what, (reduce, cells) in self._shared(k).items():
-            if len(cells) > 1:
-                totals = np.array([table.total.ctypes.data + 8 * j for table, j in cells], np.int64)
-                self._kept.append((what, totals))
-                row = {Join.FOLD: FOLD_CODES[reduce.op.join], Join.COUNT: len(cells), Join.TOTALS_AT: totals.ctypes.data}
-                yield [row[entry] for entry in Join]
+    def _joins(self, turn: Turn) -> Iterator[list[int]]:
+        """For each reduction that several tables share, the entries of a `Join`."""
+        for what in turn.joins:
+            totals = np.array([table.total_at(what) for table in self._having(what)], np.int64)
+            if len(totals) > 1:
+                self._kept[what] = totals
+                entries = {Join.FOLD: fold_code(what.op), Join.COUNT: len(totals), Join.TOTALS_AT: totals.ctypes.data}
+                yield [entries[entry] for entry in Join]
 
-    def _shared(self, k: int) -> dict[Any, tuple[Reduce, list[tuple[Table, int]]]]:
-        """What pass k reduces over all tensors: how, and where each table has it."""
-        found: dict[Any, tuple[Reduce, list[tuple[Table, int]]]] = {}
-        for table in self.tables:
-            kernels = table.program.kernels
-            for reduce in kernels[k].reductions if k < len(kernels) else ():
-                if reduce.over is Space.ALL:
-                    found.setdefault(reduce.what, (reduce, []))[1].append((table, table.reductions.index(reduce)))
-        return found
+    def _having(self, what: Reduction) -> list[Table]:
+        return [table for table in self.tables if what in table.reduced]
 
     def _lay_out_arguments(self) -> None:
         cells = [table.gradient_cells() for table in self.tables]
@@ -131,12 +129,10 @@ class Launch:
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: an address for each tensor of each table, and the step's numbers."""
-        if hypers is None:
-            numbers = None
-        elif len(self.tables) == 1:
-            numbers = self.tables[0].numbers_of(hypers)
-        else:
-            numbers = np.concatenate([np.zeros(0), *(table.numbers_of(hypers) for table in self.tables)])
+        numbers = None
+        if hypers is not None:
+            pieces = [table.numbers_of(own) for table, own in self._parts(hypers)]
+            numbers = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0), *pieces])
         return Record(gradients, numbers, like)
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
@@ -148,19 +144,30 @@ class Launch:
             self._ledger.refuse_torn()
         return bool(answer == driver.DONE)
 
-    def run(self, k: int, prepared: Record | None = None) -> None:
-        """One pass, as a part of a step over several places."""
-        if k < self.depth:
-            if self._helpers:
-                self._plan[Plan.BOARD_AT] = pool.pool().ready(self._helpers)
-            self._entry(driver.PASS)(self._at, (prepared or NOTHING).at, k)
+    def send(self, hypers: Numbers) -> None:
+        """Numbers for the next step without a record."""
+        for table, own in self._parts(hypers):
+            table.set(own)
 
-    def totals(self, k: int) -> Mapping[Any, float]:
-        """What pass k has reduced over all tensors, by what it reduces."""
-        return {what: float(table.total[j]) for what, (_, [(table, j), *_]) in self._shared(k).items()}
+    def _parts(self, hypers: Numbers) -> Iterator[tuple[Table, Numbers]]:
+        """Each table with its part of the numbers: those given one for each tensor are cut."""
+        begin = 0
+        for table in self.tables:
+            yield table, part_of(hypers, table, begin)
+            begin += table.tensors
 
-    def join(self, k: int, what: Any, everyone: float, others: float) -> None:
+    def run(self, turn: int, prepared: Record | None = None) -> None:
+        """One turn, as a part of a step over several places."""
+        if self._helpers:
+            self._plan[Plan.BOARD_AT] = pool.pool().ready(self._helpers)
+        self._entry(driver.PASS)(self._at, (prepared or NOTHING).at, turn)
+
+    def totals(self, turn: int) -> Mapping[Reduction, float]:
+        """What is reduced over all tensors of these tables when a turn is over."""
+        found = {what: self._having(what) for what in self._turns[turn].joins}
+        return {what: tables[0].total_of(what) for what, tables in found.items() if tables}
+
+    def join(self, what: Reduction, everyone: float, others: float) -> None:
         """Take over a reduction over the tensors of all places."""
-        _, cells = self._shared(k).get(what, (None, []))
-        for table, j in cells:
-            table.total[j] = everyone
+        for table in self._having(what):
+            table.total[table.reduced[what]] = everyone

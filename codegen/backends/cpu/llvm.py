@@ -13,6 +13,7 @@ from typing import Any
 
 from ... import locks
 from ...errors import BackendError
+from .. import object_file
 
 # Numba's own functions also take where to put a result and an exception; ours have neither.
 ENTRY = """
@@ -140,10 +141,21 @@ def _emitted(module: Any, passes: Any, symbol: str) -> MachineCode:
     return MachineCode(text, _target_machine().emit_object(llvm.parse_assembly(text)), symbol)
 
 
+def check(code: MachineCode) -> None:
+    """Raises ValueError unless the code can be for this machine, whole, and has its symbol.
+
+    For code that was kept: loading it otherwise would end the process.
+    """
+    if f"@{code.symbol}(" not in code.ir:
+        raise ValueError(f"its IR has no function {code.symbol}")
+    object_file.check(code.object_file, code.symbol, _binding().get_process_triple())
+
+
 def is_complete(code: MachineCode) -> bool:
     """Whether this process has all functions that the code calls; loading it otherwise would end the process."""
     llvm = _binding()
-    called = [match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")]
+    called = {match for match in CALLED.findall(code.ir) if not match.startswith("llvm.")}
+    called |= object_file.needed(code.object_file)
     return all(llvm.address_of_symbol(name) is not None for name in called)
 
 

@@ -64,13 +64,10 @@ def read(objects_at, patterns_at, dtypes_at, addresses_at, count):
 
 
 class Reader:
-    """Reads contiguous arrays of exactly the types and shapes of `patterns`, while those are writable.
+    """Reads contiguous arrays of exactly the types and shapes of `patterns` and of these dtypes, while those are writable."""
 
-    dtypes: what the arrays hold, by default what the patterns do.
-    """
-
-    def __init__(self, patterns: Arrays, dtypes: Sequence[np.dtype[Any]] | None = None) -> None:
-        self._patterns, self._dtypes = patterns, dtypes or [pattern.dtype for pattern in patterns]
+    def __init__(self, patterns: Arrays, dtypes: Sequence[Any]) -> None:
+        self._patterns, self._dtypes = patterns, [np.dtype(dtype) for dtype in dtypes]
         self.addresses = np.zeros(len(patterns), np.int64)
         self._ids, self._pattern_ids, self._dtype_ids = (np.zeros(len(patterns), np.int64) for _ in range(3))
         self._pattern_ids[:] = [id(pattern) for pattern in patterns]
@@ -92,7 +89,7 @@ def works_here() -> bool:
     if not ordinary or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     right, other = np.zeros((3, 5), np.float32), np.ones((3, 5), np.float32)
-    tried = Reader([right])
+    tried = Reader([right], [right.dtype])
     wrong = (
         other.astype(np.float64),
         other.T,
@@ -107,6 +104,6 @@ def works_here() -> bool:
     return found is not None and found[0] == other.ctypes.data and all(tried.read([bad]) is None for bad in wrong)
 
 
-def reader(patterns: Arrays, dtypes: Sequence[np.dtype[Any]] | None = None) -> Reader | None:
-    """A reader of arrays like `patterns`; None where array objects cannot be read."""
+def reader(patterns: Arrays, dtypes: Sequence[Any]) -> Reader | None:
+    """A reader of arrays like `patterns`, of these dtypes; None where array objects cannot be read."""
     return Reader(patterns, dtypes) if works_here() else None

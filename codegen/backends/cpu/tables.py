@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...dtypes import storage
 from ...errors import OptionError
-from ...ops import Fn
+from ...expr import Reduction
 from ...program import Program
 from ...rows import Rows, cut
 from ...scalars import compile_scalars
@@ -34,9 +35,6 @@ CROSSOVER = 32_768
 CACHE_LINE = 64
 """Bytes. Rows begin where vectors of the parameter do not straddle cache lines."""
 
-FOLD_CODES = {Fn.ADD: 0, Fn.MAXIMUM: 1, Fn.MINIMUM: 2}
-"""How the driver joins two results, by the operation that a reduction's row names."""
-
 @functools.cache
 def default_threads() -> int:
     """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
@@ -56,6 +54,7 @@ class Table:
         self.sizes, self.tensors = sizes, len(sizes)
         self.elements = int(sum(sizes))
         self.reductions = program.reductions()
+        self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
         self.code = jit.code(frame.source(program))
         tensors, scalars = self.tensors, len(program.scalars)
@@ -95,7 +94,7 @@ class Table:
     def _new_header(self) -> Int64:
         self.cut: Rows = cut(self.sizes, leads=self._leads())
         self._partial = np.zeros((len(self.cut.rows), len(self.reductions)), np.float64)
-        self._folds = np.array([FOLD_CODES[reduce.op.join] for reduce in self.reductions], np.int64)
+        self._folds = np.array([frame.fold_code(reduce.op) for reduce in self.reductions], np.int64)
         self._starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
         header = np.zeros(frame.HEADER_SIZE, np.int64)
         header[Header.CLAIMS] = len(self.cut.claims) - 1
@@ -121,7 +120,7 @@ class Table:
         """How far into its cache line each parameter begins; None where rows are summed: a sum must not depend on it."""
         if self.reductions:
             return None
-        itemsize = self.program.itemsize("parameter")
+        itemsize = storage(self.program.storage("parameter")).itemsize
         return (self.arrays[:, self.program.column("parameter")] % CACHE_LINE // itemsize).tolist()
 
     @property
@@ -141,7 +140,15 @@ class Table:
 
     def gradient_cells(self) -> Int64:
         """Where each tensor's gradient address goes; 0 if the program reads none."""
-        if not self.program.reads_gradients:
+        if not any(array.name == "gradient" for array in self.program.arrays):
             return np.zeros(self.tensors, np.int64)
         begin = self.arrays.ctypes.data + 8 * self.program.column("gradient")
         return begin + np.arange(self.tensors, dtype=np.int64) * self.arrays.strides[0]
+
+    def total_at(self, what: Reduction) -> int:
+        """Where a reduction over all tensors is kept."""
+        return int(self.total.ctypes.data) + 8 * self.reduced[what]
+
+    def total_of(self, what: Reduction) -> float:
+        """A reduction over all tensors of this table."""
+        return float(self.total[self.reduced[what]])

@@ -100,15 +100,21 @@ def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
                 _worker = _Worker()
             made = _worker.ask(source, symbol)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError):
-            _drop()
+            end()
             continue
         if _worker.done >= REPLACED:
-            _drop()
+            end()
         return made
     return None
 
 
-def _drop() -> None:
+def worker_pid() -> int | None:
+    """The process that compiles beside this one, if there is one."""
+    return None if _worker is None else _worker.process.pid
+
+
+def end() -> None:
+    """Let the worker end; the next compilation starts another."""
     global _worker
     if _worker is not None and _worker.owner == os.getpid():
         try:

@@ -2,37 +2,86 @@
 
 frame       a program's kernels as Python source
 sums        how they reduce
-compilers   from source to PTX and machine code, by numba-cuda-mlir or numba-cuda
+words       what that source may name
+compilers   from source to PTX and machine code, by numba_cuda_mlir or numba_cuda
 device      the GPU through CuPy: memory, streams, launches
-tables      what the kernels run on, and their launch
-simulator   the same without a GPU, for tests
+tables      what the kernels run on
+launch      a step over tables
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ...kernel import Program
+import numpy as np
+
+from ...program import Program
+from ..ledger import Ledger, Marks
 from . import compilers, device, frame
-from .tables import Clock, Launch, Table
+from .launch import Clock, Launch
+from .tables import Table
 
-__all__ = ["Clock", "Launch", "Table", "explain", "scalar_names"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-FORMS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
+    from ..contract import BackendOptions
+
+    Int64 = npt.NDArray[np.int64]
+
+__all__ = ["Clock", "clock", "explain", "forms", "is_capturing", "launch", "read", "reader", "table", "write"]
+
+is_capturing = device.is_capturing
+
+forms = ("cuda", "mlir-cuda", "ptx", "sass")
+
+TEXTS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
 
 
-def scalar_names(program: Program) -> Sequence[str]:
-    """The hyperparameters whose values a table keeps, in its order."""
-    return frame.cells_of(program)
+def table(program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
+    """A table for arrays of these sizes on the GPU of `place`; `options["compiler"]` chooses the compiler."""
+    return Table(program, sizes, place, options)
 
 
-def explain(program: Program, form: str, compiler: str | None = None) -> str:
+def launch(
+    tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+) -> Launch:
+    """A step over some tables of one GPU."""
+    return Launch(tables, ledger, marks, clock)
+
+
+def reader(patterns: Sequence[Any], dtypes: Sequence[Any]) -> device.Reader | None:
+    """Reads the addresses of CuPy arrays like `patterns`, of these dtypes, at once."""
+    return device.Reader(patterns, dtypes)
+
+
+def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
+    """What counts the calls of a graph on the GPU."""
+    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"))
+
+
+def read(ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
+    """Copies of arrays in host memory, with calls and windows; waits for the GPU."""
+    ledger.refuse_torn()
+    copies = [device.fetch(array) for array in arrays]
+    return copies, ledger.calls, ledger.windows.copy()
+
+
+def write(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
+    """Copy host arrays into arrays on a GPU, and set calls and windows; torn if it is interrupted."""
+    with ledger.rewritten(calls, windows):
+        for target, source in pairs:
+            with device.use(device.index_of(target)):
+                target.set(np.ascontiguousarray(source, dtype=target.dtype).reshape(target.shape))
+
+
+def explain(program: Program, form: str, options: BackendOptions) -> str:
     """What the program becomes: "cuda" (Python), "mlir-cuda", "ptx" or "sass", for the GPU at hand or else sm_90.
 
     Raises BackendError where what it takes is not installed.
     """
     if form == "cuda":
         return frame.source(program)
-    chosen, arch = compilers.choose(compiler), device.arch_at_hand()
-    title = f"// {program.name}, {program.dtype}; {chosen}, sm_{arch[0]}{arch[1]}"
-    return "\n".join([title, *(FORMS[form](kernel, chosen, arch) for kernel in frame.sources(program))])
+    chosen, arch = compilers.choose(options.get("compiler")), device.arch_at_hand()
+    title = f"// {program.name}, {program.compute}; {chosen}, sm_{arch[0]}{arch[1]}"
+    return "\n".join([title, *(TEXTS[form](kernel, chosen, arch) for kernel in frame.sources(program))])

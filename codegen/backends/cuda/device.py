@@ -1,19 +1,18 @@
 """The GPU as this package uses it, through CuPy: arrays, copies, streams, launches.
 
-Everything happens on CuPy's current stream; nothing here waits for the GPU but `fetch` and `wait_for`. With
-NUMBA_ENABLE_CUDASIM=1 `simulated_cupy` stands in for CuPy.
+Everything happens on CuPy's current stream; nothing here waits for the GPU but `fetch` and `wait_for`. Tests put a
+driver of their own in CuPy's place (`use_driver`).
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
@@ -30,27 +29,68 @@ if TYPE_CHECKING:
 DeviceArray = Any
 """A cupy.ndarray."""
 
+Launch = Callable[..., None]
+"""(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
+
 CUDA, CUDA_MANAGED = 2, 13
 """DLPack's numbers of device types whose memory kernels can reach."""
 
 
-def is_simulated() -> bool:
-    """Whether Numba's CUDA simulator takes the place of a GPU."""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+class Driver(Protocol):
+    """What stands between this package and a GPU. Tests have one that needs none."""
+
+    def cupy(self) -> Any:
+        """The module `cupy`. Raises BackendError if it cannot be imported."""
+
+    def imported(self) -> Any:
+        """The module `cupy` if it was imported already, else None."""
+
+    def load(self, kernel: KernelSource, compiler: str | None, index: int) -> Launch:
+        """A kernel, compiled and loaded on a device."""
 
 
-@functools.cache
+@final
+class _Cuda:
+    """CuPy, and the compilers."""
+
+    def cupy(self) -> Any:
+        try:
+            return importlib.import_module("cupy")
+        except ImportError as problem:
+            raise BackendError(
+                f"arrays on a GPU are handled by CuPy, which cannot be imported ({problem}). "
+                f"Received: an array of a CUDA device. {INSTALL}."
+            ) from problem
+
+    def imported(self) -> Any:
+        return sys.modules.get("cupy")
+
+    def load(self, kernel: KernelSource, compiler: str | None, index: int) -> Launch:
+        code = compilers.machine_code(kernel, compilers.choose(compiler), arch_of(index))
+        with use(index):
+            module = self.cupy().cuda.function.Module()
+            module.load(code.cubin)
+            function = module.get_function(code.symbol)
+
+        def launch(grid: int, *arguments: int) -> None:
+            function((grid,), (frame.THREADS,), arguments)
+
+        return launch
+
+
+_driver: Driver = _Cuda()
+
+
+def use_driver(driver: Driver) -> None:
+    """Let another driver take the place of CuPy and the GPU, before the first array is met."""
+    global _driver
+    _driver = driver
+    loaded.cache_clear()
+
+
 def cupy() -> Any:
     """The module `cupy`, or what stands in for it. Raises BackendError if it cannot be imported."""
-    if is_simulated():
-        return importlib.import_module(".simulated_cupy", __package__)
-    try:
-        return importlib.import_module("cupy")
-    except ImportError as problem:
-        raise BackendError(
-            f"arrays on a GPU are handled by CuPy, which cannot be imported ({problem}). "
-            f"Received: an array of a CUDA device. {INSTALL}."
-        ) from problem
+    return _driver.cupy()
 
 
 # Arrays.
@@ -77,7 +117,7 @@ def adopt(array: Any) -> DeviceArray:
 
 def is_cupy(array: object) -> bool:
     """Whether an array is CuPy's own. Imports nothing."""
-    module = sys.modules.get("cupy") if not is_simulated() else cupy()
+    module = _driver.imported()
     return module is not None and isinstance(array, module.ndarray)
 
 
@@ -115,6 +155,31 @@ def fetch(array: DeviceArray) -> HostArray:
     return copy
 
 
+def index_of(array: DeviceArray) -> int:
+    """The number of the device that an array is on."""
+    return int(array.device.id)
+
+
+class Reader:
+    """The addresses of contiguous CuPy arrays of these dtypes with the shapes and device of `patterns`."""
+
+    def __init__(self, patterns: Sequence[DeviceArray], dtypes: Sequence[Any]) -> None:
+        self._kind = cupy().ndarray
+        pairs = zip(patterns, dtypes, strict=True)
+        self._wanted = [(np.dtype(dtype), array.shape, index_of(array)) for array, dtype in pairs]
+
+    def read(self, arrays: Sequence[Any]) -> HostArray | None:
+        """Their addresses, or None if any is different."""
+        addresses = []
+        for array, (dtype, shape, index) in zip(arrays, self._wanted, strict=True):
+            if type(array) is not self._kind or array.dtype != dtype or array.shape != shape:
+                return None
+            if not array.flags.c_contiguous or array.device.id != index:
+                return None
+            addresses.append(array.data.ptr)
+        return np.array(addresses, np.int64)
+
+
 # Devices and streams.
 
 
@@ -143,7 +208,7 @@ def arch_of(index: int) -> Arch:
 
 def arch_at_hand() -> Arch:
     """The architecture of the current device, or the default where there is none."""
-    if "cupy" not in sys.modules or is_simulated():
+    if _driver.imported() is None:
         return compilers.DEFAULT_ARCH
     try:
         return arch_of(int(cupy().cuda.Device().id))
@@ -184,29 +249,7 @@ UPLOADS = _Uploads()
 """One for all: what is being read must outlive the table that sent it."""
 
 
-Launch = Callable[..., None]
-"""(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
-
-
 @functools.cache
 def loaded(kernel: KernelSource, compiler: str | None, index: int) -> Launch:
     """A kernel, compiled and loaded on a device."""
-    if is_simulated():
-        from .simulator import launchable
-
-        return functools.partial(_record_or_run, launchable(kernel.text, kernel.name))
-    code = compilers.machine_code(kernel, compilers.choose(compiler), arch_of(index))
-    with use(index):
-        module = cupy().cuda.function.Module()
-        module.load(code.cubin)
-        function = module.get_function(code.symbol)
-
-    def launch(grid: int, *arguments: int) -> None:
-        function((grid,), (frame.THREADS,), arguments)
-
-    return launch
-
-
-def _record_or_run(function: Launch, grid: int, *arguments: int) -> None:
-    """The simulator's launch: like a stream's, it is recorded while the stream is captured."""
-    cupy().cuda.get_current_stream().submit(lambda: function(grid, frame.THREADS, *arguments))
+    return _driver.load(kernel, compiler, index)

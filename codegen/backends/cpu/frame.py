@@ -1,0 +1,218 @@
+"""The CPU frame: the loops around a kernel's body, as Python source for Numba.
+
+One function does every pass of a program. It reads a table of integers (see `Header`), takes claims until none is left,
+and for each row of a claim runs the loop of the pass's kernel. Several threads may run it on one table at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+from ...expr import ReduceOp, Scope
+from ...kernel import Arg, Given, Kernel, Program
+from ...printer import indented, operand, print_lets
+from ...rows import ALONE, COUNT, START, TENSOR
+
+LANES = 128
+"""Accumulators of a reduction: element i of a row goes to lane i % LANES, lanes are folded as a binary tree.
+
+The order is thus the same on every machine and for any number of threads, and wide enough for any vector unit.
+"""
+
+
+class Header(IntEnum):
+    """The table's first entries; `..._AT` hold addresses.
+
+    NEXT, which every thread writes, is two cache lines away from the others, which every thread reads.
+    """
+
+    NEXT = 0  # the claim that is taken next
+    CLAIMS = 16  # the number of claims
+    PASS = 17  # the kernel to run
+    TENSORS = 18  # the number of tensors
+    CLAIMS_AT = 19  # int64[claims + 1]: first row of each claim
+    ROWS_AT = 20  # int64[rows][4]: tensor, start, count, alone
+    FIRST_AT = 21  # int64[tensors + 1]: first row of each tensor
+    ARRAYS_AT = 22  # int64[tensors][arrays]: addresses
+    SCALARS_AT = 23  # float64[scalars]
+    HYPERS_AT = 24  # float64[tensors][hypers]
+    PARTIAL_AT = 25  # float64[rows][reductions]
+    OWN_AT = 26  # float64[tensors][reductions]: results, one a tensor
+    TOTAL_AT = 27  # float64[reductions]: results over all tensors
+    REDUCTIONS = 28  # the number of reductions
+    FOLDS_AT = 29  # int64[reductions]: how each folds, see FOLD_CODES
+    STARTS_AT = 30  # float64[reductions]: what each is of no elements
+
+
+
+HEADER_SIZE = 32
+
+
+def at(entry: Header) -> str:
+    """The text of a header entry."""
+    return f"table[{entry.value}]"
+
+
+FOLD = {
+    ReduceOp.SUM: "{0} + {1}",
+    ReduceOp.SUM_OF_SQUARES: "{0} + {1}",
+    ReduceOp.MAX_ABS: "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
+    ReduceOp.ALL_FINITE: "{0} if {0} < {1} else {1}",
+}
+"""Two partial results as one."""
+
+FOLDS = {
+    ReduceOp.SUM: "fold_add",
+    ReduceOp.SUM_OF_SQUARES: "fold_add",
+    ReduceOp.MAX_ABS: "fold_max",
+    ReduceOp.ALL_FINITE: "fold_min",
+}
+"""The same for all lanes of a row, as a binary tree."""
+
+ELEMENT = {
+    ReduceOp.SUM: "{0}",
+    ReduceOp.SUM_OF_SQUARES: "{0} * {0}",
+    ReduceOp.MAX_ABS: "fabs({0})",
+    ReduceOp.ALL_FINITE: "1.0 if fabs({0}) < INF else 0.0",
+}
+"""One element, as float64, as a partial result."""
+
+START_VALUE = {ReduceOp.ALL_FINITE: "1.0"}
+
+
+def source(program: Program) -> str:
+    """The Python source of `step(table)` for a program."""
+    return "\n".join([f'"""{program.name}, {program.dtype}"""', "", *_Frame(program).lines(), ""])
+
+
+class _Frame:
+    """The text of one program; each method gives the lines of one part, without indentation."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.dtype = program.dtype
+        self.itemsize = {"float32": 4, "float64": 8}[program.dtype]
+        self.reductions = program.reductions()
+        self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
+        self.together = bool(self.reductions) and not program.reductions(Scope.ALL)
+
+    def lines(self) -> list[str]:
+        """The whole function."""
+        return ["def step(table):", *indented([*self.opening(), *self.claims()])]
+
+    def opening(self) -> Iterator[str]:
+        """Pointers and the step's scalars."""
+        yield f"arrays = at_int64({at(Header.ARRAYS_AT)})"
+        yield f"rows = at_int64({at(Header.ROWS_AT)})"
+        yield f"claims = at_int64({at(Header.CLAIMS_AT)})"
+        if self.program.scalars:
+            yield f"scalars = at_float64({at(Header.SCALARS_AT)})"
+        if self.program.tensor_hypers:
+            yield f"hypers = at_float64({at(Header.HYPERS_AT)})"
+        if self.reductions:
+            yield f"run = {at(Header.PASS)}"
+            yield f"partial = at_float64({at(Header.PARTIAL_AT)})"
+            yield f"own = at_float64({at(Header.OWN_AT)})"
+            yield f"total = at_float64({at(Header.TOTAL_AT)})"
+            for reduce in self.reductions:
+                yield f"lanes_{reduce.name} = lanes({LANES})"
+        in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
+        for j, scalar in enumerate(self.program.scalars):
+            yield f"wide_{scalar.name} = scalars[{j}]"
+            if scalar.name in in_loops:
+                yield f"{scalar.name} = {self.dtype}(wide_{scalar.name})"
+
+    def claims(self) -> Iterator[str]:
+        """The loops over claims and rows."""
+        yield f"all_claims = {at(Header.CLAIMS)}"
+        yield "claim = add_shared(table, 1)"
+        yield "while claim < all_claims:"
+        yield "    for row in range(claims[claim], claims[claim + 1]):"
+        yield f"        tensor = rows[row * 4 + {TENSOR}]"
+        yield f"        start = rows[row * 4 + {START}] * {self.itemsize}"
+        yield f"        count = rows[row * 4 + {COUNT}]"
+        if self.together:
+            yield f"        alone = rows[row * 4 + {ALONE}]"
+        for k, kernel in enumerate(self.program.kernels):
+            yield from indented(self.one_pass(k, kernel), 2)
+        yield "    claim = add_shared(table, 1)"
+
+    def one_pass(self, k: int, kernel: Kernel) -> list[str]:
+        """One kernel on one row; a tensor of one row meets all kernels in the first pass, while it is in the cache."""
+        if not kernel.reductions and not kernel.stores:
+            return ["pass"]
+        lines = [*self.head(kernel), *(self.reduce_loop(kernel) if kernel.reductions else self.store_loop(kernel))]
+        if not self.reductions:
+            return lines
+        when = f"(0 if alone else {k})" if self.together and k else str(k)
+        return [f"if run == {when}:", *indented(lines)]
+
+    def head(self, kernel: Kernel) -> Iterator[str]:
+        """What the elements of the row share: pointers, givens, and the numbers made from them."""
+        names = self.program.arrays
+        for array in dict.fromkeys([*(x.array for x in kernel.loads), *(x.array for x in kernel.stores)]):
+            yield f"ptr_{array} = at_{self.dtype}(arrays[tensor * {len(names)} + {names.index(array)}] + start)"
+        for given in kernel.givens:
+            yield f"wide_{given.name} = {self.given(given)}"
+        outside = {given.name for given in kernel.givens}
+        scalars = {scalar.name for scalar in self.program.scalars}
+        for let in kernel.head:
+            wide = [f"wide_{arg}" if arg in outside | scalars else arg for arg in let.args]
+            outside.add(let.name)
+            (line,) = print_lets([type(let)(f"wide_{let.name}", let.fn, tuple(wide))], "float64")
+            yield line
+        for name in kernel.uniforms:
+            if name in outside:
+                yield f"{name} = {self.dtype}(wide_{name})"
+
+    def given(self, given: Given) -> str:
+        """Where a given is found."""
+        if given.hyper:
+            hypers = self.program.tensor_hypers
+            return f"hypers[tensor * {len(hypers)} + {hypers.index(given.hyper)}]"
+        j = self.index[given.name]
+        return f"total[{j}]" if given.scope is Scope.ALL else f"own[tensor * {len(self.reductions)} + {j}]"
+
+    def body(self, kernel: Kernel, index: str) -> Iterator[str]:
+        """Loads and arithmetic of one element."""
+        for load in kernel.loads:
+            yield f"{load.name} = ptr_{load.array}[{index}]"
+        yield from print_lets(kernel.body, self.dtype)
+
+    def value(self, arg: Arg) -> str:
+        """A value to store or reduce."""
+        return operand(arg, self.dtype)
+
+    def store_loop(self, kernel: Kernel) -> Iterator[str]:
+        """The loop that updates."""
+        yield "for i in range(count):"
+        yield from indented([*self.body(kernel, "i")])
+        for store in kernel.stores:
+            yield f"    ptr_{store.array}[i] = {self.value(store.value)}"
+
+    def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
+        """The loop that reduces into lanes, and the tree that folds them."""
+        for reduce in kernel.reductions:
+            yield f"fill(lanes_{reduce.name}, {LANES}, {START_VALUE.get(reduce.op, '0.0')})"
+        yield f"for block in range(0, count, {LANES}):"
+        yield f"    width = count - block if count - block < {LANES} else {LANES}"
+        yield "    for lane in range(width):"
+        yield from indented([*self.body(kernel, "block + lane")], 2)
+        for reduce in kernel.reductions:
+            lane = f"lanes_{reduce.name}[lane]"
+            yield f"        element = float64({self.value(reduce.value)})"
+            yield f"        element = {ELEMENT[reduce.op].format('element')}"
+            yield f"        sofar = {lane}"
+            yield f"        {lane} = {FOLD[reduce.op].format('sofar', 'element')}"
+        for reduce in kernel.reductions:
+            yield from self.fold(reduce.name, reduce.op)
+
+    def fold(self, name: str, op: ReduceOp) -> Iterator[str]:
+        """The lanes of one reduction as the row's partial result."""
+        j, n = self.index[name], len(self.reductions)
+        yield f"folded = {FOLDS[op]}(lanes_{name}, {LANES})"
+        yield f"partial[row * {n} + {j}] = folded"
+        if self.together:
+            yield "if alone:"
+            yield f"    own[tensor * {n} + {j}] = folded"

@@ -1,0 +1,188 @@
+"""Launch: a step over tables of one GPU; and Clock, which counts steps where the host does not.
+
+Launching looks at nothing that did not change, so an unchanged step costs one launch a kernel, however many tensors
+there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...expr import Reduction
+from ...schedule import Turn, schedule
+from ..hypers import part_of
+from . import device, frame
+from .tables import Ready, Table
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..contract import Numbers
+    from ..ledger import Ledger, Marks
+
+    HostArray = npt.NDArray[Any]
+
+
+class Clock:
+    """Counts calls on a GPU, for steps that a graph repeats without the host.
+
+    every: calls of one update. `step_at` is where kernels find the number of the present update, from 1.
+    """
+
+    def __init__(self, index: int, calls: int, every: int, compiler: str | None = None) -> None:
+        self._index, self._every = index, every
+        with device.use(index):
+            self._tick = device.loaded(frame.TICK, compiler, index)
+            self._memory = device.empty_bytes(16)
+        self._at = int(self._memory.data.ptr)
+        self.step_at = self._at + 8
+        self.set(calls)
+
+    def set(self, calls: int) -> None:
+        """Let so many calls have been made; at once, even during a capture."""
+        with device.use(self._index):
+            device.UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
+
+    def tick(self) -> None:
+        """Count a call, or (while the stream is captured) record that it is counted."""
+        with device.use(self._index):
+            self._tick(1, self._at, self._every)
+
+    def calls(self) -> int | None:
+        """The calls made; waits for the GPU, whatever stream graphs were launched on. None during a capture."""
+        if device.is_capturing():
+            return None
+        device.wait_for(self._index)
+        return int(device.fetch(self._memory).view(np.float64)[0])
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one call brings."""
+
+    gradients: HostArray | None
+    hypers: Numbers | None
+
+
+class Launch:
+    """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
+
+    clock: what counts the steps where the host does not, in a graph; each step then makes its numbers anew.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        ledger: Ledger | None = None,
+        marks: Marks | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.tables = list(tables)
+        self._index = tables[0].index
+        self._ledger, self._marks, self._clock = ledger, marks, clock
+        self._held: Record | None = None
+        with device.use(self._index):
+            for table in tables:
+                table.set_peers(tables)
+        kernels = [range(len(table.program.kernels)) for table in tables]
+        self._numbers = [[_numbers_of(t, k, clock) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
+        self._work = [[_work_of(t, k) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
+        self.follow(schedule([table.program for table in tables]))
+
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in these turns."""
+        self._turns = turns
+
+    def prepared(self, gradients: HostArray | None, hypers: Numbers | None, like: Record | None = None) -> Record:
+        """What a call brings: an address for each tensor of each table, and the step's numbers."""
+        old = like or Record(None, None)
+        return Record(
+            old.gradients if gradients is None else gradients.copy(), old.hypers if hypers is None else {**hypers}
+        )
+
+    def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
+        """Do the step, or (while the current stream is captured) record it; False if someone else has stepped."""
+        if self._ledger is None or expected is None:
+            self._run(prepared)
+            return True
+        with self._ledger.marked(expected) as is_there:
+            if is_there:
+                self._run(prepared)
+                self._ledger.set_windows(self._marks)
+        return is_there
+
+    def _run(self, prepared: Record | None) -> None:
+        for turn in range(len(self._turns)):
+            self.run(turn, prepared)
+
+    def _receive(self, prepared: Record | None) -> None:
+        """Put what a call brings into the tables, unless they hold it already."""
+        if prepared is None or prepared is self._held:
+            return
+        held = self._held or Record(None, None)
+        self._held = None  # until all of it is there
+        begin = 0
+        for table in self.tables:
+            if prepared.gradients is not None and prepared.gradients is not held.gradients:
+                if any(array.name == "gradient" for array in table.program.arrays):
+                    table.point("gradient", prepared.gradients[begin : begin + table.tensors])
+            if prepared.hypers is not None and prepared.hypers is not held.hypers:
+                table.set(part_of(prepared.hypers, table, begin))
+            begin += table.tensors
+        self._held = prepared
+
+    def send(self, hypers: Numbers) -> None:
+        """Give a step that is part of a graph new numbers; they hold for every launch of the graph from now on."""
+        begin = 0
+        for table in self.tables:
+            table.set(part_of(hypers, table, begin))
+            table.send()
+            begin += table.tensors
+
+    def run(self, turn: int, prepared: Record | None = None) -> None:
+        """Start the kernels of one turn."""
+        if turn == 0:
+            self._receive(prepared)
+        with device.use(self._index):
+            for i, k in self._turns[turn].kernels:
+                changed = k > 0 or self.tables[i].send()
+                if changed or self._clock is not None:
+                    _start(self._numbers[i][k])
+            for i, k in self._turns[turn].kernels:
+                _start(self._work[i][k])
+
+    def totals(self, turn: int) -> dict[Reduction, float]:
+        """What is reduced over all tensors of this device when a turn is over; waits for the GPU."""
+        shares = {w: [t.total_of(w) for t in self.tables if w in t.reduced] for w in self._turns[turn].joins}
+        return {what: what.op.joined(parts) for what, parts in shares.items() if parts}
+
+    def join(self, what: Reduction, everyone: float, others: float) -> None:
+        """Take over a reduction over the tensors of all devices."""
+        with device.use(self._index):
+            for table in self.tables:
+                if what in table.reduced:
+                    table.join(what, others)
+
+
+def _numbers_of(table: Table, k: int, clock: Clock | None) -> list[Ready]:
+    """The launch that makes the numbers of kernel k."""
+    known = {"tensors": table.tensors, "cells": table.address("scalars"), "uniforms": table.address(f"uniforms_{k}")}
+    own_clock = known["cells"] + (table.cells.index("step") * 8 if "step" in table.cells else 0)
+    known["clock"] = own_clock if clock is None else clock.step_at
+    return table.prepared(f"uniforms_{k}", 1, frame.UNIFORM_ARGUMENTS, **known)
+
+
+def _work_of(table: Table, k: int) -> list[Ready]:
+    """The launches of kernel k itself."""
+    known = {"tensors": table.tensors, "uniforms": table.address(f"uniforms_{k}")}
+    step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, **known)
+    return step + table.prepared(f"fold_{k}", table.tensors, frame.FOLD_ARGUMENTS)
+
+
+def _start(launches: Sequence[Ready]) -> None:
+    for function, blocks, arguments in launches:
+        function(blocks, *arguments)
