@@ -15,7 +15,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -101,10 +101,17 @@ class Flag:
 
 
 class Names:
-    """One of the namespaces `s`, `h`, `on` of the equations: attributes are symbols, unknown ones a RuleError."""
+    """One of the namespaces `s`, `h`, `on` of the equations: attributes are symbols, unknown ones a RuleError.
+
+    An assignment is refused: nothing would store it, and every later read would see the new value.
+    """
+
+    _what: str
+    _rule: str
+    _symbols: Mapping[str, Expr]
 
     def __init__(self, what: str, rule: str, symbols: Mapping[str, Expr]) -> None:
-        self._what, self._rule, self._symbols = what, rule, symbols
+        self.__dict__.update(_what=what, _rule=rule, _symbols=symbols)
 
     def __getattr__(self, name: str) -> Expr:
         try:
@@ -115,6 +122,23 @@ class Names:
                 f"rule {self._rule!r} has no {self._what} {name!r}. Declared: {known}. "
                 f"Received: {name!r}; declare it where the rule is defined."
             ) from None
+
+    def __setattr__(self, name: object, value: object) -> NoReturn:
+        self._refuse("assignment to", name)
+
+    def __delattr__(self, name: object) -> NoReturn:
+        self._refuse("deletion of", name)
+
+    __setitem__, __delitem__ = __setattr__, __delattr__
+
+    def _refuse(self, act: str, name: object) -> NoReturn:
+        remedy = f"Return {{s.{name}: value, p: ...}} to store a new value."
+        if self._what != "slot":
+            remedy = f"A rule only reads a {self._what}; give the new value a name of its own, such as `x = ...`."
+        raise RuleError(
+            f"rule {self._rule!r} changes the {self._what} {name!r} in its equations, which stores nothing. "
+            f"Received: {act} {name!r}. {remedy}"
+        )
 
 
 def new(slot: Expr) -> Expr:

@@ -186,6 +186,56 @@ def new_of_an_expression(p, g, s, h, on):
     return {p: p - new(s.x + 1)}
 
 
+def assigns_a_slot(p, g, s, h, on):
+    s.x = h.rho * s.x + g
+    return {p: p - s.x}
+
+
+def adds_to_a_slot(p, g, s, h, on):
+    s.x += g
+    return {p: p - s.x}
+
+
+def adds_to_a_slot_and_returns_it(p, g, s, h, on):
+    s.x += g
+    return {s.x: s.x, p: p - s.x}
+
+
+def assigns_a_slot_by_item(p, g, s, h, on):
+    s["x"] = g
+    return {p: p - s.x}
+
+
+def assigns_an_unknown_slot(p, g, s, h, on):
+    s.velocity = g
+    return {p: p - s.velocity}
+
+
+def assigns_a_slot_between_pairs(p, g, s, h, on):
+    yield p, p - s.x
+    s.x = g
+
+
+def deletes_a_slot(p, g, s, h, on):
+    del s.x
+    return {p: p - g}
+
+
+def deletes_a_slot_by_item(p, g, s, h, on):
+    del s["x"]
+    return {p: p - g}
+
+
+def assigns_a_hyper(p, g, s, h, on):
+    h.rho = h.rho * 0.5
+    return {p: p - h.rho * g}
+
+
+def assigns_a_flag(p, g, s, h, on):
+    on.on = True
+    return {p: p - where(on.on, g, 0.0)}
+
+
 MISTAKES = {
     twice_in_a_display: r"stores `s.x` twice. Keep one",
     parameter_twice_in_a_display: r"stores `p` twice. Keep one",
@@ -216,6 +266,21 @@ MISTAKES = {
     branches_on_a_value: r"`gradient > 1` has no truth value.*where",
     new_of_the_parameter: r"new\(\.\.\.\) takes a slot, such as new\(s.velocity\). Received: `parameter`",
     new_of_an_expression: r"new\(\.\.\.\) takes a slot.*Received: `s.x \+ 1`",
+    **dict.fromkeys(
+        (
+            assigns_a_slot,
+            adds_to_a_slot,
+            adds_to_a_slot_and_returns_it,
+            assigns_a_slot_by_item,
+            assigns_a_slot_between_pairs,
+        ),
+        r"slot 'x'.*stores nothing. Received: assignment to 'x'. Return \{s.x: value, p: \.\.\.\}",
+    ),
+    assigns_an_unknown_slot: r"assignment to 'velocity'. Return \{s.velocity: value, p: \.\.\.\}",
+    deletes_a_slot: r"Received: deletion of 'x'. Return \{s.x: value, p: \.\.\.\}",
+    deletes_a_slot_by_item: r"Received: deletion of 'x'",
+    assigns_a_hyper: r"changes the hyperparameter 'rho'.*only reads a hyperparameter",
+    assigns_a_flag: r"changes the flag 'on'.*only reads a flag",
 }
 
 
