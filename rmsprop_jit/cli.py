@@ -91,7 +91,7 @@ def _show_cache(console: Console, store: Any) -> None:
     table = Table("kernel", "KiB", box=None, header_style="bold")
     sizes = []
     for key, size, parts in store.entries():
-        title = parts["source"].decode().strip().splitlines()[0].strip('"') if parts else "[red]damaged[/]"
+        title = parts["source"].decode().strip().splitlines()[0].strip('# "') if parts else "[red]damaged[/]"
         table.add_row(f"{title if title else key}", f"{size / 1024:.1f}")
         sizes.append(size)
     if sizes:

@@ -17,33 +17,19 @@ from numba import float32, float64, int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..ops import FUNCTIONS, JOINS, Fn
+
 INT64 = ir.IntType(64)
 
 
-def _elementwise(name):
-    """An intrinsic of one float type: `llvm.<name>`."""
-
-    @intrinsic
-    def operation(_context, x):
-        def generate(_context, builder, _signature, args):
-            return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
-
-        return x(x), generate
-
-    return operation
-
-
-sqrt, exp, log, fabs = (_elementwise(name) for name in ("sqrt", "exp", "log", "fabs"))
-
-
-@intrinsic
-def power(_context, x, y):
-    """`x ** y` in the type of x."""
+def _function(name, operands):
+    """A function of one or two numbers of a type: `llvm.<name>`."""
 
     def generate(_context, builder, _signature, args):
-        return builder.call(builder.module.declare_intrinsic("llvm.pow", [args[0].type]), args)
+        return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
 
-    return x(x, y), generate
+    one, two = (lambda _context, x: (x(x), generate)), (lambda _context, x, y: (x(x, y), generate))
+    return intrinsic(one if operands == 1 else two)
 
 
 def _pointer_to(element):
@@ -134,15 +120,22 @@ def _fold(combine):
     return fold
 
 
-def _largest(builder, low, high):
-    """The larger one; nan if either is nan."""
-    keep = builder.or_(builder.fcmp_ordered(">=", low, high), builder.fcmp_unordered("!=", low, low))
-    return builder.select(keep, low, high)
+def _chosen(compare):
+    """The first of two where it compares so, or is nan; otherwise the second."""
+
+    def combine(builder, low, high):
+        keep = builder.or_(builder.fcmp_ordered(compare, low, high), builder.fcmp_unordered("!=", low, low))
+        return builder.select(keep, low, high)
+
+    return combine
 
 
-fold_add = _fold(lambda builder, low, high: builder.fadd(low, high))
-fold_max = _fold(_largest)
-fold_min = _fold(lambda builder, low, high: builder.select(builder.fcmp_ordered("<", low, high), low, high))
+FOLDS = {
+    Fn.ADD: _fold(lambda builder, low, high: builder.fadd(low, high)),
+    Fn.MAXIMUM: _fold(_chosen(">=")),
+    Fn.MINIMUM: _fold(_chosen("<=")),
+}
+"""For each operation that joins partial results, the same for all lanes of a row, as a binary tree."""
 
 
 @intrinsic
@@ -248,8 +241,8 @@ def give_way(_context, address):
 
 
 BY_NAME = {
-    "abs": fabs,
-    "pow": power,
+    **{name: _function(name, operands) for name, operands in FUNCTIONS.items()},
+    **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
     **{
         operation.__name__: operation
         for operation in (
@@ -265,8 +258,6 @@ BY_NAME = {
             swap_shared,
         )
     },
-    **{"fill": fill, "fold_add": fold_add, "fold_max": fold_max, "fold_min": fold_min},
-    **{"sqrt": sqrt, "exp": exp, "log": log, "fabs": fabs},
-    **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
+    **{"fill": fill, "at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""

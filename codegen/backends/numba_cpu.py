@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OptionError
-from ..kernel import Program, Reduce
+from ..expr import Reduction
+from ..program import Program
 from ..rows import Rows, cut
+from ..schedule import Turn, schedule
 from . import cpu_frame, gather, generated, native, pool
 from .cpu_frame import Header
 from .native import MachineCode
@@ -73,7 +75,7 @@ def default_threads() -> int:
 class Table:
     """One program bound to a list of tensors: everything a compiled step reads, at fixed addresses.
 
-    sizes: elements of each tensor. Fill `arrays[tensor, program.arrays.index(name)]` with addresses, `scalars` and
+    sizes: elements of each tensor. Fill `arrays[tensor, program.column(name)]` with addresses, `scalars` and
     `hypers[tensor]` with numbers; keep the arrays alive while the table is used. `leads` as in `rows.cut`; they are
     ignored where rows are summed, since a sum must not depend on where an array lies.
     """
@@ -81,7 +83,7 @@ class Table:
     def __init__(self, program: Program, sizes: Sequence[int], leads: Sequence[int] | None = None) -> None:
         self.program = program
         self.elements = int(sum(sizes))
-        self.reduced = [reduce.name for reduce in program.reductions()]
+        self.reduced = {reduce.what: j for j, reduce in enumerate(program.reductions())}
         self.leads = None if program.reductions() else leads
         self.cut: Rows = cut(sizes, leads=self.leads)
         tensors, rows, reductions = len(sizes), len(self.cut.rows), len(program.reductions())
@@ -96,8 +98,8 @@ class Table:
         self.header[Header.CLAIMS] = claims
         self.header[Header.TENSORS] = tensors
         self.header[Header.REDUCTIONS] = reductions
-        folds = [cpu_frame.FOLD_CODES[cpu_frame.FOLDS[reduce.op]] for reduce in program.reductions()]
-        self.folds = np.array(folds, np.int64)
+        self.folds = np.array([cpu_frame.fold_code(reduce.op) for reduce in program.reductions()], np.int64)
+        self.starts = np.array([reduce.op.identity for reduce in program.reductions()], np.float64)
         for entry, array in (
             (Header.CLAIMS_AT, self.cut.claims),
             (Header.ROWS_AT, self.cut.rows),
@@ -109,6 +111,7 @@ class Table:
             (Header.OWN_AT, self.own),
             (Header.TOTAL_AT, self.total),
             (Header.FOLDS_AT, self.folds),
+            (Header.STARTS_AT, self.starts),
         ):
             self.header[entry] = array.ctypes.data
         self._at = self.header.ctypes.data
@@ -126,9 +129,9 @@ class Table:
     def touch(self) -> None:
         """Say that numbers were written: nothing to do, kernels read them here."""
 
-    def total_of(self, reduce: Reduce) -> float:
+    def total_of(self, what: Reduction) -> float:
         """A reduction over all tensors of this table."""
-        return float(self.total[self.reduced.index(reduce.name)])
+        return float(self.total[self.reduced[what]])
 
     def run(self, kernel: int, threads: int) -> None:
         """One pass: kernel `kernel` over all rows, on up to `threads` threads, and what its reductions come to."""
@@ -149,33 +152,33 @@ class Launch:
     """A step over several tables that belong together: reductions over all tensors run over all of them."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
-        self.depth = max((len(table.program.kernels) for table in tables), default=0)
-        self._passes = [
-            [table for table in tables if kernel < len(table.program.kernels)] for kernel in range(self.depth)
-        ]
+        self.tables = list(tables)
+        self.follow(schedule([table.program for table in tables]))
+
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in these turns, where launches of other devices take part."""
+        self._turns = turns
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step on at most `threads` threads; by default on every core that this process may use."""
+        for turn in range(len(self._turns)):
+            self.run(turn, threads)
+            if len(self.tables) > 1:
+                for what, everyone in self.totals(turn).items():
+                    self.join(what, everyone)
+
+    def run(self, turn: int, threads: int | None = None) -> None:
+        """Run the kernels of one turn."""
         most = threads or default_threads()
-        for kernel, tables in enumerate(self._passes):
-            for table in tables:
-                table.run(kernel, most)
-            if len(tables) > 1:
-                for reduce, everyone in self.totals(kernel).values():
-                    self.join(reduce, everyone)
+        for i, kernel in self._turns[turn].kernels:
+            self.tables[i].run(kernel, most)
 
-    def run(self, kernel: int, threads: int | None = None) -> None:
-        """Run one kernel of each table."""
-        most = threads or default_threads()
-        for table in self._passes[kernel] if kernel < self.depth else ():
-            table.run(kernel, most)
+    def totals(self, turn: int) -> dict[Reduction, float]:
+        """What is reduced over all tensors of all tables when a turn is over."""
+        return totals_of(self.tables, self._turns[turn])
 
-    def totals(self, kernel: int) -> dict[str, tuple[Reduce, float]]:
-        """What kernel `kernel` has reduced over all tensors of all tables, by name."""
-        return totals_of(self._passes[0], kernel)
-
-    def join(self, reduce: Reduce, everyone: float, others: float = 0.0) -> None:
+    def join(self, what: Reduction, everyone: float, others: float = 0.0) -> None:
         """Give every table a reduction over all tensors (`everyone`; what others have is part of it)."""
-        for table in self._passes[0]:
-            if reduce.name in table.reduced:
-                table.total[table.reduced.index(reduce.name)] = everyone
+        for table in self.tables:
+            if what in table.reduced:
+                table.total[table.reduced[what]] = everyone

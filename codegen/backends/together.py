@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from ..arithmetic import COMBINE, IDENTITY
-from ..expr import Scope
-from ..kernel import Program, Reduce
-
-
-class DeviceLaunch(Protocol):
-    """A step on one device."""
-
-    depth: int
-
-    def run(self, k: int, threads: int | None = None) -> None:
-        """Start one kernel of each program."""
-
-    def totals(self, k: int) -> dict[str, tuple[Reduce, float]]:
-        """What kernel k has reduced over all tensors of this device."""
-
-    def join(self, reduce: Reduce, everyone: float, others: float) -> None:
-        """Take over a reduction over the tensors of all devices, and of all but this one."""
+from ..expr import Reduction
+from ..program import Program
+from ..schedule import Turn, schedule
 
 
 class DeviceTable(Protocol):
     """A program on tensors of one device."""
 
     program: Program
+    reduced: dict[Reduction, int]
 
-    def total_of(self, reduce: Reduce) -> float:
+    def total_of(self, what: Reduction) -> float:
         """A reduction over the tensors of this table."""
 
 
-def totals_of(tables: Iterable[DeviceTable], k: int) -> dict[str, tuple[Reduce, float]]:
-    """What kernel k has reduced over all tensors of some tables, by name."""
-    made: dict[str, tuple[Reduce, float]] = {}
-    for table in tables:
-        for reduce in table.program.kernels[k].reductions if k < len(table.program.kernels) else ():
-            if reduce.scope is Scope.ALL:
-                sofar = made[reduce.name][1] if reduce.name in made else IDENTITY[reduce.op]
-                made[reduce.name] = reduce, COMBINE[reduce.op](sofar, table.total_of(reduce))
+class DeviceLaunch(Protocol):
+    """A step on one device."""
+
+    @property
+    def tables(self) -> Sequence[DeviceTable]:
+        """What takes part on this device."""
+
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in turns that suit all devices."""
+
+    def run(self, turn: int, threads: int | None = None) -> None:
+        """Start the kernels of a turn."""
+
+    def totals(self, turn: int) -> dict[Reduction, float]:
+        """What is reduced over all tensors of this device when a turn is over."""
+
+    def join(self, what: Reduction, everyone: float, others: float) -> None:
+        """Take over a reduction over the tensors of all devices, and of all but this one."""
+
+
+def totals_of(tables: Iterable[DeviceTable], turn: Turn) -> dict[Reduction, float]:
+    """What is reduced over all tensors of some tables when a turn is over; tables without a share in it add nothing."""
+    made: dict[Reduction, float] = {}
+    for what in turn.joins:
+        parts = [table.total_of(what) for table in tables if what in table.reduced]
+        made |= {what: what.op.joined(parts)} if parts else {}
     return made
 
 
@@ -51,22 +55,21 @@ class Together:
 
     def __init__(self, launches: Sequence[DeviceLaunch]) -> None:
         self._launches = launches
-        self._depth = max(launch.depth for launch in launches)
+        self._turns = schedule([table.program for launch in launches for table in launch.tables])
+        ends = itertools.accumulate((len(launch.tables) for launch in launches), initial=0)
+        for launch, (first, last) in zip(launches, itertools.pairwise(ends), strict=True):
+            launch.follow([turn.of(first, last) for turn in self._turns])
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step."""
-        for k in range(self._depth):
+        for turn in range(len(self._turns)):
             for launch in self._launches:
-                launch.run(k, threads)
-            if k < self._depth - 1:
-                self._join(k)
+                launch.run(turn, threads)
+            self._join(turn)
 
-    def _join(self, k: int) -> None:
-        totals = [launch.totals(k) for launch in self._launches]
-        reduces = {name: reduce for found in totals for name, (reduce, _) in found.items()}
-        for name, reduce in reduces.items():
-            values = [found[name][1] if name in found else IDENTITY[reduce.op] for found in totals]
+    def _join(self, turn: int) -> None:
+        totals = [launch.totals(turn) for launch in self._launches] if self._turns[turn].joins else []
+        for what in self._turns[turn].joins:
+            values = [found.get(what, what.op.identity) for found in totals]
             for i, launch in enumerate(self._launches):
-                others = values[:i] + values[i + 1 :]
-                folded = functools.reduce(COMBINE[reduce.op], others, IDENTITY[reduce.op])
-                launch.join(reduce, functools.reduce(COMBINE[reduce.op], values), folded)
+                launch.join(what, what.op.joined(values), what.op.joined(values[:i] + values[i + 1 :]))

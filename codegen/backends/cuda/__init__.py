@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...kernel import Program
+from ...program import Program
 from . import compilers, device, frame
 from .tables import Clock, Launch, Table
 
@@ -23,7 +23,7 @@ FORMS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *whi
 
 def scalar_names(program: Program) -> Sequence[str]:
     """The hyperparameters whose values a table keeps, in its order."""
-    return frame.cells_of(program)
+    return program.hypers
 
 
 def explain(program: Program, form: str, compiler: str | None = None) -> str:
@@ -34,5 +34,5 @@ def explain(program: Program, form: str, compiler: str | None = None) -> str:
     if form == "cuda":
         return frame.source(program)
     chosen, arch = compilers.choose(compiler), device.arch_at_hand()
-    title = f"// {program.name}, {program.dtype}; {chosen}, sm_{arch[0]}{arch[1]}"
+    title = f"// {program.title}; {chosen}, sm_{arch[0]}{arch[1]}"
     return "\n".join([title, *(FORMS[form](kernel, chosen, arch) for kernel in frame.sources(program))])

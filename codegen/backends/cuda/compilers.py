@@ -123,7 +123,7 @@ def _kept(
         store.write(
             key,
             {
-                "source": f'"""{kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}"""\n{kernel.text}'.encode(),
+                "source": f"# {kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}\n{kernel.text}".encode(),
                 "ptx": made.ptx.encode(),
                 "symbol": made.symbol.encode(),
                 "cubin": made.cubin,

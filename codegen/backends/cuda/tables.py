@@ -6,16 +6,16 @@ an unchanged step costs one launch a kernel, however many tensors there are.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...arithmetic import COMBINE, IDENTITY
-from ...kernel import Program, Reduce
+from ...expr import Reduction
+from ...program import Program
 from ...rows import cut
+from ...schedule import Turn, schedule
 from ..together import totals_of
 from . import device, frame
 
@@ -34,7 +34,7 @@ ROW = 16_384
 class Table:
     """One program bound to a list of tensors on one GPU.
 
-    sizes: elements of each tensor; `index` is the device's. Fill `arrays[tensor, program.arrays.index(name)]` with
+    sizes: elements of each tensor; `index` is the device's. Fill `arrays[tensor, program.column(name)]` with
     addresses (later through `point`), `scalars` with the values of `cells`, and `hypers[tensor]`; all are host arrays,
     copied by `send` (the numbers after `touch`). Keep what is pointed to alive.
     """
@@ -45,15 +45,15 @@ class Table:
         rows = cut(sizes, row=ROW)
         self.tensors, self.rows = len(sizes), len(rows.rows)
         reductions = program.reductions()
-        self.reduced = [reduce.name for reduce in reductions]
-        self.cells = frame.cells_of(program)
+        self.reduced = {reduce.what: j for j, reduce in enumerate(reductions)}
+        self.cells = program.hypers
         self.arrays = np.zeros((self.tensors, len(program.arrays)), np.int64)
         self.scalars = np.zeros(len(self.cells), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
-        self.others = np.array([IDENTITY[reduce.op] for reduce in reductions], np.float64)
+        self.others = np.array([reduce.op.identity for reduce in reductions], np.float64)
         self._touched = True
         self._sent: dict[str, HostArray] = {}
-        itemsize = np.dtype(program.dtype).itemsize
+        itemsize = np.dtype(program.compute).itemsize
         room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize for k, kernel in enumerate(program.kernels)}
         room = {what: nbytes * self.tensors for what, nbytes in room.items()}
         room["own"] = self.tensors * len(reductions) * 8
@@ -78,32 +78,31 @@ class Table:
 
     def set_peers(self, tables: Sequence[Table]) -> None:
         """Name the tables of this device, this one among them, over which reductions over all tensors run."""
-        lists = [[table.column_of(name) for table in tables] for name in self.reduced]
+        lists = [[table.column_of(what) for table in tables] for what in self.reduced]
         found = [[entry for entry in entries if entry is not None] for entries in lists]
         ends = np.cumsum([2 * len(found), *(3 * len(entries) for entries in found)]) * 8
         begins = [number for pair in itertools.pairwise(ends.tolist()) for number in pair]
         flat = [number for entries in found for entry in entries for number in entry]
         self._send("peers", np.array([*begins, *flat], np.int64))
 
-    def column_of(self, name: str) -> tuple[int, int, int] | None:
+    def column_of(self, what: Reduction) -> tuple[int, int, int] | None:
         """Where the tensors' results of a reduction are: address, count, stride in bytes; None if it is not made."""
-        if name not in self.reduced:
+        if what not in self.reduced:
             return None
-        return self.address("own") + self.reduced.index(name) * 8, self.tensors, len(self.reduced) * 8
+        return self.address("own") + self.reduced[what] * 8, self.tensors, len(self.reduced) * 8
 
     def address(self, what: str) -> int:
         """Where a part of the table is on the GPU."""
         return int(self._memory[what].data.ptr)
 
-    def total_of(self, reduce: Reduce) -> float:
+    def total_of(self, what: Reduction) -> float:
         """A reduction over this table's tensors; waits for the GPU."""
         own = device.fetch(self._memory["own"]).view(np.float64)[: self.tensors * len(self.reduced)]
-        column = own.reshape(self.tensors, -1)[:, self.reduced.index(reduce.name)]
-        return functools.reduce(COMBINE[reduce.op], column.tolist(), IDENTITY[reduce.op])
+        return what.op.joined(own.reshape(self.tensors, -1)[:, self.reduced[what]].tolist())
 
-    def join(self, reduce: Reduce, others: float) -> None:
+    def join(self, what: Reduction, others: float) -> None:
         """Take over what other devices have reduced."""
-        self.others[self.reduced.index(reduce.name)] = others
+        self.others[self.reduced[what]] = others
         self._send("others", self.others)
 
     def send(self) -> bool:
@@ -177,47 +176,49 @@ class Launch:
 
     def __init__(self, tables: Sequence[Table], clock: Clock | None = None) -> None:
         self.tables = list(tables)
-        self.depth = max(len(table.program.kernels) for table in tables)
         self._index = tables[0].index
         self._clock = clock
         with device.use(self._index):
             for table in tables:
                 table.set_peers(tables)
-        self._numbers = [[_numbers_of(table, k, clock) for table in tables] for k in range(self.depth)]
-        self._work = [[one for table in tables for one in _work_of(table, k)] for k in range(self.depth)]
+        kernels = [range(len(table.program.kernels)) for table in tables]
+        self._numbers = [[_numbers_of(t, k, clock) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
+        self._work = [[_work_of(t, k) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
+        self.follow(schedule([table.program for table in tables]))
+
+    def follow(self, turns: Sequence[Turn]) -> None:
+        """Run kernels in these turns, where launches of other devices take part."""
+        self._turns = turns
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step, or (while the current stream is captured) record it. `threads` is for processors only."""
-        for k in range(self.depth):
-            self.run(k, threads)
+        for turn in range(len(self._turns)):
+            self.run(turn, threads)
 
-    def run(self, k: int, threads: int | None = None) -> None:
-        """Start one kernel of each table."""
-        if k >= self.depth:
-            return
+    def run(self, turn: int, threads: int | None = None) -> None:
+        """Start the kernels of one turn."""
         with device.use(self._index):
-            for table, numbers in zip(self.tables, self._numbers[k], strict=True):
-                changed = k > 0 or table.send()
+            for i, k in self._turns[turn].kernels:
+                changed = k > 0 or self.tables[i].send()
                 if changed or self._clock is not None:
-                    _start(numbers)
-            _start(self._work[k])
+                    _start(self._numbers[i][k])
+            for i, k in self._turns[turn].kernels:
+                _start(self._work[i][k])
 
-    def totals(self, k: int) -> dict[str, tuple[Reduce, float]]:
-        """What kernel k has reduced over all tensors of this device, by name; waits for the GPU."""
-        return totals_of(self.tables, k)
+    def totals(self, turn: int) -> dict[Reduction, float]:
+        """What is reduced over all tensors of this device when a turn is over; waits for the GPU."""
+        return totals_of(self.tables, self._turns[turn])
 
-    def join(self, reduce: Reduce, everyone: float, others: float) -> None:
+    def join(self, what: Reduction, everyone: float, others: float) -> None:
         """Take over a reduction over the tensors of all devices."""
         with device.use(self._index):
             for table in self.tables:
-                if reduce.name in table.reduced:
-                    table.join(reduce, others)
+                if what in table.reduced:
+                    table.join(what, others)
 
 
 def _numbers_of(table: Table, k: int, clock: Clock | None) -> list[Prepared]:
     """The launch that makes the numbers of kernel k."""
-    if k >= len(table.program.kernels):
-        return []
     known = {"tensors": table.tensors, "cells": table.address("scalars"), "uniforms": table.address(f"uniforms_{k}")}
     own_clock = known["cells"] + (table.cells.index("step") * 8 if "step" in table.cells else 0)
     known["clock"] = own_clock if clock is None else clock.step_at
@@ -226,8 +227,6 @@ def _numbers_of(table: Table, k: int, clock: Clock | None) -> list[Prepared]:
 
 def _work_of(table: Table, k: int) -> list[Prepared]:
     """The launches of kernel k itself."""
-    if k >= len(table.program.kernels):
-        return []
     known = {"tensors": table.tensors, "uniforms": table.address(f"uniforms_{k}")}
     step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, **known)
     return step + table.prepared(f"fold_{k}", table.tensors, frame.FOLD_ARGUMENTS)
