@@ -15,20 +15,25 @@ import rmsprop_jit
 from rmsprop_jit.codegen.backends import generated
 from rmsprop_jit.codegen.backends.cpu_frame import Header, at
 from rmsprop_jit.codegen.backends.numba_cpu import Launch, Step, Table
-from rmsprop_jit.codegen.expr import Fn, ReduceOp, Scope
-from rmsprop_jit.codegen.kernel import Kernel, Let, Load, Program, Reduce, Store
+from rmsprop_jit.codegen.expr import Reduction
+from rmsprop_jit.codegen.functions import sum_of
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.ops import Fn, ReduceOp
+from rmsprop_jit.codegen.program import Array, Kernel, Let, Load, Program, Reduce, Store
+from rmsprop_jit.codegen.rule import GRADIENT
 
 
 def trivial(program: Program) -> Program:
     """The last kernel of a program with its arithmetic replaced by sums; what it stores stays near what it loads."""
     kernel = program.kernels[-1]
     names = [load.name for load in kernel.loads]
-    lets = [Let("sum_0", Fn.MUL, (names[0], 0.0))]
+    lets = [Let("t0", Fn.MUL, (names[0], 0.0))]
     for i, name in enumerate(names[1:], start=1):
-        lets.append(Let(f"sum_{i}", Fn.ADD, (lets[-1].name, name)))
+        lets.append(Let(f"t{i}", Fn.ADD, (lets[-1].name, name)))
     stores = tuple(Store(store.array, lets[-1].name) for store in kernel.stores)
     bare = Kernel(f"{kernel.name}.ceiling", (), (), kernel.loads, tuple(lets), stores, ())
-    return Program(f"{program.name}.ceiling", program.dtype, (), (bare,), program.slots)
+    arrays = tuple(array for array in program.arrays if array.name in bare.arrays)
+    return Program(f"{program.name}.ceiling", program.compute, arrays, (), (bare,), program.slots)
 
 
 READ = f"""
@@ -53,11 +58,11 @@ class Read(Table):
     """One read of the gradients, as a table that a Launch runs."""
 
     def __init__(self, sizes: list[int], addresses: npt.NDArray[np.int64]) -> None:
-        gradient = Load("gradient", "gradient")
-        reduce = Reduce("r0", ReduceOp.SUM, "gradient", Scope.ALL)
-        super().__init__(
-            Program("read", "float32", (), (Kernel("read", (), (), (gradient,), (), (), (reduce,)),), {}), sizes
-        )
+        what = sum_of(GRADIENT, over="all")
+        assert isinstance(what, Reduction)
+        reduce = Reduce("r0", ReduceOp.SUM, "g", Space.ALL, what)
+        kernel = Kernel("read", (), (), (Load("g", "gradient"),), (), (), (reduce,))
+        super().__init__(Program("read", "float32", (Array("gradient", "float32"),), (), (kernel,), {}), sizes)
         self.arrays[:, 0] = addresses
         self._entry = generated.address(READ)
         self._step = Step(self._entry)
@@ -73,12 +78,12 @@ def ceiling_of(optimizer: rmsprop_jit.Optimizer) -> Callable[[int | None], None]
     program = trivial(bucket.program)
     sizes = [member.array.size for member in bucket.members]
     table = Table(program, sizes, bucket.table.leads)
-    places = [bucket.program.arrays.index(name) for name in program.arrays]
+    places = [bucket.program.column(array.name) for array in program.arrays]
     table.arrays[:] = bucket.table.arrays[:, places]
     update = Launch([table])
     if len(bucket.program.kernels) == 1:
         return update
-    read = Launch([Read(sizes, bucket.table.arrays[:, bucket.program.arrays.index("gradient")])])
+    read = Launch([Read(sizes, bucket.table.arrays[:, bucket.program.column("gradient")])])
 
     def both(threads: int | None = None) -> None:
         read(threads)

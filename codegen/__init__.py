@@ -7,32 +7,19 @@ Write a `Rule` from equations; `specialize` it for a set of flags; run the progr
 import importlib
 import typing
 
+from . import functions
 from .errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
-from .expr import Expr, Rate
-from .functions import (
-    all_finite,
-    clip,
-    exp,
-    log,
-    max_abs,
-    maximum,
-    minimum,
-    rounded,
-    sign,
-    sqrt,
-    square,
-    sum_of,
-    sum_of_squares,
-    where,
-)
+from .expr import Expr
+from .functions import *  # noqa: F403
+from .kinds import Rate
 from .rule import Flag, Hyper, Rule, Slot, new
 
 if typing.TYPE_CHECKING:
-    from .kernel import Kernel, Program
     from .pipeline import FORMS, explain, specialize
+    from .program import Kernel, Program
 
 _COMPILER = {"FORMS": "pipeline", "explain": "pipeline", "specialize": "pipeline"}
-_COMPILER |= {"Kernel": "kernel", "Program": "kernel"}
+_COMPILER |= {"Kernel": "program", "Program": "program"}
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -58,21 +45,8 @@ __all__ = [
     "Rule",
     "RuleError",
     "Slot",
-    "all_finite",
-    "clip",
-    "exp",
     "explain",
-    "log",
-    "max_abs",
-    "maximum",
-    "minimum",
     "new",
-    "rounded",
-    "sign",
     "specialize",
-    "sqrt",
-    "square",
-    "sum_of",
-    "sum_of_squares",
-    "where",
 ]
+__all__ += functions.__all__

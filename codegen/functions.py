@@ -1,11 +1,33 @@
-"""The functions that equations are written with: roots, choices, comparisons of two, and reductions."""
+"""The functions that equations are written with: roots, choices, comparisons of two, and reductions.
+
+What is named in `__all__` is public in the package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from .errors import RuleError
-from .expr import Expr, Fn, Operand, Rate, ReduceOp, Reduction, Scope, Select, as_expr, call, known_before_step
+from .expr import Expr, Operand, Reduction, Select, as_expr, call
+from .kinds import Rate, Space
+from .ops import Fn, ReduceOp
+
+__all__ = [
+    "all_finite",
+    "clip",
+    "exp",
+    "log",
+    "max_abs",
+    "maximum",
+    "minimum",
+    "rounded",
+    "sign",
+    "sqrt",
+    "square",
+    "sum_of",
+    "sum_of_squares",
+    "where",
+]
 
 
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
@@ -70,28 +92,28 @@ def rounded(x: Operand) -> Expr:
     Keras rounds some scalars before it computes with them (the EMA momentum m in `1 - m`) and others after
     (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
     """
-    return call(Fn.ROUNDED, known_before_step(x, "rounded(...)"))
+    return call(Fn.ROUNDED, x)
 
 
 def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:
     def reduce(x: Operand, over: str = "tensor") -> Expr:
         arg = as_expr(x)
         if over not in ("tensor", "all"):
-            raise RuleError(f"{op.value}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+            raise RuleError(f"{op.symbol}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
         if arg.is_condition:
             raise RuleError(
-                f"{op.value} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
+                f"{op.symbol} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
             )
         if arg.rate < Rate.ELEMENT:
             raise RuleError(
-                f"{op.value} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
+                f"{op.symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
                 "scalar, is not supported). Reduce an expression of the parameter, the gradient or a slot."
             )
-        reduction = Reduction(op, arg, Scope(over))
+        reduction = Reduction(op, arg, Space(over), None)
         # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
         return reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
 
-    reduce.__name__ = reduce.__qualname__ = op.value
+    reduce.__name__ = reduce.__qualname__ = op.symbol
     reduce.__doc__ = meaning
     return reduce
 

@@ -3,65 +3,82 @@
 settle    flags become constants, options fold away                          (simplify.py)
 prune     what cannot reach the parameter or a result is dropped: slots by liveness
 split     each depth of reductions is a kernel of its own, in front of the last one
-hoist     what is the same for a whole step leaves the loop for the host
-number    expressions become named single assignments, in evaluation order
+number    expressions become named single assignments, in evaluation order; what is the same for a whole step
+          leaves the loop for the host, what is the same for a tensor goes to the kernel's head
+
+After each stage `verify` looks at what came out.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from .expr import Call, Const, Expr, Fn, Kind, Rate, Reduction, Scope, Select, Symbol, walk
-from .kernel import Arg, Given, Kernel, Let, Load, Program, Reduce, Scalar, Store
-from .printer import FRAME_NAMES
+from . import verify
+from .dtypes import storage
+from .expr import Call, Const, Expr, Reduction, Select, Symbol
+from .kinds import Kind, Rate, Space
+from .ops import Fn
+from .program import Arg, Array, Given, Kernel, Let, Load, Program, Reduce, Store, new, old
 from .rule import PARAMETER, Rule, Slot
 from .simplify import settle
+from .walk import walk
 
 Stores = dict[Symbol, Expr]
 
-GENERATED = re.compile(r"([a-z]\d+)|(h_|lanes_|at_|fold_|ptr_|wide_|new_).*|.*_(new|\d+)")
-"""The shape of names that numbering and the frames make up."""
+ONE, ZERO = Const(1.0), Const(0.0)
 
 
-def lower(rule: Rule, flags: Collection[str], dtype: str) -> Program:
-    """The program of `rule` with exactly the flags in `flags` on, for arrays of `dtype`."""
-    stores = prune(rule, settled(rule, flags))
+def lower(rule: Rule, flags: Collection[str], dtype: str, gradient: str | None = None) -> Program:
+    """The program of `rule` with exactly the flags in `flags` on.
+
+    dtype:    the storage of parameters and slots; the program computes in its type.
+    gradient: the storage of gradients, by default the same.
+    """
+    stores, slots = live(rule, flags)
     stages = split(stores)
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in rule.flags if flag in flags)
     kernels = tuple(
-        writer.kernel(f"{rule.name}.{depth}", stages[depth], stores if depth == len(stages) - 1 else {})
-        for depth in range(len(stages))
+        writer.kernel(f"{rule.name}.{depth}", reductions, stores if depth == len(stages) - 1 else {})
+        for depth, reductions in enumerate(stages)
     )
-    scalars = tuple(writer.scalars.values())
-    for kernel in kernels:
-        kernel.check(scalars)
-    return Program(rule.name + suffix, dtype, scalars, kernels, live_slots(rule, stores))
+    touched = {array for kernel in kernels for array in kernel.arrays}
+    kept = {"gradient": storage(gradient or dtype).name}
+    arrays = [Array(name, kept.get(name, dtype)) for name in ("parameter", "gradient", *slots) if name in touched]
+    step = tuple(writer.step.values())
+    program = Program(rule.name + suffix, storage(dtype).compute, tuple(arrays), step, kernels, slots)
+    verify.numbered(program)
+    return program
+
+
+def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
+    """What a rule stores for one set of flags, and the slots that exist: all that can reach a parameter or a result."""
+    stores, slots = prune(rule, settled(rule, flags))
+    verify.pruned(rule, stores)
+    return stores, slots
 
 
 def settled(rule: Rule, flags: Collection[str]) -> Stores:
     """The rule's stores for one set of flags; a slot or parameter stored unchanged is no store."""
-    values = {target: settle(value, flags) for target, value in rule.stores.items() if isinstance(target, Symbol)}
-    return {target: value for target, value in values.items() if value is not target}
+    values = settle(rule.stores.values(), flags)
+    stores = {target: values[value] for target, value in rule.stores.items() if isinstance(target, Symbol)}
+    verify.settled(rule.name, stores)
+    return {target: value for target, value in stores.items() if value is not target}
 
 
-def prune(rule: Rule, stores: Stores) -> Stores:
-    """Only the stores whose value can reach the parameter or a result slot, now or at a later step."""
-    live = {target for target in stores if target is PARAMETER or rule.slots[target.name].result}
-    while True:
-        read = {leaf for target in live for leaf in walk(stores[target]) if isinstance(leaf, Symbol)}
-        grown = live | (read & stores.keys())
-        if grown == live:
-            return {target: value for target, value in stores.items() if target in live}
-        live = grown
-
-
-def live_slots(rule: Rule, stores: Stores) -> dict[str, Slot]:
-    """The slots that exist: read or stored by what is left after pruning, in the rule's order."""
-    symbols = {leaf for value in stores.values() for leaf in walk(value) if isinstance(leaf, Symbol)} | stores.keys()
-    names = {symbol.name for symbol in symbols if symbol.kind is Kind.SLOT}
-    return {name: slot for name, slot in rule.slots.items() if name in names}
+def prune(rule: Rule, stores: Stores) -> tuple[Stores, dict[str, Slot]]:
+    """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots."""
+    stack: list[Expr] = [target for target in stores if target is PARAMETER or rule.slots[target.name].result]
+    seen: set[Expr] = set()
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.children)
+            if isinstance(node, Symbol) and node in stores:  # its old value is read, or it is a result
+                stack.append(stores[node])
+    slots = {name: slot for name, slot in rule.slots.items() if Symbol(Kind.SLOT, name) in seen}
+    return {target: value for target, value in stores.items() if target in seen}, slots
 
 
 def split(stores: Mapping[Symbol, Expr]) -> list[list[Reduction]]:
@@ -69,98 +86,112 @@ def split(stores: Mapping[Symbol, Expr]) -> list[list[Reduction]]:
     depths: dict[Expr, int] = {}
     stages: list[list[Reduction]] = []
     for node in walk(*stores.values()):
-        depth = max((depths[child] for child in node.children), default=0)
+        depth = max([depths[child] for child in node.children], default=0)
         if isinstance(node, Reduction):
             while len(stages) <= depth:
                 stages.append([])
             stages[depth].append(node)
             depth += 1
         depths[node] = depth
-    return [*stages, []]
-
-
-def on_host(e: Expr) -> bool:
-    """Whether the host can compute `e` before the step: it is the same everywhere and needs no reduction."""
-    return e.rate <= Rate.STEP and not any(isinstance(node, Reduction) for node in walk(e))
-
-
-def _free(name: str) -> str:
-    """An array's name as a variable of the generated code, out of the way of the code's own names."""
-    taken = name in FRAME_NAMES or name.endswith("_") or GENERATED.fullmatch(name)
-    return f"{name}_" if taken else name
+    stages.append([])
+    verify.split(stores, stages)
+    return stages
 
 
 class _Writer:
     """Numbers expressions. All kernels of a program share names, so that the next can read a reduction."""
 
     def __init__(self) -> None:
-        self.scalars: dict[Expr, Scalar] = {}
+        self.step: dict[Expr, Let] = {}
         self.results: dict[Expr, str] = {}
 
-    def kernel(self, name: str, reductions: list[Reduction], stores: Mapping[Symbol, Expr]) -> Kernel:
+    def kernel(self, name: str, reductions: Sequence[Reduction], stores: Mapping[Symbol, Expr]) -> Kernel:
         """The kernel that computes these reductions and stores."""
         self.givens: dict[Expr, Given] = {}
         self.head: dict[Expr, Let] = {}
         self.loads: dict[Expr, Load] = {}
         self.body: dict[Expr, Let] = {}
-        self.wanted = {value: f"{_free(target.name)}_new" for target, value in stores.items()}
+        self.counts = {"t": 0, "u": 0, "c": 0}
+        self.wanted = {value: new(target.name) for target, value in stores.items()}
         for reduction in reductions:
             self.results[reduction] = f"r{len(self.results)}"
         roots = [*(reduction.arg for reduction in reductions), *stores.values()]
-        for node in walk(*roots, into=lambda e: e.rate is Rate.ELEMENT):  # operands first: no deep recursion
+        for node in walk(*roots, into=lambda e: e.rate is Rate.ELEMENT):  # operands first, so that nothing recurs
             if node.rate is Rate.ELEMENT:
                 self.element(node)
-        reduces = tuple(Reduce(self.results[r], r.op, self.element(r.arg), r.scope) for r in reductions)
-        written = tuple(Store(target.name, self.element(value)) for target, value in stores.items())
-        lists = (self.givens, self.head, self.loads, self.body)
-        givens, head, loads, body = (tuple(entries.values()) for entries in lists)
-        return Kernel(name, givens, head, loads, body, written, reduces)  # type: ignore[arg-type]
+        reduces = [Reduce(self.results[r], r.op, self.element(r.arg), r.over, r.written) for r in reductions]
+        written = [Store(target.name, self.element(value)) for target, value in stores.items()]
+        return Kernel(
+            name,
+            tuple(self.givens.values()),
+            tuple(self.head.values()),
+            tuple(self.loads.values()),
+            tuple(self.body.values()),
+            tuple(written),
+            tuple(reduces),
+        )
+
+    def made_up(self, letter: str) -> str:
+        """A name for what the rule does not name."""
+        self.counts[letter] += 1
+        return f"{letter}{self.counts[letter] - 1}"
 
     def element(self, e: Expr) -> Arg:
         """The name (or constant) of `e` as the loop sees it."""
         if isinstance(e, Const):
-            return float(e.value)
+            return e.value
         if e.rate < Rate.ELEMENT:
-            return self._condition(e, self.body) if e.is_condition else self.uniform(e)
+            return self._truth(e, self.body) if e.is_condition else self.uniform(e)
         if isinstance(e, Symbol):
-            return self.loads.setdefault(e, Load(_free(e.name), e.name)).name
+            return self.loads.setdefault(e, Load(old(e.name), e.name)).name
         if e not in self.body:
             fn, args = operation(e)
-            names = tuple(map(self.element, args))
-            self.body[e] = Let(self.wanted.get(e) or f"t{len(self.body)}", fn, names)
+            names = tuple([self.element(arg) for arg in args])
+            self.body[e] = Let(self.wanted.get(e) or self.made_up("t"), fn, names)
         return self.body[e].name
 
     def uniform(self, e: Expr) -> Arg:
-        """The name of `e`, a number that is computed outside the loop."""
+        """The name of `e`, which is the same for all elements, as a kernel's head sees it."""
+        if self._is_new_in_head(e):
+            for node in walk(e, into=self._is_new_in_head):
+                if self._is_new_in_head(node):
+                    fn, args = operation(node)
+                    self.head[node] = Let(self.made_up("u"), fn, tuple([self._in_head(arg) for arg in args]))
+        return self._in_head(e)
+
+    def _is_new_in_head(self, e: Expr) -> bool:
+        return not (e.is_known or isinstance(e, Reduction | Symbol) or e in self.head)
+
+    def _in_head(self, e: Expr) -> Arg:
         if isinstance(e, Const):
-            return float(e.value)
-        if on_host(e):
-            return self._scalar(e)
+            return e.value
+        if e.is_known:
+            return self._truth(e, self.head) if e.is_condition else self.known(e)
         if isinstance(e, Reduction):
-            return self.givens.setdefault(e, Given(self.results[e], e.scope)).name
+            return self.givens.setdefault(e, Given(self.results[e], e.over)).name
         if isinstance(e, Symbol):
-            return self.givens.setdefault(e, Given(f"h_{e.name}", Scope.TENSOR, e.name)).name
-        if e not in self.head:
-            fn, args = operation(e)
-            operands = [self._condition(arg, self.head) if arg.is_condition else self.uniform(arg) for arg in args]
-            self.head[e] = Let(f"u{len(self.head)}", fn, tuple(operands))
+            return self.givens.setdefault(e, Given(f"h.{e.name}", Space.TENSOR, e.name)).name
         return self.head[e].name
 
-    def _condition(self, e: Expr, lets: dict[Expr, Let]) -> Arg:
-        """A condition that is the same for all elements: computed outside as 1 or 0, tested where it is used."""
-        if lets is self.head and not on_host(e) and not isinstance(e, Symbol):
-            return self.uniform(e)
+    def _truth(self, e: Expr, lets: dict[Expr, Let]) -> Arg:
+        """A condition from outside: only numbers come in, so it is computed there as 1 or 0, and tested here."""
         if e not in lets:
-            number = self.uniform(Select(e, Const(1.0), Const(0.0)))
-            lets[e] = Let(f"c{len(self.head) + len(self.body)}", Fn.NE, (number, 0.0))
+            number = self.uniform(Select(e, ONE, ZERO))
+            lets[e] = Let(self.made_up("c"), Fn.NE, (number, 0.0))
         return lets[e].name
 
-    def _scalar(self, e: Expr) -> str:
-        if e not in self.scalars:
-            taken = {scalar.name for scalar in self.scalars.values()}
-            name = f"h_{e.name}" if isinstance(e, Symbol) else f"k{len(taken)}"
-            self.scalars[e] = Scalar(name, e)
-        return self.scalars[e].name
+    def known(self, e: Expr) -> Arg:
+        """The name of `e`, which the host computes before the step."""
+        for node in walk(e, into=lambda node: node not in self.step):
+            if isinstance(node, Call | Select) and node not in self.step:
+                fn, args = operation(node)
+                self.step[node] = Let(f"k{len(self.step)}", fn, tuple([self._in_step(arg) for arg in args]))
+        return self._in_step(e)
+
+    def _in_step(self, e: Expr) -> Arg:
+        if isinstance(e, Const):
+            return e.value
+        return f"h.{e.name}" if isinstance(e, Symbol) else self.step[e].name
 
 
 def operation(e: Expr) -> tuple[Fn, tuple[Expr, ...]]:

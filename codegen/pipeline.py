@@ -2,47 +2,46 @@
 
 The pipeline, from the equations to machine code::
 
-    rule     the settled equations: flags are gone, dead slots too        lower.settled, lower.prune
+    rule     the settled equations: flags are gone, dead slots too        lower.live
     kernel   loads, single assignments, stores; one a pass over memory    lower.lower
-    python   the kernels in the CPU frame, as Python                      backends.cpu_frame.source
-    llvm     what Numba makes of that                                     backends.generated.code
-    asm      the machine code                                             backends.native.assembly
+    python   the kernels in the CPU frame, as Python                      backends.cpu.frame
+    llvm     what Numba makes of that                                     backends.cpu.worker
+    asm      the machine code                                             backends.cpu.llvm
 
 for a GPU
 
-    cuda       the kernels in the CUDA frame, as Python                   backends.cuda.frame.source
-    mlir-cuda  what numba-cuda-mlir makes of that                         backends.cuda.compilers.mlir
-    ptx        what the CUDA compiler makes of that                       backends.cuda.compilers.ptx
-    sass       the machine code                                           backends.cuda.compilers.sass
+    cuda       the kernels in the CUDA frame, as Python                   backends.cuda.frame
+    mlir-cuda  what numba-cuda-mlir makes of that                         backends.cuda.compilers
+    ptx        what the CUDA compiler makes of that                       backends.cuda.compilers
+    sass       the machine code                                           backends.cuda.compilers
 
 and beside it
 
     summary  loads, stores, bytes and vector width in a line
-    mlir     the kernels as a module of linalg, arith and math            backends.mlir.source
+    mlir     the kernels as a module of linalg, arith and math            backends.mlir
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import weakref
+from collections.abc import Collection
 
-import numpy as np
-
-from . import backends
+from . import backends, locks
 from .errors import OptionError, RuleError
-from .kernel import Program
-from .lower import lower, prune, settled
+from .lower import live, lower
+from .program import Program
 from .rule import Rule
 
-_PROGRAMS: dict[tuple[Rule, frozenset[str], str], Program] = {}
-_LOCK = threading.Lock()
+_PROGRAMS: weakref.WeakKeyDictionary[Rule, dict[object, Program]] = weakref.WeakKeyDictionary()
+_LOCK = locks.new()
 
 
-def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") -> Program:
-    """The program of `rule` with exactly `flags` on, for arrays of `dtype`; memoised on just these three.
+def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", gradient: str | None = None) -> Program:
+    """The program of `rule` with exactly `flags` on; memoised on just these four, as long as the rule lives.
 
-    Raises RuleError for a flag that the rule does not declare.
+    dtype:    what parameters and slots are kept in, and computed in.
+    gradient: what gradients are kept in, by default the same; they are cast where they are loaded.
+    Raises RuleError for a flag that the rule does not declare, OptionError for an unknown dtype.
     """
     unknown = set(flags) - rule.flags.keys()
     if unknown:
@@ -50,65 +49,37 @@ def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32") 
             f"rule {rule.name!r} has no flag {sorted(unknown)[0]!r}. Declared: {', '.join(rule.flags) or 'none'}. "
             f"Received: flags={sorted(flags)}."
         )
-    key = (rule, frozenset(flags), dtype)
+    chosen = frozenset(flags)
+    key = (chosen, dtype, gradient or dtype)
     with _LOCK:
-        if key not in _PROGRAMS:
-            _PROGRAMS[key] = lower(rule, key[1], dtype)
-        return _PROGRAMS[key]
-
-
-def _rule_text(rule: Rule, flags: Collection[str]) -> str:
-    stores = prune(rule, settled(rule, flags))
-    return "\n".join(f"{target} <- {value}" for target, value in stores.items())
+        programs = _PROGRAMS.setdefault(rule, {})
+        if key not in programs:
+            programs[key] = lower(rule, chosen, dtype, gradient)
+        return programs[key]
 
 
 def _summary(program: Program) -> str:
     """One line: loads, stores, bytes per parameter, vector width."""
+    from .backends import cpu
+
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
-    moved = sum(kernel.bytes_per_element(np.dtype(program.dtype).itemsize) for kernel in program.kernels)
-    width = backends.get("cpu").vector_bits(program)
     return (
-        f"{program.name} {program.dtype}: {loads} loads, {stores} stores, {moved} bytes per parameter, "
-        f"vectors of {width} bits"
+        f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
+        f"parameter, vectors of {cpu.vector_bits(program)} bits"
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be explained."""
+def _mlir(program: Program) -> str:
+    from .backends import mlir
 
-    rule: Rule
-    flags: Collection[str]
-    dtype: str
-    compiler: str | None
-
-    @property
-    def program(self) -> Program:
-        return specialize(self.rule, self.flags, self.dtype)
+    return mlir.source(program)
 
 
-def _cpu(asked: _Asked, form: str) -> str:
-    return str(backends.get("cpu").explain(asked.program, form))
+BACKENDS = {form: name for name, forms in backends.FORMS.items() for form in forms}
+"""Which backend shows a form."""
 
-
-def _cuda(asked: _Asked, form: str) -> str:
-    return str(backends.get("cuda").explain(asked.program, form, asked.compiler))
-
-
-FORMS: dict[str, Callable[[_Asked], str]] = {
-    "rule": lambda asked: _rule_text(asked.rule, asked.flags),
-    "kernel": lambda asked: str(asked.program),
-    "python": lambda asked: _cpu(asked, "python"),
-    "llvm": lambda asked: _cpu(asked, "llvm"),
-    "asm": lambda asked: _cpu(asked, "asm"),
-    "cuda": lambda asked: _cuda(asked, "cuda"),
-    "mlir-cuda": lambda asked: _cuda(asked, "mlir-cuda"),
-    "ptx": lambda asked: _cuda(asked, "ptx"),
-    "sass": lambda asked: _cuda(asked, "sass"),
-    "summary": lambda asked: _summary(asked.program),
-    "mlir": lambda asked: str(backends.get("mlir").source(asked.program)),
-}
+FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir")
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
 
 
@@ -118,13 +89,21 @@ def explain(
     dtype: str = "float32",
     form: str = "kernel",
     compiler: str | None = None,
+    gradient: str | None = None,
 ) -> str:
     """One stage of the pipeline as text.
 
-    form:     a key of FORMS.
+    form:     one of FORMS.
     compiler: for GPUs, "numba-cuda-mlir" or "numba-cuda"; None is the first that is installed.
+    gradient: what gradients are kept in, by default `dtype`.
     Raises OptionError for another form or compiler, BackendError where the compiler is not installed.
     """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
-    return FORMS[form](_Asked(rule, flags, dtype, compiler))
+    if form == "rule":
+        stores, _ = live(rule, flags)
+        return "\n".join(f"{target} <- {value}" for target, value in stores.items())
+    program = specialize(rule, flags, dtype, gradient)
+    if form in BACKENDS:
+        return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})
+    return {"kernel": str, "summary": _summary, "mlir": _mlir}[form](program)

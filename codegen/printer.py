@@ -1,70 +1,69 @@
-"""print_lets(): a kernel's arithmetic as lines of Python, one line a `let`.
+"""print_lets(): arithmetic as lines of Python, one line a `let`; mangled(): the names of a program as identifiers.
 
 The lines are what Numba compiles, on the CPU and on the GPU. Every literal is typed: an untyped one would turn a
 float32 kernel into float64.
+
+A frame's own variables never look like a mangled name, and what it derives from one is a prefix and that name, so that
+no name of a rule can meet another one or the frame's: `p`, `g`, `new_p`, `s_<slot>`, `new_s_<slot>`, `h_<hyper>` and a
+letter with a number are the program's, alone or behind any of PREFIXES.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import LoweringError
-from .expr import INFIX, Fn
-from .kernel import Arg, Let
+from .ops import Fn
+from .program import Arg, Let
 
-CALLS = frozenset({Fn.SQRT, Fn.EXP, Fn.LOG, Fn.POW, Fn.ABS})
-"""Printed as calls; the backend's frame defines functions with these (lower-case) names."""
+PREFIXES = r"wide_|lanes_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
+"""A regular expression for what frames put before a mangled name."""
 
-FRAME_NAMES = frozenset(
-    "table arrays rows claims all_claims scalars hypers run first partial own total claim row tensor start count "
-    "alone i lane block width element sofar folded fill step lanes add_shared INF NAN float32 float64 sqrt exp log "
-    "pow abs fabs range int32 int64 thread base cuda device tensors uniforms cells peers others clock vectors half v "
-    "floor peer last end stride add join add_square join_square add_abs join_abs add_finite join_finite".split()
-)
-"""Variables and functions of the backends' frames; arrays of these names get another one."""
 
-TEMPLATES = {
-    Fn.NEG: "-{0}",
-    Fn.SQUARE: "{0} * {0}",
-    Fn.WHERE: "{1} if {0} else {2}",
-    Fn.MINIMUM: "{0} if ({0} <= {1}) | ({0} != {0}) else {1}",
-    Fn.MAXIMUM: "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
-    Fn.NOT: "not {0}",
-}
+def mangled(name: str) -> str:
+    """A name of a program as an identifier of generated code; different names stay different.
+
+    Users' names do not start with an underscore, so `s__` is free for those that are not ASCII.
+    """
+    is_new = name.endswith("'")
+    kind, dot, own = name.rstrip("'").partition(".")
+    if dot:
+        kind = f"{kind}_{own}" if own.isascii() else f"{kind}__{own.encode().hex()}"
+    return f"new_{kind}" if is_new else kind
 
 
 def literal(value: float, dtype: str) -> str:
-    """A constant of the given precision."""
+    """A constant of the given type, or a truth."""
+    if isinstance(value, bool):
+        return str(value)
     text = repr(float(value)) if math.isfinite(value) else {math.inf: "INF", -math.inf: "-INF"}.get(value, "NAN")
     return f"{dtype}({text})"
 
 
-def operand(arg: Arg, dtype: str) -> str:
+def operand(arg: Arg, dtype: str, prefix: str = "") -> str:
     """A name, or a typed constant."""
-    return arg if isinstance(arg, str) else literal(arg, dtype)
+    return prefix + mangled(arg) if isinstance(arg, str) else literal(arg, dtype)
 
 
-def print_let(let: Let, dtype: str) -> str:
-    """`name = ...`, the operation of one let."""
-    args = [operand(arg, dtype) for arg in let.args]
-    if let.fn is Fn.SIGN:
-        one, x = literal(1.0, dtype), args[0]
-        return f"{let.name} = {one} if {x} > 0 else (-{one} if {x} < 0 else {x})"
-    if let.fn in TEMPLATES:
-        return f"{let.name} = {TEMPLATES[let.fn].format(*args)}"
-    if let.fn in CALLS:
-        return f"{let.name} = {let.fn.name.lower()}({', '.join(args)})"
-    if let.fn in INFIX:
-        return f"{let.name} = {args[0]} {let.fn.value} {args[1]}"
-    raise LoweringError(f"`{let}` cannot be printed: {let.fn.name} should have been hoisted to the host.")
+def expression(fn: Fn, args: Sequence[str], dtype: str) -> str:
+    """One operation on the texts of its operands."""
+    if not fn.row.python:
+        raise LoweringError(f"{fn.name} of {', '.join(args)} cannot be printed: it should have been left to the host.")
+    return fn.row.python.format(*args, zero=literal(0.0, dtype), one=literal(1.0, dtype))
 
 
-def print_lets(lets: Sequence[Let], dtype: str) -> list[str]:
+def print_let(let: Let, dtype: str, prefix: str = "") -> str:
+    """`name = ...`, the operation of one let; `prefix` goes before all names."""
+    args = [operand(arg, dtype, prefix) for arg in let.args]
+    return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype)}"
+
+
+def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "") -> list[str]:
     """One line for each let, in order."""
-    return [print_let(let, dtype) for let in lets]
+    return [print_let(let, dtype, prefix) for let in lets]
 
 
-def indented(lines: Sequence[str], levels: int = 1) -> list[str]:
+def indented(lines: Iterable[str], levels: int = 1) -> list[str]:
     """Lines moved right by `levels` of four spaces."""
     return ["    " * levels + line for line in lines]

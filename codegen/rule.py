@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import dis
 import inspect
-import keyword
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,13 +19,12 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from .errors import OptionError, RuleError
-from .expr import Expr, Kind, Operand, Symbol, as_expr, rewrite, walk
+from .expr import Expr, Operand, Symbol, as_expr
+from .kinds import Kind
+from .names import BUILT_IN_STEPS, Names, check
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
-BUILT_IN_STEPS = ("learning_rate", "step")
-"""STEP values that every rule may read as `h.<name>`: the rate, and the number of this update, counted from 1."""
-
 Stores = Mapping[Expr, Operand] | Iterable[tuple[Expr, Operand]]
 Equations = Callable[[Expr, Expr, "Names", "Names", "Names"], Stores]
 
@@ -100,47 +98,6 @@ class Flag:
     follows: str | None = None
 
 
-class Names:
-    """One of the namespaces `s`, `h`, `on` of the equations: attributes are symbols, unknown ones a RuleError.
-
-    An assignment is refused: nothing would store it, and every later read would see the new value.
-    """
-
-    _what: str
-    _rule: str
-    _symbols: Mapping[str, Expr]
-
-    def __init__(self, what: str, rule: str, symbols: Mapping[str, Expr]) -> None:
-        self.__dict__.update(_what=what, _rule=rule, _symbols=symbols)
-
-    def __getattr__(self, name: str) -> Expr:
-        try:
-            return self._symbols[name]
-        except KeyError:
-            known = ", ".join(self._symbols) or "none"
-            raise RuleError(
-                f"rule {self._rule!r} has no {self._what} {name!r}. Declared: {known}. "
-                f"Received: {name!r}; declare it where the rule is defined."
-            ) from None
-
-    def __setattr__(self, name: object, value: object) -> NoReturn:
-        self._refuse("assignment to", name)
-
-    def __delattr__(self, name: object) -> NoReturn:
-        self._refuse("deletion of", name)
-
-    __setitem__, __delitem__ = __setattr__, __delattr__
-
-    def _refuse(self, act: str, name: object) -> NoReturn:
-        remedy = f"Return {{s.{name}: value, p: ...}} to store a new value."
-        if self._what != "slot":
-            remedy = f"A rule only reads a {self._what}; give the new value a name of its own, such as `x = ...`."
-        raise RuleError(
-            f"rule {self._rule!r} changes the {self._what} {name!r} in its equations, which stores nothing. "
-            f"Received: {act} {name!r}. {remedy}"
-        )
-
-
 def new(slot: Expr) -> Expr:
     """The value that a slot has after this step, where the plain `s.name` is its value before.
 
@@ -186,8 +143,8 @@ class Rule:
         put(self, "slots", {k: v if isinstance(v, Slot) else Slot(v) for k, v in (slots or {}).items()})  # type: ignore[arg-type]
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
-        self._check_names()
-        put(self, "stores", _resolve_new(self, dict(self.applied(PARAMETER, GRADIENT))))
+        check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()})
+        put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
 
     __hash__ = object.__hash__
 
@@ -201,29 +158,6 @@ class Rule:
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
 
-    def _check_names(self) -> None:
-        for taken in ("parameter", "gradient"):
-            if taken in self.slots:
-                raise RuleError(f"rule {self.name!r}: a slot cannot be named {taken!r}. Choose another name.")
-        for built_in in BUILT_IN_STEPS:
-            if built_in in self.hypers:
-                raise RuleError(
-                    f"rule {self.name!r}: h.{built_in} is always there and cannot be declared. "
-                    f"Received: a hyperparameter {built_in!r}; leave it out, or choose another name."
-                )
-        for names in (self.slots, self.hypers, self.flags):
-            for name in names:
-                if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-                    raise RuleError(
-                        f"rule {self.name!r}: names are identifiers without a leading _. Received: {name!r}."
-                    )
-        for name, flag in self.flags.items():
-            if flag.follows is not None and flag.follows not in self.hypers:
-                raise RuleError(
-                    f"rule {self.name!r}: flag {name!r} follows an unknown hyperparameter. "
-                    f"Received: follows={flag.follows!r}; declared: {', '.join(self.hypers) or 'none'}."
-                )
-
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
         """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
 
@@ -233,7 +167,7 @@ class Rule:
         returned = self.equations(p, g, s, h, on)
         if not isinstance(returned, Mapping) and not isinstance(returned, Iterable):
             raise RuleError(f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}.")
-        if isinstance(returned, Mapping):
+        if isinstance(returned, Mapping) and names is None:  # seen when the rule was defined, before it was stacked
             _refuse_repeated_keys(self.name, self.equations, len(returned))
         pairs = returned.items() if isinstance(returned, Mapping) else returned
         seen: set[int] = set()
@@ -282,29 +216,41 @@ def _restored(name: str, equations: Equations, slots: Any, hypers: Any, flags: A
     return Rule(name, equations, slots=slots, hypers=hypers, flags=flags)
 
 
-def _resolve_new(rule: Rule, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
+def _resolve_new(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
     """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
-    resolved: dict[str, Expr] = {}
-    by_name = {target.name: value for target, value in stores.items() if isinstance(target, Symbol)}
+    sources = {Symbol(Kind.NEW, target.name): value for target, value in stores.items() if isinstance(target, Symbol)}
+    done: dict[Expr, Expr] = {}
+    open_news: dict[Expr, None] = {}  # on the way from a root to the present node, in order
+    stack: list[tuple[Expr, bool]] = [(news, False) for news in reversed(sources)]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        is_new = isinstance(node, Symbol) and node.kind is Kind.NEW
+        source = sources.get(node) if isinstance(node, Symbol) else None
+        below = (source,) if source is not None else node.children
+        if not ready:
+            if node in open_news:
+                _refuse_circle(rule, [*open_news, node])
+            if is_new:
+                open_news[node] = None
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(below))
+            continue
+        values = tuple(done[child] for child in below)
+        if isinstance(node, Symbol) and is_new:
+            del open_news[node]
+            done[node] = values[0] if values else Symbol(Kind.SLOT, node.name)
+        else:
+            same = all(value is child for value, child in zip(values, below, strict=True))
+            done[node] = node if same else node.rebuilt(values)
+    return dict(zip(stores, map(done.__getitem__, sources), strict=True))
 
-    def value_of(name: str, waiting: tuple[str, ...]) -> Expr:
-        if name in waiting:
-            circle = " -> ".join((*waiting[waiting.index(name) :], name))
-            raise RuleError(
-                f"rule {rule.name!r} has a cycle of new values: {circle}. Use the old value, s.{name}, once."
-            )
-        if name not in resolved:
-            source = by_name.get(name, Symbol(Kind.SLOT, name))
-            for node in walk(source):
-                if isinstance(node, Symbol) and node.kind is Kind.NEW:
-                    value_of(node.name, (*waiting, name))
-            resolved[name] = rewrite(source, substitute)
-        return resolved[name]
 
-    def substitute(node: Expr) -> Expr:
-        return resolved[node.name] if isinstance(node, Symbol) and node.kind is Kind.NEW else node
-
-    return {target: value_of(target.name, ()) for target in stores if isinstance(target, Symbol)}
+def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:
+    names = [node.name for node in news if isinstance(node, Symbol)]
+    circle = " -> ".join(names[names.index(names[-1]) :])
+    raise RuleError(f"rule {rule!r} has a cycle of new values: {circle}. Use the old value, s.{names[-1]}, once.")
 
 
 def _refuse_repeated_keys(name: str, equations: Callable[..., Any], stored: int) -> None:

@@ -5,10 +5,13 @@ Only bit-exact laws are used. `x + 0` is not one (-0.0), nor is `0 * x` (inf, na
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from . import arithmetic
-from .expr import Call, Const, Expr, Fn, Kind, Select, Symbol, rewrite
+from . import ops
+from .expr import Call, Const, Expr, Select, Symbol
+from .kinds import Kind
+from .ops import Fn
+from .walk import rewrite
 
 ONE = Const(1.0)
 ZERO = Const(0.0)
@@ -42,16 +45,17 @@ def exact(e: Expr) -> Expr:
 
 
 def _folded(fn: Fn, *values: float) -> Const:
-    result = arithmetic.scalar(fn, *values)
+    result = ops.scalar(fn, *values)
     return Const(result if isinstance(result, bool) else float(result))
 
 
-def settle(e: Expr, flags: Collection[str]) -> Expr:
-    """`e` with each flag replaced by its truth (on if its name is in `flags`) and everything constant folded."""
+def settle(roots: Iterable[Expr], flags: Collection[str]) -> dict[Expr, Expr]:
+    """Every node below the roots with flags replaced by their truth (on if named in `flags`) and constants folded."""
+    truths = {True: Const(True), False: Const(False)}
 
     def law(node: Expr) -> Expr:
-        if isinstance(node, Symbol) and node.kind is Kind.FLAG:
-            return Const(node.name in flags)
+        if isinstance(node, Symbol):
+            return truths[node.name in flags] if node.kind is Kind.FLAG else node
         return exact(node)
 
-    return rewrite(e, law)
+    return rewrite(roots, law)

@@ -17,7 +17,6 @@ from . import codegen
 from .arrays.homes import Array, Int64, address_of, backend_of, place_of
 from .arrays.memory import lead_of
 from .codegen import Rule, backends
-from .codegen.expr import Symbol, walk
 from .members import Member
 from .options import Options
 from .rules.around import OPTION_FLAGS, whole_step
@@ -27,7 +26,7 @@ __all__ = ["Bucket", "Flags"]
 if TYPE_CHECKING:
     from .codegen import Program
     from .codegen.backends.cuda import Clock
-    from .codegen.host import ScalarFunction
+    from .codegen.scalars import ScalarFunction
 
 Flags = frozenset[str]
 
@@ -83,7 +82,7 @@ def program_of(rule: Rule, flags: Collection[str], dtype: str) -> Program:
 
 @functools.lru_cache(maxsize=1024)
 def _scalars_of(rule: Rule, flags: Flags, dtype: str) -> ScalarFunction:
-    from .codegen.host import compile_scalars
+    from .codegen.scalars import compile_scalars
 
     return compile_scalars(codegen.specialize(step_of(rule), flags, dtype))
 
@@ -116,18 +115,17 @@ class Bucket:
             self.table = backends.get("cuda").Table(self.program, sizes, index, compiler)
             self._scalars = _named(self.table.cells)
         self.gradients: Sequence[Array | None] = ()
-        arrays = self.program.arrays
+        arrays = [array.name for array in self.program.arrays]
         self._kept = [{"parameter": member.array, **member.slots} for member in self.members]
         for i, kept in enumerate(self._kept):
             for name, array in kept.items():
                 if name in arrays:
-                    self.table.arrays[i, arrays.index(name)] = address_of(array)
-        self._column = arrays.index("gradient") if "gradient" in arrays else None
+                    self.table.arrays[i, self.program.column(name)] = address_of(array)
+        self._column = self.program.column("gradient") if "gradient" in arrays else None
         self._per_tensor = {name: self.table.hypers[:, j] for j, name in enumerate(self.program.tensor_hypers)}
         if "decays" in self._per_tensor:
             self._per_tensor.pop("decays")[:] = [position in decaying for position in positions]
-        read = {leaf.name for scalar in self.program.scalars for leaf in walk(scalar.expr) if isinstance(leaf, Symbol)}
-        self.reads_update = "step" in read
+        self.reads_update = "step" in self.program.hypers
 
     def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
         """Point the table at this call's gradients, given for all variables; the bucket keeps them alive."""

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from .contract import Backend, Launch, Table
     from .ledger import Ledger, Marks
 
-BACKENDS = {"reference": ".reference", "cpu": ".cpu", "cuda": ".cuda"}
-"""By name: the interpreter that defines programs, and compiled code for this processor or for a GPU."""
+BACKENDS = {"cpu": ".cpu", "cuda": ".cuda"}
+"""By name: compiled code for this processor, and for a GPU."""
+
+
+FORMS = {"cpu": ("python", "llvm", "asm"), "cuda": ("cuda", "mlir-cuda", "ptx", "sass")}
+"""What the backends can show of a program; named here so that asking for the names loads none of them."""
 
 
 def get(name: str) -> Backend:

@@ -94,7 +94,6 @@ class Reader(Protocol):
 class Backend(Protocol):
     """A place where programs run.
 
-    forms:        what `explain` can show.
     is_capturing: says whether what is launched now is recorded for later instead; None where that cannot be.
     """
 
@@ -116,10 +115,9 @@ class Backend(Protocol):
         """Copy host arrays into this place's (pairs of target and source, alike), and set calls and windows."""
 
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
-        """What the program becomes, as one of `forms`. Raises BackendError where what that takes is not installed."""
+        """What the program becomes, as one of this backend's `FORMS`. Raises BackendError where what that takes is not installed."""
 
     def clock(self, place: str, calls: int, every: int, options: BackendOptions) -> Clock:
         """What counts the calls of a graph, `every` of them an update, from `calls` on."""
 
-    forms: Sequence[str]
     is_capturing: Callable[[], bool] | None

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arithmetic import COMBINE, IDENTITY, MEANING, REDUCTION
-from ..expr import Fn, Scope
-from ..host import evaluate
-from ..kernel import Arg, Kernel, Let, Program
+from ..dtypes import storage
+from ..kinds import Space
+from ..program import Arg, Kernel, Program
+from ..scalars import evaluate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 Tensor = dict[str, "Array"]
-"""The arrays of one tensor by name: "parameter", "gradient" and slots, all of one shape and dtype."""
+"""The arrays of one tensor by name: "parameter", "gradient" and slots, all of one shape."""
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.
     """
-    scalars = {scalar.name: evaluate(scalar.expr, hypers, program.dtype) for scalar in program.scalars}
+    step = evaluate(program, hypers)
     totals: dict[str, float] = {}
     own_numbers = {given.name: given.hyper for kernel in program.kernels for given in kernel.givens if given.hyper}
     per_tensor: list[dict[str, float]] = [
@@ -46,44 +46,41 @@ def run(
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
             partial = [
-                _run_tensor(kernel, program.dtype, tensor, {**scalars, **totals, **own})
+                _run_tensor(program, kernel, tensor, {**step, **totals, **own})
                 for tensor, own in zip(tensors, per_tensor, strict=True)
             ]
             for reduce in kernel.reductions:
-                total = IDENTITY[reduce.op]
-                for own, results in zip(per_tensor, partial, strict=True):
-                    own[reduce.name] = results[reduce.name]
-                    total = COMBINE[reduce.op](total, results[reduce.name])
-                if reduce.scope is Scope.ALL:
-                    totals[reduce.name] = total
-                    for own in per_tensor:
-                        del own[reduce.name]
+                results = [own[reduce.name] for own in partial]
+                if reduce.over is Space.ALL:
+                    totals[reduce.name] = reduce.op.joined(results)
+                else:
+                    for own, result in zip(per_tensor, results, strict=True):
+                        own[reduce.name] = result
     return totals
 
 
-def _run_tensor(kernel: Kernel, dtype: str, tensor: Tensor, uniforms: dict[str, float]) -> dict[str, float]:
+def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, float]:
     """One kernel on one tensor; returns its reductions."""
-    compute = np.dtype(dtype).type
-    outside: dict[str, Any] = {name: np.float64(value) for name, value in uniforms.items()}
+    compute = storage(program.compute).scalar
+    wide: dict[str, Any] = {name: np.float64(value) for name, value in outside.items()}
     for let in kernel.head:
-        outside[let.name] = _meaning(let, [_value(arg, outside, np.float64) for arg in let.args])
-    names: dict[str, Any] = {name: compute(outside[name]) for name in kernel.uniforms}
+        wide[let.name] = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
+    names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
     shape = tensor["parameter"].shape
     for load in kernel.loads:
         names[load.name] = tensor[load.array].astype(compute, copy=True)
     for let in kernel.body:
-        names[let.name] = _meaning(let, [_value(arg, names, compute) for arg in let.args])
+        names[let.name] = let.fn(*(_value(arg, names, compute) for arg in let.args))
     for store in kernel.stores:
-        tensor[store.array][...] = _value(store.value, names, compute)
+        kept = storage(program.storage(store.array)).scalar
+        tensor[store.array][...] = _value(store.value, names, compute).astype(kept)
     return {
-        reduce.name: REDUCTION[reduce.op](np.broadcast_to(_value(reduce.value, names, compute), shape))
+        reduce.name: reduce.op(np.broadcast_to(_value(reduce.value, names, compute), shape))
         for reduce in kernel.reductions
     }
 
 
-def _meaning(let: Let, args: list[Any]) -> Any:
-    return np.where(*args) if let.fn is Fn.WHERE else MEANING[let.fn](*args)
-
-
 def _value(arg: Arg, names: Mapping[str, Any], compute: Any) -> Any:
-    return names[arg] if isinstance(arg, str) else compute(arg)
+    if isinstance(arg, str):
+        return names[arg]
+    return np.bool_(arg) if isinstance(arg, bool) else compute(arg)

@@ -21,7 +21,8 @@ from ..codegen import (
     where,
 )
 from ..codegen import Rule as Rule
-from ..codegen.rule import PARAMETER, Names
+from ..codegen.names import Names
+from ..codegen.rule import PARAMETER
 
 OPTION_FLAGS = (
     "loss_scale_factor",
@@ -112,7 +113,8 @@ def whole_step(rule: Rule) -> Rule:
         overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
-    flags = {name: Flag() for name in (*OPTION_FLAGS, *CALL_FLAGS)}
+    names = (*OPTION_FLAGS, *CALL_FLAGS)
+    flags = {name: Flag(follows=name if name in STEP_HYPERS else None) for name in names}
     for ours, theirs in ((STEP_SLOTS, rule.slots), (STEP_HYPERS, rule.hypers), (flags, rule.flags)):
         taken = sorted(ours.keys() & theirs.keys())
         if taken:

@@ -303,16 +303,16 @@ def test_numbers_change_without_another_program():
 def written_only(program):
     """Arrays that the program writes and never reads."""
     loaded = {load.array for kernel in program.kernels for load in kernel.loads}
-    return [name for name in program.arrays if name in program.written and name not in loaded]
+    return [array.name for array in program.arrays if array.name in program.written and array.name not in loaded]
 
 
 def assert_poison_does_not_matter(rule, program, hypers, own):
-    make = cast(ordinary(10), program.dtype)
-    tensors = make_tensors(rule, SMALL, program.dtype, make)
+    make = cast(ordinary(10), program.compute)
+    tensors = make_tensors(rule, SMALL, program.compute, make)
     poisoned = copied(tensors)
     for tensor in poisoned:
         for name in tensor:
-            if name in written_only(program) or name not in program.arrays:
+            if name in written_only(program) or name not in [array.name for array in program.arrays]:
                 tensor[name][...] = math.nan
     before = copied(poisoned)
     run("cpu", program, tensors, hypers, own)

@@ -26,7 +26,10 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
-from rmsprop_jit.codegen.expr import Call, Const, Fn, Kind, Symbol, rewrite, walk
+from rmsprop_jit.codegen.expr import Call, Const, Symbol
+from rmsprop_jit.codegen.kinds import Kind
+from rmsprop_jit.codegen.ops import Fn
+from rmsprop_jit.codegen.walk import rewrite, walk
 
 X = Symbol(Kind.SLOT, "x")
 Y = Symbol(Kind.SLOT, "y")
@@ -293,8 +296,8 @@ def test_walk_and_rewrite_of_a_deep_shared_dag():
     begin = time.perf_counter()
     e = deep_dag()
     assert sum(1 for _ in walk(e)) == DEEP + 1
-    assert rewrite(e, lambda node: node) is e
-    other = rewrite(e, lambda node: Y if node is X else node)
+    assert rewrite([e], lambda node: node)[e] is e
+    other = rewrite([e], lambda node: Y if node is X else node)[e]
     assert time.perf_counter() - begin < 2
     leaves = [node for node in walk(other) if isinstance(node, Symbol)]
     assert len(leaves) == 1
@@ -303,7 +306,7 @@ def test_walk_and_rewrite_of_a_deep_shared_dag():
 
 def test_rewrite_visits_shared_nodes_once():
     seen = []
-    rewrite(deep_dag(), lambda node: seen.append(node) or node)
+    rewrite([deep_dag()], lambda node: seen.append(node) or node)
     assert len(seen) == DEEP + 1
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rmsprop_jit._kernels import program_of
+from rmsprop_jit._kernels import program_of, step_of
 from rmsprop_jit.codegen import Rule, Slot, all_finite, max_abs, new, specialize, sqrt, square, sum_of_squares, where
-from rmsprop_jit.codegen.expr import Scope
+from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -143,7 +143,7 @@ def test_a_norm_is_one_pass_that_only_loads_the_gradient():
     for clip in ("clipnorm", "global_clipnorm"):
         reduce, update = program_of(RMSPROP, {clip, "momentum", "use_ema", "weight_decay"}, "float32").kernels
         assert [load.array for load in reduce.loads] == ["gradient"]
-        assert [r.scope for r in reduce.reductions] == [Scope.TENSOR if clip == "clipnorm" else Scope.ALL]
+        assert [r.over for r in reduce.reductions] == [Space.TENSOR if clip == "clipnorm" else Space.ALL]
         assert not update.reductions
         reduce, _ = program_of(RMSPROP, {clip, ACCUMULATE, "centered"}, "float32").kernels
         assert {load.array for load in reduce.loads} == {"gradient", "gradient_accumulator"}
@@ -159,9 +159,9 @@ def test_no_array_is_loaded_or_stored_twice():
 
 
 def test_traffic_in_bytes():
-    (kernel,) = program_of(RMSPROP, {"momentum"}, "float32").kernels
-    assert kernel.bytes_per_element(4) == 28
-    assert kernel.bytes_per_element(8) == 56
+    assert program_of(RMSPROP, {"momentum"}, "float32").bytes_per_element() == 28
+    assert program_of(RMSPROP, {"momentum"}, "float64").bytes_per_element() == 56
+    assert specialize(step_of(RMSPROP), {"momentum"}, "float32", "float64").bytes_per_element() == 32
 
 
 # Slots by liveness.
@@ -241,7 +241,9 @@ def test_what_is_the_same_for_a_step_leaves_the_loop():
         return {p: p - h.learning_rate / (1 - h.beta**h.step) * g}
 
     program = specialize(Rule("trial", equations, hypers={"beta": 0.9}))
-    assert [str(scalar.expr) for scalar in program.scalars] == ["h.learning_rate / (1 - (h.beta ** h.step))"]
+    lets = ["k0 = h.beta ** h.step", "k1 = 1 - k0", "k2 = h.learning_rate / k1"]
+    assert [str(let) for let in program.step] == lets
+    assert program.scalars == ("k2",)
     assert len(program.kernels[0].body) == 2
 
 

@@ -8,11 +8,10 @@ from run_rule import copied, defaults, make_tensors, run
 
 from rmsprop_jit import RMSprop, _kernels
 from rmsprop_jit.codegen import Hyper, Rule, exp, log, max_abs, minimum, specialize, sum_of, where
-from rmsprop_jit.codegen.arithmetic import COMBINE, IDENTITY
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.errors import OptionError
-from rmsprop_jit.codegen.expr import Scope
-from rmsprop_jit.codegen.host import evaluate
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.scalars import evaluate
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 compiler = pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
@@ -27,9 +26,9 @@ RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
 def run_with_iree(program, tensors, hypers, tensor_hypers):
     """One step in place, kernel by kernel; reductions are joined between kernels, as a caller does."""
     module = load(mlir.source(program))
-    numbers = [{s.name: evaluate(s.expr, hypers, program.dtype) for s in program.scalars} for _ in tensors]
+    numbers = [evaluate(program, hypers) for _ in tensors]
     for own, i in zip(numbers, range(len(tensors)), strict=True):
-        own.update({f"h_{name}": float(values[i]) for name, values in tensor_hypers.items()})
+        own.update({f"h.{name}": float(values[i]) for name, values in tensor_hypers.items()})
     for k, kernel in enumerate(program.kernels):
         arrays, scalars = mlir.arguments(program, k)
         for tensor, own in zip(tensors, numbers, strict=True):
@@ -45,10 +44,8 @@ def run_with_iree(program, tensors, hypers, tensor_hypers):
 
 def join(kernel, numbers):
     for reduce in kernel.reductions:
-        if reduce.scope is Scope.ALL:
-            total = IDENTITY[reduce.op]
-            for own in numbers:
-                total = COMBINE[reduce.op](total, own[reduce.name])
+        if reduce.over is Space.ALL:
+            total = reduce.op.joined([own[reduce.name] for own in numbers])
             for own in numbers:
                 own[reduce.name] = total
 
@@ -63,17 +60,17 @@ def load(text):
 
 def compare(rule, program, **changes):
     rng = np.random.default_rng(len(program.name))
-    tensors = make_tensors(rule, SIZES, program.dtype, lambda n: rng.normal(size=n) + 0.01)
+    tensors = make_tensors(rule, SIZES, program.compute, lambda n: rng.normal(size=n) + 0.01)
     for tensor in tensors:
         for name in rule.slots:
             # a variance well above zero: contraction to fused multiply-adds is allowed here
             low, high = (0.1, 0.3) if name == "average_gradient" else (0.5, 1.0)
-            tensor[name] += rng.uniform(low, high, tensor[name].shape).astype(program.dtype)
+            tensor[name] += rng.uniform(low, high, tensor[name].shape).astype(program.compute)
     expected, hypers = copied(tensors), defaults(rule, **changes)
     own = {name: [float(i % 2) for i in range(len(SIZES))] for name in program.tensor_hypers}
     run("reference", program, expected, hypers, own)
     run_with_iree(program, tensors, hypers, own)
-    tolerance = 1e-12 if program.dtype == "float64" else 2e-6
+    tolerance = 1e-12 if program.compute == "float64" else 2e-6
     for ours, theirs in zip(tensors, expected, strict=True):
         for name, array in theirs.items():
             scale = np.max(np.abs(array), initial=1e-30)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from rmsprop_jit.codegen import Flag, Hyper, OptionError, Rule, RuleError, Slot, new, sqrt, square, sum_of, where
-from rmsprop_jit.codegen.expr import Const, Kind, Symbol, walk
+from rmsprop_jit.codegen.expr import Const, Symbol
+from rmsprop_jit.codegen.kinds import Kind
 from rmsprop_jit.codegen.rule import PARAMETER
+from rmsprop_jit.codegen.walk import walk
 from rmsprop_jit.rules.around import OPTION_FLAGS, STEP_HYPERS, STEP_SLOTS, whole_step
 from rmsprop_jit.rules.rmsprop import RMSPROP
 

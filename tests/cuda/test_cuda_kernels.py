@@ -32,7 +32,7 @@ def few_threads(monkeypatch):
 
 
 def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
-    tensors = make_tensors(rule, sizes, program.dtype, cast(make or ordinary(len(program.name)), program.dtype))
+    tensors = make_tensors(rule, sizes, program.compute, cast(make or ordinary(len(program.name)), program.compute))
     expected, hypers = copied(tensors), defaults(rule, **changes)
     own = {name: [float(i % 2) for i in range(len(sizes))] for name in program.tensor_hypers}
     totals = run("cuda", program, tensors, hypers, own)

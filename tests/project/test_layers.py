@@ -14,15 +14,14 @@ FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
 
 ORDER = [
-    {"errors"},
+    {"errors", "kinds", "locks"},
+    {"ops", "dtypes"},
     {"expr"},
-    {"arithmetic", "functions"},
-    {"simplify"},
-    {"rule"},
-    {"kernel"},
-    {"printer"},
-    {"lower"},
-    {"rows", "host", "private"},
+    {"functions", "names", "walk"},
+    {"simplify", "rule"},
+    {"program"},
+    {"printer", "schedule", "verify"},
+    {"lower", "scalars", "rows", "private"},
     {"store"},
     {"backends"},
     {"pipeline"},

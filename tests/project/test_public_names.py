@@ -28,7 +28,10 @@ def public_globals(package):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_all_is_sorted_and_complete(package):
-    assert package.__all__ == sorted(package.__all__, key=order)
+    taken_over = codegen.functions.__all__ if package is codegen else []
+    own = package.__all__[: len(package.__all__) - len(taken_over)]
+    assert own == sorted(own, key=order)
+    assert package.__all__[len(own) :] == taken_over == sorted(taken_over)
     assert len(set(package.__all__)) == len(package.__all__)
     assert set(package.__all__) == public_globals(package)
 

@@ -8,8 +8,8 @@ One step of a Program on a backend: "cpu", the compiled kernels, "cuda", those o
 import numpy as np
 
 from rmsprop_jit.codegen.backends import cuda, numba_cpu, reference
-from rmsprop_jit.codegen.expr import Scope
-from rmsprop_jit.codegen.host import compile_scalars
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.scalars import compile_scalars
 
 
 def run(backend, program, tensors, hypers, tensor_hypers=None):
@@ -22,26 +22,26 @@ def run_on_cpu(program, tensors, hypers, tensor_hypers):
     """One step through the tables of the CPU backend."""
     table = numba_cpu.Table(program, [tensor["parameter"].size for tensor in tensors])
     for i, tensor in enumerate(tensors):
-        for j, name in enumerate(program.arrays):
-            table.arrays[i, j] = tensor[name].ctypes.data
+        for j, array in enumerate(program.arrays):
+            table.arrays[i, j] = tensor[array.name].ctypes.data
     table.scalars[:] = compile_scalars(program)(hypers)
     for j, name in enumerate(program.tensor_hypers):
         table.hypers[:, j] = tensor_hypers[name]
     numba_cpu.Launch([table])()
     reductions = program.reductions()
-    return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.scope is Scope.ALL}
+    return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.over is Space.ALL}
 
 
 def run_on_cuda(program, tensors, hypers, tensor_hypers):
     """One step through the tables of the CUDA backend; in the simulator, addresses are those of NumPy arrays."""
     table = cuda.Table(program, [tensor["parameter"].size for tensor in tensors], 0)
-    for j, name in enumerate(program.arrays):
-        table.arrays[:, j] = [tensor[name].ctypes.data for tensor in tensors]
+    for j, array in enumerate(program.arrays):
+        table.arrays[:, j] = [tensor[array.name].ctypes.data for tensor in tensors]
     table.scalars[:] = [hypers[name] for name in table.cells]
     for j, name in enumerate(program.tensor_hypers):
         table.hypers[:, j] = tensor_hypers[name]
     cuda.Launch([table])()
-    return {r.name: table.total_of(r) for r in program.reductions() if r.scope is Scope.ALL}
+    return {r.name: table.total_of(r.what) for r in program.reductions() if r.over is Space.ALL}
 
 
 def all_arrays(rule):

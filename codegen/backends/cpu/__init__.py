@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "clock",
     "explain",
-    "forms",
     "is_capturing",
     "launch",
     "read",
@@ -44,7 +43,6 @@ __all__ = [
     "write",
 ]
 
-forms = ("python", "llvm", "asm")
 is_capturing = None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ...ops import JOINS
 from ..ledger import Cell
 from .frame import Header
 
@@ -76,7 +77,7 @@ JOB_SIZE = 6
 class Join(IntEnum):
     """One reduction over all tensors of several tables."""
 
-    FOLD = 0  # how two results become one, see FOLDS
+    FOLD = 0  # how two results become one, see `frame.fold_code`
     COUNT = 1  # how many tables have it
     TOTALS_AT = 2  # int64[count]: where each keeps its total
 
@@ -104,18 +105,18 @@ DONE, ELSEWHERE, TORN = 1, 0, 2
 """What the driver answers: the step is done (and counted); the ledger does not stand where the call expects it, and
 nothing was done; a call was torn, and nothing was done."""
 
-JOIN = """
+JOIN = (
+    """
 def join(into, piece, fold):
     x = floats(into)[0]
     y = floats(piece)[0]
-    if fold == 0:
-        floats(into)[0] = x + y
-    elif fold == 1:
-        floats(into)[0] = x if (x >= y) | (x != x) else y
-    else:
-        floats(into)[0] = x if (x <= y) | (x != x) else y
 """
-"""Two results as one, see `FOLDS`; nan wins."""
+    + "".join(
+        f"    if fold == {fold}:\n        floats(into)[0] = {fn.row.python.format('x', 'y')}\n"
+        for fold, fn in enumerate(JOINS)
+    )
+)
+"""Two results as one, see `frame.fold_code`."""
 
 TAKE = f"""
 def take(word, yield_at):

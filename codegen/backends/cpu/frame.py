@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum
 
-from ...expr import ReduceOp, Scope
-from ...kernel import Arg, Given, Kernel, Program
-from ...printer import indented, operand, print_lets
+from ... import dtypes
+from ...errors import BackendError
+from ...kinds import Space
+from ...ops import JOINS, ReduceOp
+from ...printer import expression, indented, literal, mangled, operand, print_lets
+from ...program import Given, Kernel, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 
 LANES = 128
@@ -41,9 +44,8 @@ class Header(IntEnum):
     OWN_AT = 26  # float64[tensors][reductions]: results, one a tensor
     TOTAL_AT = 27  # float64[reductions]: results over all tensors
     REDUCTIONS = 28  # the number of reductions
-    FOLDS_AT = 29  # int64[reductions]: how each folds, see FOLD_CODES
-    STARTS_AT = 30  # float64[reductions]: what each is of no elements
-
+    FOLDS_AT = 29  # int64[reductions]: how each folds, see `fold_code`
+    STARTS_AT = 30  # float64[reductions]: what each folds of no elements
 
 
 HEADER_SIZE = 32
@@ -54,36 +56,20 @@ def at(entry: Header) -> str:
     return f"table[{entry.value}]"
 
 
-FOLD = {
-    ReduceOp.SUM: "{0} + {1}",
-    ReduceOp.SUM_OF_SQUARES: "{0} + {1}",
-    ReduceOp.MAX_ABS: "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
-    ReduceOp.ALL_FINITE: "{0} if {0} < {1} else {1}",
-}
-"""Two partial results as one."""
-
-FOLDS = {
-    ReduceOp.SUM: "fold_add",
-    ReduceOp.SUM_OF_SQUARES: "fold_add",
-    ReduceOp.MAX_ABS: "fold_max",
-    ReduceOp.ALL_FINITE: "fold_min",
-}
-"""The same for all lanes of a row, as a binary tree."""
-
-ELEMENT = {
-    ReduceOp.SUM: "{0}",
-    ReduceOp.SUM_OF_SQUARES: "{0} * {0}",
-    ReduceOp.MAX_ABS: "fabs({0})",
-    ReduceOp.ALL_FINITE: "1.0 if fabs({0}) < INF else 0.0",
-}
-"""One element, as float64, as a partial result."""
-
-START_VALUE = {ReduceOp.ALL_FINITE: "1.0"}
+def fold_code(op: ReduceOp) -> int:
+    """The number by which compiled code knows how two partial results are joined."""
+    return JOINS.index(op.join)
 
 
 def source(program: Program) -> str:
-    """The Python source of `step(table)` for a program."""
-    return "\n".join([f'"""{program.name}, {program.dtype}"""', "", *_Frame(program).lines(), ""])
+    """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
+    kept = {program.compute, *(array.storage for array in program.arrays)}
+    if not kept <= set(dtypes.COMPILED):
+        raise BackendError(
+            f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
+            "Use another dtype, or the backend 'reference'."
+        )
+    return "\n".join([f"# {program.title}", "", *_Frame(program).lines(), ""])
 
 
 class _Frame:
@@ -91,11 +77,13 @@ class _Frame:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.dtype = program.dtype
-        self.itemsize = {"float32": 4, "float64": 8}[program.dtype]
+        self.type = program.compute
         self.reductions = program.reductions()
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
-        self.together = bool(self.reductions) and not program.reductions(Scope.ALL)
+        self.together = bool(self.reductions) and not program.reductions(Space.ALL)
+        sizes = {dtypes.storage(array.storage).itemsize for array in program.arrays}
+        self.stride = sizes.pop() if len(sizes) == 1 else None
+        """Bytes of an element, if all arrays have the same."""
 
     def lines(self) -> list[str]:
         """The whole function."""
@@ -118,10 +106,14 @@ class _Frame:
             for reduce in self.reductions:
                 yield f"lanes_{reduce.name} = lanes({LANES})"
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
-        for j, scalar in enumerate(self.program.scalars):
-            yield f"wide_{scalar.name} = scalars[{j}]"
-            if scalar.name in in_loops:
-                yield f"{scalar.name} = {self.dtype}(wide_{scalar.name})"
+        for j, name in enumerate(self.program.scalars):
+            yield f"wide_{mangled(name)} = scalars[{j}]"
+            if name in in_loops:
+                yield self.narrowed(name)
+
+    def narrowed(self, name: str) -> str:
+        """A number from outside the loop, rounded once to what the loop computes in."""
+        return f"{mangled(name)} = {self.type}(wide_{mangled(name)})"
 
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
@@ -130,7 +122,7 @@ class _Frame:
         yield "while claim < all_claims:"
         yield "    for row in range(claims[claim], claims[claim + 1]):"
         yield f"        tensor = rows[row * 4 + {TENSOR}]"
-        yield f"        start = rows[row * 4 + {START}] * {self.itemsize}"
+        yield f"        start = rows[row * 4 + {START}]" + (f" * {self.stride}" if self.stride else "")
         yield f"        count = rows[row * 4 + {COUNT}]"
         if self.together:
             yield f"        alone = rows[row * 4 + {ALONE}]"
@@ -150,21 +142,17 @@ class _Frame:
 
     def head(self, kernel: Kernel) -> Iterator[str]:
         """What the elements of the row share: pointers, givens, and the numbers made from them."""
-        names = self.program.arrays
-        for array in dict.fromkeys([*(x.array for x in kernel.loads), *(x.array for x in kernel.stores)]):
-            yield f"ptr_{array} = at_{self.dtype}(arrays[tensor * {len(names)} + {names.index(array)}] + start)"
+        columns = len(self.program.arrays)
+        for array in kernel.arrays:
+            kept = dtypes.storage(self.program.storage(array))
+            place = f"arrays[tensor * {columns} + {self.program.column(array)}]"
+            bytes_before = "start" if self.stride else f"start * {kept.itemsize}"
+            yield f"{_pointer(array)} = at_{kept.name}({place} + {bytes_before})"
         for given in kernel.givens:
-            yield f"wide_{given.name} = {self.given(given)}"
-        outside = {given.name for given in kernel.givens}
-        scalars = {scalar.name for scalar in self.program.scalars}
-        for let in kernel.head:
-            wide = [f"wide_{arg}" if arg in outside | scalars else arg for arg in let.args]
-            outside.add(let.name)
-            (line,) = print_lets([type(let)(f"wide_{let.name}", let.fn, tuple(wide))], "float64")
-            yield line
-        for name in kernel.uniforms:
-            if name in outside:
-                yield f"{name} = {self.dtype}(wide_{name})"
+            yield f"wide_{mangled(given.name)} = {self.given(given)}"
+        yield from print_lets(kernel.head, "float64", "wide_")
+        own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
+        yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
 
     def given(self, given: Given) -> str:
         """Where a given is found."""
@@ -172,47 +160,54 @@ class _Frame:
             hypers = self.program.tensor_hypers
             return f"hypers[tensor * {len(hypers)} + {hypers.index(given.hyper)}]"
         j = self.index[given.name]
-        return f"total[{j}]" if given.scope is Scope.ALL else f"own[tensor * {len(self.reductions)} + {j}]"
+        return f"total[{j}]" if given.over is Space.ALL else f"own[tensor * {len(self.reductions)} + {j}]"
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
         for load in kernel.loads:
-            yield f"{load.name} = ptr_{load.array}[{index}]"
-        yield from print_lets(kernel.body, self.dtype)
+            value = f"{_pointer(load.array)}[{index}]"
+            yield f"{mangled(load.name)} = {self.cast(value, self.program.storage(load.array), self.type)}"
+        yield from print_lets(kernel.body, self.type)
 
-    def value(self, arg: Arg) -> str:
-        """A value to store or reduce."""
-        return operand(arg, self.dtype)
+    def cast(self, value: str, kept: str, wanted: str) -> str:
+        """A value of one type as one of another."""
+        return value if kept == wanted else f"{wanted}({value})"
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
         yield "for i in range(count):"
-        yield from indented([*self.body(kernel, "i")])
+        yield from indented(self.body(kernel, "i"))
         for store in kernel.stores:
-            yield f"    ptr_{store.array}[i] = {self.value(store.value)}"
+            value = self.cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
+            yield f"    {_pointer(store.array)}[i] = {value}"
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
         for reduce in kernel.reductions:
-            yield f"fill(lanes_{reduce.name}, {LANES}, {START_VALUE.get(reduce.op, '0.0')})"
+            yield f"fill(lanes_{reduce.name}, {LANES}, {literal(reduce.op.identity, 'float64')})"
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield "    for lane in range(width):"
-        yield from indented([*self.body(kernel, "block + lane")], 2)
+        yield from indented(self.body(kernel, "block + lane"), 2)
         for reduce in kernel.reductions:
             lane = f"lanes_{reduce.name}[lane]"
-            yield f"        element = float64({self.value(reduce.value)})"
-            yield f"        element = {ELEMENT[reduce.op].format('element')}"
+            yield f"        element = float64({operand(reduce.value, self.type)})"
+            if reduce.op.element is not None:
+                yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
             yield f"        sofar = {lane}"
-            yield f"        {lane} = {FOLD[reduce.op].format('sofar', 'element')}"
+            yield f"        {lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
         for reduce in kernel.reductions:
-            yield from self.fold(reduce.name, reduce.op)
+            yield from self.fold(reduce)
 
-    def fold(self, name: str, op: ReduceOp) -> Iterator[str]:
+    def fold(self, reduce: Reduce) -> Iterator[str]:
         """The lanes of one reduction as the row's partial result."""
-        j, n = self.index[name], len(self.reductions)
-        yield f"folded = {FOLDS[op]}(lanes_{name}, {LANES})"
+        j, n = self.index[reduce.name], len(self.reductions)
+        yield f"folded = fold_{reduce.op.join.name.lower()}(lanes_{reduce.name}, {LANES})"
         yield f"partial[row * {n} + {j}] = folded"
         if self.together:
             yield "if alone:"
             yield f"    own[tensor * {n} + {j}] = folded"
+
+
+def _pointer(array: str) -> str:
+    return f"ptr_{mangled(old(array))}"

@@ -10,40 +10,24 @@ Importing this module imports Numba.
 
 from __future__ import annotations
 
-import platform
-
 from llvmlite import ir
 from numba import float32, float64, int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ...ops import FUNCTIONS, JOINS, Fn
+
 INT64 = ir.IntType(64)
 
 
-def _elementwise(name):
-    """An intrinsic of one float type: `llvm.<name>`."""
-
-    @intrinsic
-    def operation(_context, x):
-        def generate(_context, builder, _signature, args):
-            return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
-
-        return x(x), generate
-
-    return operation
-
-
-sqrt, exp, log, fabs = (_elementwise(name) for name in ("sqrt", "exp", "log", "fabs"))
-
-
-@intrinsic
-def power(_context, x, y):
-    """`x ** y` in the type of x."""
+def _function(name, operands):
+    """A function of one or two numbers of a type: `llvm.<name>`."""
 
     def generate(_context, builder, _signature, args):
-        return builder.call(builder.module.declare_intrinsic("llvm.pow", [args[0].type]), args)
+        return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
 
-    return x(x, y), generate
+    one, two = (lambda _context, x: (x(x), generate)), (lambda _context, x, y: (x(x, y), generate))
+    return intrinsic(one if operands == 1 else two)
 
 
 def _pointer_to(element):
@@ -134,15 +118,22 @@ def _fold(combine):
     return fold
 
 
-def _largest(builder, low, high):
-    """The larger one; nan if either is nan."""
-    keep = builder.or_(builder.fcmp_ordered(">=", low, high), builder.fcmp_unordered("!=", low, low))
-    return builder.select(keep, low, high)
+def _chosen(compare):
+    """The first of two where it compares so, or is nan; otherwise the second."""
+
+    def combine(builder, low, high):
+        keep = builder.or_(builder.fcmp_ordered(compare, low, high), builder.fcmp_unordered("!=", low, low))
+        return builder.select(keep, low, high)
+
+    return combine
 
 
-fold_add = _fold(lambda builder, low, high: builder.fadd(low, high))
-fold_max = _fold(_largest)
-fold_min = _fold(lambda builder, low, high: builder.select(builder.fcmp_ordered("<", low, high), low, high))
+FOLDS = {
+    Fn.ADD: _fold(lambda builder, low, high: builder.fadd(low, high)),
+    Fn.MAXIMUM: _fold(_chosen(">=")),
+    Fn.MINIMUM: _fold(_chosen("<=")),
+}
+"""For each operation that joins partial results, the same for all lanes of a row, as a binary tree."""
 
 
 @intrinsic
@@ -155,118 +146,10 @@ def add_shared(_context, pointer, amount):
     return int64(pointer, int64), generate
 
 
-@intrinsic
-def swap_shared(_context, pointer, value):
-    """Atomically `pointer[0] = value`, seen by all threads in one order; returns the old value."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.atomic_rmw("xchg", args[0], args[1], "seq_cst")
-
-    return int64(pointer, int64), generate
-
-
-@intrinsic
-def peek_shared(_context, pointer):
-    """`pointer[0]`, as other threads last wrote it."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.load_atomic(args[0], "seq_cst", 8, typ=INT64)
-
-    return int64(pointer), generate
-
-
-@intrinsic
-def address_of(_context, pointer):
-    """A pointer as an integer."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.ptrtoint(args[0], INT64)
-
-    return int64(pointer), generate
-
-
-PAUSES = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint", [ir.IntType(32)(1)])}
-PAUSE = PAUSES.get({"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine()))
-
-
-@intrinsic
-def pause(_context):
-    """Tell the processor that this thread waits in a loop; nothing on other processors."""
-
-    def generate(_context, builder, _signature, _args):
-        if PAUSE is not None:
-            name, hints = PAUSE
-            kind = ir.FunctionType(ir.VoidType(), [hint.type for hint in hints])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), hints)
-        return cgutils.get_null_value(INT64)
-
-    return int64(), generate
-
-
-def _call(arguments, result):
-    """An intrinsic that calls the function at an address; further arguments are given by LLVM type."""
-
-    def generate(_context, builder, _signature, args):
-        kind = ir.FunctionType(result, [type_ for type_, _ in arguments])
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        builder.call(function, [convert(builder, arg) for (_, convert), arg in zip(arguments, args[1:], strict=False)])
-        return cgutils.get_null_value(INT64)
-
-    return generate
-
-
-POINTER = (INT64.as_pointer(), lambda builder, arg: builder.inttoptr(arg, INT64.as_pointer()))
-WAIT = (ir.IntType(32), lambda _builder, _arg: ir.IntType(32)(1))
-
-
-@intrinsic
-def call_step(_context, address, table):
-    """Call the compiled step at `address` with the address of its table."""
-    return int64(int64, int64), _call([POINTER], ir.VoidType())
-
-
-@intrinsic
-def acquire(_context, address, lock):
-    """`PyThread_acquire_lock(lock, 1)`, found at `address`: sleep until the lock is released."""
-
-    def generate(context, builder, signature, args):
-        return _call([POINTER, WAIT], ir.IntType(32))(context, builder, signature, [*args, None])
-
-    return int64(int64, int64), generate
-
-
-@intrinsic
-def release(_context, address, lock):
-    """`PyThread_release_lock(lock)`, found at `address`."""
-    return int64(int64, int64), _call([POINTER], ir.VoidType())
-
-
-@intrinsic
-def give_way(_context, address):
-    """Call a function without arguments, such as sched_yield."""
-    return int64(int64), _call([], ir.IntType(32))
-
-
 BY_NAME = {
-    "abs": fabs,
-    "pow": power,
-    **{
-        operation.__name__: operation
-        for operation in (
-            acquire,
-            add_shared,
-            address_of,
-            call_step,
-            give_way,
-            lanes,
-            pause,
-            peek_shared,
-            release,
-            swap_shared,
-        )
-    },
-    **{"fill": fill, "fold_add": fold_add, "fold_max": fold_max, "fold_min": fold_min},
-    **{"sqrt": sqrt, "exp": exp, "log": log, "fabs": fabs},
+    **{name: _function(name, operands) for name, operands in FUNCTIONS.items()},
+    **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
+    **{"add_shared": add_shared, "fill": fill, "lanes": lanes},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""

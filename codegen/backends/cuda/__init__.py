@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
     Int64 = npt.NDArray[np.int64]
 
-__all__ = ["Clock", "clock", "explain", "forms", "is_capturing", "launch", "read", "reader", "table", "write"]
+__all__ = ["Clock", "clock", "explain", "is_capturing", "launch", "read", "reader", "table", "write"]
 
 is_capturing = device.is_capturing
 
-forms = ("cuda", "mlir-cuda", "ptx", "sass")
 
 TEXTS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
 

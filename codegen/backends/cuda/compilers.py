@@ -24,7 +24,7 @@ from typing import Any
 from ... import store
 from ...errors import BackendError, OptionError
 from .. import object_file
-from ..native import LOCK
+from ..cpu.llvm import LOCK
 from .frame import KernelSource
 
 COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
@@ -120,7 +120,7 @@ def _kept(
     with LOCK:
         name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{kernel.text}"
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
-        source = f'"""{kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}"""\n{kernel.text}'
+        source = f"# {kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}\n{kernel.text}"
         parts = store.read(key, source, lambda parts: _check(_code(parts), has_cubin=kind == "cubin"))
         if parts is not None:
             return _code(parts)

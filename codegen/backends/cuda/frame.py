@@ -15,20 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ...expr import Fn, Scope
-from ...host import as_lets
-from ...kernel import Kernel, Let, Program, Reduce
-from ...printer import indented, operand, print_lets
-from ..cpu_frame import FOLD, START_VALUE
+from ... import dtypes
+from ...errors import BackendError
+from ...kinds import Space
+from ...ops import Fn
+from ...printer import expression, indented, literal, mangled, operand, print_let, print_lets
+from ...program import Kernel, Let, Program, Reduce, new
+from .layout import Layout, cast, pointer
 from .sums import Parts, name_of, parts_of
 
 THREADS = 256
 """Of a block. A constant of the source, so that sums have the same shape on every device."""
-
-VECTOR_BYTES = 16
-"""The widest load and store of a thread."""
 
 LOADS_IN_FLIGHT = 4
 """Vector loads that a thread starts before it waits for one; kernels of fewer loads take several vectors at once."""
@@ -66,20 +63,19 @@ TICK = KernelSource(
 
 
 def sources(program: Program) -> list[KernelSource]:
-    """All kernels of a program, in launch order."""
+    """All kernels of a program, in launch order. Raises BackendError for a type that GPUs lack here."""
+    if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
+        raise BackendError(
+            f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
+            "Use another dtype, or the backend 'reference'."
+        )
     frame = _Frame(program)
     return [source for k, kernel in enumerate(program.kernels) for source in frame.kernels(k, kernel)]
 
 
 def source(program: Program) -> str:
     """All kernels of a program as one text, for people."""
-    return "\n\n".join([f'"""{program.name}, {program.dtype}, CUDA"""', *(kernel.text for kernel in sources(program))])
-
-
-def cells_of(program: Program) -> tuple[str, ...]:
-    """The numbers that the program's scalars are made of, in the order in which a table keeps them."""
-    leaves, _, _ = as_lets(program.scalars)
-    return tuple(leaves)
+    return "\n\n".join([f"# {program.title}, CUDA", *(kernel.text for kernel in sources(program))])
 
 
 @dataclass(frozen=True)
@@ -90,9 +86,9 @@ class Partial:
     parts: Parts
     at: int
 
-    def names(self, suffix: str = "") -> list[str]:
+    def names(self) -> list[str]:
         """A thread's variables for the parts."""
-        return [f"{self.reduce.name}_{i}{suffix}" for i in range(len(self.parts.start))]
+        return [f"part{i}_{self.reduce.name}" for i in range(len(self.parts.start))]
 
 
 def partials_of(program: Program) -> tuple[Partial, ...]:
@@ -100,7 +96,7 @@ def partials_of(program: Program) -> tuple[Partial, ...]:
     partials: list[Partial] = []
     at = 0
     for reduce in program.reductions():
-        partials.append(Partial(reduce, parts_of(reduce.op, program.dtype), at))
+        partials.append(Partial(reduce, parts_of(reduce.op, program.compute), at))
         at += len(partials[-1].parts.start)
     return tuple(partials)
 
@@ -115,9 +111,7 @@ class _Frame:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.dtype = program.dtype
-        self.itemsize = np.dtype(program.dtype).itemsize
-        self.lanes = VECTOR_BYTES // self.itemsize
+        self.type = dtypes.storage(program.compute)
         self.partials = {partial.reduce.name: partial for partial in partials_of(program)}
         self.own_index = {name: j for j, name in enumerate(self.partials)}
         self.width = partial_width(program)
@@ -149,12 +143,12 @@ class _Frame:
 
     def element_function(self, k: int, kernel: Kernel) -> Iterator[str]:
         """The kernel's body as a function of one element: what is stored, or what is reduced."""
-        arguments = [*kernel.uniforms, *(load.name for load in kernel.loads)]
+        arguments = map(mangled, [*kernel.uniforms, *(load.name for load in kernel.loads)])
         results = [*(store.value for store in kernel.stores), *(reduce.value for reduce in kernel.reductions)]
         yield "@device"
         yield f"def element_{k}({', '.join(arguments)}):"
-        yield from indented(print_lets(kernel.body, self.dtype))
-        yield f"    return {', '.join(operand(result, self.dtype) for result in results) or '0'}"
+        yield from indented(print_lets(kernel.body, self.type.name))
+        yield f"    return {', '.join(operand(result, self.type.name) for result in results) or '0'}"
 
     def step_kernel(self, k: int, kernel: Kernel) -> list[str]:
         """One row a block: vectors first, then what is left."""
@@ -162,31 +156,33 @@ class _Frame:
 
     def row(self, kernel: Kernel) -> Iterator[str]:
         """Where the row's arrays are, its numbers, and how many of its elements go as vectors."""
-        names = self.program.arrays
-        used = dict.fromkeys([*(load.array for load in kernel.loads), *(store.array for store in kernel.stores)])
+        layout = self.layout(kernel)
         yield "thread = int32(cuda.threadIdx.x)"
         yield "row = int64(cuda.blockIdx.x)"
         yield "tensor = load_int64(rows + row * 24)"
-        yield f"start = load_int64(rows + row * 24 + 8) * {self.itemsize}"
+        yield f"start = {layout.bytes('load_int64(rows + row * 24 + 8)')}"
         yield "count = int32(load_int64(rows + row * 24 + 16))"
-        for array in used:
-            yield f"ptr_{array} = load_int64(arrays + ({names.index(array)} * tensors + tensor) * 8) + start"
+        for array in kernel.arrays:
+            place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
+            yield f"{pointer(array)} = {place} + {layout.offset(array, 'start')}"
         for j, name in enumerate(kernel.uniforms):
-            yield f"{name} = load_{self.dtype}(uniforms + (tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize})"
+            at = f"uniforms + (tensor * {len(kernel.uniforms)} + {j}) * {self.type.itemsize}"
+            yield f"{mangled(name)} = load_{self.type.name}({at})"
         for partial in self._of(kernel):
             for name, start in zip(partial.names(), partial.parts.start, strict=True):
-                yield f"{name} = {self.dtype}({start})"
-        misaligned = " | ".join(f"ptr_{array}" for array in used)
+                yield f"{name} = {literal(start, self.type.name)}"
+        misaligned = " | ".join(map(pointer, kernel.arrays))
         yield "vectors = int32(0)"
-        if used:
-            yield f"if ({misaligned}) & {VECTOR_BYTES - 1} == 0:"
-            yield f"    vectors = int32(count // {self.lanes} * {self.lanes})"
+        if kernel.arrays:
+            yield f"if ({misaligned}) & {dtypes.VECTOR_BYTES - 1} == 0:"
+            yield f"    vectors = int32(count // {layout.lanes} * {layout.lanes})"
 
     def loops(self, k: int, kernel: Kernel) -> Iterator[str]:
         """Several vectors a thread while there are so many, then one, then single elements."""
         several = max(1, LOADS_IN_FLIGHT // max(1, len(kernel.loads)))
-        block = THREADS * self.lanes
-        yield f"i = int32(thread * {self.lanes})"
+        lanes = self.layout(kernel).lanes
+        block = THREADS * lanes
+        yield f"i = int32(thread * {lanes})"
         if several > 1:
             yield f"while i + {(several - 1) * block} < vectors:"
             yield from indented([*self.several_vectors(k, kernel, several)])
@@ -205,42 +201,56 @@ class _Frame:
             yield from self.vectors(k, kernel, several)
             return
         yield f"for v in range({several}):"
-        yield from indented([*self.vectors(k, kernel, 1, f" + v * {THREADS * self.lanes}")])
+        yield from indented([*self.vectors(k, kernel, 1, f" + v * {THREADS * self.layout(kernel).lanes}")])
 
     def vectors(self, k: int, kernel: Kernel, several: int, further: str = "") -> Iterator[str]:
         """`several` vectors: all loads, then element by element, then all stores."""
-        block = THREADS * self.lanes
+        layout = self.layout(kernel)
         for v in range(several):
-            index = f"int32(i + {v * block}{further})" if v or further else "i"
-            yield f"at_{v} = int64({index}) * {self.itemsize}"
+            index = f"int32(i + {v * THREADS * layout.lanes}{further})" if v or further else "i"
+            yield f"at_{v} = {layout.bytes(f'int64({index})')}"
             for load in kernel.loads:
-                lanes = ", ".join(f"{load.name}_{v}{lane}" for lane in range(self.lanes))
-                yield f"{lanes} = load_vector_{self.dtype}(ptr_{load.array} + at_{v})"
+                kept = self.program.storage(load.array)
+                for piece, lanes in layout.pieces(load.array):
+                    names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
+                    yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
         for v in range(several):
-            for lane in range(self.lanes):
-                yield from self.one(k, kernel, f"_{v}{lane}")
+            for lane in range(layout.lanes):
+                yield from self.one(k, kernel, f"l{v}{lane}_")
         for v in range(several):
-            for s, store in enumerate(kernel.stores):
-                lanes = ", ".join(f"new_{s}_{v}{lane}" for lane in range(self.lanes))
-                yield f"store_vector_{self.dtype}(ptr_{store.array} + at_{v}, {lanes})"
+            for store in kernel.stores:
+                for piece, lanes in layout.pieces(store.array):
+                    values = [self.stored(store.array, f"l{v}{lane}_") for lane in lanes]
+                    place = layout.place(store.array, v, piece)
+                    yield f"store_vector_{self.program.storage(store.array)}({place}, {', '.join(values)})"
 
     def single(self, k: int, kernel: Kernel) -> Iterator[str]:
         """One element."""
-        yield f"at_0 = int64(i) * {self.itemsize}"
+        layout = self.layout(kernel)
+        yield f"at_0 = {layout.bytes('int64(i)')}"
         for load in kernel.loads:
-            yield f"{load.name} = load_{self.dtype}(ptr_{load.array} + at_0)"
+            yield f"{mangled(load.name)} = load_{self.program.storage(load.array)}({layout.place(load.array, 0)})"
         yield from self.one(k, kernel, "")
-        for s, store in enumerate(kernel.stores):
-            yield f"store_{self.dtype}(ptr_{store.array} + at_0, new_{s})"
+        for store in kernel.stores:
+            kept = self.program.storage(store.array)
+            yield f"store_{kept}({layout.place(store.array, 0)}, {self.stored(store.array, '')})"
 
-    def one(self, k: int, kernel: Kernel, suffix: str) -> Iterator[str]:
-        """The element whose loads have names with `suffix`: its new values, added to the thread's sums."""
-        arguments = [*kernel.uniforms, *(f"{load.name}{suffix}" for load in kernel.loads)]
-        news = [f"new_{s}{suffix}" for s in range(len(kernel.stores) + len(kernel.reductions))]
-        yield f"{', '.join(news)} = element_{k}({', '.join(arguments)})"
-        for partial, new in zip(self._of(kernel), news[len(kernel.stores) :], strict=True):
+    def stored(self, array: str, prefix: str) -> str:
+        """A new value in the storage of its array."""
+        return cast(f"{prefix}{mangled(new(array))}", self.type.name, self.program.storage(array))
+
+    def one(self, k: int, kernel: Kernel, prefix: str) -> Iterator[str]:
+        """The element whose loads have names with `prefix`: its new values, added to the thread's sums."""
+        arguments = [mangled(name) for name in kernel.uniforms]
+        for load in kernel.loads:
+            name = f"{prefix}{mangled(load.name)}"
+            arguments.append(cast(name, self.program.storage(load.array), self.type.name))
+        values = [f"{prefix}{mangled(new(store.array))}" for store in kernel.stores]
+        reduced = [f"{prefix}value_{reduce.name}" for reduce in kernel.reductions]
+        yield f"{', '.join(values + reduced)} = element_{k}({', '.join(arguments)})"
+        for partial, value in zip(self._of(kernel), reduced, strict=True):
             names = ", ".join(partial.names())
-            yield f"{names} = {name_of(partial.parts.add)}({names}, {new})"
+            yield f"{names} = {name_of(partial.parts.add)}({names}, {value})"
 
     def block_fold(self, kernel: Kernel) -> Iterator[str]:
         """The threads' parts as the row's, by a binary tree."""
@@ -251,12 +261,12 @@ class _Frame:
             names = partial.names()
             others = [f"lanes_{name}[thread + half]" for name in names]
             joined.append(f"{', '.join(names)} = {name_of(partial.parts.join)}({', '.join([*names, *others])})")
-        yield from self.tree([name for partial in self._of(kernel) for name in partial.names()], joined, self.dtype)
+        yield from self.tree([name for partial in self._of(kernel) for name in partial.names()], joined, self.type.name)
         yield "if thread == 0:"
         for partial in self._of(kernel):
             for i, name in enumerate(partial.names()):
-                at = f"(row * {self.width} + {partial.at + i}) * {self.itemsize}"
-                yield f"    store_{self.dtype}(partial + {at}, {name})"
+                at = f"(row * {self.width} + {partial.at + i}) * {self.type.itemsize}"
+                yield f"    store_{self.type.name}(partial + {at}, {name})"
 
     def tree(self, names: Sequence[str], joined: Sequence[str], dtype: str) -> Iterator[str]:
         """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`."""
@@ -281,8 +291,8 @@ class _Frame:
         body += ["while row < end:"]
         for partial in self._of(kernel):
             for i, name in enumerate(partial.names()):
-                at = f"(row * {self.width} + {partial.at + i}) * {self.itemsize}"
-                body.append(f"    {name} = float64(load_{self.dtype}(partial + {at}))")
+                at = f"(row * {self.width} + {partial.at + i}) * {self.type.itemsize}"
+                body.append(f"    {name} = float64(load_{self.type.name}(partial + {at}))")
             body.append(f"    element = {partial.parts.whole.format(*partial.names())}")
             body.append(f"    {self._folded(partial.reduce, 'element')}")
         body.append(f"    row = row + {THREADS}")
@@ -308,14 +318,14 @@ class _Frame:
         body += ["tensor = int64(thread)", "while tensor < tensors:"]
         body += indented([*self.head(kernel)])
         for j, name in enumerate(kernel.uniforms):
-            at = f"(tensor * {len(kernel.uniforms)} + {j}) * {self.itemsize}"
-            body.append(f"    store_{self.dtype}(uniforms + {at}, {self.dtype}(wide_{name}))")
+            at = f"(tensor * {len(kernel.uniforms)} + {j}) * {self.type.itemsize}"
+            body.append(f"    store_{self.type.name}(uniforms + {at}, {self.type.name}(wide_{mangled(name)}))")
         body.append(f"    tensor = tensor + {THREADS}")
         return body
 
     def totals(self, kernel: Kernel) -> Iterator[str]:
         """Reductions over all tensors: over the tables of this device (`peers`), then what other devices have."""
-        reductions = [self.partials[g.name].reduce for g in kernel.givens if g.scope is Scope.ALL]
+        reductions = [self.partials[g.name].reduce for g in kernel.givens if g.over is Space.ALL]
         if not reductions:
             return
         for reduce in reductions:
@@ -341,18 +351,15 @@ class _Frame:
             yield f"wide_{reduce.name} = {reduce.name}"
 
     def scalars(self, kernel: Kernel) -> Iterator[str]:
-        """The step's scalars that this kernel uses."""
-        inside = {arg for let in kernel.head for arg in let.args} | set(kernel.uniforms)
-        used = [scalar for scalar in self.program.scalars if scalar.name in inside]
-        leaves, lets, results = as_lets(used)
-        cells = cells_of(self.program)
-        for leaf in leaves:
-            place = "clock" if leaf == "step" else f"cells + {cells.index(leaf) * 8}"
-            yield f"at_{leaf} = load_float64({place})"
+        """The step's numbers that this kernel needs."""
+        lets = self.program.needed(kernel.outside)
+        read = {*kernel.outside, *(arg for let in lets for arg in let.args)}
+        for j, hyper in enumerate(self.program.hypers):
+            if f"h.{hyper}" in read:
+                place = "clock" if hyper == "step" else f"cells + {j * 8}"
+                yield f"wide_{mangled(f'h.{hyper}')} = load_float64({place})"
         for let in lets:
             yield self._wide(let)
-        for scalar, result in zip(used, results, strict=True):
-            yield f"wide_{scalar.name} = {operand(result, 'float64')}"
 
     def head(self, kernel: Kernel) -> Iterator[str]:
         """The tensor's own numbers and what follows from them."""
@@ -360,29 +367,30 @@ class _Frame:
         for given in kernel.givens:
             if given.hyper:
                 at = f"hypers + (tensor * {len(hypers)} + {hypers.index(given.hyper)}) * 8"
-                yield f"wide_{given.name} = load_float64({at})"
-            elif given.scope is Scope.TENSOR:
+                yield f"wide_{mangled(given.name)} = load_float64({at})"
+            elif given.over is Space.TENSOR:
                 at = f"own + (tensor * {len(self.partials)} + {self.own_index[given.name]}) * 8"
                 yield f"wide_{given.name} = load_float64({at})"
-        for let in kernel.head:
-            args = tuple(f"wide_{arg}" if isinstance(arg, str) else arg for arg in let.args)
-            yield self._wide(Let(f"wide_{let.name}", let.fn, args))
+        yield from print_lets(kernel.head, "float64", "wide_")
 
     # pieces
 
     def _of(self, kernel: Kernel) -> list[Partial]:
         return [self.partials[reduce.name] for reduce in kernel.reductions]
 
+    def layout(self, kernel: Kernel) -> Layout:
+        """How the arrays of a kernel lie in memory."""
+        return Layout({array: dtypes.storage(self.program.storage(array)) for array in kernel.arrays}, self.type)
+
     def _start(self, reduce: Reduce) -> str:
-        return operand(float(START_VALUE.get(reduce.op, "0.0")), "float64")
+        return literal(reduce.op.identity, "float64")
 
     def _folded(self, reduce: Reduce, other: str) -> str:
-        return f"{reduce.name} = {FOLD[reduce.op].format(reduce.name, other)}"
+        return f"{reduce.name} = {expression(reduce.op.join, [reduce.name, other], 'float64')}"
 
     def _wide(self, let: Let) -> str:
-        """A let in float64."""
+        """A let of the step in float64."""
         if let.fn is Fn.ROUNDED:
             (arg,) = let.args
-            return f"{let.name} = float64({self.dtype}({operand(arg, 'float64')}))"
-        (line,) = print_lets([let], "float64")
-        return line
+            return f"wide_{let.name} = float64({self.type.name}({operand(arg, 'float64', 'wide_')}))"
+        return print_let(let, "float64", "wide_")

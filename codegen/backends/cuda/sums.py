@@ -7,14 +7,16 @@ several float32 numbers, its parts, which together hold what one float64 would:
                      overflows or vanishes (Blue 1978, "A portable Fortran program to find the Euclidean norm")
     sum              a sum and what rounding took from it (Knuth, TAOCP 2, 4.2.2, theorem B)
 
-Parts are joined in a fixed tree. `fold` kernels, one number a row, turn them into float64.
+Everything else, and float64, keeps one number and does what the reduction's row in ops.py says. Parts are joined in a
+fixed tree. `fold` kernels, one number a row, turn them into float64.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...expr import ReduceOp
+from ...ops import ReduceOp
+from ...printer import expression
 
 BIG, SMALL, SCALE = 2.0**52, 2.0**-50, 2.0**80
 """Elements from BIG on are scaled by 1/SCALE, elements below SMALL by SCALE.
@@ -68,58 +70,19 @@ def join(total, lost, total_2, lost_2):
     return sofar, lost + lost_2 + ((total - (sofar - taken)) + (total_2 - taken))
 """
 
-ADD_ABS = """
-def add_abs(largest, x):
-    size = fabs(x)
-    return size if (size >= largest) | (size != size) else largest
-"""
-
-JOIN_ABS = """
-def join_abs(largest, largest_2):
-    return largest if (largest >= largest_2) | (largest != largest) else largest_2
-"""
-
-ADD_FINITE = """
-def add_finite(finite, x):
-    return finite if fabs(x) < {0}(INF) else {0}(0.0)
-"""
-
-JOIN_FINITE = """
-def join_finite(finite, finite_2):
-    return finite if finite < finite_2 else finite_2
-"""
-
-ADD_SQUARE_64 = """
-def add_square(total, x):
-    return total + x * x
-"""
-
-ADD_64 = """
-def add(total, x):
-    return total + x
-"""
-
-JOIN_64 = """
-def {0}(total, total_2):
-    return total + total_2
-"""
-
 
 def parts_of(op: ReduceOp, dtype: str) -> Parts:
     """How `op` is accumulated over elements of `dtype`, "float32" or "float64"."""
-    match op, dtype:
-        case ReduceOp.SUM_OF_SQUARES, "float32":
-            whole = f"({{0}} + ({{1}} * {SCALE**2!r} + {{2}} * {SCALE**-2!r}))"
-            return Parts((0.0, 0.0, 0.0), ADD_SQUARE, JOIN_SQUARE, whole)
-        case ReduceOp.SUM, "float32":
-            return Parts((0.0, 0.0), ADD, JOIN, "({0} + {1} if fabs({0}) < INF else {0})")
-        case ReduceOp.SUM_OF_SQUARES, _:
-            return Parts((0.0,), ADD_SQUARE_64, JOIN_64.format("join_square"))
-        case ReduceOp.SUM, _:
-            return Parts((0.0,), ADD_64, JOIN_64.format("join"))
-        case ReduceOp.MAX_ABS, _:
-            return Parts((0.0,), ADD_ABS, JOIN_ABS)
-    return Parts((1.0,), ADD_FINITE.format(dtype), JOIN_FINITE)
+    if (op, dtype) == (ReduceOp.SUM_OF_SQUARES, "float32"):
+        whole = f"({{0}} + ({{1}} * {SCALE**2!r} + {{2}} * {SCALE**-2!r}))"
+        return Parts((0.0, 0.0, 0.0), ADD_SQUARE, JOIN_SQUARE, whole)
+    if (op, dtype) == (ReduceOp.SUM, "float32"):
+        return Parts((0.0, 0.0), ADD, JOIN, "({0} + {1} if fabs({0}) < INF else {0})")
+    name = op.name.lower()
+    element = [f"    x = {expression(op.element, ['x'], dtype)}"] if op.element else []
+    add = [f"def add_{name}(sofar, x):", *element, f"    return {expression(op.join, ['sofar', 'x'], dtype)}"]
+    join = [f"def join_{name}(sofar, other):", f"    return {expression(op.join, ['sofar', 'other'], dtype)}"]
+    return Parts((op.identity,), "\n".join(add), "\n".join(join))
 
 
 def name_of(source: str) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from ...dtypes import COMPILED, storage
+from ...ops import FUNCTIONS
+
 
 def words(
     cuda: ModuleType,
@@ -23,16 +26,17 @@ def words(
     store:  from (type, lanes) to a function (address, *lanes numbers).
     functions: where sqrt and the like are from.
     """
-    named_functions = {name: getattr(functions, name) for name in ("sqrt", "exp", "log", "pow", "fabs", "floor")}
+    named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in ("float32", "float64", "int32", "int64")}
     memory = {"load_int64": load(named["int64"], 1)}
-    for dtype, lanes in (("float32", 4), ("float64", 2)):
+    for dtype in COMPILED:
+        lanes = storage(dtype).lanes
         memory[f"load_{dtype}"] = load(named[dtype], 1)
         memory[f"store_{dtype}"] = store(named[dtype], 1)
         memory[f"load_vector_{dtype}"] = load(named[dtype], lanes)
         memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
     constants = {"INF": math.inf, "NAN": math.nan}
-    return {"cuda": cuda, "device": device, "abs": functions.fabs, **named_functions, **named, **memory, **constants}
+    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **constants}
 
 
 def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,241 @@
+"""What can be computed: one row for each operation, and one for each way to reduce.
+
+A row says what an operation is called, what it means in NumPy (the definition that every backend is tested against),
+and its words in Python for Numba, in MLIR and in the library of functions that compiled code calls. To add an
+operation, add a row here and a function in `functions.py`.
+
+The meanings work on scalars and arrays of any float dtype and keep it; each is correctly rounded but exp, log and pow.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+Meaning = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Operation:
+    """The row of one operation.
+
+    symbol:   the operator or name that `str(expr)` shows.
+    meaning:  in NumPy.
+    python:   a template in Python for Numba, on processors and on GPUs: operands {0}, {1}, ..., and {zero} and {one}.
+    mlir:     a template in MLIR, of one or several lines: operands, {t} for their type and {v} for that of a choice.
+    function: the function of libm (and LLVM's intrinsic) that the operation is a call of; `python` follows from it.
+    operands: how many there are.
+    of_truths, is_truth: whether operands, and the result, are conditions instead of numbers.
+    in_step:  only for numbers that the host computes before a step.
+    fold:     a NumPy ufunc, for operations that join two partial results.
+    """
+
+    symbol: str
+    meaning: Meaning
+    python: str = ""
+    mlir: str = ""
+    function: str = ""
+    operands: int = 2
+    of_truths: bool = False
+    is_truth: bool = False
+    in_step: bool = False
+    fold: np.ufunc | None = None
+
+
+def _infix(symbol: str, meaning: Meaning, mlir: str = "", **more: Any) -> Operation:
+    """An operator between two operands, written as in Python."""
+    return Operation(symbol=symbol, meaning=meaning, python=f"{{0}} {symbol} {{1}}", mlir=mlir, **more)
+
+
+def _comparison(symbol: str, meaning: Meaning, how: str) -> Operation:
+    return _infix(symbol, meaning, f"arith.cmpf {how}, {{0}}, {{1}} : {{t}}", is_truth=True)
+
+
+def _called(name: str, function: str, meaning: Meaning, mlir: str, operands: int = 1) -> Operation:
+    """A call of a function of the library."""
+    given = ", ".join(["{0}", "{1}"][:operands])
+    return Operation(
+        symbol=name,
+        meaning=meaning,
+        python=f"{function}({given})",
+        mlir=f"{mlir} {given} : {{t}}",
+        function=function,
+        operands=operands,
+    )
+
+
+def _choice(name: str, compare: str, how: str, meaning: Meaning, fold: np.ufunc) -> Operation:
+    """One of two numbers: the first where it compares so, or is nan."""
+    return Operation(
+        symbol=name,
+        meaning=meaning,
+        python=f"{{0}} if ({{0}} {compare} {{1}}) | ({{0}} != {{0}}) else {{1}}",
+        mlir=f"%kept = arith.cmpf {how}, {{0}}, {{1}} : {{t}}\n"
+        "%none = arith.cmpf une, {0}, {0} : {t}\n"
+        "%first = arith.ori %kept, %none : i1\n"
+        "arith.select %first, {0}, {1} : {t}",
+        fold=fold,
+    )
+
+
+SIGN_IN_MLIR = """%zero = arith.constant 0.0 : {t}
+%one = arith.constant 1.0 : {t}
+%minus = arith.constant -1.0 : {t}
+%negative = arith.cmpf olt, {0}, %zero : {t}
+%other = arith.select %negative, %minus, {0} : {t}
+%positive = arith.cmpf ogt, {0}, %zero : {t}
+arith.select %positive, %one, %other : {t}"""
+
+FINITE_IN_MLIR = """%zero = arith.constant 0.0 : {t}
+%one = arith.constant 1.0 : {t}
+%nothing = arith.subf {0}, {0} : {t}
+%finite = arith.cmpf ord, %nothing, %nothing : {t}
+arith.select %finite, %one, %zero : {t}"""
+
+
+class Fn(Enum):
+    """The operations."""
+
+    ADD = _infix("+", operator.add, "arith.addf {0}, {1} : {t}", fold=np.add)
+    SUB = _infix("-", operator.sub, "arith.subf {0}, {1} : {t}")
+    MUL = _infix("*", operator.mul, "arith.mulf {0}, {1} : {t}")
+    DIV = _infix("/", operator.truediv, "arith.divf {0}, {1} : {t}")
+    POW = _called("**", "pow", operator.pow, "math.powf", operands=2)
+    MOD = _infix("%", np.mod, in_step=True)
+    NEG = Operation(symbol="neg", meaning=operator.neg, python="-{0}", mlir="arith.negf {0} : {t}", operands=1)
+    SQRT = _called("sqrt", "sqrt", np.sqrt, "math.sqrt")
+    SQUARE = Operation(
+        symbol="square", meaning=lambda x: x * x, python="{0} * {0}", mlir="arith.mulf {0}, {0} : {t}", operands=1
+    )
+    ABS = _called("abs", "fabs", np.abs, "math.absf")
+    SIGN = Operation(
+        symbol="sign",
+        meaning=lambda x: np.where(x > 0, np.ones_like(x), np.where(x < 0, -np.ones_like(x), x)),
+        python="{one} if {0} > 0 else (-{one} if {0} < 0 else {0})",
+        mlir=SIGN_IN_MLIR,
+        operands=1,
+    )
+    EXP = _called("exp", "exp", np.exp, "math.exp")
+    LOG = _called("log", "log", np.log, "math.log")
+    MINIMUM = _choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
+    MAXIMUM = _choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
+    FINITE = Operation(
+        symbol="finite",
+        meaning=lambda x: np.where(np.isfinite(x), np.ones_like(x), np.zeros_like(x)),
+        python="{one} if fabs({0}) < INF else {zero}",
+        mlir=FINITE_IN_MLIR,
+        operands=1,
+    )
+    ROUNDED = Operation(symbol="rounded", meaning=lambda x: x, operands=1, in_step=True)
+    LT = _comparison("<", operator.lt, "olt")
+    LE = _comparison("<=", operator.le, "ole")
+    GT = _comparison(">", operator.gt, "ogt")
+    GE = _comparison(">=", operator.ge, "oge")
+    EQ = _comparison("==", operator.eq, "oeq")
+    NE = _comparison("!=", operator.ne, "une")
+    AND = _infix("&", np.logical_and, "arith.andi {0}, {1} : i1", of_truths=True, is_truth=True)
+    OR = _infix("|", np.logical_or, "arith.ori {0}, {1} : i1", of_truths=True, is_truth=True)
+    NOT = Operation(
+        symbol="~",
+        meaning=np.logical_not,
+        python="not {0}",
+        mlir="%true = arith.constant true\narith.xori {0}, %true : i1",
+        operands=1,
+        of_truths=True,
+        is_truth=True,
+    )
+    WHERE = Operation(
+        symbol="where",
+        meaning=np.where,
+        python="{1} if {0} else {2}",
+        mlir="arith.select {0}, {1}, {2} : {v}",
+        operands=3,
+    )
+
+    def __init__(self, row: Operation) -> None:
+        self.row = row
+        self.is_truth = row.is_truth
+        self.of_truths = row.of_truths
+        self.is_infix = row.operands == 2 and not row.symbol[0].isalpha()
+
+    __hash__ = object.__hash__  # members are unique, and an enum's own hash is slow
+
+    @property
+    def symbol(self) -> str:
+        """The operator or name that `str(expr)` shows."""
+        return self.row.symbol
+
+    def __call__(self, *values: Any) -> Any:
+        """The operation on NumPy scalars or arrays."""
+        return self.row.meaning(*values)
+
+
+FUNCTIONS = {fn.row.function: fn.row.operands for fn in Fn if fn.row.function}
+"""The functions of the library that compiled code calls, each with its number of operands."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Folding:
+    """The row of one reduction.
+
+    symbol:   the name that a rule calls.
+    join:     what makes one of two partial results.
+    identity: the result of no elements.
+    element:  what happens to an element, as float64, before it is joined.
+    """
+
+    symbol: str
+    join: Fn
+    identity: float
+    element: Fn | None = None
+
+
+class ReduceOp(Enum):
+    """How many elements become one number: each goes through `element`, then two are joined until one is left."""
+
+    SUM = Folding(symbol="sum_of", join=Fn.ADD, identity=0.0)
+    SUM_OF_SQUARES = Folding(symbol="sum_of_squares", join=Fn.ADD, identity=0.0, element=Fn.SQUARE)
+    MAX_ABS = Folding(symbol="max_abs", join=Fn.MAXIMUM, identity=0.0, element=Fn.ABS)
+    ALL_FINITE = Folding(symbol="all_finite", join=Fn.MINIMUM, identity=1.0, element=Fn.FINITE)
+
+    def __init__(self, row: Folding) -> None:
+        self.symbol, self.join, self.identity, self.element = row.symbol, row.join, row.identity, row.element
+
+    __hash__ = object.__hash__
+
+    def __call__(self, elements: Any) -> float:
+        """The reduction of an array."""
+        wide = np.asarray(elements).astype(np.float64)
+        fold = self.join.row.fold
+        assert fold is not None, self.join
+        return float(
+            fold.reduce(wide if self.element is None else self.element(wide), axis=None, initial=self.identity)
+        )
+
+    def joined(self, parts: Iterable[float]) -> float:
+        """Partial results as one, in their order."""
+        return float(functools.reduce(self.join, parts, self.identity))
+
+
+JOINS = tuple(dict.fromkeys(op.join for op in ReduceOp))
+"""The operations that join partial results."""
+
+
+def scalar(fn: Fn, *values: float) -> float | bool:
+    """The operation on Python numbers, in float64, by IEEE rules: 1/0 is inf, sqrt(-1) is nan, nothing raises."""
+    operands = [np.float64(value) if isinstance(value, float) else value for value in values]
+    with np.errstate(all="ignore"):
+        result = fn(*operands)
+    return bool(result) if np.asarray(result).dtype == bool else float(result)
+
+
+def numeral(value: float) -> str:
+    """A number in few digits if they are all of it; a truth as its name."""
+    short = str(value) if isinstance(value, bool) else f"{value:g}"
+    return short if isinstance(value, bool) or float(short) == value else repr(value)

@@ -1,0 +1,76 @@
+"""A program's step on the host: Python source for speed, NumPy's float64 where Python would raise.
+
+The numbers of a step are computed before every step whose hyperparameters changed, so the lets are printed once as a
+Python function on floats, one line a let. Python raises where IEEE arithmetic gives inf or nan (1/0), also for a value
+that is not chosen in the end; then the same lets are evaluated in NumPy's float64, which is what defines them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .dtypes import storage
+from .ops import Fn
+from .printer import mangled
+from .program import Arg, Program
+
+ScalarFunction = Callable[[Mapping[str, float]], tuple[float, ...]]
+
+
+def evaluate(program: Program, hypers: Mapping[str, float]) -> dict[str, float]:
+    """Every number of a step by name, by IEEE rules in float64; `rounded` goes through the type of the program."""
+    values: dict[str, Any] = {f"h.{name}": float(hypers[name]) for name in program.hypers}
+    for let in program.step:
+        args = [values[arg] if isinstance(arg, str) else arg for arg in let.args]
+        values[let.name] = _rounded(program, args[0]) if let.fn is Fn.ROUNDED else ops.scalar(let.fn, *args)
+    return values
+
+
+def _rounded(program: Program, value: float) -> float:
+    with np.errstate(all="ignore"):
+        return float(storage(program.compute).scalar(value))
+
+
+def source(program: Program) -> str:
+    """The Python function that computes the program's scalars."""
+    results = "".join(f"{_operand(name)}, " for name in program.scalars)
+    return "\n".join(["def scalars(h):", *_lines(program), f"    return ({results})", ""])
+
+
+def _lines(program: Program) -> Iterator[str]:
+    for let in program.step:
+        args = [_operand(arg) for arg in let.args]
+        row = let.fn.row
+        if row.function or not row.python:
+            text = f"{let.fn.name.lower()}({', '.join(args)})"
+        else:
+            text = row.python.format(*args, zero="0.0", one="1.0")
+        yield f"    {mangled(let.name)} = {text}"
+
+
+def _operand(arg: Arg) -> str:
+    if isinstance(arg, str):
+        return f"h[{arg[2:]!r}]" if arg.startswith("h.") else mangled(arg)
+    return repr(arg) if np.isfinite(arg) else f"float({str(arg)!r})"
+
+
+def compile_scalars(program: Program) -> ScalarFunction:
+    """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats."""
+    names: dict[str, object] = {fn.name.lower(): functools.partial(ops.scalar, fn) for fn in Fn}
+    names["rounded"] = functools.partial(_rounded, program)
+    exec(compile(source(program), f"<scalars of {program.name}>", "exec"), names)
+    fast: ScalarFunction = names["scalars"]  # type: ignore[assignment]
+
+    def scalars(values: Mapping[str, float]) -> tuple[float, ...]:
+        try:
+            return fast(values)
+        except ArithmeticError:
+            known = evaluate(program, values)
+            return tuple(known[name] for name in program.scalars)
+
+    return scalars

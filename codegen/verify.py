@@ -1,0 +1,141 @@
+"""What must hold after each stage of lowering. A LoweringError names the stage and the node that broke it.
+
+These are checks of the compiler, not of rules: what an author can get wrong was answered when the rule was defined.
+They cost a tenth of lowering, and always run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from .dtypes import STORAGES
+from .errors import LoweringError
+from .expr import Const, Expr, Reduction, Select, Symbol
+from .kinds import Kind, Space
+from .ops import Fn
+from .program import Arg, Kernel, Let, Program, Reduce, Store, old
+from .rule import PARAMETER, Rule
+from .walk import walk
+
+NUMBER, TRUTH = "a number", "a truth"
+
+
+def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
+    """No flag, no new value and no choice that is made already is left."""
+    for node in walk(*stores.values()):
+        if isinstance(node, Symbol) and node.kind in (Kind.FLAG, Kind.NEW):
+            raise _broken("settle", rule, node, f"a {node.kind.value} is left")
+        if isinstance(node, Select) and isinstance(node.condition, Const):
+            raise _broken("settle", rule, node, "a constant choice is left")
+
+
+def pruned(rule: Rule, stores: Mapping[Symbol, Expr]) -> None:
+    """Every store can reach the parameter or a result: it is one, or its old value is read."""
+    read = {node for node in walk(*stores.values()) if isinstance(node, Symbol)}
+    for target in stores:
+        if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
+            raise _broken("prune", rule.name, target, "nothing reads what is stored")
+
+
+def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction]]) -> None:
+    """Every reduction has a kernel, after those that it needs and before the last one."""
+    places = {reduction: k for k, stage in enumerate(stages) for reduction in stage}
+    needed: dict[Expr, int] = {}
+    for node in walk(*stores.values()):
+        needed[node] = max([needed[child] for child in node.children], default=-1)
+        if isinstance(node, Reduction):
+            place = places.get(node, -1)
+            if not needed[node] < place < len(stages) - 1:
+                raise _broken("split", "its kernels", node, f"kernel {place} is too early, too late, or none")
+            needed[node] = place
+
+
+def numbered(program: Program) -> None:
+    """The program is what program.py says it is."""
+    _check_arrays(program)
+    step = {f"h.{name}": NUMBER for name in program.hypers}
+    for let in program.step:
+        _define(program, step, let, in_step=True)
+    reduced: dict[str, Space] = {}
+    for kernel in program.kernels:
+        _check_kernel(program, kernel, step, reduced)
+        reduced |= {reduce.name: reduce.over for reduce in kernel.reductions}
+
+
+def _check_arrays(program: Program) -> None:
+    order = ["parameter", "gradient", *program.slots]
+    names = [array.name for array in program.arrays]
+    if names != [name for name in order if name in names]:
+        raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
+    for array in program.arrays:
+        if array.storage not in STORAGES or array.space is not Space.ELEMENT:
+            raise _broken("number", program.name, array, "no such storage or space")
+    if program.compute not in STORAGES:
+        raise _broken("number", program.name, program.compute, "no such type")
+
+
+def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], reduced: Mapping[str, Space]) -> None:
+    known = dict(step)
+    for given in kernel.givens:
+        is_there = given.over is Space.TENSOR if given.hyper else reduced.get(given.name) is given.over
+        if not is_there or given.name in known:
+            raise _broken("number", kernel.name, given, "no earlier kernel and no tensor has it, or it is there twice")
+        known[given.name] = NUMBER
+    for let in kernel.head:
+        _define(program, known, let)
+    for name in kernel.uniforms:
+        if known.get(name) == TRUTH:
+            raise _broken("number", kernel.name, name, "a truth enters the loop; it must come as 1 or 0")
+    for load in kernel.loads:
+        if load.name in known or load.name != old(load.array) or not _is_declared(program, load.array):
+            raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
+        known[load.name] = NUMBER
+    for let in kernel.body:
+        _define(program, known, let)
+    for store in kernel.stores:
+        if kernel is not program.kernels[-1] or not _is_declared(program, store.array):
+            raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
+    _refuse_repeats(kernel, [store.array for store in kernel.stores])
+    _refuse_repeats(kernel, [*reduced, *(reduce.name for reduce in kernel.reductions)])
+    ends: list[Store | Reduce] = [*kernel.stores, *kernel.reductions]
+    for end in ends:
+        if _kind(known, end.value) != NUMBER:
+            raise _broken("number", kernel.name, end, f"{end.value!r} is no number that is defined")
+    for reduce in kernel.reductions:
+        if (reduce.what.op, reduce.what.over) != (reduce.op, reduce.over):
+            raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
+
+
+def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = False) -> None:
+    """A let defines a new name from known ones of the right kinds."""
+    row = let.fn.row
+    kinds = [_kind(known, arg) for arg in let.args]
+    wanted = [TRUTH if row.of_truths else NUMBER] * row.operands
+    if let.fn is Fn.WHERE:
+        wanted = [TRUTH, *[kinds[-1] or NUMBER] * 2]
+    if let.name in known or kinds != wanted:
+        found = ", ".join(f"{arg!r} is {kind or 'undefined'}" for arg, kind in zip(let.args, kinds, strict=True))
+        raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {found}")
+    if row.in_step and not in_step:
+        raise _broken("number", program.name, let, f"{let.fn.symbol} is left to the host, not to kernels")
+    known[let.name] = wanted[-1] if let.fn is Fn.WHERE else TRUTH if row.is_truth else NUMBER
+
+
+def _kind(known: Mapping[str, str], arg: Arg) -> str | None:
+    if isinstance(arg, str):
+        return known.get(arg)
+    return TRUTH if isinstance(arg, bool) else NUMBER
+
+
+def _is_declared(program: Program, array: str) -> bool:
+    return any(declared.name == array for declared in program.arrays)
+
+
+def _refuse_repeats(kernel: Kernel, names: Collection[str]) -> None:
+    if len(set(names)) < len(names):
+        raise _broken("number", kernel.name, list(names), "something is stored or defined twice")
+
+
+def _broken(stage: str, where: str, node: object, what: str) -> LoweringError:
+    text = str(node) if isinstance(node, Expr | Let) else repr(node)
+    return LoweringError(f"after {stage}, in {where}: {what}. Received: `{text}`. This is a fault of the compiler.")
