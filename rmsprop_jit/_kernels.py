@@ -1,4 +1,4 @@
-"""From options to kernels: which flags are on, and variables with the same flags in one bucket, one launch.
+"""From flags to kernels: variables with the same flags in one bucket, one launch.
 
 Beside rules/, errors.py and the homes of arrays the only file that imports codegen.
 """
@@ -18,42 +18,16 @@ from .arrays.homes import Array, Int64, address_of, backend_of, place_of
 from .arrays.memory import lead_of
 from .codegen import Rule, backends
 from .codegen.expr import Symbol, walk
+from .flags import Flags
 from .members import Member
-from .options import Options
-from .rules.around import OPTION_FLAGS, whole_step
+from .rules.around import step_of
 
-__all__ = ["Bucket", "Flags"]
+__all__ = ["Bucket", "step_of"]
 
 if TYPE_CHECKING:
     from .codegen import Program
     from .codegen.backends.cuda import Clock
     from .codegen.host import ScalarFunction
-
-Flags = frozenset[str]
-
-MICRO_FLAGS = frozenset({"loss_scale_factor", "gradient_accumulation_steps", "micro_step", "window_empty"})
-IDLE_FLAGS = frozenset({"use_ema", "ema_overwrite_frequency", "idle"})
-"""Flags that matter to a micro-step and to an idle variable; dropping the others lets option sets share kernels."""
-
-step_of = functools.cache(whole_step)
-"""The whole step of a rule, built once."""
-
-
-def option_flags(rule: Rule, options: Options) -> Flags:
-    """The flags that the options switch on."""
-    is_set = {name for name in OPTION_FLAGS if getattr(options, name) not in (None, False)}
-    if "use_ema" not in is_set:
-        is_set.discard("ema_overwrite_frequency")
-    for name, flag in rule.flags.items():
-        value = options.switches[name] if flag.follows is None else options.hypers[flag.follows] > 0
-        if value:
-            is_set.add(name)
-    return frozenset(is_set)
-
-
-def own_flags(rule: Rule, flags: Flags) -> Flags:
-    """The flags of the rule itself, without what surrounds it."""
-    return flags & frozenset(rule.flags)
 
 
 def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:

@@ -15,22 +15,26 @@ from . import _kernels, graphs, patterns, resolve, saving, slots
 from ._kernels import Bucket
 from .arrays.homes import Array, Int64, is_array, place_of, write
 from .errors import ArrayError, OptionError
+from .flags import option_flags, own_flags
 from .gradients import gradients as gradients_of
 from .graphs import GraphSteps
 from .habit import WHOLE, Habit, Phase
 from .members import Member, Members, Variables, same_variables, track
-from .options import LearningRate, Options, check_switch
+from .options import OPTIONS, LearningRate, Options, check_switch
 from .plan import Call, Plan, make_plan
 from .resolve import Gradients
-from .rules.around import Rule
+from .rules.around import Rule, check_names
 from .variable import Variable
 
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
 
+RESERVED = {"self", "rule", "weight_decay_exclusions"}
+"""Names in calls and in configs, beside those of options and methods, that no rule can give to its own numbers."""
+
 
 class Optimizer:
-    """An optimizer for any rule written in the DSL.
+    """An optimizer for any rule written as equations.
 
     rule:          the update, a `codegen.Rule`.
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
@@ -63,6 +67,8 @@ class Optimizer:
         compiler: str | None = None,
         **rule_options: Any,
     ) -> None:
+        values = {name: value for name, value in locals().items() if name in OPTIONS}  # as written above, once
+        check_names(rule, RESERVED | {name for name in dir(Optimizer) if name != "learning_rate"})
         self._rule = rule
         hypers = {key: hyper.checked(key, rule_options.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
         switches = {
@@ -71,26 +77,10 @@ class Optimizer:
             if flag.follows is None
         }
         if rule_options:
-            known = ", ".join([*Options.common_names(), *hypers, *switches])
+            known = ", ".join([*OPTIONS, *hypers, *switches])
             raise OptionError(f"Argument(s) not recognized. Received: {rule_options}. Known: {known}.")
-        self._options = Options(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            name=rule.name if name is None else name,
-            threads=threads,
-            compiler=compiler,
-            hypers=hypers,
-            switches=switches,
-        )
-        self._flags = _kernels.option_flags(rule, self._options)
+        self._options = Options({**values, "name": rule.name if name is None else name}, hypers, switches)
+        self._flags = option_flags(rule, self._options)
         self._tracked: list[Member] = []
         self._members = Members(())
         self._plans: dict[object, Plan] = {}
@@ -110,7 +100,7 @@ class Optimizer:
             for group in (options.hypers, options.switches):
                 if name in group:
                     return group[name]
-            if name in Options.common_names():
+            if name in OPTIONS:
                 return getattr(options, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
 
@@ -125,13 +115,13 @@ class Optimizer:
             value = self._rule.hypers[name].checked(name, value)
         elif name in self._options.switches:
             value = check_switch(name, value)
-        elif name not in Options.common_names():
+        elif name not in OPTIONS:
             raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
         self._change_options(self._options.replaced(name, value))
 
     def _change_options(self, options: Options) -> None:
         """Take new options; where they change the structure, make new slots and forget the plans."""
-        flags = _kernels.option_flags(self._rule, options)
+        flags = option_flags(self._rule, options)
         if self._graph is not None:
             graphs.check_change(self._options, options, flags == self._flags)
         if options.compiler != self._options.compiler:
@@ -361,8 +351,8 @@ class Optimizer:
         (position,) = self._members.positions_of([variable])
         one = self._tracked[position]
         address = self._members.address_of(gradient, one)
-        flags = _kernels.own_flags(self._rule, self._flags)
-        rate = Options(learning_rate=learning_rate).rate(0)
+        flags = own_flags(self._rule, self._flags)
+        rate = self._options.replaced("learning_rate", learning_rate).rate(0)
         bucket = Bucket(self._rule, flags, [one], [0], (), self._options.compiler)
         bucket.bind([gradient], np.array([address], np.int64))
         bucket.set_numbers(self._options.numbers(rate, self.iterations + 1))

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
+from ._kernels import Bucket, launcher
 from .arrays.homes import Array, Int64, place_of
+from .flags import Flags, part_flags
 from .members import Member
 from .options import Options
 from .rules.around import Rule
@@ -97,17 +98,17 @@ def make_plan(
     rule: Rule, tracked: Sequence[Member], call: Call, compiler: str | None = None, clock: Clock | None = None
 ) -> Plan:
     """Sort the variables into buckets for a kind of call; compiles what is new."""
-    idle = call.flags & IDLE_FLAGS | {"idle"}
     averages = "use_ema" in call.flags and not call.micro
+    idle: Flags = part_flags(rule, call.flags, "idle") if averages else frozenset()
     step: dict[int, Flags] = {}
     after: dict[int, Flags] = {}
     updated = []
     for position, one in enumerate(tracked):
-        flags = _flags_of(one, call, call.given[position], len(tracked))
+        flags = _flags_of(rule, one, call, call.given[position], len(tracked))
         if flags is not None:
             updated.append(one)
             if averages and one.is_constrained:
-                flags -= IDLE_FLAGS
+                flags -= idle
                 after[position] = idle
             step[position] = flags
         elif averages:
@@ -116,13 +117,13 @@ def make_plan(
     return Plan(call.micro, first, second, updated, clock)
 
 
-def _flags_of(one: Member, call: Call, given: bool, variables: int) -> Flags | None:
+def _flags_of(rule: Rule, one: Member, call: Call, given: bool, variables: int) -> Flags | None:
     """The flags of a variable in a call; None if it has no part in it."""
     flags = call.flags
     if "gradient_accumulation_steps" in flags and not one.window:
         flags |= {"window_empty"}
     if call.micro:
-        return (flags | {"micro_step"}) & MICRO_FLAGS if given else None
+        return part_flags(rule, flags, "micro_step") if given else None
     if not given and not one.window:
         return None
     if not given:
