@@ -23,17 +23,13 @@ and beside it
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from . import backends, locks
+from . import backends
 from .errors import OptionError, RuleError
 from .lower import live, lower
 from .program import Program
 from .rule import Rule
-
-_PROGRAMS: weakref.WeakKeyDictionary[Rule, dict[object, Program]] = weakref.WeakKeyDictionary()
-_LOCK = locks.new()
 
 
 def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", gradient: str | None = None) -> Program:
@@ -50,12 +46,9 @@ def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", 
             f"Received: flags={sorted(flags)}."
         )
     chosen = frozenset(flags)
-    key = (chosen, dtype, gradient or dtype)
-    with _LOCK:
-        programs = _PROGRAMS.setdefault(rule, {})
-        if key not in programs:
-            programs[key] = lower(rule, chosen, dtype, gradient)
-        return programs[key]
+    key = ("program", chosen, dtype, gradient or dtype)
+    program: Program = rule.memo(key, lambda: lower(rule, chosen, dtype, gradient))
+    return program
 
 
 def _summary(program: Program) -> str:
@@ -78,6 +71,8 @@ def _mlir(program: Program) -> str:
 
 BACKENDS = {form: name for name, forms in backends.FORMS.items() for form in forms}
 """Which backend shows a form."""
+
+BESIDE: dict[str, Callable[[Program], str]] = {"kernel": str, "summary": _summary, "mlir": _mlir}
 
 FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir")
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
@@ -106,4 +101,4 @@ def explain(
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})
-    return {"kernel": str, "summary": _summary, "mlir": _mlir}[form](program)
+    return BESIDE[form](program)

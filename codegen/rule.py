@@ -18,10 +18,14 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from . import locks
 from .errors import OptionError, RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
 from .names import BUILT_IN_STEPS, Names, check
+
+_LOCK = locks.new()
+"""Held while something is derived from a rule."""
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
@@ -127,6 +131,7 @@ class Rule:
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
     stores: Mapping[Expr, Expr] = field(init=False, repr=False)
+    _derived: dict[object, Any] = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -144,6 +149,7 @@ class Rule:
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()})
+        put(self, "_derived", {})
         put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
 
     __hash__ = object.__hash__
@@ -157,6 +163,13 @@ class Rule:
 
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
+
+    def memo(self, key: object, make: Callable[[], Any]) -> Any:
+        """What `make` makes of this rule, made once for each key; it goes when the rule goes."""
+        with _LOCK:
+            if key not in self._derived:
+                self._derived[key] = make()
+            return self._derived[key]
 
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
         """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.

@@ -14,8 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from . import __version__, _kernels
+from . import __version__, codegen
+from .buckets import program_of
+from .codegen import backends, store
 from .errors import BackendError, OptionError, RmspropJitError
+from .flags import common_flags
 from .options import COMPILERS
 from .rules.rmsprop import RMSPROP, RMSprop
 
@@ -52,9 +55,7 @@ def _add_demo(commands: Any) -> None:
 
 def _add_explain(commands: Any) -> None:
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    explain.add_argument(
-        "--form", choices=_kernels.forms(), default="kernel", help="which stage (default: %(default)s)"
-    )
+    explain.add_argument("--form", choices=codegen.FORMS, default="kernel", help="which stage (default: %(default)s)")
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     explain.add_argument("--compiler", choices=COMPILERS, help="for the forms of a GPU (default: the first installed)")
     for switch in ("centered", "use-ema"):
@@ -80,7 +81,7 @@ def run_cache(options: argparse.Namespace) -> None:
     """Show, clear or fill the store."""
     console = Console()
     actions = {"show": _show_cache, "clear": _clear_cache, "warm": _warm_cache}
-    actions[options.action](console, _kernels.compiled_store())
+    actions[options.action](console, store)
 
 
 def _show_cache(console: Console, store: Any) -> None:
@@ -103,7 +104,7 @@ def _title(key: str, parts: Mapping[str, bytes] | None) -> Text:
     if parts is None:
         return Text("damaged, or of another version", "red")
     lines = parts.get("source", b"").decode(errors="replace").strip().splitlines()
-    return Text((lines[0].strip('"') if lines else "") or key)
+    return Text((lines[0].strip('# "') if lines else "") or key)
 
 
 def _clear_cache(console: Console, store: Any) -> None:
@@ -112,10 +113,10 @@ def _clear_cache(console: Console, store: Any) -> None:
 
 def _warm_cache(console: Console, store: Any) -> None:
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    sets = [(flags, dtype) for dtype in ("float32", "float64") for flags in _kernels.common_flags(RMSPROP)]
+    sets = [(flags, dtype) for dtype in ("float32", "float64") for flags in common_flags(RMSPROP)]
     with Progress(*columns, console=console) as progress:
         for flags, dtype in progress.track(sets):
-            _kernels.warm(RMSPROP, flags, dtype)
+            backends.warm(program_of(RMSPROP, flags, dtype))
     console.print(f"{len(sets)} option sets are compiled in {store.folder()}", soft_wrap=True)
 
 

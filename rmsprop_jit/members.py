@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ class Member:
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
-    window:     whether gradients have been added up since the last update. While it is False the accumulator holds
-                leftovers, which the next micro-step overwrites; `seen` hides them from a reader.
+    slots:      its state, each slot of the shape and dtype of the array.
     """
 
     name: str
@@ -37,17 +36,6 @@ class Member:
     variable: Variable | None
     given: Any = None
     slots: dict[str, Array] = field(default_factory=dict)
-    window: bool = False
-
-    def seen(self, slot: str, window: bool) -> Array:
-        """A slot for a reader of the state: the array itself, or fresh zeros in place of leftovers.
-
-        window: what `window` was when the reader began. Clearing the leftovers where they are would lose gradients
-                that another thread is just adding up.
-        """
-        array = self.slots[slot]
-        is_left_over = slot == "gradient_accumulator" and not window
-        return home_of(array).new_like(array, 0.0) if is_left_over else array
 
     def is_where_it_was(self) -> bool:
         """Whether the caller's object still stands for the array that is updated."""
@@ -76,9 +64,7 @@ class Member:
             write(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
-        window = self.window
-        slots = {slot: self.seen(slot, window) for slot in self.slots}
-        return {**self.__dict__, "given": None, "window": window, "slots": slots}
+        return {**self.__dict__, "given": None}
 
 
 def track(variables: Variables | Iterable[Any]) -> list[Member]:
@@ -89,10 +75,10 @@ def track(variables: Variables | Iterable[Any]) -> list[Member]:
         raise ArrayError(
             f"variables are a list or a dict of arrays. Received: one {type(variables).__name__}. Pass [variable]."
         )
-    tracked = [_member(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
-    _refuse_shared(tracked)
-    _tell_apart(tracked)
-    return tracked
+    members = [_member(i, key, value) for i, (key, value) in enumerate(_with_names(variables))]
+    _refuse_shared(members)
+    _tell_apart(members)
+    return members
 
 
 def _with_names(variables: Variables | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -111,16 +97,16 @@ def _member(i: int, key: object, value: object) -> Member:
     return Member(name, path, check_variable(given, name), variable, given)
 
 
-def _refuse_shared(tracked: Sequence[Member]) -> None:
+def _refuse_shared(members: Sequence[Member]) -> None:
     seen: dict[int, str] = {}
-    for one in tracked:
+    for one in members:
         if id(one.array) in seen:
             raise ArrayError(
                 f"variable {one.name!r} is in the list twice (also as {seen[id(one.array)]!r}). "
                 f"Received: the same array of shape {one.array.shape}. Pass each variable once."
             )
         seen[id(one.array)] = one.name
-    pair = Memory([(one.name, one.array) for one in tracked]).overlapping_pair()
+    pair = Memory([(one.name, one.array) for one in members]).overlapping_pair()
     if pair:
         raise ArrayError(
             f"variables {pair[0]!r} and {pair[1]!r} share memory, so that one update would destroy the other's. "
@@ -128,11 +114,11 @@ def _refuse_shared(tracked: Sequence[Member]) -> None:
         )
 
 
-def _tell_apart(tracked: Sequence[Member]) -> None:
+def _tell_apart(members: Sequence[Member]) -> None:
     """Give variables of equal paths paths of their own ("variable", "variable_1"), so that state has unique names."""
     taken: set[str] = set()
     tried: dict[str, int] = {}  # where to go on: thousands of variables may have one name
-    for one in tracked:
+    for one in members:
         path, prefix = one.path, one.prefix
         i = tried.get(prefix, 0)
         while one.prefix in taken:
@@ -142,18 +128,25 @@ def _tell_apart(tracked: Sequence[Member]) -> None:
         taken.add(one.prefix)
 
 
+class Resolved(NamedTuple):
+    """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None."""
+
+    gradients: Sequence[Any]
+    addresses: Int64
+    dtypes: tuple[str | None, ...]
+
+
 class Members:
     """The built variables, ready for questions: which one is this array, may this gradient be used."""
 
-    def __init__(self, tracked: Sequence[Member]) -> None:
-        self.tracked = tracked
-        self._reader: Reader | None = None
-        self._nbytes: Int64 | None = None
-        self._position = {id(one.given): i for i, one in enumerate(tracked) if one.given is not None}
-        self._position |= {id(one.array): i for i, one in enumerate(tracked)}
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self._readers: dict[tuple[str | None, ...], tuple[Reader | None, Int64]] = {}
+        self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
+        self._position |= {id(one.array): i for i, one in enumerate(members)}
         self.memory = Memory(
-            [(f"variable {one.name!r}", one.array) for one in tracked]
-            + [(f"slot {slot!r} of {one.name!r}", array) for one in tracked for slot, array in one.slots.items()]
+            [(f"variable {one.name!r}", one.array) for one in members]
+            + [(f"slot {slot!r} of {one.name!r}", array) for one in members for slot, array in one.slots.items()]
         )
 
     def positions_of(self, variables: Variables) -> list[int]:
@@ -162,48 +155,60 @@ class Members:
         for i, position in enumerate(positions) if len(set(positions)) < len(positions) else ():
             if position in positions[:i]:
                 raise ArrayError(
-                    f"variable {self.tracked[position].name!r} is in this call twice. Received: {len(positions)} "
+                    f"variable {self.members[position].name!r} is in this call twice. Received: {len(positions)} "
                     "variables. Add its gradients up and pass it once."
                 )
         return positions
 
-    def addresses_of(self, gradients: Sequence[Any]) -> Int64:
-        """The address of each variable's gradient, 0 for None, after all checks. Raises ArrayError for a bad one."""
-        for one in self.tracked:
+    def read(self, gradients: Sequence[Any]) -> Resolved:
+        """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
+        for one in self.members:
             check_writable(one.array, one.name)
             if not one.is_where_it_was():
                 raise ArrayError(
                     f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
                     f"{type(one.given).__name__} that was pointed elsewhere. Make a new optimizer for it."
                 )
-        pairs = zip(gradients, self.tracked, strict=True)
-        return np.array(
-            [0 if gradient is None else self.address_of(gradient, one) for gradient, one in pairs], np.int64
-        )
+        pairs = zip(gradients, self.members, strict=True)
+        found = [(0, None) if gradient is None else self._read(gradient, one) for gradient, one in pairs]
+        addresses = np.array([address for address, _ in found], np.int64)
+        return Resolved(gradients, addresses, tuple(dtype for _, dtype in found))
 
-    def read_at_once(self, gradients: Sequence[Any]) -> Int64 | None:
-        """What `addresses_of` gives, by compiled code, if every gradient is an ordinary array without fault.
+    def read_at_once(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> Int64 | None:
+        """The addresses that `read` gives, by compiled code, if every gradient is an ordinary array of these dtypes.
 
-        None means no more than that `addresses_of` must have a look.
+        None means no more than that `read` must have a look.
         """
         if len(gradients) < MANY:
             return None
-        if self._nbytes is None:
-            self._reader = _reader_of([one.array for one in self.tracked])
-            self._nbytes = np.array([one.array.nbytes for one in self.tracked], np.int64)
-        addresses = None if self._reader is None else self._reader.read(gradients)
-        if addresses is None or self.memory.is_touched(addresses, self._nbytes):
+        if dtypes not in self._readers:
+            self._readers = {dtypes: self._new_reader(dtypes)}
+        reader, nbytes = self._readers[dtypes]
+        addresses = None if reader is None else reader.read(gradients)
+        if addresses is None or self.memory.is_touched(addresses, nbytes):
             return None
         return addresses
+
+    def _new_reader(self, dtypes: tuple[str | None, ...]) -> tuple[Reader | None, Int64]:
+        arrays = [one.array for one in self.members]
+        pairs = zip(arrays, dtypes, strict=True)
+        nbytes = np.array([array.size * np.dtype(dtype or array.dtype).itemsize for array, dtype in pairs], np.int64)
+        first, *others = {home_of(array) for array in arrays}
+        is_readable = not others and None not in dtypes
+        return first.reader(arrays, dtypes) if is_readable else None, nbytes  # type: ignore[arg-type]
+
+    def keep_their_memory(self, gradients: Sequence[Any]) -> bool:
+        """Whether all gradients stand for the same memory as long as they live."""
+        return all(map(keeps_its_memory, gradients))
 
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""
         position = self._position.get(id(array))
-        if position is not None and array is not self.tracked[position].array:
-            position = position if self.tracked[position].is_where_it_was() else None
+        if position is not None and array is not self.members[position].array:
+            position = position if self.members[position].is_where_it_was() else None
         if position is None and is_array(array):
             seen = adopted(array, "a variable", for_variable)
-            position = next((i for i, one in enumerate(self.tracked) if same_memory(one.array, seen)), None)
+            position = next((i for i, one in enumerate(self.members) if same_memory(one.array, seen)), None)
         return position
 
     def _position_of(self, key: str | None, variable: object) -> int:
@@ -213,13 +218,13 @@ class Members:
             label = key or getattr(variable, "name", None) or f"of shape {getattr(array, 'shape', None)}"
             raise ArrayError(
                 f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
-                f"Received: an array that is none of {[one.name for one in self.tracked][:5]}. "
+                f"Received: an array that is none of {[one.name for one in self.members][:5]}. "
                 "Make a new optimizer for a new set of variables."
             )
         return position
 
-    def address_of(self, gradient: object, one: Member) -> int:
-        """A gradient's address. Raises ArrayError unless it fits its variable, or if a step writes to its memory."""
+    def _read(self, gradient: object, one: Member) -> tuple[int, str]:
+        """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
         checked, address = check_gradient(gradient, one.array, one.name)
         touched = self.memory.touched_by(address, checked.nbytes)
         if touched:
@@ -227,16 +232,10 @@ class Members:
                 f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
-        return address
+        return address, checked.dtype.name
 
 
 def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:
     """Whether two lists name the same arrays in the same order."""
     pairs = zip(ours, theirs, strict=False)
     return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)
-
-
-def _reader_of(patterns: Sequence[Array]) -> Reader | None:
-    """Reads the addresses of arrays like `patterns`, if all are of one kind that can be read at once."""
-    first, *others = {home_of(array) for array in patterns}
-    return None if others else first.reader(patterns)

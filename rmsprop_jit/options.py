@@ -1,19 +1,18 @@
-"""Options: the constructor's arguments, checked once and again at each change.
+"""Options: what every optimizer has, whatever its rule. One table, a row each; all else follows from it.
 
 Numbers stay numbers (an argument of the kernel); "is it set at all" becomes a flag (a kernel of its own).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from .codegen import Hyper
 from .errors import OptionError
-from .rules.around import LEARNING_RATE, OPTION_FLAGS, STEP_HYPERS
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
 COMPILERS = ("numba-cuda-mlir", "numba-cuda")
@@ -22,6 +21,13 @@ COMPILERS = ("numba-cuda-mlir", "numba-cuda")
 LearningRate = float | LearningRateSchedule | Callable[..., float]
 Checker = Callable[[str, object], Any]
 """Takes a name and a value; returns the value as it is kept or raises OptionError."""
+
+
+def check_switch(name: str, value: object) -> bool:
+    """A truth value: a bool, NumPy's included. Raises OptionError for anything else."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise OptionError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+    return bool(value)
 
 
 def _integer(low: int) -> Checker:
@@ -41,13 +47,6 @@ def _or_none(check: Checker) -> Checker:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def check_switch(name: str, value: object) -> bool:
-    """A truth value: a bool, NumPy's included. Raises OptionError for anything else."""
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise OptionError(f"`{name}` must be True or False. Received: {name}={value!r}.")
-    return bool(value)
-
-
 def _name(name: str, value: object) -> str:
     if not isinstance(value, str) or "/" in value:
         raise OptionError(
@@ -62,80 +61,148 @@ def _compiler(name: str, value: object) -> str:
     return str(value)
 
 
+RATE = Hyper(0.001)
+
+
 def _learning_rate(name: str, value: object) -> LearningRate:
     if isinstance(value, dict):
         return deserialize(value)
     if isinstance(value, LearningRateSchedule) or callable(value):
         return value
-    return LEARNING_RATE.checked(name, value)
+    return RATE.checked(name, value)
 
 
-def _set_or_none(name: str) -> Checker:
-    return _or_none(STEP_HYPERS[name].checked)
+NUMBER: Mapping[str, Any] = {"type": float, "metavar": "X"}
+COUNT: Mapping[str, Any] = {"type": int, "metavar": "N"}
+SWITCH: Mapping[str, Any] = {"action": "switch"}
+"""Forms on the command line, as argparse's keywords; "switch" is `--name` and `--no-name`."""
 
 
-CHECKERS: dict[str, Checker] = {
-    "learning_rate": _learning_rate,
-    "weight_decay": _set_or_none("weight_decay"),
-    "clipnorm": _set_or_none("clipnorm"),
-    "clipvalue": _set_or_none("clipvalue"),
-    "global_clipnorm": _set_or_none("global_clipnorm"),
-    "use_ema": check_switch,
-    "ema_momentum": STEP_HYPERS["ema_momentum"].checked,
-    "ema_overwrite_frequency": _or_none(_integer(1)),
-    "loss_scale_factor": _set_or_none("loss_scale_factor"),
-    "gradient_accumulation_steps": _or_none(_integer(2)),
-    "name": _name,
-    "threads": _or_none(_integer(1)),
-    "compiler": _or_none(_compiler),
+@dataclass(frozen=True)
+class Option:
+    """A row of the table.
+
+    default: what an optimizer has that says nothing.
+    check:   turns a value into what is kept, or raises OptionError.
+    doc:     a line of documentation, and the help text of the command line.
+    place:   the place in `get_config`; None comes last, and only where it is set.
+    command: the form on the command line, as argparse's keywords; None has none.
+    hyper:   the number that equations read as `h.<name>`, if they do.
+    flag:    whether equations ask `on.<name>`: on where the option is set (neither None, False nor zero) ...
+    needs:   ... and this other one, too.
+    backend: whether it says how kernels are compiled or launched, and not what is computed.
+    """
+
+    default: Any
+    check: Checker
+    doc: str
+    place: int | None = None
+    command: Mapping[str, Any] | None = None
+    hyper: Hyper | None = None
+    flag: bool = False
+    needs: str | None = None
+    backend: bool = False
+
+
+def _bound(doc: str, place: int, low: float = 0.0, low_open: bool = True) -> Option:
+    """A number that switches something on; None is off."""
+    hyper = Hyper(1.0 if low_open else low, low=low, low_open=low_open)
+    return Option(None, _or_none(hyper.checked), doc, place, NUMBER, hyper, flag=True)
+
+
+_EMA_MOMENTUM = Hyper(0.99, low=0.0, high=1.0)
+
+OPTIONS: dict[str, Option] = {
+    "learning_rate": Option(
+        0.001, _learning_rate, "float, LearningRateSchedule, or callable (of no arguments or of the step).", 1, NUMBER
+    ),
+    "loss_scale_factor": _bound("divide gradients by it; see `scale_loss`. None is off.", 9),
+    "gradient_accumulation_steps": Option(
+        None,
+        _or_none(_integer(2)),
+        "update at every so many calls, with the mean gradient; None is off, else >= 2.",
+        10,
+        COUNT,
+        Hyper(1.0, low=0.0, low_open=True),
+        flag=True,
+    ),
+    "clipnorm": _bound("bound of the norm of each variable's gradient; None is off.", 3),
+    "global_clipnorm": _bound("bound of the norm of all gradients together; None is off. At most one bound is set.", 4),
+    "clipvalue": _bound("bound of the absolute value of each gradient element; None is off.", 5),
+    "weight_decay": _bound("decoupled weight decay, times the learning rate; None is off.", 2, low_open=False),
+    "use_ema": Option(
+        False, check_switch, "keep an exponential moving average of the variables.", 6, SWITCH, flag=True
+    ),
+    "ema_momentum": Option(
+        0.99,
+        _EMA_MOMENTUM.checked,
+        "the decay of that average, in [0, 1].",
+        7,
+        NUMBER,
+        _EMA_MOMENTUM,
+    ),
+    "ema_overwrite_frequency": Option(
+        100,
+        _or_none(_integer(1)),
+        "write the average to the variables every so many updates; None is never.",
+        8,
+        COUNT,
+        Hyper(1.0, low=1.0),
+        flag=True,
+        needs="use_ema",
+    ),
+    "name": Option(None, _name, "prefix of the state's names; by default the rule's name.", 0),
+    "threads": Option(
+        None,
+        _or_none(_integer(1)),
+        "at most so many threads; None is every core that the process may use.",
+        backend=True,
+    ),
+    "compiler": Option(
+        None,
+        _or_none(_compiler),
+        f'for arrays on a GPU, "{COMPILERS[0]}" or "{COMPILERS[1]}"; None is the first installed.',
+        command={"choices": COMPILERS},
+        backend=True,
+    ),
 }
+"""By name, in the order in which a step comes to them."""
+
+ONLY_ONE = ("clipnorm", "clipvalue", "global_clipnorm")
+"""Options of which at most one is set."""
 
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """What every optimizer has, whatever its rule; `hypers` and `switches` are the rule's own.
+    """The values of the table's options, each an attribute; `hypers` and `switches` are the rule's own.
 
     Raises OptionError, naming the option, for a value without meaning and for more than one kind of clipping.
     """
 
-    learning_rate: LearningRate = 0.001
-    weight_decay: float | None = None
-    clipnorm: float | None = None
-    clipvalue: float | None = None
-    global_clipnorm: float | None = None
-    use_ema: bool = False
-    ema_momentum: float = 0.99
-    ema_overwrite_frequency: int | None = 100
-    loss_scale_factor: float | None = None
-    gradient_accumulation_steps: int | None = None
-    name: str = "optimizer"
-    threads: int | None = None
-    compiler: str | None = None
+    values: InitVar[Mapping[str, Any]]
     hypers: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, bool] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for name, check in CHECKERS.items():
-            object.__setattr__(self, name, check(name, getattr(self, name)))
-        clips = {name: getattr(self, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")}
-        if sum(value is not None for value in clips.values()) > 1:
-            received = ", ".join(f"{name}={value}" for name, value in clips.items())
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Each option of the table."""
+
+    def __post_init__(self, values: Mapping[str, Any]) -> None:
+        kept = {name: option.check(name, values.get(name, option.default)) for name, option in OPTIONS.items()}
+        self.__dict__.update(kept)
+        if sum(kept[name] is not None for name in ONLY_ONE) > 1:
+            received = ", ".join(f"{name}={kept[name]}" for name in ONLY_ONE)
             raise OptionError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {received}."
             )
 
-    @staticmethod
-    def common_names() -> tuple[str, ...]:
-        """The options that every rule has."""
-        return tuple(CHECKERS)
-
     def replaced(self, name: str, value: object) -> Options:
         """A copy with one option changed; checks everything again."""
-        for group in ("hypers", "switches"):
-            if name in getattr(self, group):
-                name, value = group, {**getattr(self, group), name: value}
-        changes: dict[str, Any] = {name: value}
-        return dataclasses.replace(self, **changes)
+        hypers, switches = (
+            {**group, name: value} if name in group else group for group in (self.hypers, self.switches)
+        )
+        return Options({**self.__dict__, name: value}, hypers, switches)  # type: ignore[arg-type]
 
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""
@@ -146,31 +213,27 @@ class Options:
             value = source(calls)
         else:
             value = source()
-        return LEARNING_RATE.checked("learning_rate", value)
+        return RATE.checked("learning_rate", value)
 
     def numbers(self, rate: float, update: int) -> dict[str, float]:
         """The hyperparameters of an update (counted from 1), by the names that the equations use."""
-        return {
-            **self.hypers,
-            **{name: float(getattr(self, name) or 0.0) for name in OPTION_FLAGS},
-            "ema_momentum": self.ema_momentum,
-            "learning_rate": rate,
-            "step": float(update),
-        }
+        own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}
+        return {**self.hypers, **own, "learning_rate": rate, "step": float(update)}
+
+    @property
+    def backend(self) -> Mapping[str, Any]:
+        """How kernels are compiled and launched: what backends read, each its own part."""
+        return {name: getattr(self, name) for name, option in OPTIONS.items() if option.backend}
 
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
-        rate = self.learning_rate
-        first = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum")
-        rest = ("ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
-        return {
-            "name": self.name,
-            "learning_rate": serialize(rate) if type(rate) in SCHEDULES.values() else rate,  # type: ignore[arg-type]
-            **{name: getattr(self, name) for name in (*first, *rest)},
-            **self.hypers,
-            **self.switches,
-            **{name: value for name in ("threads", "compiler") if (value := getattr(self, name)) is not None},
-        }
+        placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)
+        last = [name for name, option in OPTIONS.items() if option.place is None and getattr(self, name) is not None]
+        config = {name: getattr(self, name) for _, name in placed}
+        config |= {**self.hypers, **self.switches, **{name: getattr(self, name) for name in last}}
+        if type(config["learning_rate"]) in SCHEDULES.values():
+            config["learning_rate"] = serialize(config["learning_rate"])
+        return config
 
 
 def _wants_step(function: Callable[..., float]) -> bool:

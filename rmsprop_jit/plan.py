@@ -1,150 +1,160 @@
-"""Plan: which flags each variable has in one kind of call, and the buckets that follow."""
+"""Plan: what one kind of call launches, and what each variable does in it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._kernels import IDLE_FLAGS, MICRO_FLAGS, Bucket, Flags, launcher
-from .arrays.homes import Array, Int64, place_of
+from .arrays.homes import Int64
+from .buckets import Buckets, Flags, Kind
+from .codegen.backends.ledger import Ledger, Marks
+from .flags import part_flags
 from .members import Member
 from .options import Options
 from .rules.around import Rule
 
 if TYPE_CHECKING:
-    from .arrays.cupy import Clock
+    from .codegen.backends.contract import BackendOptions
 
 
 @dataclass(frozen=True)
 class Call:
     """A kind of call; calls of one kind launch the same kernels on the same variables.
 
-    flags:    the options' flags.
-    micro:    whether gradients are only added up.
-    given:    for each variable, whether it has a gradient.
-    decaying: the positions of the variables that decay.
+    flags:     the options' flags.
+    micro:     whether gradients are only added up.
+    gradients: for each variable, the dtype of its gradient, or None.
+    windows:   for each variable, whether gradients have been added up.
+    decaying:  the positions of the variables that decay.
     """
 
     flags: Flags
     micro: bool
-    given: tuple[bool, ...]
+    gradients: tuple[str | None, ...]
+    windows: tuple[bool, ...]
     decaying: frozenset[int]
 
 
-@dataclass
+class Bound(NamedTuple):
+    """What one call runs on; never changed, so that threads may prepare calls at the same time.
+
+    passed:  the gradients as the caller passed them.
+    numbers: what the numbers were computed from.
+    step, after: the launches' records.
+    """
+
+    passed: Sequence[Any]
+    numbers: tuple[object, ...]
+    step: Any
+    after: Any
+
+
+UNBOUND = Bound((), (), None, None)
+
+
 class Plan:
     """What a kind of call launches: the step, then (for variables with a constraint) their averages.
 
-    micro:   whether gradients are only added up.
-    updated: the variables that change, or whose gradients are added up.
-
-    clock:   counts the calls on the GPU, if the call is a part of a graph.
-
-    `bound_to` are the gradients of the last call, in the caller's order (see habit.py).
+    micro:  whether gradients are only added up.
+    dtypes: for each variable, the dtype of its gradient, or None.
+    bound:  what the last call ran on.
     """
 
-    micro: bool
-    step: list[Bucket]
-    after_constraints: list[Bucket]
-    updated: list[Member]
-    clock: Clock | None = None
+    def __init__(
+        self,
+        rule: Rule,
+        members: Sequence[Member],
+        call: Call,
+        options: BackendOptions,
+        ledger: Ledger,
+        clock: Any = None,
+    ) -> None:
+        self.micro, self.dtypes = call.micro, call.gradients
+        updated, step, after = _sorted(rule, members, call)
+        own = {"decays": [float(position in call.decaying) for position in range(len(members))]}
+        marks = None if "gradient_accumulation_steps" not in call.flags else Marks(updated, call.micro)
+        self._constrained = [] if call.micro else [members[i] for i in updated if members[i].is_constrained]
+        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock)
+        self.after = Buckets(rule, members, after, options, own, ledger) if after else None
+        self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
+        self.bound = UNBOUND
 
-    def __post_init__(self) -> None:
-        self._buckets = self.step + self.after_constraints
-        self._reads_update = any(bucket.reads_update for bucket in self._buckets)
-        self._constrained = [] if self.micro else [one for one in self.updated if one.is_constrained]
-        self._changes_window = any(one.accumulates for one in self.updated)
-        self._numbers: tuple[object, ...] = ()
-        self.bound_to: Sequence[Any] = ()
-        self._run_step = launcher(self.step, self.clock)
-        self._run_after = launcher(self.after_constraints, self.clock)
+    def prepared(
+        self,
+        passed: Sequence[Any],
+        addresses: Int64 | None,
+        options: Options,
+        rate: float,
+        update: int,
+        old: Bound = UNBOUND,
+    ) -> Bound:
+        """What a call runs on; what did not change is taken from `old`. `update` counts from 1.
 
-    def bind(self, gradients: Sequence[Array | None], addresses: Int64) -> None:
-        """Take this call's gradients, one for each of the optimizer's variables."""
-        for bucket in self._buckets:
-            bucket.bind(gradients, addresses)
-
-    def run(self, options: Options, rate: float, update: int) -> None:
-        """Do the call; `update` counts from 1. Numbers go to the tables only where they changed."""
+        addresses: for each variable; None if they are those of `old`.
+        """
         numbers = (options, rate, update if self._reads_update else 0)
-        if self._numbers != numbers:
-            self.set_numbers(options, rate, update)
-            self._numbers = numbers
-        self._run_step(options.threads)
-        if self._constrained:
-            for one in self._constrained:
-                one.constrain()
-            self._run_after(options.threads)
-        if self._changes_window:
-            for one in self.updated:
-                one.window = self.micro
+        if addresses is None and old.numbers == numbers:
+            return old
+        hypers = None if old.numbers == numbers else options.numbers(rate, update)
+        step = self.step.prepared(addresses, hypers, old.step)
+        return Bound(passed, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
 
-    def set_numbers(self, options: Options, rate: float, update: int) -> None:
-        """Put a call's numbers into the tables."""
-        values = options.numbers(rate, update)
-        for bucket in self._buckets:
-            bucket.set_numbers(values)
-
-    def send_numbers(self, options: Options, rate: float) -> None:
+    def send_numbers(self, hypers: Mapping[str, float]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
-        self.set_numbers(options, rate, 0)
-        for bucket in self._buckets:
-            bucket.table.send()
+        self.step.send(hypers)
+        if self.after is not None:
+            self.after.send(hypers)
+
+    def run(self, bound: Bound, calls: int | None) -> bool:
+        """Do the call and count it, if so many calls were made; then the constraints. False if nothing was done.
+
+        Without `calls` it is not counted here: it is being captured.
+        """
+        if not self.step.launch(bound.step, calls):
+            return False
+        self.bound = bound
+        for member in self._constrained:
+            member.constrain()
+        if self.after is not None:
+            self.after.launch(bound.after)
+        return True
 
 
-def make_plan(
-    rule: Rule, tracked: Sequence[Member], call: Call, compiler: str | None = None, clock: Clock | None = None
-) -> Plan:
-    """Sort the variables into buckets for a kind of call; compiles what is new."""
-    idle = call.flags & IDLE_FLAGS | {"idle"}
+def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:
+    """Who is updated, and what each variable does in the step and after its constraint."""
     averages = "use_ema" in call.flags and not call.micro
-    step: dict[int, Flags] = {}
-    after: dict[int, Flags] = {}
-    updated = []
-    for position, one in enumerate(tracked):
-        flags = _flags_of(one, call, call.given[position], len(tracked))
+    idle: Flags = part_flags(rule, call.flags, "idle") if averages else frozenset()
+    updated: list[int] = []
+    step: dict[int, Kind] = {}
+    after: dict[int, Kind] = {}
+    for position, member in enumerate(members):
+        flags = _flags_of(rule, call, position, member.accumulates)
         if flags is not None:
-            updated.append(one)
-            if averages and one.is_constrained:
-                flags -= IDLE_FLAGS
-                after[position] = idle
-            step[position] = flags
+            updated.append(position)
+            if averages and member.is_constrained:
+                flags -= idle
+                after[position] = idle, None
+            step[position] = flags, call.gradients[position]
         elif averages:
-            step[position] = idle
-    first, second = (_buckets(rule, tracked, flags, call.decaying, compiler) for flags in (step, after))
-    return Plan(call.micro, first, second, updated, clock)
+            step[position] = idle, None
+    return updated, step, after
 
 
-def _flags_of(one: Member, call: Call, given: bool, variables: int) -> Flags | None:
-    """The flags of a variable in a call; None if it has no part in it."""
-    flags = call.flags
-    if "gradient_accumulation_steps" in flags and not one.window:
+def _flags_of(rule: Rule, call: Call, position: int, accumulates: bool) -> Flags | None:
+    """The flags of a variable in a call; None if it has no part in it.
+
+    accumulates: whether its gradients can be added up: not where the rule never reads them.
+    """
+    flags, given, window = call.flags, call.gradients[position] is not None, call.windows[position]
+    if "gradient_accumulation_steps" in flags and not window:
         flags |= {"window_empty"}
     if call.micro:
-        return (flags | {"micro_step"}) & MICRO_FLAGS if given else None
-    if not given and not one.window:
+        return part_flags(rule, flags, "micro_step") if given and accumulates else None
+    if not given and not window:
         return None
     if not given:
         flags |= {"gradient_missing"}
-    if "weight_decay" in flags and len(call.decaying) < variables:
+    if "weight_decay" in flags and len(call.decaying) < len(call.gradients):
         flags |= {"weight_decay_exclusions"}
     return flags
-
-
-def _buckets(
-    rule: Rule,
-    tracked: Sequence[Member],
-    flags: dict[int, Flags],
-    decaying: Collection[int],
-    compiler: str | None,
-) -> list[Bucket]:
-    """Variables by place, dtype and flags, in order of the first position."""
-    groups: dict[tuple[str, str, Flags], list[int]] = {}
-    for position, its_flags in flags.items():
-        array = tracked[position].array
-        groups.setdefault((place_of(array), array.dtype.name, its_flags), []).append(position)
-    return [
-        Bucket(rule, its_flags, tracked, positions, decaying, compiler)
-        for (_, _, its_flags), positions in groups.items()
-    ]

@@ -14,11 +14,11 @@ Gradients = Mapping[str, Any] | Sequence[Any]
 
 
 def side_by_side(
-    grads: Gradients, variables: Variables | None, tracked: Sequence[Member]
+    grads: Gradients, variables: Variables | None, members: Sequence[Member]
 ) -> tuple[Gradients, Variables | None]:
     """Gradients and variables in one order, matched by name if the gradients have names. Raises ArrayError."""
     if isinstance(grads, Mapping):
-        variables, grads = _by_name(grads, variables, tracked)
+        variables, grads = _by_name(grads, variables, members)
     if variables is not None and len(grads) != len(variables):
         raise ArrayError(
             f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
@@ -28,10 +28,10 @@ def side_by_side(
 
 
 def _by_name(
-    grads: Mapping[str, Any], variables: Variables | None, tracked: Sequence[Member]
+    grads: Mapping[str, Any], variables: Variables | None, members: Sequence[Member]
 ) -> tuple[dict[str, Any], list[Any]]:
     """Variables and gradients with the same names. Raises ArrayError where the names differ."""
-    known = variables if variables is not None else {one.name: one.array for one in tracked}
+    known = variables if variables is not None else {one.name: one.array for one in members}
     if not isinstance(known, Mapping):
         known = {getattr(variable, "name", f"variable_{i}"): variable for i, variable in enumerate(known)}
     if grads.keys() - known.keys() or (variables is not None and known.keys() - grads.keys()):
@@ -45,13 +45,13 @@ def _by_name(
 def in_build_order(grads: Gradients, variables: Variables | None, members: Members) -> Sequence[Any]:
     """A gradient or None for each built variable. Raises ArrayError for a wrong count or an unknown variable."""
     if variables is None:
-        if len(grads) != len(members.tracked):
+        if len(grads) != len(members.members):
             raise ArrayError(
                 "When passing `grads` as a list of gradients, they must match the built variables one to one. "
-                f"Received: {len(grads)} gradients for {len(members.tracked)} variables."
+                f"Received: {len(grads)} gradients for {len(members.members)} variables."
             )
         return list(grads)
-    gradients: list[Any] = [None] * len(members.tracked)
+    gradients: list[Any] = [None] * len(members.members)
     for position, gradient in zip(members.positions_of(variables), grads, strict=True):
         gradients[position] = gradient
     return gradients
@@ -70,9 +70,9 @@ def _require_one(given: Sequence[bool]) -> None:
         raise ArrayError("No gradients provided for any variable. Received: only None.")
 
 
-def check_given(given: Sequence[bool], expected: int, tracked: Sequence[Member]) -> None:
+def check_given(given: Sequence[bool], expected: int, members: Sequence[Member]) -> None:
     """Some variable has a gradient; warns of those that were expected to have one. Raises ArrayError."""
     _require_one(given)
     if sum(given) < expected:
-        missing = [one.path for one, has in zip(tracked, given, strict=True) if not has]
+        missing = [one.path for one, has in zip(members, given, strict=True) if not has]
         warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)

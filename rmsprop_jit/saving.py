@@ -1,18 +1,18 @@
 """State to and from dicts: by name and versioned, or numbered in Keras's order (to move it to and from Keras).
 
-Loading is all or nothing: everything is checked before the first array is written. A state may come from anywhere, and
-what does not fit would be read by machine code that trusts it.
+Nothing is written here: what comes back has been checked, so that loading is all or nothing. A state may come from
+anywhere, and what does not fit would be read by machine code that trusts it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .arrays.homes import Array, to_host, write
+from .arrays.homes import Array, to_host
 from .errors import ArrayError
 
 FORMAT_VERSION = 1
@@ -24,20 +24,22 @@ MOST_CALLS = 2**63 - 1
 """What a saved count has room for."""
 
 
-def named(slots: Iterable[tuple[str, Array]], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
-    """The state as a dict of NumPy arrays; slots are copied, from a GPU too."""
+def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
+    """The state as a dict of NumPy arrays."""
     return {
         "format_version": np.array(FORMAT_VERSION),
         "iteration": np.array(calls, np.int64),
         "window": np.array(windows, bool),
-        **{name: to_host(array) for name, array in slots},
+        **slots,
     }
 
 
-def load_named(
+def from_named(
     slots: Mapping[str, Array], state: Mapping[str, Any], can_open: Sequence[bool]
-) -> tuple[int, list[bool]]:
-    """Copy `state` into `slots`; returns calls and windows. Raises ArrayError where it does not fit.
+) -> tuple[dict[str, Array], int, list[bool]]:
+    """What `state` has for `slots`, as host arrays of their shapes and dtypes, calls and windows.
+
+    Raises ArrayError where it does not fit.
 
     can_open: for each variable, whether it adds gradients up at all.
     """
@@ -54,12 +56,13 @@ def load_named(
         raise ArrayError(f"a state of format {FORMAT_VERSION} is needed. Received: format_version={version}.")
     calls = _count(rest.pop("iteration"), "iteration")
     windows = _windows(rest.pop("window"), can_open, calls)
-    _copy_into(slots, rest, "the state")
-    return calls, windows
+    return _fitted(slots, rest, "the state"), calls, windows
 
 
-def load_numbered(slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool) -> tuple[int, float | None]:
-    """Copy a store with keys "0", "1", ... into `slots`; returns calls and learning rate. Raises ArrayError."""
+def from_numbered(
+    slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool
+) -> tuple[dict[str, Array], int, float | None]:
+    """What a store with keys "0", "1", ... has for `slots`, calls and learning rate. Raises ArrayError."""
     _check_store(store, "the store")
     values = _in_order(store)
     head = 2 if has_rate else 1
@@ -70,8 +73,7 @@ def load_numbered(slots: Mapping[str, Array], store: Mapping[str, Any], has_rate
         )
     calls = _count(values[0], "iteration")
     rate = _rate(values[1]) if has_rate else None
-    _copy_into(slots, dict(zip(slots, values[head:], strict=True)), "the store")
-    return calls, rate
+    return _fitted(slots, dict(zip(slots, values[head:], strict=True)), "the store"), calls, rate
 
 
 def _check_store(store: object, what: str) -> None:
@@ -157,16 +159,14 @@ def _rate(value: Any) -> float:
     return float(number)
 
 
-def _copy_into(targets: Mapping[str, Array], sources: Mapping[str, Any], what: str) -> None:
+def _fitted(targets: Mapping[str, Array], sources: Mapping[str, Any], what: str) -> dict[str, Array]:
     missing, surplus = targets.keys() - sources.keys(), sources.keys() - targets.keys()
     if missing or surplus:
         raise ArrayError(
             f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
             f"{sorted(surplus)[:5]}. Build it on the same variables with the same options first."
         )
-    given = {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
-    for name, target in targets.items():
-        write(target, given[name])
+    return {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
 
 
 def _fitting(value: Any, target: Array, what: str) -> Array:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import BackendError
 
 if TYPE_CHECKING:
+    from ..program import Program
     from .contract import Backend, Launch, Table
     from .ledger import Ledger, Marks
 
@@ -49,3 +50,10 @@ def launch(
 
     sizes = [sum(table.tensors for table in own) for own in tables.values()]
     return Joint([of(place).launch(own) for place, own in tables.items()], sizes, ledger, marks)
+
+
+def warm(program: Program) -> None:
+    """Compile a program for this processor, so that the store has it."""
+    from .cpu import warm
+
+    warm(program)

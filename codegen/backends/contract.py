@@ -71,6 +71,10 @@ class Part(Launch, Protocol):
     def tables(self) -> Sequence[Table]:
         """What takes part."""
 
+    @property
+    def turns(self) -> int:
+        """How many turns a step takes."""
+
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in turns that suit all parts."""
 
@@ -115,7 +119,10 @@ class Backend(Protocol):
         """Copy host arrays into this place's (pairs of target and source, alike), and set calls and windows."""
 
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
-        """What the program becomes, as one of this backend's `FORMS`. Raises BackendError where what that takes is not installed."""
+        """What the program becomes, in one of this backend's `FORMS`.
+
+        Raises BackendError where what that takes is not installed.
+        """
 
     def clock(self, place: str, calls: int, every: int, options: BackendOptions) -> Clock:
         """What counts the calls of a graph, `every` of them an update, from `calls` on."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from ..expr import Reduction
 from ..schedule import schedule
-from .ledger import Ledger, Marks
 from .hypers import cut_of
+from .ledger import Ledger, Marks
 
 if TYPE_CHECKING:
     import numpy as np

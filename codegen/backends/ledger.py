@@ -45,6 +45,9 @@ class Clock(Protocol):
     def set(self, calls: int) -> None:
         """Let so many calls have been made."""
 
+    def tick(self) -> None:
+        """Count a call; during a capture, record that it is counted."""
+
 
 @dataclass(frozen=True)
 class Marks:

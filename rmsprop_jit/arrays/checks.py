@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..errors import ArrayError
 from .homes import Array, address_of, find_home, home_of, kinds, place_of
 
@@ -101,7 +99,10 @@ def check_writable(array: Any, name: str) -> None:
 
 
 def check_gradient(gradient: object, array: Array, name: str) -> tuple[Array, int]:
-    """A gradient of the shape and dtype of its variable, and its address. Raises ArrayError, naming the variable."""
+    """A gradient of the shape of its variable, and its address. Raises ArrayError, naming the variable.
+
+    Its dtype may be another one of DTYPES: kernels round it to the variable's where they load it.
+    """
     checked, address = check_array(gradient, f"the gradient of {name!r}", for_gradient)
     if place_of(checked) != place_of(array):
         raise ArrayError(
@@ -113,14 +114,4 @@ def check_gradient(gradient: object, array: Array, name: str) -> tuple[Array, in
             f"the gradient of {name!r} must have the variable's shape {array.shape}. Received: shape={checked.shape}. "
             "Pass one number for each element of the variable."
         )
-    if not dtype_fits(checked.dtype, array.dtype):
-        raise ArrayError(
-            f"the gradient of {name!r} must have the variable's dtype {array.dtype}. "
-            f"Received: dtype={checked.dtype}. {for_gradient(cast_to(array.dtype.name))}"
-        )
     return checked, address
-
-
-def dtype_fits(gradient: np.dtype[Any], variable: np.dtype[Any]) -> bool:
-    """Whether kernels read a gradient of one dtype for a variable of another: the one place where this is decided."""
-    return gradient == variable

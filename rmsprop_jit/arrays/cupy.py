@@ -10,17 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.backends.cuda import Clock
 from ..codegen.backends.cuda import device as gpu
-from ..codegen.backends.cuda.device import is_capturing
-from .homes import Array, Home, Int64
-
-__all__ = ["HOME", "Clock", "CuPyHome", "index_of", "is_capturing"]
-
-
-def index_of(array: Any) -> int:
-    """The number of the device that an array is on."""
-    return int(array.device.id)
+from .homes import Array, Home, Reader
 
 
 class CuPyHome:
@@ -48,7 +39,7 @@ class CuPyHome:
 
     def place(self, array: Array) -> str:
         """The device, as "cuda:0"."""
-        return f"cuda:{index_of(array)}"
+        return f"cuda:{gpu.index_of(array)}"
 
     def address(self, array: Array) -> int:
         """The address of the first element."""
@@ -60,7 +51,7 @@ class CuPyHome:
 
     def write(self, array: Array, value: Any) -> None:
         """Write a number, an array on the same device, or a NumPy array."""
-        with gpu.use(index_of(array)):
+        with gpu.use(gpu.index_of(array)):
             if isinstance(value, np.ndarray):
                 array.set(np.ascontiguousarray(value, dtype=array.dtype).reshape(array.shape))  # type: ignore[attr-defined]
             else:
@@ -68,33 +59,14 @@ class CuPyHome:
 
     def new_like(self, array: Array, fill: Any) -> Array:
         """A new array on the same device."""
-        with gpu.use(index_of(array)):
+        with gpu.use(gpu.index_of(array)):
             made: Array = gpu.cupy().empty(array.shape, array.dtype)
             made[...] = fill
         return made
 
-    def reader(self, patterns: Sequence[Array]) -> AddressReader:
-        """Reads contiguous CuPy arrays with the dtypes, shapes and devices of `patterns`."""
-        return AddressReader(patterns)
-
-
-class AddressReader:
-    """The addresses of contiguous CuPy arrays with the dtypes, shapes and devices of `patterns`."""
-
-    def __init__(self, patterns: Sequence[Any]) -> None:
-        self._kind = gpu.cupy().ndarray
-        self._wanted = [(array.dtype, array.shape, index_of(array)) for array in patterns]
-
-    def read(self, arrays: Sequence[Any]) -> Int64 | None:
-        """Their addresses, or None if any is different."""
-        addresses = []
-        for array, (dtype, shape, index) in zip(arrays, self._wanted, strict=True):
-            if type(array) is not self._kind or array.dtype != dtype or array.shape != shape:
-                return None
-            if not array.flags.c_contiguous or array.device.id != index:
-                return None
-            addresses.append(array.data.ptr)
-        return np.array(addresses, np.int64)
+    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
+        """Reads contiguous CuPy arrays of these dtypes with the shapes and devices of `patterns`."""
+        return gpu.Reader(patterns, dtypes)
 
 
 HOME: Home = CuPyHome()

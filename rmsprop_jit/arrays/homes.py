@@ -80,8 +80,8 @@ class Home(Protocol):
     def new_like(self, array: Array, fill: Any) -> Array:
         """A new array of the same shape, dtype and place, holding a number or an array of this kind."""
 
-    def reader(self, patterns: Sequence[Array]) -> Reader | None:
-        """Reads the addresses of arrays like `patterns` at once; None where that is not possible."""
+    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
+        """Reads the addresses of arrays like `patterns`, of these dtypes, at once; None where that is not possible."""
 
 
 @functools.cache

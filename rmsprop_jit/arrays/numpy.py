@@ -60,10 +60,9 @@ class NumPyHome:
         made[...] = fill
         return made
 
-    def reader(self, patterns: Sequence[Array]) -> Reader | None:
+    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
         """Compiled code that reads array objects; None where they are not laid out as usual."""
-        reader: Reader | None = backends.get("cpu").new_reader(patterns)
-        return reader
+        return backends.get("cpu").reader(patterns, dtypes)
 
 
 HOME: Home = NumPyHome()

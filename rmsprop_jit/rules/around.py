@@ -6,7 +6,7 @@ is on. The order of operations and the association of products are those of Kera
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..codegen import (
     Expr,
@@ -23,18 +23,10 @@ from ..codegen import (
 from ..codegen import Rule as Rule
 from ..codegen.names import Names
 from ..codegen.rule import PARAMETER
+from ..options import OPTIONS
 
-OPTION_FLAGS = (
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
-    "clipnorm",
-    "global_clipnorm",
-    "clipvalue",
-    "weight_decay",
-    "use_ema",
-    "ema_overwrite_frequency",
-)
-"""Flags that are on when the option of that name is set (neither None nor False)."""
+OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
+"""Flags that are on when the option of that name is set."""
 
 CALL_FLAGS = ("weight_decay_exclusions", "micro_step", "window_empty", "gradient_missing", "idle")
 """Flags of one call, or of some variables in it:
@@ -47,20 +39,32 @@ idle                      no gradient at all: the variable stays, its average is
 """
 
 STEP_SLOTS = {"average": Slot("parameter", result=True), "gradient_accumulator": Slot(0.0, result=True)}
-LEARNING_RATE = Hyper(0.001)
-POSITIVE = Hyper(1.0, low=0.0, low_open=True)
-STEP_HYPERS = {
-    "loss_scale_factor": POSITIVE,
-    "gradient_accumulation_steps": POSITIVE,
-    "clipnorm": POSITIVE,
-    "global_clipnorm": POSITIVE,
-    "clipvalue": POSITIVE,
-    "weight_decay": Hyper(0.0, low=0.0),
-    "ema_momentum": Hyper(0.99, low=0.0, high=1.0),
-    "ema_overwrite_frequency": Hyper(1.0, low=1.0),
-    "decays": Hyper(1.0, per="tensor"),
-}
-"""Numbers of the options."""
+STEP_HYPERS = {name: option.hyper for name, option in OPTIONS.items() if option.hyper is not None}
+STEP_HYPERS |= {"decays": Hyper(1.0, per="tensor")}
+"""Numbers of the options, and for each variable whether it decays."""
+
+STEP_FLAGS = {name: Flag(follows=name if name in STEP_HYPERS else None) for name in (*OPTION_FLAGS, *CALL_FLAGS)}
+
+
+def check_names(rule: Rule, others: Collection[str] = ()) -> None:
+    """Raise RuleError if `rule` gives a slot, number or flag of its own a name that belongs to every optimizer.
+
+    others: further names that its numbers and flags cannot have.
+    """
+    numbers = {*STEP_HYPERS, *OPTIONS, *others}
+    switches = {name for name, flag in rule.flags.items() if flag.follows is None}
+    for what, taken, theirs in (
+        ("slot", STEP_SLOTS, rule.slots),
+        ("hyperparameter", numbers, rule.hypers),
+        ("flag", STEP_FLAGS, rule.flags),
+        ("flag", numbers, switches),
+    ):
+        for name in theirs:
+            if name in taken:
+                raise RuleError(
+                    f"rule {rule.name!r} declares {name!r}, a name of the optimizer itself. Received: a {what} "
+                    f"{name!r}. Choose another where the rule is defined, such as '{rule.name}_{name}'."
+                )
 
 
 def clipped(g: Expr, h: Names, on: Names) -> Expr:
@@ -113,18 +117,17 @@ def whole_step(rule: Rule) -> Rule:
         overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
-    names = (*OPTION_FLAGS, *CALL_FLAGS)
-    flags = {name: Flag(follows=name if name in STEP_HYPERS else None) for name in names}
-    for ours, theirs in ((STEP_SLOTS, rule.slots), (STEP_HYPERS, rule.hypers), (flags, rule.flags)):
-        taken = sorted(ours.keys() & theirs.keys())
-        if taken:
-            raise RuleError(
-                f"rule {rule.name!r} declares {taken[0]!r}, a name of the optimizer itself. Choose another."
-            )
+    check_names(rule)
     return Rule(
         rule.name,
         equations,
         slots={**STEP_SLOTS, **rule.slots},
         hypers={**rule.hypers, **STEP_HYPERS},
-        flags={**rule.flags, **flags},
+        flags={**rule.flags, **STEP_FLAGS},
     )
+
+
+def step_of(rule: Rule) -> Rule:
+    """The whole step of a rule, built once, and kept as long as the rule lives."""
+    whole: Rule = rule.memo("whole step", lambda: whole_step(rule))
+    return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
-from ..codegen.rule import Names
+from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..options import LearningRate
 

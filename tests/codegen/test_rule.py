@@ -392,7 +392,8 @@ def test_a_hyper_is_a_number_a_step_or_a_tensor():
 def test_the_whole_step_refuses_names_of_the_optimizer(part, name):
     trial = Rule("trial", sgd, **{part: {name: 0.0 if part != "flags" else False}})
     with pytest.raises(
-        RuleError, match=f"rule 'trial' declares '{name}', a name of the optimizer itself. Choose another"
+        RuleError,
+        match=rf"rule 'trial' declares '{name}', a name of the optimizer itself\. Received: .*Choose",
     ):
         whole_step(trial)
 

@@ -1,5 +1,5 @@
 """
-One step of a Program on a backend: "cpu", the compiled kernels, "cuda", those of a GPU in the simulator, or
+One step of programs on a backend: "cpu", the compiled kernels, "cuda", those of a GPU in the simulator, or
 "reference", the interpreter that defines them.
 
 `tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
@@ -7,41 +7,36 @@ One step of a Program on a backend: "cpu", the compiled kernels, "cuda", those o
 
 import numpy as np
 
-from rmsprop_jit.codegen.backends import cuda, numba_cpu, reference
+from rmsprop_jit.codegen import backends
+from rmsprop_jit.codegen.backends import reference
 from rmsprop_jit.codegen.kinds import Space
-from rmsprop_jit.codegen.scalars import compile_scalars
+
+PLACES = {"cpu": "cpu", "cuda": "cuda:0"}
 
 
 def run(backend, program, tensors, hypers, tensor_hypers=None):
     """One step in place; returns the reductions over all tensors, by name."""
-    step = {"cpu": run_on_cpu, "cuda": run_on_cuda, "reference": reference.run}[backend]
-    return step(program, tensors, hypers, tensor_hypers or {})
+    if backend == "reference":
+        return reference.run(program, tensors, hypers, tensor_hypers or {})
+    totals = run_together(backend, [(program, tensors)], {**hypers, **(tensor_hypers or {})})
+    return {r.name: totals[r.what] for r in program.reductions(Space.ALL)}
 
 
-def run_on_cpu(program, tensors, hypers, tensor_hypers):
-    """One step through the tables of the CPU backend."""
-    table = numba_cpu.Table(program, [tensor["parameter"].size for tensor in tensors])
-    for i, tensor in enumerate(tensors):
-        for j, array in enumerate(program.arrays):
-            table.arrays[i, j] = tensor[array.name].ctypes.data
-    table.scalars[:] = compile_scalars(program)(hypers)
-    for j, name in enumerate(program.tensor_hypers):
-        table.hypers[:, j] = tensor_hypers[name]
-    numba_cpu.Launch([table])()
-    reductions = program.reductions()
-    return {r.name: float(table.total[j]) for j, r in enumerate(reductions) if r.over is Space.ALL}
+def run_together(backend, parts, hypers, **options):
+    """One step of several programs, each on tensors of its own; returns the reductions over all, by what they reduce."""
+    place = PLACES[backend]
+    tables = [table_of(place, program, tensors, options) for program, tensors in parts]
+    launch = backends.launch({place: tables})
+    assert launch(launch.prepared(None, hypers))
+    return {what: total for turn in range(launch.turns) for what, total in launch.totals(turn).items()}
 
 
-def run_on_cuda(program, tensors, hypers, tensor_hypers):
-    """One step through the tables of the CUDA backend; in the simulator, addresses are those of NumPy arrays."""
-    table = cuda.Table(program, [tensor["parameter"].size for tensor in tensors], 0)
-    for j, array in enumerate(program.arrays):
-        table.arrays[:, j] = [tensor[array.name].ctypes.data for tensor in tensors]
-    table.scalars[:] = [hypers[name] for name in table.cells]
-    for j, name in enumerate(program.tensor_hypers):
-        table.hypers[:, j] = tensor_hypers[name]
-    cuda.Launch([table])()
-    return {r.name: table.total_of(r.what) for r in program.reductions() if r.over is Space.ALL}
+def table_of(place, program, tensors, options):
+    """A table that points at the arrays of some tensors; in the simulator, addresses are those of NumPy arrays."""
+    table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
+    for array in program.arrays:
+        table.point(array.name, np.array([tensor[array.name].ctypes.data for tensor in tensors], np.int64))
+    return table
 
 
 def all_arrays(rule):

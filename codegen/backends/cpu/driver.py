@@ -105,16 +105,13 @@ DONE, ELSEWHERE, TORN = 1, 0, 2
 """What the driver answers: the step is done (and counted); the ledger does not stand where the call expects it, and
 nothing was done; a call was torn, and nothing was done."""
 
-JOIN = (
-    """
+JOIN = """
 def join(into, piece, fold):
     x = floats(into)[0]
     y = floats(piece)[0]
-"""
-    + "".join(
-        f"    if fold == {fold}:\n        floats(into)[0] = {fn.row.python.format('x', 'y')}\n"
-        for fold, fn in enumerate(JOINS)
-    )
+""" + "".join(
+    f"    if fold == {fold}:\n        floats(into)[0] = {fn.row.python.format('x', 'y')}\n"
+    for fold, fn in enumerate(JOINS)
 )
 """Two results as one, see `frame.fold_code`."""
 

@@ -26,7 +26,10 @@ def read(ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
 
 
 def write(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
-    """Copy into arrays, and set calls and windows, in one compiled call. Pairs are (target, source), contiguous and alike."""
+    """Copy into arrays, and set calls and windows, in one compiled call.
+
+    pairs: (target, source), both contiguous, of one shape and dtype.
+    """
     _exchange(ledger, pairs, calls, np.array([len(windows), *windows], np.int64))
 
 

@@ -165,12 +165,12 @@ class _Function:
                 return self.arithmetic(op, self.value(x), self.value(y))
             case ast.Compare(x, [op], [y]):
                 return self.comparison(op, self.value(x), self.value(y))
-            case ast.BoolOp(op, [x]):
+            case ast.BoolOp(_, [x]):
                 return self.value(x)
-            case ast.BoolOp(ast.And() as op, [x, *rest]):
-                return self.choose(self.value(x), lambda: self.value(ast.BoolOp(op, rest)), lambda: BIT(0))
-            case ast.BoolOp(ast.Or() as op, [x, *rest]):
-                return self.choose(self.value(x), lambda: BIT(1), lambda: self.value(ast.BoolOp(op, rest)))
+            case ast.BoolOp(ast.And(), [x, *rest]):
+                return self.choose(self.value(x), lambda: self.value(ast.BoolOp(ast.And(), rest)), lambda: BIT(0))
+            case ast.BoolOp(ast.Or(), [x, *rest]):
+                return self.choose(self.value(x), lambda: BIT(1), lambda: self.value(ast.BoolOp(ast.Or(), rest)))
             case ast.IfExp(test, x, y):
                 return self.choose(self.value(test), lambda: self.value(x), lambda: self.value(y))
             case ast.Call(ast.Name(word), arguments) if word in WORDS:

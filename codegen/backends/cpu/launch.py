@@ -11,8 +11,8 @@ import numpy as np
 
 from ...expr import Reduction
 from ...schedule import Turn, schedule
-from ..ledger import Cell, Ledger, Marks
 from ..hypers import part_of
+from ..ledger import Cell, Ledger, Marks
 from . import driver, jit, pool
 from .driver import Join, Plan
 from .frame import fold_code
@@ -38,29 +38,25 @@ _NAMES = itertools.count(1)
 
 
 class Record:
-    """What one call brings; never changed once it is made."""
+    """What one call brings; never changed once it is made. What is not given is taken from `like`."""
 
-    def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None) -> None:
-        self.gradients, self.gradients_name = (
-            (gradients, next(_NAMES))
-            if gradients is not None
-            else (like.gradients, like.gradients_name)
-            if like is not None
-            else (None, 0)
-        )
-        self.numbers, self.numbers_name = (
-            (numbers, next(_NAMES))
-            if numbers is not None
-            else (like.numbers, like.numbers_name)
-            if like is not None
-            else (None, 0)
-        )
-        places = [0 if array is None else array.ctypes.data for array in (self.gradients, self.numbers)]
-        self._block = np.array([self.gradients_name, places[0], self.numbers_name, places[1]], np.int64)
+    def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None = None) -> None:
+        self.gradients: _Named = _Named(gradients) if gradients is not None or like is None else like.gradients
+        self.numbers: _Named = _Named(numbers) if numbers is not None or like is None else like.numbers
+        parts = self.gradients, self.numbers
+        self._block = np.array([number for part in parts for number in (part.name, part.at)], np.int64)
         self.at = int(self._block.ctypes.data)
 
 
-NOTHING = Record(None, None, None)
+class _Named:
+    """An array that compiled code reads, with a name that no other has; 0 for none."""
+
+    def __init__(self, array: npt.NDArray[Any] | None) -> None:
+        self.array = array
+        self.name, self.at = (0, 0) if array is None else (next(_NAMES), int(array.ctypes.data))
+
+
+NOTHING = Record(None, None)
 
 
 class Launch:
@@ -161,6 +157,11 @@ class Launch:
         if self._helpers:
             self._plan[Plan.BOARD_AT] = pool.pool().ready(self._helpers)
         self._entry(driver.PASS)(self._at, (prepared or NOTHING).at, turn)
+
+    @property
+    def turns(self) -> int:
+        """How many turns a step takes."""
+        return len(self._turns)
 
     def totals(self, turn: int) -> Mapping[Reduction, float]:
         """What is reduced over all tensors of these tables when a turn is over."""

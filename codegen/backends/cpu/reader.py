@@ -64,7 +64,7 @@ def read(objects_at, patterns_at, dtypes_at, addresses_at, count):
 
 
 class Reader:
-    """Reads contiguous arrays of exactly the types and shapes of `patterns` and of these dtypes, while those are writable."""
+    """Reads contiguous arrays of exactly the types and shapes of writable `patterns`, but of these dtypes."""
 
     def __init__(self, patterns: Arrays, dtypes: Sequence[Any]) -> None:
         self._patterns, self._dtypes = patterns, [np.dtype(dtype) for dtype in dtypes]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ CROSSOVER = 32_768
 CACHE_LINE = 64
 """Bytes. Rows begin where vectors of the parameter do not straddle cache lines."""
 
+
 @functools.cache
 def default_threads() -> int:
     """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
@@ -47,7 +48,7 @@ def default_threads() -> int:
 
 
 class Table:
-    """One program bound to a list of tensors of `sizes` elements: all that a compiled step reads, at fixed addresses."""
+    """One program bound to tensors of `sizes` elements: all that a compiled step reads, at fixed addresses."""
 
     def __init__(self, program: Program, sizes: Sequence[int], options: BackendOptions) -> None:
         self.program = program
@@ -76,7 +77,7 @@ class Table:
 
     def numbers_of(self, hypers: Numbers) -> Float64:
         """What a table keeps of hyperparameters: the program's scalars, then the tensors' own."""
-        scalars = self._scalars(hypers)
+        scalars = self._scalars(cast("Mapping[str, float]", hypers))  # it reads those of the step
         if self.hypers is None:
             return np.array(scalars, np.float64)
         own = np.empty(self.hypers.shape, np.float64)
@@ -117,11 +118,12 @@ class Table:
         return header
 
     def _leads(self) -> list[int] | None:
-        """How far into its cache line each parameter begins; None where rows are summed: a sum must not depend on it."""
+        """How far into its cache line each parameter begins; None where rows are summed, which must not depend on it."""
         if self.reductions:
             return None
         itemsize = storage(self.program.storage("parameter")).itemsize
-        return (self.arrays[:, self.program.column("parameter")] % CACHE_LINE // itemsize).tolist()
+        addresses = self.arrays[:, self.program.column("parameter")]
+        return [address % CACHE_LINE // itemsize for address in addresses.tolist()]
 
     @property
     def helpers(self) -> int:

@@ -155,6 +155,11 @@ class Launch:
             for i, k in self._turns[turn].kernels:
                 _start(self._work[i][k])
 
+    @property
+    def turns(self) -> int:
+        """How many turns a step takes."""
+        return len(self._turns)
+
     def totals(self, turn: int) -> dict[Reduction, float]:
         """What is reduced over all tensors of this device when a turn is over; waits for the GPU."""
         shares = {w: [t.total_of(w) for t in self.tables if w in t.reduced] for w in self._turns[turn].joins}

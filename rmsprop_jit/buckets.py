@@ -1,0 +1,103 @@
+"""Buckets: variables of one place, dtype, gradient dtype and set of flags share a program and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import codegen
+from .arrays.homes import Array, Int64, address_of, place_of
+from .codegen import Rule, backends
+from .members import Member
+from .rules.around import step_of
+
+if TYPE_CHECKING:
+    from .codegen import Program
+    from .codegen.backends.contract import BackendOptions, Launch, Table
+    from .codegen.backends.ledger import Ledger, Marks
+
+Flags = frozenset[str]
+Kind = tuple[Flags, str | None]
+"""What a variable does in a call: its flags, and the dtype of its gradient (None without one)."""
+
+
+def program_of(rule: Rule, flags: Collection[str], dtype: str, gradient: str | None = None) -> Program:
+    """The program of the whole step, for gradients of the variables' own dtype or another."""
+    return codegen.specialize(step_of(rule), flags, dtype, gradient)
+
+
+def explain_step(rule: Rule, flags: Flags, dtype: str, form: str, options: BackendOptions) -> str:
+    """A stage of the compilation of the whole step, as text."""
+    return codegen.explain(step_of(rule), flags, dtype, form, options.get("compiler"))
+
+
+def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:
+    """The slots that a variable needs, by liveness, with their initial values."""
+    return {name: slot.initial for name, slot in program_of(rule, flags, dtype).slots.items()}
+
+
+class Buckets:
+    """Some variables with what they do in a call, as one launch.
+
+    kinds: for each position in `members` that takes part, what it does.
+    own:   per-tensor numbers, for each position.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        members: Sequence[Member],
+        kinds: Mapping[int, Kind],
+        options: BackendOptions,
+        own: Mapping[str, Sequence[float]],
+        ledger: Ledger | None = None,
+        marks: Marks | None = None,
+        clock: Any = None,
+    ) -> None:
+        tables: dict[str, list[Table]] = {}
+        positions: dict[str, list[int]] = {}
+        for (place, dtype, flags, gradient), group in _grouped(members, kinds).items():
+            program = program_of(rule, flags, dtype, gradient)
+            tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options))
+            positions.setdefault(place, []).extend(group)
+        self.order = np.array([i for group in positions.values() for i in group], np.int64)
+        self.programs = [table.program for group in tables.values() for table in group]
+        self.reads_update = any("step" in program.hypers for program in self.programs)
+        read = {name for program in self.programs for name in program.tensor_hypers}
+        self._own = {name: [own[name][i] for i in self.order.tolist()] for name in read & own.keys()}
+        self.launch: Launch = backends.launch(tables, ledger, marks, clock)
+
+    def prepared(self, addresses: Int64 | None, hypers: Mapping[str, float] | None, like: Any = None) -> Any:
+        """What a call brings: the gradients' addresses, given for all variables, and numbers."""
+        own = None if addresses is None else addresses[self.order]
+        return self.launch.prepared(own, None if hypers is None else {**hypers, **self._own}, like)
+
+    def send(self, hypers: Mapping[str, float]) -> None:
+        """Numbers for a step that is part of a graph."""
+        self.launch.send({**hypers, **self._own})
+
+
+def _grouped(
+    members: Sequence[Member], kinds: Mapping[int, Kind]
+) -> dict[tuple[str, str, Flags, str | None], list[int]]:
+    """Positions by place, dtype, flags and gradient dtype, in order of the first one."""
+    groups: dict[tuple[str, str, Flags, str | None], list[int]] = {}
+    for position, (flags, gradient) in kinds.items():
+        array = members[position].array
+        groups.setdefault((place_of(array), array.dtype.name, flags, gradient), []).append(position)
+    return groups
+
+
+def _table(program: Program, place: str, members: Sequence[Member], options: BackendOptions) -> Table:
+    """A table that points at the members' parameters and slots."""
+    table = backends.of(place).table(program, [member.array.size for member in members], place, options)
+    for array in program.arrays:
+        if array.name != "gradient":
+            table.point(array.name, np.array([address_of(_array(member, array.name)) for member in members], np.int64))
+    return table
+
+
+def _array(member: Member, name: str) -> Array:
+    return member.array if name == "parameter" else member.slots[name]

@@ -1,0 +1,207 @@
+"""Calls: from what a caller passes to a planned call, the quick way or the careful way.
+
+A caller mostly passes the same containers, names and variables again, with the same gradient arrays or fresh ones. What
+such calls have in common is the habit; a call like it is recognised by identities alone, or its gradients are looked at
+by compiled code. Any other call is taken apart and checked with care, and may form a new habit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import is_
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .buckets import Buckets
+from .capture import capture_check
+from .flags import own_flags
+from .members import Members, Resolved, Variables
+from .plan import Bound, Call, Plan
+from .resolve import Gradients, check_given, in_build_order, side_by_side
+
+if TYPE_CHECKING:
+    from .arrays.homes import Int64
+    from .flags import Flags
+    from .options import Options
+    from .rules.around import Rule
+    from .state import State
+
+MOST_PLANS = 64
+"""Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
+
+
+class Phase(NamedTuple):
+    """Whether gradients are only added up, and whether some were before (None: for some of the variables)."""
+
+    micro: bool
+    window: bool | None
+
+
+WHOLE = Phase(False, False)
+"""The phase of every call without gradient accumulation."""
+
+
+class Calls:
+    """The calls of one optimizer, as long as its variables and the structure of its options stay.
+
+    options: their numbers may change from call to call.
+    """
+
+    def __init__(self, rule: Rule, flags: Flags, options: Options, state: State) -> None:
+        self.flags, self.options = flags, options
+        self._rule, self._members, self._ledger = rule, state.members, state.ledger
+        self._decaying = state.decaying()
+        self.is_capturing = capture_check(state.variables)
+        self._plans: dict[Call, Plan] = {}
+        self._habit: _Habit | None = None
+
+    def again(self, grads: Gradients, variables: Variables | None) -> bool:
+        """Do a call like those before; False if it is not, or another thread was faster: nothing was done."""
+        habit = self._habit
+        if habit is None or self.is_capturing() or not habit.covers(grads, variables):
+            return False
+        calls = self._ledger.calls
+        plan = habit.plans.get(self.phase(calls))
+        if plan is None:
+            return False
+        bound, addresses = plan.bound, None
+        passed = grads.values() if isinstance(grads, Mapping) else grads
+        if len(passed) != len(bound.passed):
+            return False
+        if not all(map(is_, passed, bound.passed)):
+            passed = list(passed)
+            addresses = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
+            if addresses is None:
+                return False
+        return self._run(plan, passed, addresses, calls, bound)
+
+    def once(self, grads: Gradients, variables: Variables | None) -> bool:
+        """Do a call with all checks; False if another thread was faster: nothing was done. Raises ArrayError."""
+        resolved = self.resolved(grads, variables)
+        calls = self._ledger.calls
+        phase = self.phase(calls)
+        plan = self._plan(self.call_of(resolved, phase))
+        passed = list(grads.values() if isinstance(grads, Mapping) else grads)
+        if not self._run(plan, passed, resolved.addresses, calls, plan.bound):
+            return False
+        self._habit = _Habit.formed(self._habit, grads, variables, resolved.gradients, self._members, phase, plan)
+        return True
+
+    def _run(self, plan: Plan, passed: Any, addresses: Int64 | None, calls: int, old: Bound) -> bool:
+        options = self.options
+        rate = 0.0 if plan.micro else options.rate(calls)
+        update = calls // (options.gradient_accumulation_steps or 1) + 1
+        return plan.run(plan.prepared(passed, addresses, options, rate, update, old), calls)
+
+    def resolved(self, grads: Gradients, variables: Variables | None) -> Resolved:
+        """A call's gradients in build order, after all checks. Raises ArrayError."""
+        in_order, variables = side_by_side(grads, variables, self._members.members)
+        gradients = in_build_order(in_order, variables, self._members)
+        resolved = self._members.read(gradients)
+        check_given([dtype is not None for dtype in resolved.dtypes], len(in_order), self._members.members)
+        return resolved
+
+    def call_of(self, resolved: Resolved, phase: Phase) -> Call:
+        """The kind of a call."""
+        windows = tuple(map(bool, self._ledger.windows.tolist()))
+        return Call(self.flags, phase.micro, resolved.dtypes, windows, self._decaying)
+
+    def phase(self, calls: int) -> Phase:
+        """Where the next call stands in a window of gradient accumulation."""
+        steps = self.options.gradient_accumulation_steps
+        if steps is None:
+            return WHOLE
+        windows = self._ledger.windows
+        some = bool(windows.any())
+        return Phase((calls + 1) % steps != 0, some if some == bool(windows.all()) else None)
+
+    def _plan(self, call: Call) -> Plan:
+        """The launches of a kind of call, made once, then kept."""
+        plan = self._plans.get(call)
+        if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans = {}
+            plan = self._plans[call] = self.new_plan(call)
+        return plan
+
+    def new_plan(self, call: Call, clock: Any = None) -> Plan:
+        """The launches of a kind of call; in a graph, counted by a clock."""
+        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock)
+
+    def rule_alone(self, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
+        """The rule's own equations on one variable, not counted. Raises ArrayError."""
+        (position,) = self._members.positions_of([variable])
+        resolved = self._members.read([gradient if i == position else None for i in range(len(self._members.members))])
+        kind = own_flags(self._rule, self.flags), resolved.dtypes[position]
+        buckets = Buckets(self._rule, self._members.members, {position: kind}, self.options.backend, {}, self._ledger)
+        buckets.launch(buckets.prepared(resolved.addresses, numbers))
+
+    def widest_flags(self) -> Flags:
+        """The flags of the variable that does most in an update."""
+        excluded = "weight_decay" in self.flags and len(self._decaying) < len(self._members.members)
+        return self.flags | {"weight_decay_exclusions"} if excluded else self.flags
+
+    def windows_after(self, calls: int) -> list[bool]:
+        """For which variables gradients have been added up after so many calls, from their number alone."""
+        steps = self.options.gradient_accumulation_steps
+        is_open = steps is not None and calls % steps != 0
+        return [is_open and member.accumulates for member in self._members.members]
+
+
+class _Habit:
+    """Gradients come for every variable, in a container of one type, with the same names or variables beside them.
+
+    plans: for each phase, the plan of such calls.
+    """
+
+    def __init__(self, grads: Gradients, variables: Variables | None, in_build_order: Sequence[Any]) -> None:
+        self.plans: dict[Phase, Plan] = {}
+        self._type, self._names = type(grads), _names(grads)
+        self._variables = None if variables is None else (type(variables), _names(variables), tuple(_arrays(variables)))
+        position = {id(gradient): i for i, gradient in enumerate(_arrays(grads))}
+        order = [position[id(gradient)] for gradient in in_build_order]
+        self._order = None if order == sorted(order) else order
+
+    @classmethod
+    def formed(
+        cls,
+        old: _Habit | None,
+        grads: Gradients,
+        variables: Variables | None,
+        in_build_order: Sequence[Any],
+        members: Members,
+        phase: Phase,
+        plan: Plan,
+    ) -> _Habit | None:
+        """The habit after a call: the old one if the call was like it, a new one, or None for an irregular call."""
+        gradients = list(_arrays(grads))
+        distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)
+        if phase.window is None or not distinct or any(gradient is None for gradient in in_build_order):
+            return None
+        if not members.keep_their_memory(gradients):
+            return None
+        habit = old if old is not None and old.covers(grads, variables) else cls(grads, variables, in_build_order)
+        habit.plans[phase] = plan
+        return habit
+
+    def covers(self, grads: Gradients, variables: Variables | None) -> bool:
+        """Whether a call is like this, whatever the gradient arrays."""
+        if type(grads) is not self._type or (self._names is not None and list(grads) != self._names):
+            return False
+        if variables is None or self._variables is None:
+            return variables is None and self._variables is None
+        kind, names, arrays = self._variables
+        if type(variables) is not kind or len(variables) != len(arrays) or _names(variables) != names:
+            return False
+        return all(map(is_, _arrays(variables), arrays))
+
+    def in_build_order(self, passed: Sequence[Any]) -> Sequence[Any]:
+        """The gradients as the built variables are ordered."""
+        return passed if self._order is None else [passed[i] for i in self._order]
+
+
+def _names(arrays: Variables | Gradients) -> list[str] | None:
+    return list(arrays) if isinstance(arrays, Mapping) else None
+
+
+def _arrays(arrays: Variables | Gradients) -> Any:
+    return arrays.values() if isinstance(arrays, Mapping) else arrays
