@@ -29,9 +29,6 @@ from .variable import Variable
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
 
-RESERVED = {"self", "rule", "weight_decay_exclusions"}
-"""Names in calls and in configs, beside those of options and methods, that no rule can give to its own numbers."""
-
 
 class Optimizer:
     """An optimizer for any rule written as equations.
@@ -68,18 +65,10 @@ class Optimizer:
         **rule_options: Any,
     ) -> None:
         values = {name: value for name, value in locals().items() if name in OPTIONS}  # as written above, once
-        check_names(rule, RESERVED | {name for name in dir(Optimizer) if name != "learning_rate"})
+        check_rule(rule)
         self._rule = rule
-        hypers = {key: hyper.checked(key, rule_options.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
-        switches = {
-            key: check_switch(key, rule_options.pop(key, flag.default))
-            for key, flag in rule.flags.items()
-            if flag.follows is None
-        }
-        if rule_options:
-            known = ", ".join([*OPTIONS, *hypers, *switches])
-            raise OptionError(f"Argument(s) not recognized. Received: {rule_options}. Known: {known}.")
-        self._options = Options({**values, "name": rule.name if name is None else name}, hypers, switches)
+        own = _own_values(rule, rule_options)
+        self._options = Options({**values, "name": rule.name if name is None else name}, *own)
         self._flags = option_flags(rule, self._options)
         self._tracked: list[Member] = []
         self._members = Members(())
@@ -492,3 +481,24 @@ class Optimizer:
             if one.variable is not None:
                 one.array = one.variable.value
         self._allocate()
+
+
+def _own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dict[str, bool]]:
+    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
+    hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+    switches = {
+        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.follows is None
+    }
+    if given:
+        known = ", ".join([*OPTIONS, *hypers, *switches])
+        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
+    return hypers, switches
+
+
+RESERVED = {"self", "rule", "weight_decay_exclusions", *dir(Optimizer)} - {"learning_rate"}
+"""Names in calls, in configs and of methods, beside those of options, that no rule can give to its own numbers."""
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise RuleError if a number or switch of a rule could not be an argument and an attribute beside all others."""
+    check_names(rule, RESERVED)

@@ -74,8 +74,8 @@ def _learning_rate(name: str, value: object) -> LearningRate:
 
 NUMBER: Mapping[str, Any] = {"type": float, "metavar": "X"}
 COUNT: Mapping[str, Any] = {"type": int, "metavar": "N"}
-SWITCH: Mapping[str, Any] = {"action": "switch"}
-"""Forms on the command line, as argparse's keywords; "switch" is `--name` and `--no-name`."""
+SWITCH: Mapping[str, Any] = {}
+"""Forms on the command line, as argparse's keywords; a switch is `--name` and `--no-name`."""
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,6 @@ def test_the_signature_of_every_optimizer_is_the_table():
     assert {name: arguments[name] for name in OPTIONS} == {name: row.default for name, row in OPTIONS.items()}
 
 
-def test_the_signature_of_rmsprop_agrees_with_the_table_and_with_its_rule():
-    arguments = written(RMSprop.__init__)
-    expected = {name: row.default for name, row in OPTIONS.items()} | {"name": "rmsprop"}
-    expected |= {name: hyper.default for name, hyper in RMSPROP.hypers.items()} | {"centered": False}
-    assert arguments.keys() == {"self"} | expected.keys()
-    assert {name: arguments[name] for name in expected} == expected
-
-
 @pytest.mark.parametrize("make", [RMSprop, lambda **options: Optimizer(zoo.ADAM, **options)], ids=["rmsprop", "adam"])
 def test_every_option_is_kept_read_written_configured_and_restored(make):
     assert GIVEN.keys() == OPTIONS.keys()
