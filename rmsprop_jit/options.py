@@ -190,7 +190,8 @@ class Options:
 
     def __post_init__(self, values: Mapping[str, Any]) -> None:
         kept = {name: option.check(name, values.get(name, option.default)) for name, option in OPTIONS.items()}
-        self.__dict__.update(kept)
+        for name, value in kept.items():  # one by one: Python reads attributes faster than from a dict of its own
+            object.__setattr__(self, name, value)
         if sum(kept[name] is not None for name in ONLY_ONE) > 1:
             received = ", ".join(f"{name}={kept[name]}" for name in ONLY_ONE)
             raise OptionError(
@@ -199,10 +200,8 @@ class Options:
 
     def replaced(self, name: str, value: object) -> Options:
         """A copy with one option changed; checks everything again."""
-        hypers, switches = (
-            {**group, name: value} if name in group else group for group in (self.hypers, self.switches)
-        )
-        return Options({**self.__dict__, name: value}, hypers, switches)  # type: ignore[arg-type]
+        own: Any = ({**group, name: value} if name in group else group for group in (self.hypers, self.switches))
+        return Options({**{option: getattr(self, option) for option in OPTIONS}, name: value}, *own)
 
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""
