@@ -85,7 +85,7 @@ class Option:
     default: what an optimizer has that says nothing.
     check:   turns a value into what is kept, or raises OptionError.
     doc:     a line of documentation, and the help text of the command line.
-    place:   the place in `get_config`; None comes last, and only where it is set.
+    place:   the place in `get_config`, as Keras has it; None comes last, and only where it is not the default.
     command: the form on the command line, as argparse's keywords; None has none.
     hyper:   the number that equations read as `h.<name>`, if they do.
     flag:    whether equations ask `on.<name>`: on where the option is set (neither None, False nor zero) ...
@@ -227,9 +227,9 @@ class Options:
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
         placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)
-        last = [name for name, option in OPTIONS.items() if option.place is None and getattr(self, name) is not None]
-        config = {name: getattr(self, name) for _, name in placed}
-        config |= {**self.hypers, **self.switches, **{name: getattr(self, name) for name in last}}
+        ours = {name: getattr(self, name) for name, option in OPTIONS.items() if option.place is None}
+        config = {name: getattr(self, name) for _, name in placed} | {**self.hypers, **self.switches}
+        config |= {name: value for name, value in ours.items() if value != OPTIONS[name].default}
         if type(config["learning_rate"]) in SCHEDULES.values():
             config["learning_rate"] = serialize(config["learning_rate"])
         return config
