@@ -19,13 +19,16 @@ from .buckets import program_of
 from .codegen import backends, store
 from .errors import BackendError, OptionError, RmspropJitError
 from .flags import common_flags
-from .options import COMPILERS
+from .options import NUMBER, OPTIONS, SWITCH
 from .rules.rmsprop import RMSPROP, RMSprop
+from .rules.table import TABLE
+from .rules.table import Table as Rules
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, rules: Rules = TABLE) -> int:
     """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(given, rules).parse_args(given)
     try:
         options.run(options)
     except RmspropJitError as problem:
@@ -36,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+def parser(arguments: Sequence[str] = (), rules: Rules = TABLE) -> argparse.ArgumentParser:
+    """The commands and their options; those of `explain` depend on the rule that `arguments` choose."""
     top = argparse.ArgumentParser(prog="rmsprop-jit", description="Optimizer updates as one fused kernel.")
     top.add_argument("--version", action="version", version=f"rmsprop-jit {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
-    _add_explain(commands)
+    _add_explain(commands, arguments, rules)
     _add_cache(commands)
     return top
 
@@ -53,19 +56,31 @@ def _add_demo(commands: Any) -> None:
     demo.set_defaults(run=run_demo)
 
 
-def _add_explain(commands: Any) -> None:
+def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
+    scout = argparse.ArgumentParser(add_help=False)
+    scout.add_argument("--rule", nargs="?")
+    chosen = scout.parse_known_args(arguments)[0].rule
+    row, optimizer = rules[chosen if chosen in rules else next(iter(rules))]
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
+    explain.add_argument("--rule", choices=rules, default=row.rule.name, help="which rule (default: %(default)s)")
     explain.add_argument("--form", choices=codegen.FORMS, default="kernel", help="which stage (default: %(default)s)")
-    explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    explain.add_argument("--compiler", choices=COMPILERS, help="for the forms of a GPU (default: the first installed)")
-    for switch in ("centered", "use-ema"):
-        explain.add_argument(f"--{switch}", action="store_true")
-    numbers = ("rho", "momentum", "epsilon", "weight-decay", "clipnorm", "clipvalue", "global-clipnorm")
-    for number in (*numbers, "ema-momentum", "loss-scale-factor"):
-        explain.add_argument(f"--{number}", type=float, metavar="X", default=argparse.SUPPRESS)
-    for count in ("ema-overwrite-frequency", "gradient-accumulation-steps"):
-        explain.add_argument(f"--{count}", type=int, metavar="N", default=argparse.SUPPRESS)
-    explain.set_defaults(run=run_explain)
+    explain.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
+    )
+    own = explain.add_argument_group(f"arguments of {row.rule.name}")
+    for name, default in row.own.items():
+        _add_argument(own, name, SWITCH if isinstance(default, bool) else NUMBER, row.arguments[name])
+    every = explain.add_argument_group("options of every optimizer")
+    for name, option in OPTIONS.items():
+        if option.command is not None:
+            _add_argument(every, name, option.command, option.doc)
+    explain.set_defaults(run=run_explain, optimizer=optimizer)
+
+
+def _add_argument(group: Any, name: str, command: Mapping[str, Any], doc: str) -> None:
+    keywords = {"action": argparse.BooleanOptionalAction} if command is SWITCH else command
+    text = doc.replace("%", "%%")
+    group.add_argument(f"--{name.replace('_', '-')}", **keywords, default=argparse.SUPPRESS, help=text)
 
 
 def _add_cache(commands: Any) -> None:
@@ -121,9 +136,10 @@ def _warm_cache(console: Console, store: Any) -> None:
 
 
 def run_explain(options: argparse.Namespace) -> None:
-    """Print one stage of the compilation of RMSprop with these options."""
-    given = {name: value for name, value in vars(options).items() if name not in ("run", "form", "dtype")}
-    sys.stdout.write(RMSprop(**given).explain(options.form, options.dtype) + "\n")
+    """Print one stage of the compilation of a rule with these options."""
+    ours = ("run", "optimizer", "rule", "form", "dtype")
+    given = {name: value for name, value in vars(options).items() if name not in ours}
+    sys.stdout.write(options.optimizer(**given).explain(options.form, options.dtype) + "\n")
 
 
 def run_demo(options: argparse.Namespace) -> None:

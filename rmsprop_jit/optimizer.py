@@ -26,9 +26,6 @@ from .rules.around import Rule, check_names
 from .state import State
 from .variable import Variable
 
-RESERVED = {"self", "rule", "weight_decay_exclusions"}
-"""Names in calls and in configs, beside those of options and methods, that no rule can give to its own numbers."""
-
 
 class Optimizer:
     """An optimizer for any rule written as equations.
@@ -65,18 +62,10 @@ class Optimizer:
         **rule_options: Any,
     ) -> None:
         values = {name: value for name, value in locals().items() if name in OPTIONS}  # as written above, once
-        check_names(rule, RESERVED | {name for name in dir(Optimizer) if name != "learning_rate"})
+        check_rule(rule)
         self._rule = rule
-        hypers = {key: hyper.checked(key, rule_options.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
-        switches = {
-            key: check_switch(key, rule_options.pop(key, flag.default))
-            for key, flag in rule.flags.items()
-            if flag.follows is None
-        }
-        if rule_options:
-            known = ", ".join([*OPTIONS, *hypers, *switches])
-            raise OptionError(f"Argument(s) not recognized. Received: {rule_options}. Known: {known}.")
-        self._options = Options({**values, "name": rule.name if name is None else name}, hypers, switches)
+        own = _own_values(rule, rule_options)
+        self._options = Options({**values, "name": rule.name if name is None else name}, *own)
         self._flags = option_flags(rule, self._options)
         self._state = State(rule)
         self._graph: Graph | None = None
@@ -335,3 +324,24 @@ class Optimizer:
         self.__dict__.update(state)
         self._state.allocate(self._flags)
         self._calls = self._new_calls()
+
+
+def _own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dict[str, bool]]:
+    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
+    hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+    switches = {
+        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.follows is None
+    }
+    if given:
+        known = ", ".join([*OPTIONS, *hypers, *switches])
+        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
+    return hypers, switches
+
+
+RESERVED = {"self", "rule", "weight_decay_exclusions", *dir(Optimizer)} - {"learning_rate"}
+"""Names in calls, in configs and of methods, beside those of options, that no rule can give to its own numbers."""
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise RuleError if a number or switch of a rule could not be an argument and an attribute beside all others."""
+    check_names(rule, RESERVED)

@@ -74,8 +74,8 @@ def _learning_rate(name: str, value: object) -> LearningRate:
 
 NUMBER: Mapping[str, Any] = {"type": float, "metavar": "X"}
 COUNT: Mapping[str, Any] = {"type": int, "metavar": "N"}
-SWITCH: Mapping[str, Any] = {"action": "switch"}
-"""Forms on the command line, as argparse's keywords; "switch" is `--name` and `--no-name`."""
+SWITCH: Mapping[str, Any] = {}
+"""Forms on the command line, as argparse's keywords; a switch is `--name` and `--no-name`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Option:
     default: what an optimizer has that says nothing.
     check:   turns a value into what is kept, or raises OptionError.
     doc:     a line of documentation, and the help text of the command line.
-    place:   the place in `get_config`; None comes last, and only where it is set.
+    place:   the place in `get_config`, as Keras has it; None comes last, and only where it is not the default.
     command: the form on the command line, as argparse's keywords; None has none.
     hyper:   the number that equations read as `h.<name>`, if they do.
     flag:    whether equations ask `on.<name>`: on where the option is set (neither None, False nor zero) ...
@@ -190,7 +190,8 @@ class Options:
 
     def __post_init__(self, values: Mapping[str, Any]) -> None:
         kept = {name: option.check(name, values.get(name, option.default)) for name, option in OPTIONS.items()}
-        self.__dict__.update(kept)
+        for name, value in kept.items():  # one by one: Python reads attributes faster than from a dict of its own
+            object.__setattr__(self, name, value)
         if sum(kept[name] is not None for name in ONLY_ONE) > 1:
             received = ", ".join(f"{name}={kept[name]}" for name in ONLY_ONE)
             raise OptionError(
@@ -199,10 +200,8 @@ class Options:
 
     def replaced(self, name: str, value: object) -> Options:
         """A copy with one option changed; checks everything again."""
-        hypers, switches = (
-            {**group, name: value} if name in group else group for group in (self.hypers, self.switches)
-        )
-        return Options({**self.__dict__, name: value}, hypers, switches)  # type: ignore[arg-type]
+        own: Any = ({**group, name: value} if name in group else group for group in (self.hypers, self.switches))
+        return Options({**{option: getattr(self, option) for option in OPTIONS}, name: value}, *own)
 
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""
@@ -228,9 +227,9 @@ class Options:
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
         placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)
-        last = [name for name, option in OPTIONS.items() if option.place is None and getattr(self, name) is not None]
-        config = {name: getattr(self, name) for _, name in placed}
-        config |= {**self.hypers, **self.switches, **{name: getattr(self, name) for name in last}}
+        ours = {name: getattr(self, name) for name, option in OPTIONS.items() if option.place is None}
+        config = {name: getattr(self, name) for _, name in placed} | {**self.hypers, **self.switches}
+        config |= {name: value for name, value in ours.items() if value != OPTIONS[name].default}
         if type(config["learning_rate"]) in SCHEDULES.values():
             config["learning_rate"] = serialize(config["learning_rate"])
         return config

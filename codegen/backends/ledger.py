@@ -51,7 +51,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Marks:
-    """What a call changes in the ledger beside its count: the windows of some variables (by position) become `value`."""
+    """What a call changes in the ledger beside its count: the windows of variables, by position, become `value`."""
 
     positions: Sequence[int]
     value: bool
@@ -150,7 +150,7 @@ class Ledger:
 
     @contextmanager
     def rewritten(self, calls: int, windows: Sequence[int]) -> Iterator[None]:
-        """Around a replacement of the arrays by Python; calls and windows are set at its end, and no call is torn then."""
+        """Around a replacement of the arrays by Python; at its end calls and windows are set, and no call is torn."""
         self._worker = threading.get_ident()
         self.cells[Cell.TORN] = calls + 1
         yield

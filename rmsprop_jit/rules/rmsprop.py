@@ -1,4 +1,4 @@
-"""RMSprop: its equations, and its signature."""
+"""RMSprop: its equations, its row, and the signature that Keras gives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
-from ..options import LearningRate
+from ..options import OPTIONS, LearningRate
+from .row import Row, bundled
 
 
 def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
@@ -36,38 +37,28 @@ RMSPROP = Rule(
 )
 
 
+ROW = Row(
+    RMSPROP,
+    "Divide the gradient by a running root mean square of its recent values.",
+    {
+        "rho": "decay of the running average of squares, in [0, 1].",
+        "momentum": "heavy-ball momentum of the scaled step, in [0, 1]; 0 has no slot and no cost.",
+        "epsilon": "added to the mean square, inside the root; >= 0.",
+        "centered": "subtract the square of the running mean of gradients, so that the variance is used.",
+    },
+    "Hinton 2012, lecture 6e; Graves 2013 (centered); arithmetic and order as Keras 3. Differs: see the README.",
+    example="""\
+Example: the first step on a float32 array in place::
+
+    weights = numpy.array([1.0, 2.0], numpy.float32)
+    optimizer = RMSprop(learning_rate=0.1)
+    optimizer.apply([numpy.array([0.5, -0.5], numpy.float32)], [weights])""",
+)
+
+
+@bundled(ROW)
 class RMSprop(Optimizer):
-    """Divide the gradient by a running root mean square of its recent values.
-
-    learning_rate:            float, LearningRateSchedule, or callable. Default 0.001.
-    rho:                      decay of the running average of squares, in [0, 1].
-    momentum:                 heavy-ball momentum of the scaled step, in [0, 1]; 0 has no slot and no cost.
-    epsilon:                  added to the mean square, inside the root; >= 0.
-    centered:                 subtract the square of the running mean of gradients, so that the variance is used.
-    weight_decay:             decoupled weight decay, times the learning rate; None is off.
-    clipnorm:                 bound of the norm of each variable's gradient; None is off.
-    clipvalue:                bound of the absolute value of each gradient element; None is off.
-    global_clipnorm:          bound of the norm of all gradients together; None is off. At most one of the three is set.
-    use_ema:                  keep an exponential moving average of the variables.
-    ema_momentum:             its decay, in [0, 1].
-    ema_overwrite_frequency:  write the average to the variables every so many updates; None is never.
-    name:                     prefix of the state's names.
-    loss_scale_factor:        divide gradients by it; see `scale_loss`. None is off.
-    gradient_accumulation_steps: update at every so many calls, with the mean gradient; None is off, else >= 2.
-
-    threads:                  at most so many threads; None is every core that the process may use.
-    compiler:                 for arrays on a GPU, "numba-cuda-mlir" or "numba-cuda"; None is the first installed.
-
-    Raises OptionError for a value out of its range.
-
-    Example: the first step on a float32 array in place::
-
-        weights = numpy.array([1.0, 2.0], numpy.float32)
-        optimizer = RMSprop(learning_rate=0.1)
-        optimizer.apply([numpy.array([0.5, -0.5], numpy.float32)], [weights])
-
-    Source: Hinton 2012, lecture 6e; Graves 2013 (centered); arithmetic and order as Keras 3. Differs: see the README.
-    """
+    """Written out, since Keras has some options by position: see ROW; `help(RMSprop)` has all of it."""
 
     rho: float
     momentum: float
@@ -106,24 +97,5 @@ class RMSprop(Optimizer):
         compiler: str | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(
-            RMSPROP,
-            learning_rate,
-            rho=rho,
-            momentum=momentum,
-            epsilon=epsilon,
-            centered=centered,
-            weight_decay=weight_decay,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            name=name,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            threads=threads,
-            compiler=compiler,
-            **unknown,
-        )
+        given: dict[str, Any] = {n: value for n, value in locals().items() if n in OPTIONS or n in ROW.arguments}
+        super().__init__(RMSPROP, **given, **unknown)

@@ -13,7 +13,8 @@ import zoo
 from run_rule import copied, defaults, make_tensors, run
 
 import rmsprop_jit
-from rmsprop_jit._kernels import program_of, step_of
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import (
     Hyper,
     Rule,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rmsprop_jit._kernels import program_of, step_of
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import Rule, Slot, all_finite, max_abs, new, specialize, sqrt, square, sum_of_squares, where
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -51,7 +52,9 @@ def golden_text(name):
 
 @pytest.mark.parametrize("name", OPTION_SETS)
 def test_golden(name):
-    assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text(), "if this is meant, run tests/codegen/test_lower.py"
+    assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text(), (
+        "if this is meant, run tests/codegen/test_lower.py"
+    )
 
 
 def test_no_golden_file_is_left_over():

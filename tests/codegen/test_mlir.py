@@ -6,7 +6,9 @@ import zoo
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 
-from rmsprop_jit import RMSprop, _kernels
+from rmsprop_jit import RMSprop
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import Hyper, Rule, exp, log, max_abs, minimum, specialize, sum_of, where
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.errors import OptionError
@@ -79,8 +81,8 @@ def compare(rule, program, **changes):
 
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
 def test_rmsprop_runs_as_mlir(flags):
-    rule = _kernels.step_of(RMSPROP)
-    program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+    rule = step_of(RMSPROP)
+    program = program_of(RMSPROP, frozenset(flags), "float32")
     numbers = {
         "clipnorm": 0.5,
         "global_clipnorm": 0.5,

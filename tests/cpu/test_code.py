@@ -50,7 +50,12 @@ print((memory() - before) / 2**20)
 def test_rules_that_were_dropped_leave_no_memory_behind():
     environment = {**os.environ, "RMSPROP_JIT_CACHE_DIR": "off", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", MANY, str(RULES)], env=environment, capture_output=True, text=True, check=True, timeout=900
+        [sys.executable, "-c", MANY, str(RULES)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
     )
     assert float(done.stdout.split()[-1]) < 20, done.stdout
 

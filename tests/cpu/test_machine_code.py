@@ -12,7 +12,7 @@ import re
 import pytest
 from llvmlite import binding
 
-from rmsprop_jit._kernels import explain_step
+from rmsprop_jit.buckets import explain_step
 from rmsprop_jit.codegen import Rule, explain, sqrt, square
 from rmsprop_jit.rules.rmsprop import RMSPROP
 

@@ -11,7 +11,7 @@ import pytest
 
 import rmsprop_jit
 from rmsprop_jit.codegen import Rule
-from rmsprop_jit.codegen.backends import numba_cpu, pool
+from rmsprop_jit.codegen.backends.cpu import pool, tables
 from rmsprop_jit.errors import OptionError
 
 
@@ -291,12 +291,12 @@ def test_helpers_that_sleep_are_woken():
 def test_a_bad_limit_in_the_environment_is_named(monkeypatch, value):
     monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", value)
     with pytest.raises(OptionError, match=f"RMSPROP_JIT_NUM_THREADS.*{value}"):
-        numba_cpu.default_threads.__wrapped__()
+        tables.default_threads.__wrapped__()
 
 
 def test_the_environment_limits_threads(monkeypatch):
     monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", "1")
-    assert numba_cpu.default_threads.__wrapped__() == 1
+    assert tables.default_threads.__wrapped__() == 1
 
 
 def free_memory():

@@ -62,9 +62,7 @@ class Twins:
         for optimizer, variables in zip(self.optimizers, self.variables, strict=True):
             optimizer.build(variables)
         self.calls = 0
-        self.gradients = [
-            [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES] for _ in range(3)
-        ]
+        self.gradients = [[np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES] for _ in range(3)]
 
     def bytes(self, i):
         state = self.optimizers[i].state_dict()

@@ -12,7 +12,8 @@ from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 from test_backends import assert_same_bits, cast, ordinary, special
 
-from rmsprop_jit import _kernels
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import Rule, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import frame
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -52,21 +53,21 @@ def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
 @pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
 def test_rmsprop_on_the_simulator(flags):
-    compare(_kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
+    compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
 @pytest.mark.parametrize("flags", [(), ("centered", "global_clipnorm", "use_ema")], ids="+".join)
 def test_rmsprop_on_the_simulator_with_real_blocks(flags):
     assert frame.THREADS == REAL_THREADS
-    compare(_kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
+    compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
 @pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("flags", [(), ("centered", "momentum"), ("clipvalue",), ("weight_decay",)], ids="+".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_values_come_out_as_the_reference_says(flags, dtype):
-    program = _kernels.program_of(RMSPROP, frozenset(flags), dtype)
-    compare(_kernels.step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
+    program = program_of(RMSPROP, frozenset(flags), dtype)
+    compare(step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
 
 
 @pytest.mark.usefixtures("few_threads")
@@ -157,7 +158,7 @@ def test_slots_may_have_the_names_of_the_frames_own_variables():
 
 
 def test_two_runs_have_the_same_bits():
-    rule, program = _kernels.step_of(RMSPROP), _kernels.program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
+    rule, program = step_of(RMSPROP), program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
     first = make_tensors(rule, [700, 33], "float32", cast(ordinary(5), "float32"))
     second = copied(first)
     for tensors in (first, second):
@@ -168,14 +169,14 @@ def test_two_runs_have_the_same_bits():
 
 def test_steps_do_no_arithmetic_in_float64():
     for flags in FLAG_SETS:
-        program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+        program = program_of(RMSPROP, frozenset(flags), "float32")
         for kernel in frame.sources(program):
             assert kernel.name.startswith(("uniforms", "fold")) or "float64" not in kernel.text
 
 
 def test_equal_kernels_of_different_programs_are_compiled_once():
     def norms(flags):
-        program = _kernels.program_of(RMSPROP, frozenset(flags), "float32")
+        program = program_of(RMSPROP, frozenset(flags), "float32")
         return {kernel for kernel in frame.sources(program) if kernel.name in ("step_0", "fold_0")}
 
     assert norms({"clipnorm"}) == norms({"global_clipnorm", "centered", "momentum"})

@@ -15,7 +15,7 @@ from test_backends import assert_same_bits
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.codegen.backends.cuda import simulated_cupy as cupy
+import simulated_cupy as cupy
 from rmsprop_jit.options import COMPILERS
 
 STREAM = cupy.cuda.get_current_stream()

@@ -28,10 +28,10 @@ def test_the_models_have_the_sizes_of_the_real_ones():
 
 @pytest.mark.parametrize("options", [workloads.PLAIN, workloads.EVERYTHING, workloads.EVERYTHING_GLOBAL])
 def test_the_ceiling_moves_the_same_bytes(options):
-    from rmsprop_jit import _kernels
+    from rmsprop_jit.buckets import program_of
 
     optimizer = rmsprop_jit.RMSprop(**options)
-    program = _kernels.program_of(optimizer._rule, optimizer._flags, "float32")
+    program = program_of(optimizer._rule, optimizer._flags, "float32")
     (bare,) = ceiling.trivial(program).kernels
     assert bare.loads == program.kernels[-1].loads
     assert [store.array for store in bare.stores] == [store.array for store in program.kernels[-1].stores]

@@ -41,10 +41,27 @@ def test_explain_prints_every_stage(tmp_path, form):
     assert expected.get(form, "average") in result.stdout
 
 
+def test_explain_takes_every_option_that_shapes_a_kernel(tmp_path, capsys):
+    from rmsprop_jit.cli import main
+
+    options = [
+        "--no-centered --clipnorm 1 --weight-decay 0.1 --gradient-accumulation-steps 2",
+        "--rule rmsprop --loss-scale-factor 8 --use-ema --ema-momentum 0.5 --ema-overwrite-frequency 3",
+        "--learning-rate 0.5 --rho 0.5 --epsilon 1e-3 --clipvalue 1",
+    ]
+    flags = ["+clipnorm", "+use_ema+ema_overwrite_frequency", "+clipvalue"]
+    for given, expected in zip(options, flags, strict=True):
+        assert main(["explain", *given.split()]) == 0
+        assert expected in capsys.readouterr().out.splitlines()[0]
+
+
 WRONG = [
     (("explain", "--momentum", "2"), "momentum"),
     (("explain", "--clipnorm", "1", "--clipvalue", "1"), "Only one of"),
     (("explain", "--form", "prose"), "prose"),
+    (("explain", "--rule", "prose"), "prose"),
+    (("explain", "--rule"), "--rule"),
+    (("explain", "--ema-momentum", "2"), "ema_momentum"),
     (("demo", "--plot", "missing/loss.png"), "missing/loss.png"),
     (("demo", "--plot", "loss.txt"), "loss.txt"),
     (("dmo",), "dmo"),

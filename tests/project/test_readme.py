@@ -9,7 +9,7 @@ import numpy as np
 
 import rmsprop_jit
 from rmsprop_jit.codegen.backends.cuda import frame
-from rmsprop_jit.codegen.backends.cuda import simulated_cupy as cupy
+import simulated_cupy as cupy
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -6,7 +6,8 @@ A process of its own, since the tests' own process has Numba's CUDA simulator in
 import json
 import sys
 
-from rmsprop_jit import _kernels
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -34,7 +35,7 @@ def compiled(compiler):
     cases = [(flags, "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
     cases += [(flags, "float64", (9, 0)) for flags in OPTION_SETS[::4]]
     for flags, dtype, arch in cases:
-        program = specialize(_kernels.step_of(RMSPROP), flags, dtype)
+        program = specialize(step_of(RMSPROP), flags, dtype)
         for kernel in frame.sources(program):
             code = compilers.machine_code(kernel, compiler, arch)
             yield {

@@ -118,7 +118,7 @@ class Table:
         return header
 
     def _leads(self) -> list[int] | None:
-        """How far into its cache line each parameter begins; None where rows are summed, which must not depend on it."""
+        """How far into its cache line each parameter begins; None where rows are summed: sums must not depend on it."""
         if self.reductions:
             return None
         itemsize = storage(self.program.storage("parameter")).itemsize
