@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .buckets import Buckets
 from .capture import capture_check
+from .errors import ArrayError
 from .flags import own_flags
 from .members import Members, Resolved, Variables
 from .plan import Bound, Call, Plan
@@ -129,10 +130,13 @@ class Calls:
 
     def rule_alone(self, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
         """The rule's own equations on one variable, not counted. Raises ArrayError."""
+        members = self._members.members
         (position,) = self._members.positions_of([variable])
-        resolved = self._members.read([gradient if i == position else None for i in range(len(self._members.members))])
+        if gradient is None:
+            raise ArrayError(f"the gradient of {members[position].name!r} is missing. Received: None. Pass an array.")
+        resolved = self._members.read([gradient if i == position else None for i in range(len(members))])
         kind = own_flags(self._rule, self.flags), resolved.dtypes[position]
-        buckets = Buckets(self._rule, self._members.members, {position: kind}, self.options.backend, {}, self._ledger)
+        buckets = Buckets(self._rule, members, {position: kind}, self.options.backend, {}, self._ledger)
         buckets.launch(buckets.prepared(resolved.addresses, numbers))
 
     def widest_flags(self) -> Flags:

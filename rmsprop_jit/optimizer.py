@@ -21,7 +21,7 @@ from .flags import option_flags
 from .gradients import gradients as gradients_of
 from .members import Variables
 from .options import OPTIONS, LearningRate, Options, check_switch
-from .resolve import Gradients, check_first
+from .resolve import Gradients, checked_first
 from .rules.around import Rule, check_names
 from .state import State
 from .variable import Variable
@@ -185,8 +185,7 @@ class Optimizer:
         if trainable_variables is None:
             self._state.require_built()
         elif not self._state.built:
-            check_first(grads, trainable_variables)
-            self.build(trainable_variables)
+            self.build(checked_first(grads, trainable_variables))
         if self._calls.is_capturing():
             graph = self._graph or Graph(self._state.variables, self._options, self._state.ledger)
             graph.add(self._calls, grads, trainable_variables)
@@ -221,7 +220,7 @@ class Optimizer:
         self._state.require_built()
         if self._calls.is_capturing():
             capture.refuse_update_step()
-        rate = Options({"learning_rate": learning_rate}).rate(0)
+        rate = self._options.replaced("learning_rate", learning_rate).rate(0)
         self._calls.rule_alone(gradient, variable, self._options.numbers(rate, self.iterations + 1))
 
     # Weight decay, averages, loss scaling.

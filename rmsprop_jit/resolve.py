@@ -57,12 +57,15 @@ def in_build_order(grads: Gradients, variables: Variables | None, members: Membe
     return gradients
 
 
-def check_first(grads: Gradients, variables: Variables) -> None:
-    """Check the gradients of a first call, which builds the optimizer only if they are good. Raises ArrayError."""
-    for one, gradient in zip(track(variables), grads, strict=True):
+def checked_first(grads: Gradients, variables: Variables) -> Variables:
+    """The variables of a first call, which builds the optimizer only if its gradients are good. Raises ArrayError."""
+    in_order, matched = side_by_side(grads, variables, ())
+    assert matched is not None
+    for one, gradient in zip(track(matched), in_order, strict=True):
         if gradient is not None:
             check_gradient(gradient, one.array, one.name)
-    _require_one([gradient is not None for gradient in grads])
+    _require_one([gradient is not None for gradient in in_order])
+    return matched
 
 
 def _require_one(given: Sequence[bool]) -> None:

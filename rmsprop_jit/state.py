@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from . import capture, patterns
-from .arrays.homes import Array, home_of, place_of
+from .arrays.homes import Array, address_of, home_of, place_of
 from .buckets import initial_slots
 from .codegen import backends
+from .codegen.backends.contract import Span
 from .codegen.backends.ledger import Ledger
 from .errors import ArrayError
 from .flags import Flags
@@ -147,7 +148,8 @@ class State:
         copies: dict[str, Array] = {}
         counts, windows = [self.ledger.calls], self.ledger.windows.tolist()
         for place, own in _by_place(named).items():
-            read_here, calls, seen = backends.of(place).read(self.ledger, list(own.values()))
+            spans = [Span(array, address_of(array)) for array in own.values()]
+            read_here, calls, seen = backends.of(place).read(self.ledger, spans)
             copies |= dict(zip(own, read_here, strict=True))
             counts.append(calls)
             windows = seen.tolist()
@@ -156,7 +158,8 @@ class State:
     def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
         """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes."""
         for place, own in (_by_place(list(self.slots())) or {"cpu": {}}).items():
-            pairs = [(array, np.ascontiguousarray(given[name])) for name, array in own.items()]
+            spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
+            pairs = [(span, np.ascontiguousarray(source)) for span, source in spans]
             backends.of(place).write(self.ledger, pairs, calls, [int(window) for window in windows])
 
     def __getstate__(self) -> dict[str, Any]:

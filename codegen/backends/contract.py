@@ -7,7 +7,7 @@ which does a whole step. Places are strings: "cpu", "cuda:0"; what stands before
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,13 @@ Numbers = Mapping[str, float | Sequence[float]]
 
 BackendOptions = Mapping[str, Any]
 """Options that only the backend reads: "threads" and "compiler"; each takes its own and ignores the others."""
+
+
+class Span(NamedTuple):
+    """An array, of whatever library, and where it lies."""
+
+    array: Any
+    address: int
 
 
 class Table(Protocol):
@@ -112,11 +119,11 @@ class Backend(Protocol):
     def reader(self, patterns: Sequence[Any], dtypes: Sequence[Any]) -> Reader | None:
         """Reads arrays like `patterns`, but of these dtypes; None where that is not possible."""
 
-    def read(self, ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
-        """Copies of arrays in host memory, calls and windows, all of one moment in which no call is at work."""
+    def read(self, ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
+        """Copies of arrays as NumPy's, calls and windows, all of one moment in which no call is at work."""
 
-    def write(self, ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
-        """Copy host arrays into this place's (pairs of target and source, alike), and set calls and windows."""
+    def write(self, ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
+        """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and windows."""
 
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
         """What the program becomes, in one of this backend's `FORMS`.

@@ -7,6 +7,7 @@ import pytest
 import zoo
 
 from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
+from rmsprop_jit.buckets import program_of
 from rmsprop_jit.flags import option_flags, own_flags, part_flags
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.around import CALL_FLAGS, OPTION_FLAGS, STEP_HYPERS, step_of
@@ -98,7 +99,9 @@ def test_options_do_not_change():
 
 def flags_of(**options):
     rule = options.pop("rule", RMSPROP)
-    return Optimizer(rule, **options)._flags
+    hypers = {name: options.pop(name, hyper.default) for name, hyper in rule.hypers.items()}
+    switches = {k: options.pop(k, flag.default) for k, flag in rule.flags.items() if flag.follows is None}
+    return option_flags(rule, Options({"name": rule.name, **options}, hypers, switches))
 
 
 def test_flags_follow_from_the_options_that_are_set():
@@ -156,10 +159,8 @@ def test_option_sets_share_the_kernels_of_their_micro_steps():
     sets = [{}, {"clipnorm": 1.0}, {"use_ema": True}, {"weight_decay": 0.1, "momentum": 0.9, "centered": True}]
     programs = set()
     for options in sets:
-        optimizer = RMSprop(gradient_accumulation_steps=2, **options)
-        optimizer.apply([np.ones(3, np.float32)], [np.ones(3, np.float32)])
-        (plan,) = optimizer._plans.values()
-        programs |= {bucket.program.name for bucket in plan.step}
+        flags = flags_of(gradient_accumulation_steps=2, **options) | {"window_empty"}
+        programs.add(id(program_of(RMSPROP, part_flags(RMSPROP, flags, "micro_step"), "float32")))
     assert len(programs) == 1
 
 

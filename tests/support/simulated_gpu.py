@@ -1,4 +1,4 @@
-"""The frame's words for Numba's CUDA simulator: kernels run as Python threads, on memory of the host.
+"""A GPU without one: Numba's CUDA simulator runs kernels as Python threads, on memory of the host.
 
 NUMBA_ENABLE_CUDASIM=1, set before Numba is imported, chooses it. Addresses are those of NumPy arrays.
 """
@@ -10,9 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import simulated_cupy
 from numba import cuda
 
-from .words import words
+from rmsprop_jit.codegen.backends.cuda import device, frame
+from rmsprop_jit.codegen.backends.cuda.words import words
 
 
 def _load(kind: Any, lanes: int) -> Callable[[int], Any]:
@@ -61,3 +63,23 @@ def launchable(source: str, kernel: str) -> Callable[..., None]:
         simulated[grid, block](*arguments)
 
     return launch
+
+
+class Driver:
+    """Takes the place of CuPy and the GPU: see `device.Driver`."""
+
+    def cupy(self) -> Any:
+        """What stands in for CuPy."""
+        return simulated_cupy
+
+    imported = cupy
+
+    def load(self, kernel: frame.KernelSource, compiler: str | None, index: int) -> device.Launch:
+        """A kernel that is run, or recorded while the stream is captured."""
+        function = launchable(kernel.text, kernel.name)
+
+        def launch(grid: int, *arguments: int) -> None:
+            stream = simulated_cupy.cuda.get_current_stream()
+            stream.submit(lambda: function(grid, frame.THREADS, *arguments))
+
+        return launch

@@ -61,7 +61,7 @@ class TinyHome:
         self.write(made, fill)
         return made
 
-    def reader(self, patterns):
+    def reader(self, patterns, dtypes):
         return None
 
 

@@ -14,27 +14,27 @@ from . import driver, jit, pool
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..contract import Span
+
     Int64 = npt.NDArray[np.int64]
 
 
-def read(ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
+def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     """Copies of contiguous arrays, the calls made and the windows, all of one moment: no call is at work meanwhile."""
-    copies = [np.empty(array.shape, array.dtype) for array in arrays]
+    copies = [np.empty(span.array.shape, span.array.dtype) for span in spans]
+    rows = [[copy.ctypes.data, span.address, copy.nbytes] for copy, span in zip(copies, spans, strict=True)]
     windows = np.array([len(ledger.windows), *ledger.windows], np.int64)
-    calls = _exchange(ledger, list(zip(copies, arrays, strict=True)), -1, windows)
+    calls = _exchange(ledger, rows, -1, windows)
     return copies, calls, windows[1:]
 
 
-def write(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
-    """Copy into arrays, and set calls and windows, in one compiled call.
-
-    pairs: (target, source), both contiguous, of one shape and dtype.
-    """
-    _exchange(ledger, pairs, calls, np.array([len(windows), *windows], np.int64))
+def write(ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
+    """Copy contiguous NumPy arrays into others, and set calls and windows, in one compiled call."""
+    rows = [[span.address, source.ctypes.data, source.nbytes] for span, source in pairs]
+    _exchange(ledger, rows, calls, np.array([len(windows), *windows], np.int64))
 
 
-def _exchange(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Int64) -> int:
-    rows = [[target.ctypes.data, source.ctypes.data, target.nbytes] for target, source in pairs]
+def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, windows: Int64) -> int:
     copies = np.array(rows, np.int64).reshape(-1, 3)
     exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(driver.EXCHANGE).address)
     places = copies.ctypes.data, len(copies), calls, windows.ctypes.data, pool.yield_address()

@@ -118,11 +118,15 @@ class Table:
         return header
 
     def _leads(self) -> list[int] | None:
-        """How far into its cache line each parameter begins; None where rows are summed: sums must not depend on it."""
-        if self.reductions:
+        """How far into its cache line each tensor begins; None where rows are summed: sums must not depend on it.
+
+        A parameter and its slots lie alike (see the homes of arrays), so one of them speaks for all.
+        """
+        kept = [array for array in self.program.arrays if array.name != "gradient"]
+        if self.reductions or not kept:
             return None
-        itemsize = storage(self.program.storage("parameter")).itemsize
-        addresses = self.arrays[:, self.program.column("parameter")]
+        itemsize = storage(kept[0].storage).itemsize
+        addresses = self.arrays[:, self.program.column(kept[0].name)]
         return [address % CACHE_LINE // itemsize for address in addresses.tolist()]
 
     @property

@@ -25,7 +25,7 @@ from .tables import Table
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..contract import BackendOptions
+    from ..contract import BackendOptions, Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -59,19 +59,18 @@ def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
     return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"))
 
 
-def read(ledger: Ledger, arrays: Sequence[Any]) -> tuple[list[Any], int, Int64]:
+def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     """Copies of arrays in host memory, with calls and windows; waits for the GPU."""
-    ledger.refuse_torn()
-    copies = [device.fetch(array) for array in arrays]
+    copies = [device.fetch(span.array) for span in spans]
     return copies, ledger.calls, ledger.windows.copy()
 
 
-def write(ledger: Ledger, pairs: Sequence[tuple[Any, Any]], calls: int, windows: Sequence[int]) -> None:
+def write(ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
     """Copy host arrays into arrays on a GPU, and set calls and windows; torn if it is interrupted."""
     with ledger.rewritten(calls, windows):
-        for target, source in pairs:
-            with device.use(device.index_of(target)):
-                target.set(np.ascontiguousarray(source, dtype=target.dtype).reshape(target.shape))
+        for span, source in pairs:
+            with device.use(device.index_of(span.array)):
+                span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))
 
 
 def explain(program: Program, form: str, options: BackendOptions) -> str:
