@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from rmsprop_jit.codegen.backends.cpu_frame import Header, at
+from rmsprop_jit.codegen.backends.numba_cpu import Launch, Step, Table
 
 import rmsprop_jit
 from rmsprop_jit.codegen.backends import generated
-from rmsprop_jit.codegen.backends.cpu_frame import Header, at
-from rmsprop_jit.codegen.backends.numba_cpu import Launch, Step, Table
 from rmsprop_jit.codegen.expr import Reduction
 from rmsprop_jit.codegen.functions import sum_of
 from rmsprop_jit.codegen.kinds import Space

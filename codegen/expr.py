@@ -126,7 +126,8 @@ class Expr:
     __lt__, __gt__ = _operator(Fn.LT)[0], _operator(Fn.GT)[0]
     __le__, __ge__ = _operator(Fn.LE)[0], _operator(Fn.GE)[0]
     __eq__, __ne__ = _operator(Fn.EQ)[0], _operator(Fn.NE)[0]  # type: ignore[assignment]
-    __and__, __or__ = _operator(Fn.AND)[0], _operator(Fn.OR)[0]
+    __and__, __rand__ = _operator(Fn.AND)
+    __or__, __ror__ = _operator(Fn.OR)
 
     def __neg__(self) -> Expr:
         return call(Fn.NEG, self)
@@ -217,9 +218,8 @@ class Select(Expr):
 class Reduction(Expr):
     """One number from all elements of a tensor (over TENSOR) or of all tensors (over ALL), in float64.
 
-    origin: the same as the rule wrote it, where a pass has changed what is reduced; None where it is that itself.
-            Over all tensors, what two programs of one rule have settled differently is joined by it; two reductions
-            that were written differently stay two, even if they come to the same. Within a tensor it plays no part.
+    origin: over all tensors, the same as the rule wrote it, where a pass has changed what is reduced; otherwise None.
+            What programs of one rule have settled differently is joined by it; what was written twice stays two.
     """
 
     __match_args__ = ("op", "arg", "over", "origin")

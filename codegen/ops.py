@@ -166,6 +166,9 @@ class Fn(Enum):
 
     __hash__ = object.__hash__  # members are unique, and an enum's own hash is slow
 
+    def __repr__(self) -> str:
+        return f"Fn.{self.name}"
+
     @property
     def symbol(self) -> str:
         """The operator or name that `str(expr)` shows."""
@@ -208,6 +211,9 @@ class ReduceOp(Enum):
         self.symbol, self.join, self.identity, self.element = row.symbol, row.join, row.identity, row.element
 
     __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"ReduceOp.{self.name}"
 
     def __call__(self, elements: Any) -> float:
         """The reduction of an array."""

@@ -169,7 +169,7 @@ class Kernel:
         yield from (f"  reduce  {reduce}" for reduce in self.reductions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A rule specialised for one set of flags.
 

@@ -53,6 +53,9 @@ def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction]]) 
 def numbered(program: Program) -> None:
     """The program is what program.py says it is."""
     _check_arrays(program)
+    joined = [reduce.what for reduce in program.reductions(Space.ALL)]
+    if len(set(joined)) < len(joined):
+        raise _broken("number", program.name, joined[0], "what goes over all tensors is reduced twice")
     step = {f"h.{name}": NUMBER for name in program.hypers}
     for let in program.step:
         _define(program, step, let, in_step=True)

@@ -106,9 +106,7 @@ def traffic(optimizer: rmsprop_jit.RMSprop) -> int:
     """The fewest bytes that a step of the optimizer's last plan loads and stores."""
     *_, plan = optimizer._plans.values()
     return sum(
-        kernel.bytes_per_element(4) * sum(member.array.size for member in bucket.members)
-        for bucket in plan.step
-        for kernel in bucket.program.kernels
+        bucket.program.bytes_per_element() * sum(member.array.size for member in bucket.members) for bucket in plan.step
     )
 
 

@@ -14,7 +14,6 @@ from run_rule import copied, defaults, make_tensors, run
 
 import rmsprop_jit
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import (
     Hyper,
     Rule,
@@ -31,6 +30,7 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SIZES = [0, 1, 2, 7, 127, 128, 129, 1000, 16384, 16385, 40001]

@@ -5,15 +5,17 @@ import pytest
 import zoo
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
+from test_conditions import RULES as CONDITIONS
+from test_conditions import SETS
 
 from rmsprop_jit import RMSprop
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import Hyper, Rule, exp, log, max_abs, minimum, specialize, sum_of, where
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.errors import OptionError
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.scalars import evaluate
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 compiler = pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
@@ -60,9 +62,9 @@ def load(text):
     return context.modules.module
 
 
-def compare(rule, program, **changes):
+def compare(rule, program, gradient=None, **changes):
     rng = np.random.default_rng(len(program.name))
-    tensors = make_tensors(rule, SIZES, program.compute, lambda n: rng.normal(size=n) + 0.01)
+    tensors = make_tensors(rule, SIZES, program.compute, lambda n: rng.normal(size=n) + 0.01, gradient)
     for tensor in tensors:
         for name in rule.slots:
             # a variance well above zero: contraction to fused multiply-adds is allowed here
@@ -98,6 +100,23 @@ def test_rmsprop_runs_as_mlir(flags):
 def test_other_rules_run_as_mlir(rule, dtype):
     for flags in ((), tuple(rule.flags)):
         compare(rule, specialize(rule, flags, dtype), step=2.0)
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("centered", "momentum"), ("global_clipnorm", "use_ema"), ("clipnorm",)], ids="+".join
+)
+@pytest.mark.parametrize(("dtype", "gradient"), [("float32", "float64"), ("float64", "float32")])
+def test_gradients_of_another_type_are_cast(dtype, gradient, flags):
+    rule = step_of(RMSPROP)
+    numbers = {"clipnorm": 0.5, "global_clipnorm": 0.5, "momentum": 0.9}
+    compare(rule, specialize(rule, flags, dtype, gradient), gradient, **numbers)
+
+
+@pytest.mark.parametrize("flags", SETS, ids="+".join)
+@pytest.mark.parametrize("rule", CONDITIONS, ids=lambda rule: rule.name)
+def test_conditions_that_settle_to_truths(rule, flags):
+    for step in (1.0, 5.0):
+        compare(rule, specialize(rule, flags, "float64"), step=step)
 
 
 def test_every_operation_has_its_meaning():

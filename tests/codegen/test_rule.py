@@ -372,6 +372,13 @@ def test_a_flag_follows_a_hyperparameter_that_is_there():
         Rule("trial", sgd, flags={"momentum": Flag(follows="momentum")})
 
 
+def test_a_hyperparameter_and_a_flag_of_one_name_belong_together():
+    Rule("trial", sgd, hypers={"momentum": 0.9}, flags={"momentum": Flag(follows="momentum")})
+    for flag in (Flag(), Flag(follows="rho")):
+        with pytest.raises(RuleError, match=r"both named 'momentum'.*Received: follows=.*let the flag follow"):
+            Rule("trial", sgd, hypers={"momentum": 0.9, "rho": 0.5}, flags={"momentum": flag})
+
+
 @pytest.mark.parametrize("initial", ["zeros", "gradient", None, "0"])
 def test_a_slot_starts_as_a_number_or_as_the_parameter(initial):
     with pytest.raises(RuleError):

@@ -13,9 +13,9 @@ from run_rule import copied, defaults, make_tensors, run
 from test_backends import assert_same_bits, cast, ordinary, special
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import Rule, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SMALL = [0, 1, 3, 129, 700]

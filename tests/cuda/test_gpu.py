@@ -9,13 +9,13 @@ import pickle
 
 import numpy as np
 import pytest
+import simulated_cupy as cupy
 from option_sets import make_case
 from test_backends import assert_same_bits
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
-import simulated_cupy as cupy
 from rmsprop_jit.options import COMPILERS
 
 STREAM = cupy.cuda.get_current_stream()

@@ -678,7 +678,9 @@ def test_there_are_many_rows_and_no_two_alike():
     assert len({row.id for row in TABLE}) == len(TABLE)
 
 
-@pytest.mark.parametrize("bad", [np.zeros(3, np.float32), np.zeros(2, np.float16), "gradient"], ids=["shape", "dtype", "text"])
+@pytest.mark.parametrize(
+    "bad", [np.zeros(3, np.float32), np.zeros(2, np.float16), "gradient"], ids=["shape", "dtype", "text"]
+)
 def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad):
     optimizer, variables = RMSprop(), [np.ones(2, np.float32), np.ones(2, np.float32)]
     with pytest.raises(ArrayError, match="variable_1"):

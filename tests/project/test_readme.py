@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import simulated_cupy as cupy
 
 import rmsprop_jit
 from rmsprop_jit.codegen.backends.cuda import frame
-import simulated_cupy as cupy
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -6,10 +6,9 @@ A process of its own, since the tests' own process has Numba's CUDA simulator in
 import json
 import sys
 
-from rmsprop_jit.buckets import program_of
-from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 OPTION_SETS = [

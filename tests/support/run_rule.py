@@ -35,6 +35,7 @@ def table_of(place, program, tensors, options):
     """A table that points at the arrays of some tensors; in the simulator, addresses are those of NumPy arrays."""
     table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
     for array in program.arrays:
+        assert all(tensor[array.name].dtype == array.storage for tensor in tensors)
         table.point(array.name, np.array([tensor[array.name].ctypes.data for tensor in tensors], np.int64))
     return table
 
@@ -44,11 +45,11 @@ def all_arrays(rule):
     return ("parameter", "gradient", *rule.slots)
 
 
-def make_tensors(rule, sizes, dtype, make):
+def make_tensors(rule, sizes, dtype, make, gradient=None):
     """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values."""
     tensors = []
     for size in sizes:
-        tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(dtype)}
+        tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(gradient or dtype)}
         for name, slot in rule.slots.items():
             initial = tensor["parameter"] if slot.initial == "parameter" else slot.initial
             tensor[name] = np.full(size, initial, dtype)

@@ -47,14 +47,14 @@ def compiled_here(source: str, symbol: str) -> MachineCode:
     """The same by this process's Numba."""
     import numba
 
-    names = _names()
+    names = names()
     exec(compile(source, f"<{symbol}>", "exec"), names)
     signature = numba.void(numba.types.CPointer(numba.int64))
     function = numba.cfunc(signature, error_model="numpy")(names["step"])
     return from_numba(function.inspect_llvm(), function.native_name.removeprefix("cfunc."), symbol)
 
 
-def _names() -> dict[str, Any]:
+def names() -> dict[str, Any]:
     """What generated code may name."""
     import numba
 

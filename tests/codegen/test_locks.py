@@ -1,0 +1,112 @@
+"""Locks of the package and forks: no child inherits a lock that a thread of its parent held."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from rmsprop_jit.codegen import Rule, locks, specialize, sqrt
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+SECONDS = 20.0
+
+
+def fork(work):
+    """Whether a forked child does some work in time; one that does not is ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.002)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return False
+
+
+def build():
+    """Make a rule and lower it: nodes are interned and programs remembered, each behind a lock."""
+    specialize(Rule("forked", lambda p, g, s, h, on: {p: p - h.learning_rate * sqrt(g * g + time.perf_counter())}))
+
+
+class Busy:
+    """Threads that do the same again and again while the `with` block runs."""
+
+    def __init__(self, work, threads=2):
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._repeat, args=(work,)) for _ in range(threads)]
+
+    def _repeat(self, work):
+        while not self._stop.is_set():
+            work()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *problem):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_children_of_a_process_that_builds_rules_can_build_rules():
+    with Busy(build):
+        assert all(fork(build) for _ in range(12))
+    build()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_locks_that_are_nested_in_any_order_stop_no_fork():
+    one, two = locks.new(), locks.new()
+
+    def forwards():
+        with one, two:
+            time.sleep(0)
+
+    def backwards():
+        with two, one:
+            time.sleep(0)
+
+    for order in (forwards, backwards):
+        with Busy(order, 1):
+            assert all(fork(lambda: (forwards(), backwards())) for _ in range(8))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_who_forks_inside_a_lock_still_has_it_on_both_sides():
+    lock = locks.new()
+
+    def is_free():
+        taken = []
+        thread = threading.Thread(target=lambda: taken.append(lock.acquire(blocking=False) and lock.release() is None))
+        thread.start()
+        thread.join()
+        return taken == [True]
+
+    def leave():
+        lock.release()
+        assert is_free()
+
+    with lock:
+        assert not is_free()
+        assert fork(leave)
+        assert not is_free()
+    assert is_free()
+
+
+def test_a_lock_goes_with_its_owner():
+    before = len(locks._LOCKS)
+    lock = locks.new()
+    assert len(locks._LOCKS) == before + 1
+    del lock
+    assert len(locks._LOCKS) == before
