@@ -29,7 +29,10 @@ def memory():
 
 
 def train(i):
-    rule = Rule(f"rule_{i}", lambda p, g, s, h, on: {s.v: s.v + g * g, p: p - g / sqrt(s.v + float(i + 1))}, slots={"v": 0.0})
+    def equations(p, g, s, h, on):
+        return {s.v: s.v + g * g, p: p - g / sqrt(s.v + float(i + 1))}
+
+    rule = Rule(f"rule_{i}", equations, slots={"v": 0.0})
     variable = np.ones(100, np.float32)
     rmsprop_jit.Optimizer(rule, 0.1).apply([np.ones(100, np.float32)], [variable])
     assert abs(variable[0] - (1 - 1 / (i + 2) ** 0.5)) < 1e-6, (i, variable[0])

@@ -1,4 +1,4 @@
-"""The small compiler for code that no rule changes: what it takes does what Python does, the rest is refused by name."""
+"""The small compiler for code that no rule changes: what it takes does as Python does, the rest is refused by name."""
 
 import ctypes
 import random

@@ -23,7 +23,7 @@ def run(backend, program, tensors, hypers, tensor_hypers=None):
 
 
 def run_together(backend, parts, hypers, **options):
-    """One step of several programs, each on tensors of its own; returns the reductions over all, by what they reduce."""
+    """One step of several programs, each on tensors of its own; returns the reductions over all by what they are of."""
     place = PLACES[backend]
     tables = [table_of(place, program, tensors, options) for program, tensors in parts]
     launch = backends.launch({place: tables})

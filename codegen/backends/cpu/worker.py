@@ -47,10 +47,10 @@ def compiled_here(source: str, symbol: str) -> MachineCode:
     """The same by this process's Numba."""
     import numba
 
-    names = names()
-    exec(compile(source, f"<{symbol}>", "exec"), names)
+    known = names()
+    exec(compile(source, f"<{symbol}>", "exec"), known)
     signature = numba.void(numba.types.CPointer(numba.int64))
-    function = numba.cfunc(signature, error_model="numpy")(names["step"])
+    function = numba.cfunc(signature, error_model="numpy")(known["step"])
     return from_numba(function.inspect_llvm(), function.native_name.removeprefix("cfunc."), symbol)
 
 
