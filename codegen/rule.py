@@ -18,14 +18,10 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from . import locks
 from .errors import OptionError, RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
 from .names import BUILT_IN_STEPS, Names, check
-
-_LOCK = locks.new()
-"""Held while something is derived from a rule."""
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
@@ -165,11 +161,14 @@ class Rule:
         return self  # nothing in a rule changes
 
     def memo(self, key: object, make: Callable[[], Any]) -> Any:
-        """What `make` makes of this rule, made once for each key; it goes when the rule goes."""
-        with _LOCK:
-            if key not in self._derived:
-                self._derived[key] = make()
+        """What `make` makes of this rule, the same object for equal keys; it goes when the rule goes.
+
+        Without a lock: two threads may make it at the same time, and agree on one of the two.
+        """
+        try:
             return self._derived[key]
+        except KeyError:
+            return self._derived.setdefault(key, make())
 
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
         """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.

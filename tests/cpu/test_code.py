@@ -13,7 +13,7 @@ import rmsprop_jit
 from rmsprop_jit.codegen import Rule
 
 ROOT = Path(__file__).parents[2]
-RULES = int(os.environ.get("RMSPROP_JIT_MANY_RULES", "130"))
+RULES = int(os.environ.get("RMSPROP_JIT_MANY_RULES", "40"))
 """Rules that the test of memory compiles; 1,000 take three minutes."""
 
 MANY = """
@@ -35,14 +35,14 @@ def train(i):
     rule = Rule(f"rule_{i}", equations, slots={"v": 0.0})
     variable = np.ones(100, np.float32)
     rmsprop_jit.Optimizer(rule, 0.1).apply([np.ones(100, np.float32)], [variable])
-    assert abs(variable[0] - (1 - 1 / (i + 2) ** 0.5)) < 1e-6, (i, variable[0])
+    assert abs(variable[0] - (1 - 1 / (i + 1) ** 0.5)) < 1e-6, (i, variable[0])
 
 
-for i in range(60):  # the first ones by this process's Numba, and the worker is there
+for i in range(55):  # the first ones by this process's Numba, and the worker is there
     train(i)
 gc.collect()
 before = memory()
-for i in range(60, 60 + int(sys.argv[1])):
+for i in range(55, 55 + int(sys.argv[1])):
     train(i)
 gc.collect()
 print((memory() - before) / 2**20)
@@ -60,7 +60,7 @@ def test_rules_that_were_dropped_leave_no_memory_behind():
         check=True,
         timeout=900,
     )
-    assert float(done.stdout.split()[-1]) < 20, done.stdout
+    assert float(done.stdout.split()[-1]) < 8 + RULES * 0.01, done.stdout
 
 
 def test_a_rule_and_its_programs_go_when_nobody_uses_them():

@@ -10,7 +10,7 @@ import pytest
 import rmsprop_jit
 from rmsprop_jit.errors import BackendError
 
-EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "41"))
+EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "211"))
 """One in so many bytecodes is interrupted; 1 takes minutes."""
 
 FOLDERS = tuple(

@@ -45,17 +45,20 @@ def key_of(source: str) -> str:
 
 def code(source: str) -> Code:
     """The code of a source that defines `step(table)`, compiled by Numba."""
+    found = _CODE.get(source)  # without the lock: an interrupt must not find it taken in every step
+    if found is not None:
+        return found
     with LOCK:
-        found = _CODE.get(source)
-        if found is None:
-            found = _CODE[source] = fetched(source)
-        if found not in _RECENT:
-            _RECENT.append(found)
+        found = _CODE.get(source) or _CODE.setdefault(source, fetched(source))
+        _RECENT.append(found)
         return found
 
 
 def fixed(source: str) -> Code:
     """Code that is the same for every rule (see `fixed`); loaded once, for good."""
+    found = _FIXED.get(source)
+    if found is not None:
+        return found
     with LOCK:
         if source not in _FIXED:
             _FIXED[source] = fetched(source, _from_fixed).keep()

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from ... import locks
 from . import jit
 from .driver import HELP, STRIDE, Board
 
@@ -32,8 +31,6 @@ RETRY = 60.0
 
 SCARCE = (RuntimeError, MemoryError, OSError)
 """What Python raises when the system has no thread or no memory to give."""
-
-_STARTING = locks.new()
 
 
 def cores() -> int:
@@ -64,6 +61,7 @@ class Pool:
         self.most = min(max(cores() - 1, FEW_HELPERS), MAX_HELPERS)
         self._help = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(jit.fixed(HELP).address)
         self._again = 0.0
+        self._starters: dict[int, object] = {}
         self._threads: list[threading.Thread] = []
         self._core = _core_function()
         api = ctypes.pythonapi
@@ -79,15 +77,15 @@ class Pool:
         return self.at
 
     def _start(self, helpers: int) -> None:
-        if not _STARTING.acquire(blocking=False):  # another thread starts them; this step does with what there is
-            return
+        mine = object()
         try:
             for i in range(int(self.board[Board.HELPERS]), helpers):
+                if self._starters.setdefault(i, mine) is not mine:
+                    return  # another thread starts it; this step does with what there is
                 self._start_one(i)
         except SCARCE:
+            self._starters.clear()
             self._again = time.monotonic() + RETRY
-        finally:
-            _STARTING.release()
 
     def _start_one(self, i: int) -> None:
         place = int(Board.ASLEEP) + STRIDE * i
