@@ -69,9 +69,10 @@ def _summary(program: Program) -> str:
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
     width = backends.get("cpu").vector_bits(program)
+    speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
     return (
         f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
-        f"parameter, vectors of {width} bits"
+        f"parameter, {speed}"
     )
 
 

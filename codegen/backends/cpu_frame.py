@@ -175,9 +175,10 @@ class _Frame:
         columns = len(self.program.arrays)
         for array in kernel.arrays:
             kept = dtypes.storage(self.program.storage(array))
-            place = f"arrays[tensor * {columns} + {self.program.column(array)}]"
-            bytes_before = "start" if self.stride else f"start * {kept.itemsize}"
-            yield f"{_pointer(array)} = at_{kept.name}({place} + {bytes_before})"
+            column = self.program.column(array)
+            offset = "start" if self.stride else f"start * {kept.itemsize}"
+            address = f"arrays[tensor * {columns} + {column}] + {offset}"
+            yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
         yield from print_lets(kernel.head, "float64", "wide_")

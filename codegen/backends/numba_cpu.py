@@ -51,7 +51,7 @@ def explain(program: Program, form: str) -> str:
 
 
 def vector_bits(program: Program) -> int:
-    """The width of the vectors that its machine code takes roots and quotients of; 0 for none."""
+    """The width of the vectors that its machine code computes with; 0 for none."""
     return native.vector_bits(explain(program, "asm"))
 
 
@@ -157,25 +157,26 @@ class Launch:
 
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns, where launches of other devices take part."""
-        self._turns = turns
+        self._turns = [(turn, [(self.tables[i], kernel) for i, kernel in turn.kernels]) for turn in turns]
 
     def __call__(self, threads: int | None = None) -> None:
         """Do the step on at most `threads` threads; by default on every core that this process may use."""
-        for turn in range(len(self._turns)):
-            self.run(turn, threads)
-            if len(self.tables) > 1:
-                for what, everyone in self.totals(turn).items():
+        most = threads or default_threads()
+        for turn, work in self._turns:
+            for table, kernel in work:
+                table.run(kernel, most)
+            if turn.joins and len(self.tables) > 1:
+                for what, everyone in totals_of(self.tables, turn).items():
                     self.join(what, everyone)
 
     def run(self, turn: int, threads: int | None = None) -> None:
         """Run the kernels of one turn."""
-        most = threads or default_threads()
-        for i, kernel in self._turns[turn].kernels:
-            self.tables[i].run(kernel, most)
+        for table, kernel in self._turns[turn][1]:
+            table.run(kernel, threads or default_threads())
 
     def totals(self, turn: int) -> dict[Reduction, float]:
         """What is reduced over all tensors of all tables when a turn is over."""
-        return totals_of(self.tables, self._turns[turn])
+        return totals_of(self.tables, self._turns[turn][0])
 
     def join(self, what: Reduction, everyone: float, others: float = 0.0) -> None:
         """Give every table a reduction over all tensors (`everyone`; what others have is part of it)."""
