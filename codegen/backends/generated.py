@@ -19,7 +19,7 @@ from .. import store
 from . import native
 from .native import LOCK, MachineCode
 
-COMPILER_FILES = ("intrinsics.py", "native.py", "generated.py")
+COMPILER_FILES = ("intrinsics.py", "strips.py", "native.py", "generated.py")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
+"""The few operations that generated CPU code needs and Numba does not offer, made with LLVM builders (as `strips.py`).
 
 Arithmetic goes straight to LLVM's intrinsics, which the vectoriser understands. Addresses come from a table of
 integers, so arrays are plain pointers here: no array structures, no reference counts, no bounds.
@@ -10,15 +10,15 @@ Importing this module imports Numba.
 
 from __future__ import annotations
 
-import operator
 import platform
 
 from llvmlite import ir
 from numba import float32, float64, int64, types
 from numba.core import cgutils
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic
 
 from ..ops import FUNCTIONS, JOINS, Fn
+from .strips import STRIPS
 
 INT64 = ir.IntType(64)
 
@@ -47,66 +47,6 @@ def _pointer_to(element):
 
 
 at_float32, at_float64, at_int64 = map(_pointer_to, (float32, float64, int64))
-
-
-class Strip(types.CPointer):
-    """A pointer to elements of one of several arrays: what is stored to one of them changes no other.
-
-    Without it LLVM compares all addresses before each loop, up to 128 pairs; a rule of more arrays would not vectorise.
-    """
-
-    def __init__(self, dtype, place, arrays):
-        self.place, self.arrays = place, arrays
-        super().__init__(dtype)
-        self.name = f"Strip({dtype}, {place}, {arrays})"
-
-    @property
-    def key(self):
-        """What tells such types apart."""
-        return self.dtype, self.place, self.arrays
-
-    def mark(self, module, access):
-        """Say of a load or store which array it touches, and which ones not."""
-        domain = module.add_metadata([ir.MetaDataString(module, "rmsprop_jit")])
-        scopes = [module.add_metadata([ir.MetaDataString(module, str(i)), domain]) for i in range(self.arrays)]
-        access.set_metadata("alias.scope", module.add_metadata([scopes[self.place]]))
-        if self.arrays > 1:
-            access.set_metadata("noalias", module.add_metadata(scopes[: self.place] + scopes[self.place + 1 :]))
-
-
-register_model(Strip)(models.PointerModel)
-
-
-@lower_builtin(operator.getitem, Strip, types.Integer)
-def _load(_context, builder, signature, args):
-    value = builder.load(builder.gep(args[0], [args[1]]))
-    signature.args[0].mark(builder.module, value)
-    return value
-
-
-@lower_builtin(operator.setitem, Strip, types.Integer, types.Any)
-def _store(_context, builder, signature, args):
-    signature.args[0].mark(builder.module, builder.store(args[2], builder.gep(args[0], [args[1]])))
-
-
-def _strip_of(element):
-    """An intrinsic that reads an integer as the address of elements of one of `arrays` arrays (literals)."""
-
-    @intrinsic
-    def strip(_context, address, place, arrays):
-        if not (isinstance(place, types.IntegerLiteral) and isinstance(arrays, types.IntegerLiteral)):
-            return None
-
-        def generate(context, builder, _signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(element).as_pointer())
-
-        return Strip(element, place.literal_value, arrays.literal_value)(address, place, arrays), generate
-
-    strip.prefer_literal = True
-    return strip
-
-
-strip_float32, strip_float64 = map(_strip_of, (float32, float64))
 
 
 @intrinsic
@@ -319,7 +259,7 @@ BY_NAME = {
             swap_shared,
         )
     },
-    **{"strip_float32": strip_float32, "strip_float64": strip_float64},
+    **STRIPS,
     **{"fill": fill, "at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""
