@@ -122,7 +122,7 @@ def test_conditions_that_settle_to_truths(rule, flags):
 def test_functions_of_the_library(name):
     function, _ = FUNCTIONS[name]
     rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
-    compare(rule, specialize(rule, (), "float64"))
+    compare(rule, specialize(rule, (), "float32"))  # of float64, IREE links no libm
 
 
 @pytest.mark.parametrize("over", ["tensor", "all"])
