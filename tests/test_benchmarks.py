@@ -115,9 +115,9 @@ def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
 def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
     whole = frame.print_lets
 
-    def without_the_step(lets, dtype):
-        updates = any(let.name == "parameter_new" for let in lets)
-        return [*whole(lets, dtype), *(["parameter_new = parameter"] if updates else [])]
+    def without_the_step(lets, dtype, prefix=""):
+        updates = any(let.name == "p'" for let in lets)
+        return [*whole(lets, dtype, prefix), *(["new_p = p"] if updates else [])]
 
     monkeypatch.setattr(frame, "print_lets", without_the_step)
     row = cuda_measure.measure(Case("small", [(100,)], workloads.PLAIN, against, 1.0), budget=1e-5)
