@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import unicodedata
 from collections.abc import Collection, Mapping
 from typing import NoReturn
 
@@ -48,6 +47,10 @@ def check(rule: str, slots: Collection[str], hypers: Collection[str], flags: Map
 def _check_one(rule: str, name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise RuleError(f"rule {rule!r}: names are identifiers without a leading _. Received: {name!r}.")
+    if name.isascii():
+        return
+    import unicodedata  # a library to load, and few need it
+
     normal = unicodedata.normalize("NFKC", name)
     if name != normal:
         raise RuleError(

@@ -57,9 +57,11 @@ def _summary(program: Program) -> str:
 
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
+    width = cpu.vector_bits(program)
+    speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
     return (
         f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
-        f"parameter, vectors of {cpu.vector_bits(program)} bits"
+        f"parameter, {speed}"
     )
 
 

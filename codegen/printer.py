@@ -64,6 +64,11 @@ def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "") -> list[str]:
     return [print_let(let, dtype, prefix) for let in lets]
 
 
+def cast(value: str, kept: str, wanted: str) -> str:
+    """A value of one type as one of another."""
+    return value if kept == wanted else f"{wanted}({value})"
+
+
 def indented(lines: Iterable[str], levels: int = 1) -> list[str]:
     """Lines moved right by `levels` of four spaces."""
     return ["    " * levels + line for line in lines]

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import zoo
+from operations import FUNCTIONS, REDUCTIONS, TRUTHS, reduced
 from run_rule import copied, defaults, make_tensors, run
 
 import rmsprop_jit
@@ -17,7 +18,6 @@ from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import (
     Hyper,
     Rule,
-    all_finite,
     clip,
     max_abs,
     maximum,
@@ -141,16 +141,6 @@ def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(rule, flags, dt
     ours, theirs = both(program, tensors, 1, make, defaults(rule))
     check = {"float32": 1e-6, "float64": 2e-15}[dtype]
     compare(ours, theirs, program, lambda a, b, what: assert_scaled(a, b, check, what))
-
-
-FUNCTIONS = {
-    "exp": (lambda p: zoo.exp(p), np.exp),
-    "log": (lambda p: zoo.log(abs(p)), lambda x: np.log(np.abs(x))),
-    "pow": (lambda p: abs(p) ** 0.375, lambda x: np.abs(x) ** 0.375),
-    "root": (lambda p: abs(p) ** 0.5, lambda x: np.abs(x) ** 0.5),
-    "cube": (lambda p: p**3, lambda x: x**3),
-    "reciprocal": (lambda p: p**-1, lambda x: 1 / x),
-}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -372,31 +362,17 @@ def test_nothing_beside_the_arrays_is_written(rule, dtype):
 
 # Reductions on their own.
 
-REDUCTIONS = {"sum_of": sum_of, "sum_of_squares": sum_of_squares, "max_abs": max_abs, "all_finite": all_finite}
-
 
 def reduction_rule(name, over):
     """The reduction of the gradient, written to every element of the parameter."""
-    reduce = REDUCTIONS[name]
-
-    def equations(p, g, s, h, on):
-        value = where(reduce(g, over=over), 1.0, 0.0) if name == "all_finite" else reduce(g, over=over)
-        return {p: 0 * s.nothing + value}
-
-    return Rule(f"{name}_{over}", equations, slots={"nothing": 0.0})
+    return Rule(
+        f"{name}_{over}", lambda p, g, s, h, on: {p: 0 * s.nothing + reduced(name, g, over)}, slots={"nothing": 0.0}
+    )
 
 
 def expected(name, arrays):
     """The reduction of some arrays, and the size of what was added up."""
-    everything = np.concatenate(arrays).astype(np.float64)
-    if name == "sum_of":
-        return math.fsum(everything), math.fsum(np.abs(everything))
-    if name == "sum_of_squares":
-        total = math.fsum(np.square(everything))
-        return total, total
-    if name == "max_abs":
-        return float(np.max(np.abs(everything), initial=0.0)), 0.0
-    return float(np.isfinite(everything).all()), 0.0
+    return TRUTHS[name](np.concatenate(arrays).astype(np.float64))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

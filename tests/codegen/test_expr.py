@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from operations import REDUCTIONS
 
 from rmsprop_jit.codegen import (
     Rate,
@@ -39,7 +40,6 @@ RHO = Symbol(Kind.STEP, "rho")
 OWN = Symbol(Kind.TENSOR, "decays")
 ON = Symbol(Kind.FLAG, "centered")
 DEEP = 2000
-REDUCTIONS = [sum_of, sum_of_squares, max_abs, all_finite]
 
 
 def deep_dag():
@@ -246,7 +246,7 @@ def test_misuse_is_a_rule_error(mistake):
         mistake()
 
 
-@pytest.mark.parametrize("reduce", REDUCTIONS)
+@pytest.mark.parametrize("reduce", REDUCTIONS.values(), ids=REDUCTIONS.keys())
 @pytest.mark.parametrize("over", ["", "tensors", None, 1])
 def test_a_bad_scope_is_named(reduce, over):
     with pytest.raises(RuleError, match=r"'tensor' or 'all'. Received: over="):

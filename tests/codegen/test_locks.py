@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -105,8 +106,7 @@ def test_who_forks_inside_a_lock_still_has_it_on_both_sides():
 
 
 def test_a_lock_goes_with_its_owner():
-    before = len(locks._LOCKS)
     lock = locks.new()
-    assert len(locks._LOCKS) == before + 1
+    gone = weakref.ref(lock)
     del lock
-    assert len(locks._LOCKS) == before
+    assert gone() is None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import zoo
+from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 from test_conditions import RULES as CONDITIONS
@@ -117,6 +118,21 @@ def test_gradients_of_another_type_are_cast(dtype, gradient, flags):
 def test_conditions_that_settle_to_truths(rule, flags):
     for step in (1.0, 5.0):
         compare(rule, specialize(rule, flags, "float64"), step=step)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_the_library(name):
+    function, _ = FUNCTIONS[name]
+    rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
+    compare(rule, specialize(rule, (), "float32"))  # of float64, IREE links no libm
+
+
+@pytest.mark.parametrize("over", ["tensor", "all"])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions(name, over):
+    rule = Rule(name, lambda p, g, s, h, on: {p: 0 * p + reduced(name, g, over)})
+    for dtype in ("float32", "float64"):
+        compare(rule, specialize(rule, (), dtype))
 
 
 def test_every_operation_has_its_meaning():

@@ -10,10 +10,11 @@ import platform
 import re
 
 import pytest
+import zoo
 from llvmlite import binding
 
 from rmsprop_jit.buckets import explain_step
-from rmsprop_jit.codegen import Rule, explain, sqrt, square
+from rmsprop_jit.codegen import Rule, exp, explain, sqrt, square
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 X86, ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
@@ -107,6 +108,41 @@ def test_a_norm_is_summed_in_packed_float64(clip, dtype):
     text = explain_step(RMSPROP, (clip,), dtype, "asm")
     for pattern in packed("float64", "mul", "add"):
         assert widths(text, pattern), f"no packed instruction like {pattern}"
+
+
+def of_many(slots):
+    """A rule that stores so many slots."""
+
+    def equations(p, g, s, h, on):
+        total = p
+        for i in range(slots):
+            slot = getattr(s, f"x{i}")
+            yield slot, slot * h.rate + sqrt(g)
+            total = total - slot
+        yield p, total
+
+    return Rule("many", equations, slots={f"x{i}": 0.0 for i in range(slots)}, hypers={"rate": 0.5})
+
+
+@pytest.mark.parametrize("slots", [2, 13, 15, 40])
+def test_a_rule_of_many_arrays_is_packed_too(slots):
+    text = explain(of_many(slots), form="asm")
+    for pattern in packed("float32", "sqrt", "mul"):
+        assert widest(widths(text, pattern)) == simplest("float32")
+    assert re.search(r"vectors of \d+ bits", explain(of_many(slots), form="summary"))
+
+
+def test_arrays_are_known_to_be_apart():
+    """No address is compared with another before a loop, so that code grows with arrays, not with pairs of them."""
+    few, many = (len(explain(of_many(slots), form="asm").splitlines()) for slots in (10, 20))
+    assert many < 2.2 * few
+
+
+def test_a_rule_that_is_not_packed_says_so():
+    rule = Rule("slow", lambda p, g, s, h, on: {p: exp(p) ** g})
+    assert "no vectors: one element at a time" in explain(rule, form="summary")
+    for fast in (zoo.LION, zoo.SGD, zoo.RPROP):
+        assert re.search(r"vectors of \d+ bits", explain(fast, form="summary"))
 
 
 @pytest.mark.parametrize("micro", [("micro_step",), ("micro_step", "window_empty")], ids="+".join)

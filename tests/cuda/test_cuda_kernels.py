@@ -8,12 +8,13 @@ of 256 do, eight times faster; some tests use the real ones.
 import numpy as np
 import pytest
 import zoo
+from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 from test_backends import assert_same_bits, cast, ordinary, special
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import Rule, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
+from rmsprop_jit.codegen import Rule, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import frame
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -78,12 +79,13 @@ def test_other_rules_on_the_simulator(rule, dtype):
         compare(rule, specialize(rule, flags, dtype), None, SMALL, step=2.0)
 
 
-REDUCTIONS = {
-    "sum": sum_of,
-    "squares": sum_of_squares,
-    "largest": max_abs,
-    "finite": lambda *g, **over: where(all_finite(*g, **over), 2.0, 3.0),
-}
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_the_library(name, dtype):
+    function, _ = FUNCTIONS[name]
+    rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
+    compare(rule, specialize(rule, (), dtype), special(2), SMALL)
 
 
 @pytest.mark.usefixtures("few_threads")
@@ -92,7 +94,7 @@ REDUCTIONS = {
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_reductions(name, dtype, over):
     def equations(p, g, s, h, on):
-        return {p: where(p > 0, REDUCTIONS[name](g, over=over), p)}
+        return {p: where(p > 0, reduced(name, g, over), p)}
 
     rule = Rule(name, equations)
     for make in (ordinary(1), lambda size: np.full(size, 1e19), lambda size: np.full(size, -1e-25)):

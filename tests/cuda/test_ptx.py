@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cuda_code import ARCHS, OPTION_SETS
+from cuda_code import ARCHS, MIXED, OPTION_SETS
 
 from rmsprop_jit.codegen.backends.cuda.compilers import COMPILERS
 
@@ -98,6 +98,19 @@ def test_the_wide_path_loads_and_stores_16_bytes(compiler, dtype):
     for one in steps(compiler, dtype):
         assert f"ld.global.{shape}" in one["ptx"], named(one)
         assert (f"st.global.{shape}" in one["ptx"]) == one["stores"], named(one)
+
+
+@pytest.mark.parametrize(("dtype", "gradient"), MIXED)
+def test_gradients_of_another_type_come_in_vectors_too(compiler, dtype, gradient):
+    shapes = {"float32": "v4.f32", "float64": "v2.f64"}
+    casts = {"float32": "cvt.rn.f32.f64", "float64": "cvt.f64.f32"}
+    for one in steps(compiler, f"{dtype} from {gradient}"):
+        assert f"ld.global.{shapes[gradient]}" in one["ptx"], named(one)
+        assert casts[dtype] in one["ptx"], named(one)
+        if one["stores"]:
+            assert f"ld.global.{shapes[dtype]}" in one["ptx"], named(one)
+            assert f"st.global.{shapes[dtype]}" in one["ptx"], named(one)
+            assert f"st.global.{shapes[gradient]}" not in one["ptx"], named(one)
 
 
 def test_memory_is_reached_as_global_memory(compiler):

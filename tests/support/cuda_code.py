@@ -27,19 +27,21 @@ OPTION_SETS = [
     ("use_ema", "idle"),
 ]
 ARCHS = [(8, 0), (9, 0)]
+MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
 def compiled(compiler):
-    """One entry for each option set and architecture, of float32, and a few of float64."""
-    cases = [(flags, "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
-    cases += [(flags, "float64", (9, 0)) for flags in OPTION_SETS[::4]]
-    for flags, dtype, arch in cases:
-        program = specialize(step_of(RMSPROP), flags, dtype)
+    """One entry for each option set and architecture, of float32, and a few of float64 and of both."""
+    cases = [(flags, "float32", "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
+    cases += [(flags, "float64", "float64", (9, 0)) for flags in OPTION_SETS[::4]]
+    cases += [(flags, *kinds, (9, 0)) for flags in OPTION_SETS[::8] for kinds in MIXED]
+    for flags, dtype, gradient, arch in cases:
+        program = specialize(step_of(RMSPROP), flags, dtype, gradient)
         for kernel in frame.sources(program):
             code = compilers.machine_code(kernel, compiler, arch)
             yield {
                 "flags": flags,
-                "dtype": dtype,
+                "dtype": dtype if dtype == gradient else f"{dtype} from {gradient}",
                 "arch": arch,
                 "kernel": kernel.name,
                 "stores": any(f"step_{k}" == kernel.name and one.stores for k, one in enumerate(program.kernels)),

@@ -1,7 +1,7 @@
 """The CPU backend: a program as machine code, run by any number of threads on arrays in this machine's memory.
 
 frame       a program's loops as Python source
-intrinsics  what that source needs and Numba does not offer
+intrinsics  what that source needs and Numba does not offer; strips: pointers that do not overlap
 worker      Numba, here or in another process
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
 fixed       a small compiler for the code that is the same for every rule:
@@ -80,7 +80,7 @@ def explain(program: Program, form: str, options: BackendOptions) -> str:
 
 
 def vector_bits(program: Program) -> int:
-    """The width of the vectors that its machine code takes roots and quotients of; 0 for none."""
+    """The width of the vectors that its machine code computes with; 0 for none."""
     from . import llvm
 
     return llvm.vector_bits(explain(program, "asm", {}))

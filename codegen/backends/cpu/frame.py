@@ -13,7 +13,7 @@ from ... import dtypes
 from ...errors import BackendError
 from ...kinds import Space
 from ...ops import JOINS, ReduceOp
-from ...printer import expression, indented, literal, mangled, operand, print_lets
+from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Given, Kernel, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 
@@ -145,9 +145,10 @@ class _Frame:
         columns = len(self.program.arrays)
         for array in kernel.arrays:
             kept = dtypes.storage(self.program.storage(array))
-            place = f"arrays[tensor * {columns} + {self.program.column(array)}]"
-            bytes_before = "start" if self.stride else f"start * {kept.itemsize}"
-            yield f"{_pointer(array)} = at_{kept.name}({place} + {bytes_before})"
+            column = self.program.column(array)
+            offset = "start" if self.stride else f"start * {kept.itemsize}"
+            address = f"arrays[tensor * {columns} + {column}] + {offset}"
+            yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
         yield from print_lets(kernel.head, "float64", "wide_")
@@ -166,19 +167,15 @@ class _Frame:
         """Loads and arithmetic of one element."""
         for load in kernel.loads:
             value = f"{_pointer(load.array)}[{index}]"
-            yield f"{mangled(load.name)} = {self.cast(value, self.program.storage(load.array), self.type)}"
+            yield f"{mangled(load.name)} = {cast(value, self.program.storage(load.array), self.type)}"
         yield from print_lets(kernel.body, self.type)
-
-    def cast(self, value: str, kept: str, wanted: str) -> str:
-        """A value of one type as one of another."""
-        return value if kept == wanted else f"{wanted}({value})"
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
         yield "for i in range(count):"
         yield from indented(self.body(kernel, "i"))
         for store in kernel.stores:
-            value = self.cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
+            value = cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
             yield f"    {_pointer(store.array)}[i] = {value}"
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The few operations that generated CPU code needs and Numba does not offer; the only file with LLVM builders.
+"""The few operations that generated CPU code needs and Numba does not offer, made with LLVM builders (as `strips.py`).
 
 Arithmetic goes straight to LLVM's intrinsics, which the vectoriser understands. Addresses come from a table of
 integers, so arrays are plain pointers here: no array structures, no reference counts, no bounds.
@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...ops import FUNCTIONS, JOINS, Fn
+from .strips import STRIPS
 
 INT64 = ir.IntType(64)
 
@@ -149,6 +150,7 @@ def add_shared(_context, pointer, amount):
 BY_NAME = {
     **{name: _function(name, operands) for name, operands in FUNCTIONS.items()},
     **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
+    **STRIPS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }

@@ -26,9 +26,12 @@ define void @{symbol}(ptr %table) {{
 """
 
 CALLED = re.compile(r"^declare .*?@\"?([\w.$]+)\"?\(", re.MULTILINE)
-PACKED = re.compile(r"^\s+v?(?:sqrt|div)p[sd]\s|^\s+f(?:sqrt|div)\s+v")
-REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"v\d+\.": 128}
-"""Packed arithmetic of x86-64 and AArch64, and the bits of its registers."""
+PACKED = re.compile(
+    r"^\s+v?(?:sqrt|div|add|sub|mul|min|max|cmp\w*|blendv)p[sd]\s"
+    r"|^\s+f(?:sqrt|div|add|sub|mul|min|max|cm\w+)(?:\.[24][sd])?\s+[vz]"
+)
+REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"\b[vz]\d+": 128}
+"""Packed arithmetic of x86-64 and AArch64, and the bits of its registers (at least, for SVE)."""
 
 LOCK = locks.new()
 """Held by whoever compiles or loads: LLVM's contexts are not thread safe."""
@@ -166,7 +169,7 @@ def assembly(ir: str) -> str:
 
 
 def vector_bits(assembly_text: str) -> int:
-    """The width of the widest packed square root or division in machine code; 0 if there is none."""
+    """The width of the widest packed arithmetic in machine code; 0 if there is none."""
     packed = [line for line in assembly_text.splitlines() if PACKED.search(line)]
     widths = [bits for register, bits in REGISTERS.items() if any(re.search(register, line) for line in packed)]
     return max(widths, default=0)

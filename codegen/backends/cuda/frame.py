@@ -19,9 +19,9 @@ from ... import dtypes
 from ...errors import BackendError
 from ...kinds import Space
 from ...ops import Fn
-from ...printer import expression, indented, literal, mangled, operand, print_let, print_lets
+from ...printer import cast, expression, indented, literal, mangled, operand, print_let, print_lets
 from ...program import Kernel, Let, Program, Reduce, new
-from .layout import Layout, cast, pointer
+from .layout import Layout, pointer
 from .sums import Parts, name_of, parts_of
 
 THREADS = 256

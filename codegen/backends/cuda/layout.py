@@ -1,4 +1,4 @@
-"""Where the arrays of a kernel lie, as CUDA source: addresses of vectors; casts where storage is not arithmetic."""
+"""Where the arrays of a kernel lie, as CUDA source."""
 
 from __future__ import annotations
 
@@ -51,8 +51,3 @@ class Layout:
 def pointer(array: str) -> str:
     """The variable that holds the address of a row of an array."""
     return f"ptr_{mangled(old(array))}"
-
-
-def cast(value: str, kept: str, wanted: str) -> str:
-    """A value of one type as one of another."""
-    return value if kept == wanted else f"{wanted}({value})"
