@@ -87,7 +87,6 @@ ON_GPU = [
 @pytest.fixture
 def stopped_clocks(monkeypatch):
     """Work is done, but every call of ours is said to take 2 us and every one of theirs 4."""
-    monkeypatch.setattr(frame, "THREADS", 32)
     monkeypatch.setattr(cuda_timing, "Flush", lambda: lambda: None)
     monkeypatch.setattr(cuda_timing, "by_events", lambda work, flush: (work(), 2e-6)[1])
     monkeypatch.setattr(cuda_timing, "host_time", lambda work: (work(), 3e-6)[1])

@@ -21,10 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ... import store
+from ... import locks, store
 from ...errors import BackendError, OptionError
 from .. import object_file
-from ..cpu.llvm import LOCK
 from .frame import KernelSource
 
 COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
@@ -53,6 +52,10 @@ PACKAGES = (
     "nvidia-nvjitlink-cu12",
 )
 """Whose versions shape what is compiled."""
+
+
+LOCK = locks.new()
+"""Held by whoever compiles: neither compiler is thread safe."""
 
 
 @dataclass(frozen=True)
