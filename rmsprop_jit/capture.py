@@ -77,7 +77,7 @@ class Graph:
             )
         self._every = options.gradient_accumulation_steps or 1
         self._clock = backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
-        self._ledger = ledger
+        self._ledger, self._opens = ledger, [member.accumulates for member in members]
         self._plans: list[Plan] = []
 
     def add(self, calls: Calls, grads: Gradients, variables: Variables | None) -> None:
@@ -90,7 +90,7 @@ class Graph:
         self._plans.append(plan)
         plan.run(plan.prepared(resolved.gradients, resolved.addresses, options, rate, update), None)
         self._clock.tick()
-        ledger.follow(self._clock, self._every)
+        ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()
 
     def check_change(self, old: Options, new: Options, same_structure: bool) -> None:
