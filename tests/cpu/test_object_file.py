@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from rmsprop_jit.codegen import store
-from rmsprop_jit.codegen.backends import generated, native, object_file
+from rmsprop_jit.codegen.backends import object_file
+from rmsprop_jit.codegen.backends.cpu import jit, llvm
 from rmsprop_jit.codegen.backends.cuda import compilers
 from rmsprop_jit.codegen.backends.cuda.frame import TICK
 
@@ -18,23 +19,23 @@ ARCH = (9, 0)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF")
 def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed():
-    made = generated.code(SOURCE.format(4))
-    native.check(made)
+    made = jit.code(SOURCE.format(4)).machine_code
+    llvm.check(made)
     for end in range(len(made.object_file)):
         with pytest.raises(ValueError, match="object file"):
-            native.check(dataclasses.replace(made, object_file=made.object_file[:end]))
-    other = generated.code(SOURCE.format(5))
+            llvm.check(dataclasses.replace(made, object_file=made.object_file[:end]))
+    other = jit.code(SOURCE.format(5)).machine_code
     with pytest.raises(ValueError, match="no function"):
-        native.check(dataclasses.replace(made, symbol=other.symbol, ir=other.ir))
+        llvm.check(dataclasses.replace(made, symbol=other.symbol, ir=other.ir))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF")
 def test_a_program_is_no_object_file():
-    made = generated.code(SOURCE.format(4))
+    made = jit.code(SOURCE.format(4)).machine_code
     program = bytearray(made.object_file)
     program[16] = 2
     with pytest.raises(ValueError, match="program"):
-        native.check(dataclasses.replace(made, object_file=bytes(program)))
+        llvm.check(dataclasses.replace(made, object_file=bytes(program)))
 
 
 def test_object_files_of_macos_and_windows_are_looked_at():
@@ -52,9 +53,7 @@ def test_object_files_of_macos_and_windows_are_looked_at():
 
 def cubin(symbol):
     """An ELF file with one function that says it is NVIDIA's."""
-    native._binding()
-    ir = native._binding().parse_assembly(f"define void @{symbol}() {{\n  ret void\n}}")
-    made = bytearray(native._target_machine().emit_object(ir))
+    made = bytearray(llvm.from_ir(f"define void @{symbol}() {{\n  ret void\n}}", symbol).object_file)
     struct.pack_into("<H", made, 18, object_file.CUDA)
     return bytes(made)
 
@@ -74,28 +73,30 @@ WRONG_CODE = {
 def made(tmp_path, monkeypatch):
     """An empty store, and whatever code is in the list, compiled by turns."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path))
-    right, turns = compilers.Code(PTX, "tick", cubin("tick")), []
-    monkeypatch.setattr(compilers, "_link", lambda *which: turns.pop())
-    return right, turns
+    return compilers.Code(PTX, "tick", cubin("tick")), []
+
+
+def machine_code(turns):
+    return compilers.kept("cubin", TICK, "numba-cuda", ARCH, lambda *which: turns.pop())
 
 
 @pytest.mark.parametrize("wrong", WRONG_CODE.values(), ids=WRONG_CODE)
 def test_kept_code_for_gpus_is_looked_at(made, wrong):
     right, turns = made
     turns += [right, dataclasses.replace(right, **wrong)]
-    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    machine_code(turns)
     with pytest.warns(UserWarning, match="damaged file"):
-        assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+        assert machine_code(turns) == right
     assert not turns
-    assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+    assert machine_code(turns) == right
 
 
 def test_kept_code_for_gpus_is_of_its_source(made):
     right, turns = made
     turns += [right, right]
-    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    machine_code(turns)
     ((key, _, parts),) = store.entries()
     store.write(key, {**parts, "source": b"another"})
     with pytest.warns(UserWarning, match="another source"):
-        compilers.machine_code(TICK, "numba-cuda", ARCH)
+        machine_code(turns)
     assert not turns

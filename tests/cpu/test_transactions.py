@@ -32,7 +32,8 @@ class Interrupter:
         sys.settrace(None)
 
     def on_call(self, frame, event, arg):
-        if not os.path.realpath(frame.f_code.co_filename).startswith(ROOT):
+        path = os.path.realpath(frame.f_code.co_filename)
+        if not path.startswith(ROOT) or path == os.path.realpath(__file__):  # not in its own __exit__
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False

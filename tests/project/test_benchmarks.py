@@ -16,7 +16,7 @@ from benchmarks.cuda import cases as cuda_cases
 from benchmarks.cuda import measure as cuda_measure
 from benchmarks.cuda import peers as cuda_peers
 from benchmarks.cuda import timing as cuda_timing
-from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.backends.cuda import step
 
 
 def test_the_models_have_the_sizes_of_the_real_ones():
@@ -112,13 +112,13 @@ def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize("against", ["copy", "by hand"])
 def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
-    whole = frame.print_lets
+    whole = step.print_lets
 
     def without_the_step(lets, dtype):
         updates = any(let.name == "parameter_new" for let in lets)
         return [*whole(lets, dtype), *(["parameter_new = parameter"] if updates else [])]
 
-    monkeypatch.setattr(frame, "print_lets", without_the_step)
+    monkeypatch.setattr(step, "print_lets", without_the_step)
     row = cuda_measure.measure(Case("small", [(100,)], workloads.PLAIN, against, 1.0), budget=1e-5)
     assert row["correct"] is False
     assert "ratio" not in row
