@@ -24,6 +24,10 @@ class Case:
     target: float
     fresh: bool = False
 
+    def about(self) -> dict[str, Any]:
+        """How a row of results begins."""
+        return {"case": self.name, "against": self.against, "target": self.target}
+
 
 MICRO = {**w.PLAIN, "gradient_accumulation_steps": 1_000_000}
 

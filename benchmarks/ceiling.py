@@ -1,4 +1,4 @@
-"""How fast could it be? The same loads and stores of the same arrays, with one addition a load instead of the rule.
+"""How fast could it be? The same loads and stores of the same arrays, with an addition each instead of the rule.
 
 The ceiling runs in the same frame, on the same rows and threads, so that it bounds what arithmetic alone costs; its
 bandwidth is that of the machine for this pattern of streams.
@@ -7,31 +7,47 @@ bandwidth is that of the machine for this pattern of streams.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from rmsprop_jit.codegen.backends.cpu_frame import Header, at
-from rmsprop_jit.codegen.backends.numba_cpu import Launch, Step, Table
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends import generated
+from rmsprop_jit.codegen import backends
+from rmsprop_jit.codegen.backends.cpu import jit
+from rmsprop_jit.codegen.backends.cpu.frame import Header, at
+from rmsprop_jit.codegen.backends.cpu.tables import Table
 from rmsprop_jit.codegen.expr import Reduction
 from rmsprop_jit.codegen.functions import sum_of
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.ops import Fn, ReduceOp
 from rmsprop_jit.codegen.program import Array, Kernel, Let, Load, Program, Reduce, Store
+from rmsprop_jit.codegen.rows import COUNT, START, TENSOR
 from rmsprop_jit.codegen.rule import GRADIENT
+
+from .programs import arrays_of, step_program
+
+CPU = "cpu"
 
 
 def trivial(program: Program) -> Program:
-    """The last kernel of a program with its arithmetic replaced by sums; what it stores stays near what it loads."""
+    """The last kernel of a program with its arithmetic replaced by sums.
+
+    It stores what it has loaded, plus the sum of all loads times zero (which no compiler may leave out): our own steps,
+    timed in turns with it, go on from honest values and not from nan, which some units work on faster.
+    """
     kernel = program.kernels[-1]
-    names = [load.name for load in kernel.loads]
-    lets = [Let("t0", Fn.MUL, (names[0], 0.0))]
-    for i, name in enumerate(names[1:], start=1):
+    loaded = {load.array: load.name for load in kernel.loads}
+    first, *others = loaded.values()
+    lets = [Let("t0", Fn.MUL, (first, 0.0))]
+    for i, name in enumerate(others, start=1):
         lets.append(Let(f"t{i}", Fn.ADD, (lets[-1].name, name)))
-    stores = tuple(Store(store.array, lets[-1].name) for store in kernel.stores)
-    bare = Kernel(f"{kernel.name}.ceiling", (), (), kernel.loads, tuple(lets), stores, ())
+    lets.append(Let("nothing", Fn.MUL, (lets[-1].name, 0.0)))
+    stores = []
+    for i, store in enumerate(kernel.stores):
+        if store.array in loaded:
+            lets.append(Let(f"kept{i}", Fn.ADD, (loaded[store.array], "nothing")))
+        stores.append(Store(store.array, f"kept{i}" if store.array in loaded else "nothing"))
+    bare = Kernel(f"{kernel.name}.ceiling", (), (), kernel.loads, tuple(lets), tuple(stores), ())
     arrays = tuple(array for array in program.arrays if array.name in bare.arrays)
     return Program(f"{program.name}.ceiling", program.compute, arrays, (), (bare,), program.slots)
 
@@ -41,52 +57,54 @@ def step(table):
     arrays = at_int64({at(Header.ARRAYS_AT)})
     rows = at_int64({at(Header.ROWS_AT)})
     claims = at_int64({at(Header.CLAIMS_AT)})
-    seen = 0
+    partial = at_int64({at(Header.PARTIAL_AT)})
     claim = add_shared(table, 1)
     while claim < {at(Header.CLAIMS)}:
         for row in range(claims[claim], claims[claim + 1]):
-            values = at_int64(arrays[rows[row * 4]] + rows[row * 4 + 1] * 4)
-            for i in range(rows[row * 4 + 2] // 2):
+            values = at_int64(arrays[rows[row * 4 + {TENSOR}]] + rows[row * 4 + {START}] * 4)
+            seen = 0
+            for i in range(rows[row * 4 + {COUNT}] // 2):
                 seen ^= values[i]
+            partial[row] = seen
         claim = add_shared(table, 1)
-    swap_shared(at_int64({at(Header.TOTAL_AT)}), seen)
 """
-"""Reads every element of one array a tensor, and does as little as can be done with it."""
+"""Reads every element of one float32 array a tensor, and does as little as can be done with it: one store a row, where
+a partial sum has its place, so that the loop is not left out."""
 
 
-class Read(Table):
-    """One read of the gradients, as a table that a Launch runs."""
-
-    def __init__(self, sizes: list[int], addresses: npt.NDArray[np.int64]) -> None:
-        what = sum_of(GRADIENT, over="all")
-        assert isinstance(what, Reduction)
-        reduce = Reduce("r0", ReduceOp.SUM, "g", Space.ALL, what)
-        kernel = Kernel("read", (), (), (Load("g", "gradient"),), (), (), (reduce,))
-        super().__init__(Program("read", "float32", (Array("gradient", "float32"),), (), (kernel,), {}), sizes)
-        self.arrays[:, 0] = addresses
-        self._entry = generated.address(READ)
-        self._step = Step(self._entry)
+def read_table(sizes: list[int], threads: int | None) -> Table:
+    """One read of the gradients as a table: that of a sum over them, but with code of its own."""
+    what = sum_of(GRADIENT, over="all")
+    assert isinstance(what, Reduction)
+    reduce = Reduce("r0", ReduceOp.SUM, "g", Space.ALL, what)
+    kernel = Kernel("read", (), (), (Load("g", "gradient"),), (), (), (reduce,))
+    program = Program("read", "float32", (Array("gradient", "float32"),), (), (kernel,), {})
+    return Table(program, sizes, {"threads": threads}, jit.code(READ))
 
 
-def ceiling_of(optimizer: rmsprop_jit.Optimizer) -> Callable[[int | None], None]:
-    """The ceiling of an optimizer that has made a step, on the same arrays: its last kernel's traffic.
+def ceiling_of(
+    optimizer: rmsprop_jit.RMSprop, parameters: list[Any], gradients: list[Any], threads: int | None = None
+) -> Callable[[], None]:
+    """The ceiling of an optimizer that has made a call, on the same arrays: its last kernel's traffic.
 
     Where a norm comes first, one read of the gradients is added.
     """
-    *_, plan = optimizer._plans.values()
-    (bucket,) = plan.step
-    program = trivial(bucket.program)
-    sizes = [member.array.size for member in bucket.members]
-    table = Table(program, sizes, bucket.table.leads)
-    places = [bucket.program.column(array.name) for array in program.arrays]
-    table.arrays[:] = bucket.table.arrays[:, places]
-    update = Launch([table])
-    if len(bucket.program.kernels) == 1:
-        return update
-    read = Launch([Read(sizes, bucket.table.arrays[:, bucket.program.column("gradient")])])
+    whole = step_program(optimizer)
+    arrays = arrays_of(whole, optimizer, parameters, gradients)
+    sizes = [parameter.size for parameter in parameters]
+    program = trivial(whole)
+    tables: list[Any] = [backends.of(CPU).table(program, sizes, CPU, {"threads": threads})]
+    for kernel in whole.kernels[:-1]:
+        assert kernel.arrays == ("gradient",), kernel
+        tables.insert(0, read_table(sizes, threads))
+    for table in tables:
+        for array in table.program.arrays:
+            addresses = [one.ctypes.data for one in arrays[array.name]]
+            table.point(array.name, np.array(addresses, np.int64))
+    launches = [backends.launch({CPU: [table]}) for table in tables]
 
-    def both(threads: int | None = None) -> None:
-        read(threads)
-        update(threads)
+    def ceiling(_kept_alive: object = arrays) -> None:  # tables hold bare addresses
+        for launch in launches:
+            launch()
 
-    return both
+    return ceiling

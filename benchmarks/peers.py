@@ -8,10 +8,11 @@ cannot do raises NotImplementedError.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .workloads import Array, Shapes, arrays
 
@@ -184,7 +185,10 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def agree(ours: list[Array], theirs: list[Array], start: list[Array]) -> bool:
+Arrays = Sequence[npt.NDArray[Any]]
+
+
+def agree(ours: Arrays, theirs: Arrays, start: Arrays) -> bool:
     """Whether two updates from the same start went the same way: steps equal to 1 % of their length, nothing nan."""
     moved = np.concatenate([(a - s).ravel() for a, s in zip(ours, start, strict=True)])
     other = np.concatenate([(b - s).ravel() for b, s in zip(theirs, start, strict=True)])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
-from typing import Any
+
+from .cases import Case
+from .rows import Row, Rows, attempted
+from .timing import Paired
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,69 +59,73 @@ print(json.dumps([tracemalloc.get_traced_memory()[1] - before, me.memory_info().
 """
 
 
+NOT_INSTALLED = re.compile(r"No module named '([^']+)'")
+
+IMPORTS = Case("import", [], {}, "import numpy", 0.5)
+COLD = Case("first step, nothing cached", [], {}, "1 s", 1.0)
+WARM = Case("first step, cached, new process", [], {}, "not cached", 5.0)
+TORCH = Case("first step, nothing cached", [], {}, "torch.compile's first, once", 20.0)
+ALLOCATED = Case("memory that two calls allocate, 16.7 M, all options", [], {}, "64 KiB", 1.0)
+
+
 def _run(script: str, **environment: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout.strip().splitlines()[-1]
+    """The last line that a script prints in a new process. Raises what stopped it, as far as the script says."""
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    if result.returncode == 0:
+        return result.stdout.strip().splitlines()[-1]
+    reason = (result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1]
+    missing = NOT_INSTALLED.search(reason)
+    raise ModuleNotFoundError(reason, name=missing[1]) if missing else RuntimeError(reason)
 
 
-def imports(rounds: int = 9) -> dict[str, Any]:
+def imports(rounds: int = 9) -> Row:
     """Seconds of `import rmsprop_jit` beside `import numpy`, in turns."""
+    return attempted(IMPORTS, lambda: _imports(rounds))
+
+
+def _imports(rounds: int) -> Row:
     times: dict[str, list[float]] = {"rmsprop_jit": [], "numpy": []}
     for _ in range(rounds):
         for name in times:
             times[name].append(float(_run(IMPORT.format(name))))
-    ours, theirs = median(times["rmsprop_jit"]), median(times["numpy"])
-    return _row("import", "import numpy", 0.5, ours, theirs)
+    return _figures(times["rmsprop_jit"], times["numpy"])
 
 
-def first_steps(rounds: int = 3) -> list[dict[str, Any]]:
+def first_steps(rounds: int = 3) -> Rows:
     """Seconds of the first step on 200 tensors: ours with an empty store and a filled one, torch.compile's."""
-    cold, warm, torch = [], [], []
-    for _ in range(rounds):
+    cold: list[float] = []
+    warm: list[float] = []
+
+    def ours() -> Row:
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                cold.append(float(_run(FIRST, RMSPROP_JIT_CACHE_DIR=folder)))
+                warm.append(float(_run(FIRST, RMSPROP_JIT_CACHE_DIR=folder)))
+        return _figures(cold, [1.0] * rounds)
+
+    def torch() -> Row:
         with tempfile.TemporaryDirectory() as folder:
-            cold.append(float(_run(FIRST, RMSPROP_JIT_CACHE_DIR=folder)))
-            warm.append(float(_run(FIRST, RMSPROP_JIT_CACHE_DIR=folder)))
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            torch.append(float(_run(FIRST_TORCH, TORCHINDUCTOR_CACHE_DIR=folder)))
-    except subprocess.CalledProcessError:
-        pass
-    rows = [_row("first step, nothing cached", "1 s", 1.0, median(cold), 1.0)]
-    rows.append(_row("first step, cached, new process", "not cached", 5.0, median(warm), median(cold)))
-    if torch:
-        rows.append(_row("first step, nothing cached", "torch.compile's first", 20.0, median(cold), torch[0]))
-    return rows
+            theirs = float(_run(FIRST_TORCH, TORCHINDUCTOR_CACHE_DIR=folder))
+        return _figures(cold, [theirs] * rounds)
+
+    return [
+        attempted(COLD, ours),
+        attempted(WARM, lambda: _figures(warm, cold)),
+        attempted(TORCH, torch),
+    ]
 
 
-def memory() -> dict[str, Any]:
+def memory() -> Row:
     """Bytes that one step allocates with everything on, at 16.7 M elements: Python's, and resident; under 64 KiB."""
+    return attempted(ALLOCATED, _memory)
+
+
+def _memory() -> Row:
     traced, resident = json.loads(_run(MEMORY))
     most = max(traced, resident, 1)
-    return {
-        "case": "memory that two calls allocate, 16.7 M, all options",
-        "against": "64 KiB",
-        "target": 1.0,
-        "correct": True,
-        "traced_bytes": traced,
-        "resident_bytes": resident,
-        "ratio": 65536 / most,
-    }
+    return {"correct": True, "traced_bytes": traced, "resident_bytes": resident, "ratio": 65536 / most}
 
 
-def _row(case: str, against: str, target: float, ours: float, theirs: float) -> dict[str, Any]:
-    return {
-        "case": case,
-        "against": against,
-        "target": target,
-        "correct": True,
-        "ours_s": ours,
-        "theirs_s": theirs,
-        "ratio": theirs / ours,
-    }
+def _figures(ours: list[float], theirs: list[float]) -> Row:
+    return {"correct": True, **Paired.of(ours, theirs).as_row()}

@@ -5,14 +5,13 @@ Run with the name of a peer, in a process of its own; prints a line of JSON for 
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-import rmsprop_jit
-
-from . import peers
-from .timing import paired
+from .cases import Case
+from .measure import measure
+from .rows import Row, attempted, print_each
 from .workloads import PLAIN, Shapes
 
 SIZES = [10**k for k in range(1, 9)]
@@ -20,32 +19,29 @@ COUNTS = [1, 10, 100, 1000, 10_000]
 MOST_TENSORS = {"torch.compile": 100, "optax jitted": 1000}
 """More take these peers many minutes to compile."""
 
-
-def points() -> list[tuple[str, int, Shapes]]:
-    """Axis, place on it, shapes."""
-    by_size: list[tuple[str, int, Shapes]] = [("size", n, [(n,)]) for n in SIZES]
-    by_count: list[tuple[str, int, Shapes]] = [("count", k, [(1_000_000 // k,)] * k) for k in COUNTS]
-    return by_size + by_count
+BUDGET = 1.0
+"""Seconds for each point."""
 
 
-def measure(peer: str, axis: str, at: int, shapes: Shapes) -> dict[str, Any]:
-    """Ours and a peer's plain step."""
-    parameters, gradients = peers.arrays_for(shapes)
-    start = [p.copy() for p in parameters]
-    optimizer = rmsprop_jit.RMSprop(**PLAIN)
-    optimizer.build(parameters)
-    step, _ = peers.PEERS[peer](start, gradients, PLAIN)
-    timed = paired(lambda: optimizer.apply(gradients), step, budget=1.0)
-    return {"axis": axis, "at": at, "peer": peer, "ours_s": timed.ours, "theirs_s": timed.theirs}
+def swept(
+    peer: str, sizes: Sequence[int], counts: Sequence[int], measure: Callable[[Case, float], Row], budget: float
+) -> Iterator[Row]:
+    """A row for each point, checked like any case; `axis` and `at` say where it is."""
+    points: list[tuple[str, int, Shapes]] = [("size", n, [(n,)]) for n in sizes]
+    points += [("count", n, [(1_000_000 // n,)] * n) for n in counts]
+    for axis, at, shapes in points:
+        case = Case(f"sweep, {axis} {at:,}", shapes, PLAIN, peer, 0.0)
+        row = attempted(case, partial(measure, case, budget))
+        yield {"axis": axis, "at": at, **row}
+        if "missing" in row:  # it is so at the other points, too
+            return
 
 
 def main() -> None:
     """Measure one peer at every point that it can do in reasonable time."""
     peer = sys.argv[1]
-    for axis, at, shapes in points():
-        if axis == "count" and at > MOST_TENSORS.get(peer, at):
-            continue
-        print(json.dumps(measure(peer, axis, at, shapes)), flush=True)
+    counts = [n for n in COUNTS if n <= MOST_TENSORS.get(peer, n)]
+    print_each(swept(peer, SIZES, counts, measure, BUDGET))
 
 
 if __name__ == "__main__":

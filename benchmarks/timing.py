@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -20,28 +20,37 @@ REST = 0.005
 
 @dataclass(frozen=True)
 class Paired:
-    """Seconds of one call of each, medians with the 10th and 90th percentile, and the ratio of the medians."""
+    """Seconds of one call of each, as medians, with their ratio; of all the 10th and 90th percentile.
+
+    ratio:       how many times as long theirs takes, by the medians.
+    ratio_range: of the ratios of single rounds, in which both stand side by side.
+    """
 
     ours: float
     theirs: float
+    ratio: float
     ours_range: tuple[float, float]
     theirs_range: tuple[float, float]
+    ratio_range: tuple[float, float]
     rounds: int
 
-    @property
-    def ratio(self) -> float:
-        """How many times as long theirs takes."""
-        return self.theirs / self.ours
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Paired:
+        """From the times of each round."""
+        ratios = [other / own for own, other in zip(ours, theirs, strict=True)]
+        middles = median(ours), median(theirs)
+        return cls(*middles, middles[1] / middles[0], _range(ours), _range(theirs), _range(ratios), len(ratios))
 
     def as_row(self) -> dict[str, Any]:
         """The figures by the names that results keep them under."""
         return {
             "ours_s": self.ours,
             "theirs_s": self.theirs,
+            "ratio": self.ratio,
             "ours_p10_p90_s": self.ours_range,
             "theirs_p10_p90_s": self.theirs_range,
+            "ratio_p10_p90": self.ratio_range,
             "rounds": self.rounds,
-            "ratio": self.ratio,
         }
 
 
@@ -88,9 +97,11 @@ def in_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int
                 times[side].append((ours, theirs)[side]())
     finally:
         gc.enable()
-    return Paired(median(times[0]), median(times[1]), _range(times[0]), _range(times[1]), rounds)
+    return Paired.of(*times)
 
 
-def _range(times: list[float]) -> tuple[float, float]:
-    tenths = quantiles(times, n=10)
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) == 1:
+        return values[0], values[0]
+    tenths = quantiles(values, n=10, method="inclusive")  # the other method goes beyond what few rounds have seen
     return tenths[0], tenths[-1]

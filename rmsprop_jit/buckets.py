@@ -28,9 +28,11 @@ def program_of(rule: Rule, flags: Collection[str], dtype: str, gradient: str | N
     return codegen.specialize(step_of(rule), flags, dtype, gradient)
 
 
-def explain_step(rule: Rule, flags: Flags, dtype: str, form: str, options: BackendOptions) -> str:
+def explain_step(
+    rule: Rule, flags: Collection[str], dtype: str, form: str, options: BackendOptions | None = None
+) -> str:
     """A stage of the compilation of the whole step, as text."""
-    return codegen.explain(step_of(rule), flags, dtype, form, options.get("compiler"))
+    return codegen.explain(step_of(rule), flags, dtype, form, (options or {}).get("compiler"))
 
 
 def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from statistics import median
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from rmsprop_jit.codegen.backends.cuda import device as gpu
 from ..cases import Case
 from ..measure import CHECK_STEPS, ours
 from ..peers import agree
+from ..programs import step_program
+from ..rows import Row, attempted, print_each
+from ..sweep import swept
+from ..timing import Paired
+from ..workloads import Shapes, elements
 from . import peers, timing
 from .cases import CASES, COUNTS, SIZES
 from .peers import Made, OnGpu
@@ -27,7 +32,7 @@ ULPS, RELATIVE = 4, 1e-5
 """How near a GPU's step is to the processor's: in float32's last places, and, where centered, relative."""
 
 
-def arrays_for(shapes: list[tuple[int, ...]]) -> tuple[list[OnGpu], list[OnGpu]]:
+def arrays_for(shapes: Shapes) -> tuple[list[OnGpu], list[OnGpu]]:
     """Parameters and gradients, standard normal, by the seed alone."""
     xp = gpu.cupy()
     rng = np.random.default_rng(0)
@@ -59,12 +64,11 @@ def agrees_with_the_processor(case: Case, start: list[OnGpu], gradients: list[On
     return True
 
 
-def measure(case: Case, budget: float) -> dict[str, Any]:
+def measure(case: Case, budget: float) -> Row:
     """One case; a result that is wrong has `correct` false and no times."""
     parameters, gradients = arrays_for(case.shapes)
-    result = {"case": case.name, "against": case.against, "target": case.target}
     if not agrees_with_the_processor(case, parameters, gradients):
-        return result | {"correct": False}
+        return {"correct": False}
     made = peers.PEERS[case.against](parameters, gradients, case.options) if case.against in peers.PEERS else None
     optimizer = rmsprop_jit.RMSprop(**case.options)
     start = [p.get() for p in parameters] if made else []
@@ -75,24 +79,21 @@ def measure(case: Case, budget: float) -> dict[str, Any]:
             for _ in range(CHECK_STEPS):
                 work()
         if not agree([p.get() for p in parameters], made.values(), start):
-            return result | {"correct": False}
+            return {"correct": False}
     timed = _timed(case, optimizer, step, made, budget)
-    return result | {
-        "correct": True,
-        **timed.as_row(),
-        "host_s": min(timing.host_time(step) for _ in range(5)),
-    }
+    return {"correct": True, **timed.as_row(), "host_s": median(timing.host_time(step) for _ in range(5))}
 
 
 def _timed(
     case: Case, optimizer: rmsprop_jit.RMSprop, step: Callable[[], object], made: Made | None, budget: float
-) -> Any:
+) -> Paired:
     flush = timing.Flush()
     if case.against == "30 us":
         return timing.paired(lambda: timing.host_time(step), lambda: 30e-6, budget)
     if made is None:
         step()
-        return timing.paired(lambda: timing.by_events(step, flush), _copy_of(traffic(optimizer), flush), budget)
+        copy = copy_of(traffic(optimizer, elements(case.shapes)), flush)
+        return timing.paired(lambda: timing.by_events(step, flush), copy, budget)
     if made.wait is None:
         theirs = made.step
         return timing.paired(lambda: timing.by_events(step, flush), lambda: timing.by_events(theirs, flush), budget)
@@ -102,15 +103,12 @@ def _timed(
     )
 
 
-def traffic(optimizer: rmsprop_jit.RMSprop) -> int:
-    """The fewest bytes that a step of the optimizer's last plan loads and stores."""
-    *_, plan = optimizer._plans.values()
-    return sum(
-        bucket.program.bytes_per_element() * sum(member.array.size for member in bucket.members) for bucket in plan.step
-    )
+def traffic(optimizer: rmsprop_jit.RMSprop, count: int) -> int:
+    """The fewest bytes that a step of the optimizer loads and stores for variables of so many elements in all."""
+    return step_program(optimizer).bytes_per_element() * count
 
 
-def _copy_of(nbytes: int, flush: Callable[[], object]) -> Callable[[], float]:
+def copy_of(nbytes: int, flush: Callable[[], object]) -> Callable[[], float]:
     """The time in which a copy within the GPU's memory moves so many bytes, half of them read, half written."""
     import cupy
 
@@ -122,37 +120,20 @@ def _copy_of(nbytes: int, flush: Callable[[], object]) -> Callable[[], float]:
     return lambda: timing.by_events(copy, flush)
 
 
-def sweep(peer: str, budget: float) -> Any:
-    """Plain steps over sizes, and over counts of tensors, as lines for the picture."""
-    points = [("size", n, [(n,)]) for n in SIZES] + [("count", n, [(1_000_000 // n,)] * n) for n in COUNTS]
-    for axis, at, shapes in points:
-        row = measure(Case("sweep", shapes, {"learning_rate": 1e-3}, peer, 0.0), budget)
-        if row["correct"]:
-            yield {"axis": axis, "at": at, "peer": peer, "ours_s": row["ours_s"], "theirs_s": row["theirs_s"]}
-
-
 def main() -> None:
     """`measure SECONDS sweep PEER`, or `measure SECONDS NUMBER...` for the cases of these numbers."""
-    budget, *rest = sys.argv[1:]
+    seconds, *rest = sys.argv[1:]
+    budget = float(seconds)
     if rest[0] == "device":
         try:
             print(json.dumps(timing.device()), flush=True)
         except Exception as problem:  # no CuPy, no driver, no device: each has an error of its own
             raise SystemExit(f"{type(problem).__name__}: {problem}") from None
-        return
-    if rest[0] == "sweep":
-        for point in sweep(rest[1], float(budget)):
-            print(json.dumps(point), flush=True)
-        return
-    for number in rest:
-        case, begin = CASES[int(number)], time.perf_counter()
-        try:
-            result = measure(case, float(budget))
-        except Exception as missing:  # a peer that fails must not take the other cases with it
-            reason = f"{type(missing).__name__}: {missing}"[:300]
-            result = {"case": case.name, "against": case.against, "target": case.target, "missing": reason}
-        result["spent_s"] = time.perf_counter() - begin
-        print(json.dumps(result), flush=True)
+    elif rest[0] == "sweep":
+        print_each(swept(rest[1], SIZES, COUNTS, measure, budget))
+    else:
+        cases = [CASES[int(number)] for number in rest]
+        print_each(attempted(case, partial(measure, case, budget)) for case in cases)
 
 
 if __name__ == "__main__":

@@ -101,14 +101,13 @@ def fuse(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any
     _plain_only(options)
     rate, rho, rest, epsilon = (np.float32(x) for x in (options["learning_rate"], 0.9, 1 - 0.9, 1e-7))
 
-    @cupy.fuse()
-    def new_velocity(g: OnGpu, v: OnGpu) -> OnGpu:
+    def velocity(g: OnGpu, v: OnGpu) -> OnGpu:
         return rho * v + rest * (g * g)
 
-    @cupy.fuse()
-    def new_parameter(p: OnGpu, g: OnGpu, v: OnGpu) -> OnGpu:
+    def parameter(p: OnGpu, g: OnGpu, v: OnGpu) -> OnGpu:
         return p - rate * g / cupy.sqrt(v + epsilon)
 
+    new_velocity, new_parameter = cupy.fuse()(velocity), cupy.fuse()(parameter)
     own = [[p.copy(), g.copy(), cupy.zeros_like(p)] for p, g in zip(parameters, gradients, strict=True)]
 
     def step() -> None:

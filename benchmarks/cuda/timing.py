@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..machine import today, versions
 from ..timing import Paired, in_turns
 
 Work = Callable[[], object]
@@ -18,6 +19,9 @@ L2_TIMES = 4
 
 QUEUE = 50
 """Calls that are started in a row for host time: fewer than a stream's queue holds."""
+
+
+PACKAGES = ("numba-cuda-mlir", "numba-cuda", "torch", "jax", "optax", "numpy")
 
 
 class Flush:
@@ -86,18 +90,11 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], budget: float
 
 
 def device() -> dict[str, Any]:
-    """The GPU, its driver and the CUDA packages."""
-    from importlib import metadata
-
+    """The GPU, its driver, the CUDA packages, and the date."""
     import cupy
 
     found = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
-    versions = {}
-    for package in ("numba-cuda-mlir", "numba-cuda", "torch", "jax", "optax", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     capability, driver = cupy.cuda.Device().compute_capability, cupy.cuda.runtime.driverGetVersion()
-    return {"processor": name, "capability": capability, "driver": driver, "cupy": cupy.__version__, **versions}
+    about = {"processor": name, "date": today(), "capability": capability, "driver": driver}
+    return {**about, "cupy": cupy.__version__, **versions(PACKAGES)}

@@ -53,7 +53,8 @@ def test_object_files_of_macos_and_windows_are_looked_at():
 
 def cubin(symbol):
     """An ELF file with one function that says it is NVIDIA's."""
-    made = bytearray(llvm.from_ir(f"define void @{symbol}() {{\n  ret void\n}}", symbol).object_file)
+    ir = f"define void @{symbol}() {{\n  ret void\n}}"
+    made = bytearray(llvm.from_ir(ir, symbol).object_file)
     struct.pack_into("<H", made, 18, object_file.CUDA)
     return bytes(made)
 

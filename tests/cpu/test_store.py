@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from rmsprop_jit.codegen import private, store
-from rmsprop_jit.codegen.backends import generated, native
+from rmsprop_jit.codegen.backends.cpu import jit, llvm
 from rmsprop_jit.codegen.errors import BackendError
 
 ROOT = Path(__file__).parents[2]
@@ -206,21 +206,21 @@ SPOILT = {
 
 def kept_parts(source):
     """What the store keeps of a source."""
-    made = generated.code(source)
+    made = jit.code(source).machine_code
     return {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file}
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder, spoil):
     source = SOURCE.format(4)
-    right, key = kept_parts(source), generated.key_of(source)
+    right, key = kept_parts(source), jit.key_of(source)
     store.write(key, spoil(right, kept_parts(SOURCE.format(5))))
     with pytest.warns(UserWarning, match="damaged file") as caught:
-        made = generated.code.__wrapped__(source)
+        made = jit.fetched(source).machine_code
     assert len(caught) == 1
     assert store.read(key, source)["object"] == made.object_file
-    assert generated.code.__wrapped__(source) == made
-    native.check(made)
+    assert jit.fetched(source).machine_code == made
+    llvm.check(made)
 
 
 @pytest.mark.parametrize("spoil", ["name", "another-object", "another-machine", "half-object"])
@@ -236,13 +236,30 @@ def test_the_next_process_survives_what_would_end_it(folder, spoil):
     assert step(folder).stderr == ""
 
 
+class Refusing:
+    """Code that cannot be loaded the first time."""
+
+    def __init__(self, later):
+        self.later = later
+        self.calls = 0
+
+    def __call__(self, machine_code):
+        self.calls += 1
+        if self.calls == 1:
+            raise BackendError("no address")
+        return self.later[0](machine_code)
+
+
 def test_code_without_an_address_is_refused_and_made_anew(folder, monkeypatch):
-    wrong = dataclasses.replace(generated.code(SOURCE.format(6)), symbol="step_other")
+    source = SOURCE.format(6)
+    right = jit.code(source).machine_code
     with pytest.raises(BackendError, match="step_other"):
-        native.load(wrong)
-    monkeypatch.setattr(generated, "code", lambda source: wrong)
+        llvm.Code(dataclasses.replace(right, symbol="step_other"))
+    store.write(jit.key_of(source), kept_parts(source))
+    monkeypatch.setattr(jit, "check", lambda machine_code: None)
+    monkeypatch.setattr(jit, "Code", Refusing([llvm.Code]))
     with pytest.warns(UserWarning, match="damaged file"):
-        assert generated.address(SOURCE.format(6))
+        assert jit.fetched(source).address
 
 
 def test_eight_processes_fill_one_store_at_once(folder):
@@ -408,26 +425,24 @@ def test_systems_without_owners_and_open_folders_have_a_store_too(folder, monkey
 
 def test_the_key_holds_all_that_shapes_the_code(monkeypatch):
     source = SOURCE.format(1)
-    first = generated.key_of(source)
+    first = jit.key_of(source)
     for change in ("numba 99", "llvmlite 99", "another processor", "another compiler file"):
-        generated.key_of.cache_clear()
-        monkeypatch.setattr(generated, "circumstances", lambda change=change: change)
-        assert generated.key_of(source) != first
+        monkeypatch.setattr(jit, "circumstances", lambda change=change: change)
+        assert jit.key_of(source) != first
     monkeypatch.undo()
-    generated.key_of.cache_clear()
-    assert generated.key_of(source) == first
-    assert generated.key_of(SOURCE.format(2)) != first
-    text = generated.circumstances()
+    assert jit.key_of(source) == first
+    assert jit.key_of(SOURCE.format(2)) != first
+    text = jit.circumstances()
     assert "numba" in text
     assert "llvmlite" in text
-    assert native.host_text() in text
+    assert llvm.host_text() in text
 
 
 def test_code_that_calls_what_this_process_lacks_is_not_loaded():
-    code = generated.code(SOURCE.format(3))
-    assert native.is_complete(code)
-    lacking = native.MachineCode(code.ir + "\ndeclare void @surely_not_here(ptr)\n", code.object_file, code.symbol)
-    assert not native.is_complete(lacking)
+    code = jit.code(SOURCE.format(3)).machine_code
+    assert llvm.is_complete(code)
+    lacking = llvm.MachineCode(code.ir + "\ndeclare void @surely_not_here(ptr)\n", code.object_file, code.symbol)
+    assert not llvm.is_complete(lacking)
 
 
 def test_shapes_counts_and_numbers_never_compile_again(folder):
@@ -440,7 +455,8 @@ def test_shapes_counts_and_numbers_never_compile_again(folder):
         rmsprop_jit.RMSprop(**options).apply([a.copy() for a in arrays], arrays)
 
     use([(3,)], learning_rate=0.1, rho=0.9, clipvalue=1.0)
-    before = generated.code.cache_info().misses
+    before = [key for key, _, _ in store.entries()]
+    assert before
     use([(4, 5), (1,), ()], learning_rate=0.2, rho=0.5, clipvalue=3.0)
     use([(7,)] * 50, learning_rate=rmsprop_jit.CosineDecay(0.1, 10), epsilon=1e-3, clipvalue=2.0)
-    assert generated.code.cache_info().misses == before
+    assert [key for key, _, _ in store.entries()] == before

@@ -18,7 +18,7 @@ from rmsprop_jit.errors import OptionError
 @pytest.fixture(autouse=True)
 def _helpers():
     """The helpers are there from the first step on, whether they are in the store or not."""
-    pool.make()
+    pool.pool()
 
 
 SIZES = [(300_001,), (7,), (129, 511), (0,), (65_536,), (16_385,)]
@@ -125,7 +125,7 @@ if cores:
     os.sched_getaffinity = lambda pid: set(range(cores))
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends import pool
+from rmsprop_jit.codegen.backends.cpu import pool
 
 def zeros(shape, dtype=float, *, ones=np.ones):
     # Ones behind an array: to whoever reads on, they are sleeping helpers whose lock lies at address 1.
@@ -135,7 +135,7 @@ def zeros(shape, dtype=float, *, ones=np.ones):
     return memory[:size].reshape(shape)
 
 np.zeros = zeros
-pool.make()
+pool.pool()
 gradient = np.linspace(-1, 1, 1 << 24, dtype=np.float32)
 results = []
 for most in (1, threads):
@@ -161,7 +161,6 @@ def test_any_number_of_cores_and_threads_works(cores, threads):
 
 SCARCE = """
 import sys, threading, time
-from rmsprop_jit.codegen.backends import pool
 from test_threads import run
 
 kind, started = sys.argv[1], int(sys.argv[2])
@@ -191,8 +190,6 @@ def stepped():
             assert kind == "interrupted"
 
 threading.Thread.start = fail
-stepped()
-pool.make()  # it may still be compiled, or its own thread have failed
 stepped()
 if kind != "interrupted":
     assert started < tries <= started + 2, tries

@@ -13,8 +13,9 @@ from rmsprop_jit.errors import BackendError
 EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "41"))
 """One in so many bytecodes is interrupted; 1 takes minutes."""
 
-PACKAGE = os.path.dirname(os.path.realpath(rmsprop_jit.__file__))
-ROOT = os.path.dirname(PACKAGE)
+FOLDERS = tuple(
+    os.path.dirname(os.path.realpath(package.__file__)) + os.sep for package in (rmsprop_jit, rmsprop_jit.codegen)
+)
 
 
 class Interrupter:
@@ -32,8 +33,7 @@ class Interrupter:
         sys.settrace(None)
 
     def on_call(self, frame, event, arg):
-        path = os.path.realpath(frame.f_code.co_filename)
-        if not path.startswith(ROOT) or path == os.path.realpath(__file__):  # not in its own __exit__
+        if not os.path.realpath(frame.f_code.co_filename).startswith(FOLDERS):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False

@@ -48,7 +48,7 @@ def code(source: str) -> Code:
     with LOCK:
         found = _CODE.get(source)
         if found is None:
-            found = _CODE[source] = _kept_or_made(source, worker.compiled)
+            found = _CODE[source] = fetched(source)
         if found not in _RECENT:
             _RECENT.append(found)
         return found
@@ -58,7 +58,7 @@ def fixed(source: str) -> Code:
     """Code that is the same for every rule (see `fixed`); loaded once, for good."""
     with LOCK:
         if source not in _FIXED:
-            _FIXED[source] = _kept_or_made(source, _from_fixed).keep()
+            _FIXED[source] = fetched(source, _from_fixed).keep()
         return _FIXED[source]
 
 
@@ -68,7 +68,8 @@ def _from_fixed(source: str, symbol: str) -> MachineCode:
     return from_ir(module_of(source, symbol), symbol)
 
 
-def _kept_or_made(source: str, make: Callable[[str, str], MachineCode]) -> Code:
+def fetched(source: str, make: Callable[[str, str], MachineCode] = worker.compiled) -> Code:
+    """The code of a source from the store, or made and put there; whatever is in memory already."""
     key = key_of(source)
     symbol = f"step_{key}"
     parts = store.read(key, source, lambda parts: check(_machine_code(parts, symbol)))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import BackendOptions, Numbers
+    from .llvm import Code
 
     Int64 = npt.NDArray[np.int64]
     Float64 = npt.NDArray[np.float64]
@@ -48,16 +49,21 @@ def default_threads() -> int:
 
 
 class Table:
-    """One program bound to tensors of `sizes` elements: all that a compiled step reads, at fixed addresses."""
+    """One program bound to tensors of `sizes` elements: all that a compiled step reads, at fixed addresses.
 
-    def __init__(self, program: Program, sizes: Sequence[int], options: BackendOptions) -> None:
+    code: what runs in place of the program's own code.
+    """
+
+    def __init__(
+        self, program: Program, sizes: Sequence[int], options: BackendOptions, code: Code | None = None
+    ) -> None:
         self.program = program
         self.sizes, self.tensors = sizes, len(sizes)
         self.elements = int(sum(sizes))
         self.reductions = program.reductions()
         self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
-        self.code = jit.code(frame.source(program))
+        self.code = code or jit.code(frame.source(program))
         tensors, scalars = self.tensors, len(program.scalars)
         self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
         self.numbers = np.zeros(scalars + tensors * len(program.tensor_hypers), np.float64)
