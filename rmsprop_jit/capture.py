@@ -1,27 +1,14 @@
-"""Steps inside a CUDA graph, captured from CuPy's current stream and launched again without Python.
-
-A launch of the graph must not train on the numbers of the day it was captured. So every captured call has tables of
-its own in the GPU's memory; the GPU counts the calls (`clock`), and makes the step's numbers from its own count and
-from the hyperparameters in its memory, which are written again when an option is set. From the first capture on the
-GPU's count is the truth: the ledger follows the clock, so that `iterations`, and calls outside a graph, wait for it.
-"""
+"""Whether a stream is being captured into a CUDA graph, and what cannot be captured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from .arrays.homes import place_of
 from .codegen import backends
-from .errors import ArrayError, OptionError
+from .errors import OptionError
+from .members import Member
 from .options import Options
-from .plan import Plan
-
-if TYPE_CHECKING:
-    from .calls import Calls
-    from .codegen.backends.ledger import Ledger
-    from .members import Member, Variables
-    from .resolve import Gradients
 
 
 def capture_check(members: Sequence[Member]) -> Callable[[], bool]:
@@ -63,47 +50,3 @@ def constant_rate(options: Options) -> float:
             "`optimizer.learning_rate = schedule(optimizer.iterations)` between launches."
         )
     return options.learning_rate
-
-
-class Graph:
-    """The captured calls of one optimizer; a clock on the GPU counts them as they are done."""
-
-    def __init__(self, members: Sequence[Member], options: Options, ledger: Ledger) -> None:
-        places = sorted({place_of(member.array) for member in members})
-        if len(places) > 1:
-            raise ArrayError(
-                f"a step in a graph needs all variables on one GPU. Received: variables on {', '.join(places)}. "
-                "Use an optimizer for each device."
-            )
-        self._every = options.gradient_accumulation_steps or 1
-        self._clock = backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
-        self._ledger = ledger
-        self._plans: list[Plan] = []
-
-    def add(self, calls: Calls, grads: Gradients, variables: Variables | None) -> None:
-        """Make a call a part of the graph that is being captured, with tables of its own, kept for good."""
-        options, ledger = calls.options, self._ledger
-        rate = constant_rate(options)
-        resolved = calls.resolved(grads, variables)
-        plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
-        update = ledger.calls // self._every + 1
-        self._plans.append(plan)
-        plan.run(plan.prepared(resolved.gradients, resolved.addresses, options, rate, update), None)
-        self._clock.tick()
-        ledger.follow(self._clock, self._every)
-        ledger.captured()
-
-    def check_change(self, old: Options, new: Options, same_structure: bool) -> None:
-        """Raise OptionError for a change of options that captured calls cannot follow."""
-        constant_rate(new)
-        if not same_structure or old.gradient_accumulation_steps != new.gradient_accumulation_steps:
-            raise OptionError(
-                "a call was captured into a graph, which can follow new numbers, but not options that are switched on "
-                "or off. Received: a change that needs other kernels. Make a new optimizer and load this one's "
-                "state_dict()."
-            )
-
-    def send_numbers(self, options: Options) -> None:
-        """Write the options' numbers into the tables of every captured call."""
-        for plan in self._plans:
-            plan.send_numbers(options.numbers(constant_rate(options), 0))

@@ -15,10 +15,10 @@ from . import capture, patterns, saving
 from .arrays.homes import Array, is_array, write
 from .buckets import explain_step
 from .calls import Calls
-from .capture import Graph
 from .errors import ArrayError, OptionError
 from .flags import option_flags
 from .gradients import gradients as gradients_of
+from .graphs import Graph
 from .members import Variables
 from .options import OPTIONS, LearningRate, Options, check_switch
 from .resolve import Gradients, checked_first

@@ -76,7 +76,7 @@ class Plan:
         marks = None if "gradient_accumulation_steps" not in call.flags else Marks(updated, call.micro)
         self._constrained = [] if call.micro else [members[i] for i in updated if members[i].is_constrained]
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock)
-        self.after = Buckets(rule, members, after, options, own, ledger) if after else None
+        self.after = Buckets(rule, members, after, options, own, ledger, None, clock) if after else None
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
 

@@ -133,11 +133,15 @@ class State:
             yield name, home_of(array).new_like(array, 0.0) if is_left_over else array
 
     def read(self) -> tuple[dict[str, Array], int, list[bool]]:
-        """Copies of all slots in host memory, the calls made and the windows, all of one moment."""
+        """Copies of all slots in host memory, the calls made and the windows, all of one moment.
+
+        Raises BackendError if a call was torn.
+        """
         named = list(self.slots())
         while True:
+            self.ledger.wait_for_marked()
             copies, counts, windows = self._read(named)
-            if len(set(counts)) == 1:  # on several places, a call may have come between
+            if len(set(counts)) == 1 and not self.ledger.torn:  # a call that Python runs may have come between
                 break
         for name, slot, position, _ in named:
             if slot == ACCUMULATOR and not windows[position]:
@@ -153,14 +157,15 @@ class State:
             copies |= dict(zip(own, read_here, strict=True))
             counts.append(calls)
             windows = seen.tolist()
-        return copies, counts, windows
+        return copies, [*counts, self.ledger.calls], windows
 
     def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
         """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes."""
-        for place, own in (_by_place(list(self.slots())) or {"cpu": {}}).items():
+        pairs: dict[str, list[tuple[Span, Array]]] = {place_of(member.array): [] for member in self.variables}
+        for place, own in _by_place(self.slots()).items():
             spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
-            pairs = [(span, np.ascontiguousarray(source)) for span, source in spans]
-            backends.of(place).write(self.ledger, pairs, calls, [int(window) for window in windows])
+            pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
+        backends.write(self.ledger, pairs, calls, [int(window) for window in windows])
 
     def __getstate__(self) -> dict[str, Any]:
         places = [(array, self.members.find(array)) for array in self.excluded_arrays]

@@ -13,7 +13,7 @@ from ..errors import BackendError
 
 if TYPE_CHECKING:
     from ..program import Program
-    from .contract import Backend, Launch, Table
+    from .contract import Backend, Launch, Pairs, Table
     from .ledger import Ledger, Marks
 
 BACKENDS = {"cpu": ".cpu", "cuda": ".cuda"}
@@ -50,6 +50,20 @@ def launch(
 
     sizes = [sum(table.tensors for table in own) for own in tables.values()]
     return Joint([of(place).launch(own) for place, own in tables.items()], sizes, ledger, marks)
+
+
+def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, windows: Sequence[int]) -> None:
+    """Copy NumPy arrays into those of one or several places, and set calls and windows.
+
+    Between several places Python runs: an exception there leaves the ledger marked as torn.
+    """
+    if len(pairs) == 1:
+        ((place, own),) = pairs.items()
+        of(place).write(ledger, own, calls, windows)
+        return
+    with ledger.rewritten(calls, windows):
+        for place, own in pairs.items():
+            of(place).write(ledger, own, None, windows)
 
 
 def warm(program: Program) -> None:

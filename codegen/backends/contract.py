@@ -34,6 +34,10 @@ class Span(NamedTuple):
     address: int
 
 
+Pairs = Sequence[tuple[Span, Any]]
+"""Arrays, and the NumPy arrays that are copied into them."""
+
+
 class Table(Protocol):
     """A program bound to tensors in one place; `tensors` says to how many."""
 
@@ -66,8 +70,9 @@ class Launch(Protocol):
     def __call__(self, prepared: Any = None, expected: int | None = None) -> bool:
         """Do the step and count it, if the ledger says that `expected` calls were made; else do nothing: False.
 
-        Without `prepared` the tables' own addresses and numbers hold; without `expected` the step is not counted.
-        Raises BackendError if a call was torn.
+        Without `prepared` the tables' own addresses and numbers hold; without `expected` the step is done but not
+        counted. With a clock it may be recorded into a graph, which the clock counts. Raises BackendError if a call was
+        torn.
         """
 
 
@@ -122,8 +127,11 @@ class Backend(Protocol):
     def read(self, ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
         """Copies of arrays as NumPy's, calls and windows, all of one moment in which no call is at work."""
 
-    def write(self, ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
-        """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and windows."""
+    def write(self, ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
+        """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and windows.
+
+        Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
+        """
 
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
         """What the program becomes, in one of this backend's `FORMS`.

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .. import locks
 from ..errors import BackendError
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ class Cell(IntEnum):
     CALLS = 1  # calls made
     TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
     WINDOWS = 8  # for each variable, 1 while gradients are being added up
+
+
+LOOK_AGAIN = 1e-4
+"""Seconds between looks at a call of another thread that is under way."""
+
+_CLAIM = locks.new()
+"""Held while a call takes its mark or gives it back, never while it works."""
 
 
 class Clock(Protocol):
@@ -58,35 +67,44 @@ class Marks:
 
 
 class Ledger:
-    """The calls and windows of one optimizer over so many variables.
-
-    windows: int64, one a variable, shared with compiled code.
-    """
+    """The calls and windows of one optimizer over so many variables."""
 
     def __init__(self, variables: int) -> None:
         self.cells = np.zeros(Cell.WINDOWS + variables, np.int64)
         self.at = int(self.cells.ctypes.data)
-        self.windows: Int64 = self.cells[Cell.WINDOWS :]
-        self._worker = 0
+        self._worker = 0  # the thread whose call is under way outside compiled code
         self._clock: Clock | None = None
-        self._every = 1
+        self._every, self._opens = 1, np.ones(variables, bool)
         _LEDGERS.add(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"calls": self.calls, "windows": self.windows.copy()}
+        return {"calls": self.calls, "torn": self.torn, "windows": self.windows.copy()}
 
-    def __setstate__(self, state: dict[str, Int64]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(len(state["windows"]))  # type: ignore[misc]
-        self.cells[Cell.CALLS], self.windows[:] = state["calls"], state["windows"]
+        self.cells[Cell.CALLS], self.cells[Cell.TORN] = state["calls"], state["torn"]
+        self.windows[:] = state["windows"]
 
     @property
     def calls(self) -> int:
         """Calls made; from the clock, where one counts."""
-        counted = None if self._clock is None else self._clock.calls()
+        if self._clock is not None:
+            self._ask(self._clock)
+        return int(self.cells[Cell.CALLS])
+
+    @property
+    def windows(self) -> Int64:
+        """For each variable, 1 while gradients are being added up; shared with compiled code."""
+        if self._clock is not None:
+            self._ask(self._clock)
+        return self.cells[Cell.WINDOWS :]
+
+    def _ask(self, clock: Clock) -> None:
+        """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
+        counted = clock.calls()
         if counted is not None and counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
-            self.guess_windows(self._every)
-        return int(self.cells[Cell.CALLS])
+            self.cells[Cell.WINDOWS :] = self._opens & (counted % self._every != 0)
 
     def count(self, calls: int) -> None:
         """Let so many calls have been made."""
@@ -98,33 +116,30 @@ class Ledger:
         """A call became part of a graph; whether and when it runs, the clock will know."""
         self.cells[Cell.CALLS] += 1
 
-    def follow(self, clock: Clock, every: int) -> None:
-        """From now on a clock counts, `every` calls an update; the ledger tells it what happens outside its graphs."""
-        self._clock, self._every = clock, every
+    def follow(self, clock: Clock, every: int, opens: Sequence[bool]) -> None:
+        """From now on a clock counts, `every` calls an update; the ledger tells it what happens outside its graphs.
 
-    @property
-    def clock(self) -> Clock | None:
-        """What counts in place of this ledger."""
-        return self._clock
-
-    def guess_windows(self, every: int) -> None:
-        """Say of every variable whether gradients have been added up, from the number of calls alone."""
-        self.windows[:] = self.cells[Cell.CALLS] % every != 0
+        opens: for each variable, whether gradients are added up for it at all.
+        """
+        self._clock, self._every, self._opens = clock, every, np.array(opens, bool)
 
     @property
     def torn(self) -> int:
         """The number of the call, from 1, that did not come to its end; 0 if there is none."""
         return int(self.cells[Cell.TORN])
 
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether a call is at work outside compiled code, on a thread that can bring it to its end."""
+        return bool(self._worker) and any(thread.ident == self._worker for thread in threading.enumerate())
+
     def refuse_torn(self) -> None:
-        """Raise BackendError if a call was torn, or is under way on another thread."""
+        """Raise BackendError if a call was torn, or is under way outside compiled code."""
         if not self.torn:
             return
-        if self._worker not in (0, threading.get_ident()) and any(
-            thread.ident == self._worker for thread in threading.enumerate()
-        ):
+        if self._is_under_way:
             raise BackendError(
-                f"another thread is in call {self.torn} of this optimizer. Received: a call at the same time. "
+                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. "
                 "On a GPU, or over several devices, let one thread call it."
             )
         raise BackendError(
@@ -132,36 +147,54 @@ class Ledger:
             "updated and some are not. Use load_state_dict(...), after restoring the variables."
         )
 
+    def wait_for_marked(self) -> None:
+        """Wait until another thread's call outside compiled code is over. Raises BackendError if a call was torn."""
+        while self.torn and self._worker != threading.get_ident() and self._is_under_way:
+            time.sleep(LOOK_AGAIN)
+        self.refuse_torn()
+
     @contextmanager
-    def marked(self, expected: int) -> Iterator[bool]:
+    def marked(self, expected: int | None) -> Iterator[bool]:
         """Around a call that runs in Python, the `expected`th: whether the ledger still stands there.
 
-        The call is counted, and the mark cleared, at the end of the block; an exception leaves the mark.
+        The call is counted, and the mark cleared, at the end of the block; an exception leaves the mark. Without
+        `expected` the call is marked but not counted. Raises BackendError if a call was torn or is under way.
         """
-        self.refuse_torn()
-        if self.calls != expected:
-            yield False
-            return
-        self._worker = threading.get_ident()
-        self.cells[Cell.TORN] = expected + 1
-        yield True
-        self.count(expected + 1)
-        self.cells[Cell.TORN] = 0
+        calls = self.calls
+        with _CLAIM:
+            self.refuse_torn()
+            self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
+        try:
+            is_there = expected is None or bool(self.cells[Cell.CALLS] == expected)
+            yield is_there
+            if is_there and expected is not None:
+                self.count(expected + 1)
+            self.cells[Cell.TORN] = 0
+        finally:
+            self._worker = 0
 
     @contextmanager
     def rewritten(self, calls: int, windows: Sequence[int]) -> Iterator[None]:
-        """Around a replacement of the arrays by Python; at its end calls and windows are set, and no call is torn."""
-        self._worker = threading.get_ident()
-        self.cells[Cell.TORN] = calls + 1
-        yield
-        self.windows[:] = windows
-        self.count(calls)
-        self.cells[Cell.TORN] = 0
+        """Around a replacement of the arrays by Python; at its end calls and windows are set, and no call is torn.
+
+        Raises BackendError if a call is under way.
+        """
+        with _CLAIM:
+            if self._is_under_way:
+                self.refuse_torn()
+            self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
+        try:
+            yield
+            self.count(calls)
+            self.cells[Cell.WINDOWS :] = windows
+            self.cells[Cell.TORN] = 0
+        finally:
+            self._worker = 0
 
     def set_windows(self, marks: Marks | None) -> None:
         """What `Marks` say."""
         if marks is not None:
-            self.windows[list(marks.positions)] = marks.value
+            self.cells[Cell.WINDOWS + np.array(marks.positions, np.intp)] = marks.value
 
 
 _LEDGERS: weakref.WeakSet[Ledger] = weakref.WeakSet()
@@ -170,6 +203,7 @@ _LEDGERS: weakref.WeakSet[Ledger] = weakref.WeakSet()
 def _after_fork() -> None:
     """In a forked child no other thread is left to finish a call: what it was in the middle of is torn here."""
     for ledger in _LEDGERS:
+        ledger._worker = 0
         if ledger.cells[Cell.WORD]:
             ledger.cells[Cell.TORN], ledger.cells[Cell.WORD] = ledger.calls + 1, 0
 

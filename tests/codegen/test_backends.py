@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import zoo
+from compare import SPECIAL, assert_same_bits, assert_scaled, assert_within, cast, ordinary, special
 from operations import FUNCTIONS, REDUCTIONS, TRUTHS, reduced
 from run_rule import copied, defaults, make_tensors, run
 
@@ -36,59 +37,6 @@ from rmsprop_jit.rules.rmsprop import RMSPROP
 SIZES = [0, 1, 2, 7, 127, 128, 129, 1000, 16384, 16385, 40001]
 SMALL = [0, 1, 2, 7, 129, 1000, 3]
 DTYPES = ["float32", "float64"]
-SPECIAL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40, -1e-42, 1e-45, 3e38, -3e38, 1e-30, 5e-324, 1.0, -1.0]
-
-
-def ordinary(seed):
-    """A maker of normal numbers."""
-    rng = np.random.default_rng(seed)
-    return lambda size: rng.normal(size=size)
-
-
-def special(seed):
-    """A maker of normal numbers with nan, inf, zeros of both signs and denormals at every third place."""
-    rng = np.random.default_rng(seed)
-
-    def make(size):
-        values = rng.normal(size=size)
-        values[::3] = rng.choice(SPECIAL, size=values[::3].size)
-        return values
-
-    return make
-
-
-def cast(make, dtype):
-    """`make` in the arrays' own precision, so that casting does not warn of overflow."""
-
-    def made(size):
-        with np.errstate(all="ignore"):
-            return make(size).astype(dtype)
-
-    return made
-
-
-def assert_same_bits(ours, theirs, what):
-    """Equal bits, but any nan equals any nan."""
-    number = ~np.isnan(theirs)
-    assert np.array_equal(number, ~np.isnan(ours)), f"{what}: nan in other places"
-    different = np.flatnonzero(ours[number].view(f"u{ours.itemsize}") != theirs[number].view(f"u{ours.itemsize}"))
-    first = different[:3]
-    assert not different.size, f"{what}: {different.size} differ, {ours[number][first]} != {theirs[number][first]}"
-
-
-def assert_within(ours, theirs, ulps, what):
-    """Within some units in the last place, and infinite or nan at the same places."""
-    finite = np.isfinite(theirs)
-    assert_same_bits(ours[~finite], theirs[~finite], what)
-    gap = np.abs(ours[finite].astype(np.float64) - theirs[finite].astype(np.float64))
-    worst = np.max(gap / np.spacing(np.abs(theirs[finite])), initial=0.0)
-    assert worst <= ulps, f"{what}: {worst} ulp apart"
-
-
-def assert_scaled(ours, theirs, rtol, what):
-    """Close relative to the largest number of the array."""
-    scale = np.max(np.abs(theirs), initial=0.0)
-    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale, err_msg=what)
 
 
 def compare(ours, theirs, program, check):

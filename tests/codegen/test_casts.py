@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import zoo
+from compare import SPECIAL, assert_same_bits, assert_scaled
 from run_rule import copied, defaults, make_tensors, run
-from test_backends import SPECIAL, assert_same_bits, assert_scaled
 
 from rmsprop_jit.codegen import BackendError, OptionError, Rule, explain, max_abs, specialize, sum_of_squares
 from rmsprop_jit.codegen.backends.cpu import frame as cpu_frame
@@ -27,11 +27,6 @@ SETS = [
 ]
 NUMBERS = {"clipnorm": 3.0, "global_clipnorm": 3.0, "weight_decay": 0.1, "momentum": 0.9, "loss_scale_factor": 8.0}
 NUMBERS |= {"gradient_accumulation_steps": 2.0, "step": 3.0, "ema_overwrite_frequency": 3.0}
-
-
-@pytest.fixture(autouse=True)
-def few_threads(monkeypatch):
-    monkeypatch.setattr(frame, "THREADS", 32)
 
 
 def made(rule, dtype, gradient, sizes=SIZES, seed=1):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import simulated_gpu
 import zoo
+from compare import assert_same_bits
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
-from test_backends import assert_same_bits
 
 from rmsprop_jit.codegen import Hyper, Rule, RuleError, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends import mlir
@@ -30,11 +30,6 @@ OWN = r"p|g|new_p|[tuckr]\d+|(?:new_)?s_\w*|h_\w*"
 """The shapes of mangled names, of which no frame's own variable may be."""
 
 DERIVED = re.compile(rf"(?:{PREFIXES})*({OWN})")
-
-
-@pytest.fixture(autouse=True)
-def few_threads(monkeypatch):
-    monkeypatch.setattr(frame, "THREADS", 32)
 
 
 def names_of(program):

@@ -18,18 +18,12 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
-from rmsprop_jit.codegen.backends.cuda import frame
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.schedule import schedule
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 BACKENDS = ["cpu", "cuda"]
-
-
-@pytest.fixture(autouse=True)
-def few_threads(monkeypatch):
-    monkeypatch.setattr(frame, "THREADS", 32)
 
 
 def filled(rule, *gradients, dtype="float64"):

@@ -74,28 +74,30 @@ WRONG_CODE = {
 def made(tmp_path, monkeypatch):
     """An empty store, and whatever code is in the list, compiled by turns."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path))
-    right, turns = compilers.Code(PTX, "tick", cubin("tick")), []
-    monkeypatch.setattr(compilers, "_link", lambda *which: turns.pop())
-    return right, turns
+    return compilers.Code(PTX, "tick", cubin("tick")), []
+
+
+def machine_code(turns):
+    return compilers.kept("cubin", TICK, "numba-cuda", ARCH, lambda *which: turns.pop())
 
 
 @pytest.mark.parametrize("wrong", WRONG_CODE.values(), ids=WRONG_CODE)
 def test_kept_code_for_gpus_is_looked_at(made, wrong):
     right, turns = made
     turns += [right, dataclasses.replace(right, **wrong)]
-    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    machine_code(turns)
     with pytest.warns(UserWarning, match="damaged file"):
-        assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+        assert machine_code(turns) == right
     assert not turns
-    assert compilers.machine_code(TICK, "numba-cuda", ARCH) == right
+    assert machine_code(turns) == right
 
 
 def test_kept_code_for_gpus_is_of_its_source(made):
     right, turns = made
     turns += [right, right]
-    compilers.machine_code(TICK, "numba-cuda", ARCH)
+    machine_code(turns)
     ((key, _, parts),) = store.entries()
     store.write(key, {**parts, "source": b"another"})
     with pytest.warns(UserWarning, match="another source"):
-        compilers.machine_code(TICK, "numba-cuda", ARCH)
+        machine_code(turns)
     assert not turns

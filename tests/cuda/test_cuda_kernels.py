@@ -7,30 +7,25 @@ of 256 do, eight times faster; some tests use the real ones.
 
 import numpy as np
 import pytest
+import simulated_gpu
 import zoo
+from compare import assert_same_bits, cast, ordinary, special
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
-from test_backends import assert_same_bits, cast, ordinary, special
 
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Rule, max_abs, specialize, sum_of, sum_of_squares, where
-from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SMALL = [0, 1, 3, 129, 700]
 SIZES = [0, 1, 3, 129, 700, 17000]
-REAL_THREADS = frame.THREADS
 
 NUMBERS = {"clipnorm": 3.0, "global_clipnorm": 3.0, "clipvalue": 0.3, "weight_decay": 0.1, "momentum": 0.9}
 NUMBERS |= {"loss_scale_factor": 8.0, "gradient_accumulation_steps": 2.0, "step": 3.0, "ema_overwrite_frequency": 3.0}
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
-
-
-@pytest.fixture
-def few_threads(monkeypatch):
-    monkeypatch.setattr(frame, "THREADS", 32)
 
 
 def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
@@ -51,7 +46,6 @@ def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
                 assert_same_bits(ours[name], array, f"{name} of tensor {i}")
 
 
-@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
 def test_rmsprop_on_the_simulator(flags):
     compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
@@ -59,11 +53,11 @@ def test_rmsprop_on_the_simulator(flags):
 
 @pytest.mark.parametrize("flags", [(), ("centered", "global_clipnorm", "use_ema")], ids="+".join)
 def test_rmsprop_on_the_simulator_with_real_blocks(flags):
-    assert frame.THREADS == REAL_THREADS
-    compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
+    assert device.threads() < frame.THREADS
+    with simulated_gpu.blocks_of(frame.THREADS):
+        compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
-@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("flags", [(), ("centered", "momentum"), ("clipvalue",), ("weight_decay",)], ids="+".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_values_come_out_as_the_reference_says(flags, dtype):
@@ -71,7 +65,6 @@ def test_special_values_come_out_as_the_reference_says(flags, dtype):
     compare(step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
 
 
-@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_other_rules_on_the_simulator(rule, dtype):
@@ -79,7 +72,6 @@ def test_other_rules_on_the_simulator(rule, dtype):
         compare(rule, specialize(rule, flags, dtype), None, SMALL, step=2.0)
 
 
-@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_of_the_library(name, dtype):
@@ -88,7 +80,6 @@ def test_functions_of_the_library(name, dtype):
     compare(rule, specialize(rule, (), dtype), special(2), SMALL)
 
 
-@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("over", ["tensor", "all"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", REDUCTIONS)
@@ -102,7 +93,6 @@ def test_reductions(name, dtype, over):
     compare(rule, specialize(rule, (), dtype), special(1), [5, 40, 129])
 
 
-@pytest.mark.usefixtures("few_threads")
 def test_a_sum_with_much_cancellation_keeps_its_digits():
     def equations(p, g, s, h, on):
         return {p: sum_of(g) + p * 0.0}
@@ -116,7 +106,6 @@ def test_a_sum_with_much_cancellation_keeps_its_digits():
     compare(rule, specialize(rule, (), "float32"), make, [2, 1000, 4097])
 
 
-@pytest.mark.usefixtures("few_threads")
 def test_reductions_of_three_kernels_deep():
     def equations(p, g, s, h, on):
         everyone = sum_of_squares(g, over="all")
@@ -130,7 +119,6 @@ def test_reductions_of_three_kernels_deep():
     compare(rule, program, None, SMALL)
 
 
-@pytest.mark.usefixtures("few_threads")
 def test_slots_may_have_the_names_of_the_frames_own_variables():
     names = [
         "vectors",

@@ -19,7 +19,7 @@ from benchmarks.cuda import cases as cuda_cases
 from benchmarks.cuda import measure as cuda_measure
 from benchmarks.cuda import peers as cuda_peers
 from benchmarks.cuda import timing as cuda_timing
-from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.backends.cuda import step
 from rmsprop_jit.codegen.printer import mangled
 from rmsprop_jit.codegen.program import Store, new, old
 
@@ -158,7 +158,6 @@ ON_GPU = [
 @pytest.fixture
 def stopped_clocks(monkeypatch):
     """Work is done, but every call of ours is said to take 2 us and every one of theirs 4."""
-    monkeypatch.setattr(frame, "THREADS", 32)
     monkeypatch.setattr(cuda_timing, "Flush", lambda: lambda: None)
     monkeypatch.setattr(cuda_timing, "by_events", lambda work, flush: (work(), 2e-6)[1])
     monkeypatch.setattr(cuda_timing, "host_time", lambda work: (work(), 3e-6)[1])
@@ -184,14 +183,14 @@ def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize("against", ["copy", "by hand"])
 def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
-    whole = frame.print_lets
+    whole = step.print_lets
 
     def without_the_step(lets, *others):
         updates = any(let.name == new("parameter") for let in lets)
         undone = f"{mangled(new('parameter'))} = {mangled(old('parameter'))}"
         return [*whole(lets, *others), *([undone] if updates else [])]
 
-    monkeypatch.setattr(frame, "print_lets", without_the_step)
+    monkeypatch.setattr(step, "print_lets", without_the_step)
     row = cuda_measure.measure(Case("small", [(100,)], workloads.PLAIN, against, 1.0), budget=1e-5)
     assert row["correct"] is False
     assert "ratio" not in row

@@ -25,117 +25,155 @@ ORDER = [
     {"store"},
     {"backends"},
     {"pipeline"},
-    {"__init__"},
+    {""},
 ]
-"""The layers of codegen/, each knowing only those before it."""
+"""The layers of codegen/, each knowing only those before it; "" is the package itself."""
+
+BACKENDS = [
+    {"ledger", "object_file", "reference", "mlir"},
+    {"contract"},
+    {"hypers"},
+    {"joint"},
+    {"cpu", "cuda"},
+    {""},
+]
+"""The layers of codegen/backends/; a place's backend knows no other's."""
+
+KNOWN = {
+    "rules.around": {"", "names", "rule"},
+    "rules.row": {""},
+    "rules.rmsprop": {"", "names"},
+    "errors": {"errors"},
+    "options": {""},
+    "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
+    "arrays.numpy": {"backends"},
+    "arrays.cupy": {"backends.cuda.device"},
+    "buckets": {"", "backends", "backends.contract", "backends.ledger"},
+    "plan": {"backends.contract", "backends.ledger"},
+    "capture": {"backends"},
+    "graphs": {"backends", "backends.ledger"},
+    "state": {"backends", "backends.contract", "backends.ledger"},
+    "cli": {"", "backends", "store"},
+}
+"""What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it."""
 
 OUTSIDE = {"numpy", "numba", "llvmlite", "cupy", "numba_cuda", "numba_cuda_mlir", "cuda", "platformdirs"}
 """What codegen/ may use beside the standard library."""
 
 HEAVY = ["numba", "llvmlite", "torch", "jax", "cupy", "matplotlib", "sklearn", "autograd", "rich", "keras", "scipy"]
 
-CODEGEN_FILES = sorted(CODEGEN.rglob("*.py"))
-FRONT_FILES = sorted(path for path in FRONT.rglob("*.py") if not path.is_relative_to(CODEGEN))
+
+def modules(root):
+    """All modules under a folder by dotted name; a package is its folder's, the folder itself is ""."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        *folders, stem = path.relative_to(root).with_suffix("").parts
+        found[".".join(folders if stem == "__init__" else [*folders, stem])] = path
+    return found
 
 
-def place(module):
-    """The layer of a module of codegen/, by the first part of its path."""
-    return next(i for i, layer in enumerate(ORDER) if module in layer)
+CODEGEN_MODULES = modules(CODEGEN)
+FRONT_MODULES = {name: path for name, path in modules(FRONT).items() if name.split(".")[0] != "codegen"}
 
 
-def imports(path):
-    """The import statements of a file, as (level, dotted name), wherever they are."""
+def imports(path, root, known):
+    """The modules that a file imports relatively, wherever it does, as dotted names under `root`."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.module:
-                yield node.level, node.module
-            else:
-                yield from ((node.level, alias.name) for alias in node.names)
-
-
-def module_of(path):
-    """The part of codegen/ that a file is in."""
-    return path.relative_to(CODEGEN).parts[0].removesuffix(".py")
-
-
-def inside(path):
-    """The parts of codegen/ that a file imports, its own package's siblings included."""
-    depth = len(path.relative_to(CODEGEN).parts)
-    for level, name in imports(path):
-        if level:
-            assert level <= depth, f"{path}: `{'.' * level}{name}` leaves codegen"
-            yield name.split(".")[0] if level == depth else module_of(path)
-
-
-@pytest.mark.parametrize("path", CODEGEN_FILES, ids=lambda path: str(path.relative_to(CODEGEN)))
-def test_a_module_of_codegen_imports_only_earlier_ones(path):
-    own = module_of(path)
-    for used in inside(path):
-        if own == used == "backends":
-            continue
-        assert place(used) < place(own), f"{own} must not import {used}"
-
-
-@pytest.mark.parametrize("path", CODEGEN_FILES, ids=lambda path: str(path.relative_to(CODEGEN)))
-def test_codegen_imports_itself_relatively_and_little_else(path):
-    absolute = {name.split(".")[0] for level, name in imports(path) if not level}
-    assert absolute <= OUTSIDE | sys.stdlib_module_names
-    own = {"codegen", "rmsprop_jit"} | {module.stem for module in FRONT.glob("*.py")}
-    assert not {name for level, name in imports(path) if not level and name.split(".")[0] in own - {"__init__"}}
-
-
-def test_backends_do_not_import_each_other_in_a_circle():
-    files = {path.stem: path for path in (CODEGEN / "backends").glob("*.py") if path.stem != "__init__"}
-    uses = {
-        stem: {name.split(".")[0] for level, name in imports(path) if level == 1} & files.keys()
-        for stem, path in files.items()
-    }
-    while uses:
-        free = [stem for stem, used in uses.items() if not used & uses.keys()]
-        assert free, f"a circle in {sorted(uses)}"
-        for stem in free:
-            del uses[stem]
-
-
-def front_name(path):
-    """A module of the front end, as "arrays.homes"; a package is its `__init__`."""
-    return ".".join(path.relative_to(FRONT).with_suffix("").parts)
-
-
-FRONT_NAMES = {front_name(path) for path in FRONT_FILES}
-
-
-def front_imports(path):
-    """The modules of the front end and of codegen/ that a file imports, wherever it does."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            assert not any(alias.name.startswith("rmsprop_jit") for alias in node.names), "imports are relative"
         if isinstance(node, ast.ImportFrom) and node.level:
-            folder = path.relative_to(FRONT).parts[: -node.level]
-            parts = [*folder, *(node.module.split(".") if node.module else ())]
+            folders = path.relative_to(root).parts[:-1]
+            above = len(folders) + 1 - node.level
+            assert above >= 0, f"{path}: `{'.' * node.level}{node.module or ''}` leaves {root.name}"
+            parts = [*folders[:above], *(node.module.split(".") if node.module else ())]
             for alias in node.names:
-                whole = [".".join([*parts, *more]) for more in ((alias.name,), ())]
-                yield next((name for name in whole if name in FRONT_NAMES), whole[0])
+                whole = ".".join([*parts, alias.name])
+                yield whole if whole in known else ".".join(parts)
+
+
+CODEGEN_USES = {name: {*imports(path, CODEGEN, CODEGEN_MODULES)} for name, path in CODEGEN_MODULES.items()}
+EVERYTHING = {**FRONT_MODULES, **{f"codegen.{name}".rstrip("."): path for name, path in CODEGEN_MODULES.items()}}
+FRONT_USES = {name: {*imports(path, FRONT, EVERYTHING)} for name, path in FRONT_MODULES.items()}
+
+
+def place(module, layers):
+    """The layer of a module, by the first part of its name."""
+    return next(i for i, layer in enumerate(layers) if module.split(".")[0] in layer)
+
+
+def assert_no_circle(uses):
+    uses = {name: used & uses.keys() - {name} for name, used in uses.items()}
+    while uses:
+        free = [name for name, used in uses.items() if not used & uses.keys()]
+        assert free, f"a circle in {sorted(uses)}"
+        for name in free:
+            del uses[name]
+
+
+@pytest.mark.parametrize("module", CODEGEN_MODULES)
+def test_a_module_of_codegen_imports_only_earlier_ones(module):
+    for used in CODEGEN_USES[module]:
+        if module.split(".")[0] == used.split(".")[0] == "backends":
+            continue
+        assert place(used, ORDER) < place(module, ORDER), f"{module} must not import {used}"
+
+
+INSIDE_BACKENDS = {
+    name.removeprefix("backends").removeprefix("."): {
+        one.removeprefix("backends").removeprefix(".") for one in used if one.split(".")[0] == "backends"
+    }
+    for name, used in CODEGEN_USES.items()
+    if name.split(".")[0] == "backends"
+}
+
+
+@pytest.mark.parametrize("module", INSIDE_BACKENDS)
+def test_a_backend_imports_no_other(module):
+    for used in INSIDE_BACKENDS[module]:
+        if module.split(".")[0] == used.split(".")[0]:
+            continue
+        assert place(used, BACKENDS) < place(module, BACKENDS), f"{module} must not import {used}"
+
+
+@pytest.mark.parametrize("uses", [CODEGEN_USES, FRONT_USES], ids=["codegen", "front"])
+def test_there_are_no_circles(uses):
+    assert "backends.cpu.llvm" in CODEGEN_USES["backends.cpu.jit"]
+    assert "arrays.homes" in FRONT_USES["optimizer"]
+    assert_no_circle(uses)
+
+
+def test_a_circle_is_noticed():
+    with pytest.raises(AssertionError, match="a circle in"):
+        assert_no_circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
 
 
 def test_few_modules_of_the_front_end_know_codegen():
-    users = {
-        front_name(path) for path in FRONT_FILES if any(name.split(".")[0] == "codegen" for name in front_imports(path))
+    known = {
+        name: {one.removeprefix("codegen").removeprefix(".") for one in used if one.split(".")[0] == "codegen"}
+        for name, used in FRONT_USES.items()
     }
-    rules = {name for name in FRONT_NAMES if name.startswith("rules.")}
-    assert users <= rules | {"_kernels", "arrays.cupy", "arrays.numpy", "errors", "flags", "options"}
+    assert {name: used for name, used in known.items() if used} == KNOWN
 
 
-def test_the_front_end_has_no_circles():
-    uses = {front_name(path): set(front_imports(path)) & FRONT_NAMES - {front_name(path)} for path in FRONT_FILES}
-    assert "arrays.homes" in uses["optimizer"]
-    while uses:
-        free = [stem for stem, used in uses.items() if not used & uses.keys()]
-        assert free, f"a circle in {sorted(uses)}"
-        for stem in free:
-            del uses[stem]
+@pytest.mark.parametrize("path", CODEGEN_MODULES.values(), ids=lambda path: str(path.relative_to(CODEGEN)))
+def test_codegen_imports_itself_relatively_and_little_else(path):
+    own = {"codegen", "rmsprop_jit"} | {name.split(".")[0] for name in FRONT_MODULES if name}
+    assert not absolute(path) & own
+    assert absolute(path) <= OUTSIDE | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", FRONT_MODULES.values(), ids=lambda path: str(path.relative_to(FRONT)))
+def test_the_front_end_imports_itself_relatively(path):
+    assert not absolute(path) & {"codegen", "rmsprop_jit"}
+
+
+def absolute(path):
+    """The first parts of what a file imports by its whole name, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def loaded_after(statement):

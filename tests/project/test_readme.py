@@ -9,7 +9,6 @@ import numpy as np
 import simulated_cupy as cupy
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends.cuda import frame
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -32,7 +31,6 @@ def test_the_example_of_minimize_gives_the_documented_number():
 def test_the_example_on_a_gpu_trains(monkeypatch):
     ones, zeros = (lambda *which, make=make: cupy.asarray(make(*which)) for make in (np.ones, np.zeros))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ones=ones, zeros=zeros))
-    monkeypatch.setattr(frame, "THREADS", 32)
     names = {"rmsprop_jit": rmsprop_jit}
     exec(EXAMPLES[2].replace("784, 128", "7, 12"), names)
     assert np.all(names["weights"]["w"].get() < 1)

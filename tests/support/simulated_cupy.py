@@ -1,29 +1,26 @@
-"""What this package uses of CuPy, on the host: memory is NumPy's, a stream does everything at once or records it.
+"""What this package uses of CuPy, on the host: memory is NumPy's, work goes to a simulated stream.
 
-Only for tests, with Numba's CUDA simulator. As strict as CuPy where that matters: no silent conversion to NumPy, and
-only arrays of the same kind in assignments.
+Only for tests, with Numba's CUDA simulator. As strict as CuPy where that matters: no silent conversion to NumPy, only
+arrays of the same kind in assignments, nothing that waits while a stream is captured.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-
-class MemoryPointer:
-    """Where an array begins."""
-
-    def __init__(self, host: Any) -> None:
-        self.ptr = int(host.ctypes.data)
-
-    def copy_from_host_async(self, source: int, nbytes: int, stream: Stream) -> None:
-        """Copy from a host address, in order with a stream."""
-        stream.submit(lambda: ctypes.memmove(self.ptr, source, nbytes))
+from simulated_streams import (
+    CURRENT,
+    Device,
+    Event,
+    MemoryPointer,
+    MemoryPool,
+    PinnedMemory,
+    Stream,
+    using_allocator,
+)
 
 
 class ndarray:
@@ -45,24 +42,30 @@ class ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ndarray, (self._host,)
+        return ndarray, (self.get(),)
 
     def __deepcopy__(self, memo: object) -> ndarray:
         return self.copy()
 
     def get(self) -> Any:
-        """A copy on the host."""
+        """A copy on the host, which waits for the stream."""
+        CURRENT.synchronize()
         return self._host.copy()
 
     def set(self, host: Any) -> None:
-        """Copy from the host."""
-        assert isinstance(host, np.ndarray)
-        assert host.dtype == self.dtype
+        """Copy from the host, whose memory may be gone when a graph runs."""
+        CURRENT.refuse_capture()
+        if not isinstance(host, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if host.dtype != self.dtype or host.shape != self.shape:
+            raise ValueError(f"{host.dtype} array of shape {host.shape} cannot be set to {self.dtype}, {self.shape}")
+        if not self.flags.c_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")
         self._host[...] = host
 
     def copy(self) -> ndarray:
         """A copy on the device."""
-        return ndarray(self._host.copy())
+        return self.astype(self.dtype)
 
     def view(self, dtype: Any) -> ndarray:
         """The same memory with another dtype."""
@@ -74,7 +77,9 @@ class ndarray:
 
     def astype(self, dtype: Any) -> ndarray:
         """A copy of another dtype."""
-        return ndarray(self._host.astype(dtype))
+        made, source = empty(self.shape, dtype), self._host
+        CURRENT.submit(lambda: np.copyto(made._host, source, "unsafe"))
+        return made
 
     def __getitem__(self, key: Any) -> ndarray:
         return ndarray(np.asarray(self._host[key]))
@@ -82,18 +87,33 @@ class ndarray:
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, np.ndarray):
             raise TypeError("a CuPy array or a number is needed, not a NumPy array")
-        self._host[key] = value._host if isinstance(value, ndarray) else value
+        host, operand = self._host, _on_host(value)
+        CURRENT.submit(lambda: host.__setitem__(key, operand))
 
     def __mul__(self, other: Any) -> ndarray:
-        return ndarray(self._host * (other._host if isinstance(other, ndarray) else other))
+        return _computed(np.multiply, self, other)
 
     __rmul__ = __mul__
 
     def __sub__(self, other: Any) -> ndarray:
-        return ndarray(self._host - (other._host if isinstance(other, ndarray) else other))
+        return _computed(np.subtract, self, other)
 
     def __len__(self) -> int:
         return len(self._host)
+
+
+def _on_host(value: Any) -> Any:
+    return value._host if isinstance(value, ndarray) else value
+
+
+def _computed(work: Callable[..., object], left: ndarray, right: Any) -> ndarray:
+    """A new array that `work` fills, now or whenever a graph runs."""
+    if isinstance(right, np.ndarray):
+        raise TypeError(f"Unsupported type {type(right)}")
+    operands = left._host, _on_host(right)
+    made = empty(np.broadcast_shapes(*map(np.shape, operands)), np.result_type(*operands))
+    CURRENT.submit(lambda: work(*operands, out=made._host))
+    return made
 
 
 def empty(shape: Any, dtype: Any) -> ndarray:
@@ -109,6 +129,7 @@ def asarray(array: Any) -> ndarray:
     if hasattr(array, "__cuda_array_interface__"):
         holder = SimpleNamespace(__array_interface__=array.__cuda_array_interface__, owner=array)
         return ndarray(np.asarray(holder))
+    CURRENT.refuse_capture()
     return ndarray(np.array(array))
 
 
@@ -116,103 +137,6 @@ def from_dlpack(array: Any) -> ndarray:
     """Another library's device array in the same memory."""
     return ndarray(array.simulated_memory)
 
-
-class Graph:
-    """What a stream recorded."""
-
-    def __init__(self, work: list[Callable[[], object]]) -> None:
-        self._work = work
-
-    def launch(self) -> None:
-        """Do it."""
-        for one in self._work:
-            one()
-
-
-class Stream:
-    """Does what is submitted at once, or records it."""
-
-    def __init__(self, non_blocking: bool = False) -> None:
-        self._recorded: list[Callable[[], object]] | None = None
-
-    def submit(self, work: Callable[[], object]) -> None:
-        """Do or record."""
-        if self._recorded is None:
-            work()
-        else:
-            self._recorded.append(work)
-
-    def begin_capture(self) -> None:
-        """Record from now on."""
-        self._recorded = []
-
-    def end_capture(self) -> Graph:
-        """What was recorded; from now on work is done at once."""
-        graph, self._recorded = Graph(self._recorded or []), None
-        return graph
-
-    def is_capturing(self) -> bool:
-        """Whether work is recorded."""
-        return self._recorded is not None
-
-    def synchronize(self) -> None:
-        """Nothing is ever left to wait for."""
-        assert self._recorded is None, "a stream that is captured cannot be waited for"
-
-
-class Event:
-    """A point in a stream."""
-
-    done = True
-
-    def __init__(self, disable_timing: bool = False) -> None:
-        pass
-
-    def record(self, stream: Stream) -> None:
-        """Mark the point."""
-        assert not stream.is_capturing()
-
-
-class Device(contextlib.AbstractContextManager["Device"]):
-    """The one device there is."""
-
-    compute_capability = "90"
-
-    def __init__(self, index: int = 0) -> None:
-        self.id = index
-
-    def __exit__(self, *problem: object) -> None:
-        return None
-
-    def synchronize(self) -> None:
-        """Nothing is ever left to wait for."""
-        assert not CURRENT.is_capturing(), "a device cannot be waited for while a stream is captured"
-
-
-class PinnedMemory(bytearray):
-    """Host memory with an address."""
-
-    @property
-    def ptr(self) -> int:
-        """The address."""
-        return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self)) if self else 0
-
-
-class MemoryPool:
-    """Where memory comes from; here it does not matter."""
-
-    def malloc(self, nbytes: int) -> None:
-        """Never called: `empty` takes its memory from NumPy."""
-
-
-@contextlib.contextmanager
-def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
-    """Memory for the `with` block; only a capture needs memory of its own."""
-    assert CURRENT.is_capturing()
-    yield
-
-
-CURRENT = Stream()
 
 cuda = SimpleNamespace(
     Device=Device,

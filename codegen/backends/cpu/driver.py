@@ -239,7 +239,7 @@ def drive(plan_at, prepared_at, expected):
     answer = {DONE}
     if expected >= 0 and ledger[{Cell.CALLS}] != expected:
         answer = {ELSEWHERE}
-    if expected >= 0 and ledger[{Cell.TORN}] != 0:
+    if ledger[{Cell.TORN}] != 0:
         answer = {TORN}
     if answer == {DONE}:
         receive(plan_at, prepared_at)

@@ -14,7 +14,7 @@ from . import driver, jit, pool
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..contract import Span
+    from ..contract import Pairs, Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -28,10 +28,10 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     return copies, calls, windows[1:]
 
 
-def write(ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
-    """Copy contiguous NumPy arrays into others, and set calls and windows, in one compiled call."""
+def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
+    """Copy contiguous NumPy arrays into others, and set calls and windows if `calls` is given, in one compiled call."""
     rows = [[span.address, source.ctypes.data, source.nbytes] for span, source in pairs]
-    _exchange(ledger, rows, calls, np.array([len(windows), *windows], np.int64))
+    _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(windows), *windows], np.int64))
 
 
 def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, windows: Int64) -> int:

@@ -1,6 +1,10 @@
 """The CUDA backend: a program as kernels for NVIDIA GPUs.
 
 frame       a program's kernels as Python source
+step        the loop over a row of elements
+folds       what is between the loops: sums of rows, and numbers
+shape       what all kernels of a program share
+layout      where the elements of arrays lie
 sums        how they reduce
 words       what that source may name
 compilers   from source to PTX and machine code, by numba_cuda_mlir or numba_cuda
@@ -12,6 +16,7 @@ launch      a step over tables
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +30,7 @@ from .tables import Table
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..contract import BackendOptions, Span
+    from ..contract import BackendOptions, Pairs, Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -65,9 +70,9 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     return copies, ledger.calls, ledger.windows.copy()
 
 
-def write(ledger: Ledger, pairs: Sequence[tuple[Span, Any]], calls: int, windows: Sequence[int]) -> None:
-    """Copy host arrays into arrays on a GPU, and set calls and windows; torn if it is interrupted."""
-    with ledger.rewritten(calls, windows):
+def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
+    """Copy host arrays into arrays on a GPU, and set calls and windows if `calls` is given; torn if interrupted."""
+    with nullcontext() if calls is None else ledger.rewritten(calls, windows):
         for span, source in pairs:
             with device.use(device.index_of(span.array)):
                 span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))

@@ -21,10 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ... import store
+from ... import locks, store
 from ...errors import BackendError, OptionError
 from .. import object_file
-from ..cpu.llvm import LOCK
 from .frame import KernelSource
 
 COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
@@ -55,6 +54,10 @@ PACKAGES = (
 """Whose versions shape what is compiled."""
 
 
+LOCK = locks.new()
+"""Held by whoever compiles: neither compiler is thread safe."""
+
+
 @dataclass(frozen=True)
 class Code:
     """A compiled kernel: its PTX, its name there, and (once linked) its machine code."""
@@ -80,12 +83,12 @@ def choose(compiler: str | None) -> str:
 
 def ptx(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
     """The PTX of a kernel, from the store or from the compiler."""
-    return _kept("ptx", kernel, compiler, arch, _compile)
+    return kept("ptx", kernel, compiler, arch, _compile)
 
 
 def machine_code(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
     """The PTX and the machine code of a kernel, from the store or made."""
-    return _kept("cubin", kernel, compiler, arch, _link)
+    return kept("cubin", kernel, compiler, arch, _link)
 
 
 def mlir(kernel: KernelSource, compiler: str, arch: Arch) -> str:
@@ -114,9 +117,10 @@ def usage(code: Code, arch: Arch) -> str:
     return _linked(code.ptx, arch, verbose=True)[1]
 
 
-def _kept(
+def kept(
     kind: str, kernel: KernelSource, compiler: str, arch: Arch, make: Callable[[KernelSource, str, Arch], Code]
 ) -> Code:
+    """A kernel's "ptx" or "cubin", from the store or made there; what is kept is looked at first."""
     with LOCK:
         name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{kernel.text}"
         key = hashlib.sha256(name.encode()).hexdigest()[:32]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import numpy as np
 
 from ...errors import BackendError
-from . import compilers, frame
+from . import compilers
 from .compilers import INSTALL, Arch
-from .frame import KernelSource
+from .frame import THREADS, KernelSource
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,6 +39,10 @@ CUDA, CUDA_MANAGED = 2, 13
 class Driver(Protocol):
     """What stands between this package and a GPU. Tests have one that needs none."""
 
+    @property
+    def threads(self) -> int:
+        """How many threads a block has, a power of two."""
+
     def cupy(self) -> Any:
         """The module `cupy`. Raises BackendError if it cannot be imported."""
 
@@ -46,12 +50,14 @@ class Driver(Protocol):
         """The module `cupy` if it was imported already, else None."""
 
     def load(self, kernel: KernelSource, compiler: str | None, index: int) -> Launch:
-        """A kernel, compiled and loaded on a device."""
+        """A kernel, compiled and loaded on a device; it is started in blocks of `kernel.threads`."""
 
 
 @final
 class _Cuda:
     """CuPy, and the compilers."""
+
+    threads = THREADS
 
     def cupy(self) -> Any:
         try:
@@ -73,7 +79,7 @@ class _Cuda:
             function = module.get_function(code.symbol)
 
         def launch(grid: int, *arguments: int) -> None:
-            function((grid,), (frame.THREADS,), arguments)
+            function((grid,), (kernel.threads,), arguments)
 
         return launch
 
@@ -86,6 +92,11 @@ def use_driver(driver: Driver) -> None:
     global _driver
     _driver = driver
     loaded.cache_clear()
+
+
+def threads() -> int:
+    """How many threads a block has: the kernels of a table are made for so many."""
+    return _driver.threads
 
 
 def cupy() -> Any:

@@ -85,6 +85,8 @@ class Launch:
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
         self._held: Record | None = None
+        self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
+        self._is_stale = True
         with device.use(self._index):
             for table in tables:
                 table.set_peers(tables)
@@ -105,9 +107,14 @@ class Launch:
         )
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
-        """Do the step, or (while the current stream is captured) record it; False if someone else has stepped."""
-        if self._ledger is None or expected is None:
+        """Do the step, or (with a clock, while the current stream is captured) record it; False if none was done."""
+        if self._ledger is None:
             self._run(prepared)
+            return True
+        if self._clock is not None:  # what a graph will do: nothing can be torn before it runs
+            self._ledger.refuse_torn()
+            self._run(prepared)
+            self._ledger.set_windows(self._marks)
             return True
         with self._ledger.marked(expected) as is_there:
             if is_there:
@@ -146,14 +153,16 @@ class Launch:
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """Start the kernels of one turn."""
         if turn == 0:
+            self._is_stale, self._was_whole = not self._was_whole, False
             self._receive(prepared)
         with device.use(self._index):
             for i, k in self._turns[turn].kernels:
                 changed = k > 0 or self.tables[i].send()
-                if changed or self._clock is not None:
+                if changed or self._is_stale or self._clock is not None:
                     _start(self._numbers[i][k])
             for i, k in self._turns[turn].kernels:
                 _start(self._work[i][k])
+        self._was_whole = turn == len(self._turns) - 1
 
     @property
     def turns(self) -> int:

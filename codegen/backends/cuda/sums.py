@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ...ops import ReduceOp
 from ...printer import expression
+from ...program import Program, Reduce
 
 BIG, SMALL, SCALE = 2.0**52, 2.0**-50, 2.0**80
 """Elements from BIG on are scaled by 1/SCALE, elements below SMALL by SCALE.
@@ -88,3 +89,31 @@ def parts_of(op: ReduceOp, dtype: str) -> Parts:
 def name_of(source: str) -> str:
     """The name of the function that a source defines."""
     return source.split("def ", 1)[1].split("(", 1)[0]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where a reduction's parts are in a row of partial results."""
+
+    reduce: Reduce
+    parts: Parts
+    at: int
+
+    def names(self) -> list[str]:
+        """A thread's variables for the parts."""
+        return [f"part{i}_{self.reduce.name}" for i in range(len(self.parts.start))]
+
+
+def partials_of(program: Program) -> tuple[Partial, ...]:
+    """All reductions of a program with the places of their parts."""
+    partials: list[Partial] = []
+    at = 0
+    for reduce in program.reductions():
+        partials.append(Partial(reduce, parts_of(reduce.op, program.compute), at))
+        at += len(partials[-1].parts.start)
+    return tuple(partials)
+
+
+def partial_width(program: Program) -> int:
+    """Parts of a row, of all reductions."""
+    return sum(len(partial.parts.start) for partial in partials_of(program))

@@ -16,6 +16,7 @@ from ...expr import Reduction
 from ...program import Program
 from ...rows import cut
 from . import device, frame
+from .sums import partial_width
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,7 +53,7 @@ class Table:
         self._sent: dict[str, HostArray] = {}
         compiler = options.get("compiler")
         with device.use(self.index):
-            sources = frame.sources(program)
+            sources = frame.sources(program, device.threads())
             self.kernels = {kernel.name: device.loaded(kernel, compiler, self.index) for kernel in sources}
             self._memory = {what: device.empty_bytes(max(nbytes, 8)) for what, nbytes in self._room().items()}
             self._send("rows", np.ascontiguousarray(rows.rows[:, :3]))
@@ -64,7 +65,7 @@ class Table:
         kernels = enumerate(self.program.kernels)
         room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize * self.tensors for k, kernel in kernels}
         room["own"] = self.tensors * len(self.reduced) * 8
-        room["partial"] = self.rows * frame.partial_width(self.program) * itemsize
+        room["partial"] = self.rows * partial_width(self.program) * itemsize
         return room | {what: getattr(self, what).nbytes for what in ("arrays", "scalars", "hypers", "others")}
 
     def point(self, array: str, addresses: HostArray) -> None:
@@ -118,9 +119,9 @@ class Table:
         with device.use(self.index):
             if "arrays" not in self._sent:
                 self._send("arrays", self.arrays)
-            self._touched = False
             changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
             self._send("others", self.others)
+            self._touched = False
         return any(changed)
 
     def _send(self, what: str, values: HostArray) -> bool:
@@ -128,6 +129,7 @@ class Table:
         sent = self._sent.get(what)
         if sent is not None and np.array_equal(sent, values):
             return False
+        self._sent.pop(what, None)  # until all of it is there
         if what not in self._memory or self._memory[what].nbytes < values.nbytes:
             self._memory[what] = device.empty_bytes(max(values.nbytes, 8))
         if values.nbytes:

@@ -1,0 +1,161 @@
+"""step_k: one row of elements, by the threads of a block, as Python source for a CUDA compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...dtypes import VECTOR_BYTES
+from ...printer import cast, indented, literal, mangled, operand, print_lets
+from ...program import Kernel, new
+from .layout import pointer
+from .shape import Shape
+from .sums import name_of
+
+LOADS_IN_FLIGHT = 4
+"""Vector loads that a thread starts before it waits for one; kernels of fewer loads take several vectors at once."""
+
+
+class Step:
+    """The loop of the k-th kernel of a program; each method gives the lines of one part."""
+
+    def __init__(self, shape: Shape, k: int, kernel: Kernel) -> None:
+        self.shape, self.k, self.kernel = shape, k, kernel
+        self.program, self.type, self.threads = shape.program, shape.type, shape.threads
+        self.partials = shape.partials_of(kernel)
+        self.layout = shape.layout(kernel)
+
+    def functions(self) -> Iterator[str]:
+        """What is called for each element, and to fold what has been summed."""
+        yield from self.element_function()
+        for text in dict.fromkeys(text for p in self.partials for text in (p.parts.add, p.parts.join)):
+            yield from ("", "", "@device", *text.strip().splitlines())
+        yield from ("", "")
+
+    def element_function(self) -> Iterator[str]:
+        """The kernel's body as a function of one element: what is stored, or what is reduced."""
+        kernel = self.kernel
+        arguments = map(mangled, [*kernel.uniforms, *(load.name for load in kernel.loads)])
+        results = [*(store.value for store in kernel.stores), *(reduce.value for reduce in kernel.reductions)]
+        yield "@device"
+        yield f"def element_{self.k}({', '.join(arguments)}):"
+        yield from indented(print_lets(kernel.body, self.type.name))
+        yield f"    return {', '.join(operand(result, self.type.name) for result in results) or '0'}"
+
+    def lines(self) -> list[str]:
+        """One row a block: vectors first, then what is left."""
+        return [*self.row(), *self.loops(), *self.block_fold()]
+
+    def row(self) -> Iterator[str]:
+        """Where the row's arrays are, its numbers, and how many of its elements go as vectors."""
+        arrays, uniforms = self.kernel.arrays, self.kernel.uniforms
+        yield "thread = int32(cuda.threadIdx.x)"
+        yield "row = int64(cuda.blockIdx.x)"
+        yield "tensor = load_int64(rows + row * 24)"
+        yield f"start = {self.layout.bytes('load_int64(rows + row * 24 + 8)')}"
+        yield "count = int32(load_int64(rows + row * 24 + 16))"
+        for array in arrays:
+            place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
+            yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
+        for j, name in enumerate(uniforms):
+            at = f"uniforms + (tensor * {len(uniforms)} + {j}) * {self.type.itemsize}"
+            yield f"{mangled(name)} = load_{self.type.name}({at})"
+        for partial in self.partials:
+            for name, start in zip(partial.names(), partial.parts.start, strict=True):
+                yield f"{name} = {literal(start, self.type.name)}"
+        yield "vectors = int32(0)"
+        if arrays:
+            yield f"if ({' | '.join(map(pointer, arrays))}) & {VECTOR_BYTES - 1} == 0:"
+            yield f"    vectors = int32(count // {self.layout.lanes} * {self.layout.lanes})"
+
+    def loops(self) -> Iterator[str]:
+        """Several vectors a thread while there are so many, then one, then single elements."""
+        several = max(1, LOADS_IN_FLIGHT // max(1, len(self.kernel.loads)))
+        lanes = self.layout.lanes
+        block = self.threads * lanes
+        yield f"i = int32(thread * {lanes})"
+        if several > 1:
+            yield f"while i + {(several - 1) * block} < vectors:"
+            yield from indented([*self.several_vectors(several)])
+            yield f"    i = int32(i + {several * block})"
+        yield "while i < vectors:"
+        yield from indented([*self.vectors(1)])
+        yield f"    i = int32(i + {block})"
+        yield "i = int32(vectors + thread)"
+        yield "while i < count:"
+        yield from indented([*self.single()])
+        yield f"    i = int32(i + {self.threads})"
+
+    def several_vectors(self, several: int) -> Iterator[str]:
+        """Several vectors at once. Where nothing is stored the compiler may move loads itself, so a loop will do."""
+        if self.kernel.stores:
+            yield from self.vectors(several)
+            return
+        yield f"for v in range({several}):"
+        yield from indented([*self.vectors(1, f" + v * {self.threads * self.layout.lanes}")])
+
+    def vectors(self, several: int, further: str = "") -> Iterator[str]:
+        """`several` vectors: all loads, then element by element, then all stores."""
+        layout = self.layout
+        for v in range(several):
+            index = f"int32(i + {v * self.threads * layout.lanes}{further})" if v or further else "i"
+            yield f"at_{v} = {layout.bytes(f'int64({index})')}"
+            for load in self.kernel.loads:
+                kept = self.program.storage(load.array)
+                for piece, lanes in layout.pieces(load.array):
+                    names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
+                    yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
+        for v in range(several):
+            for lane in range(layout.lanes):
+                yield from self.one(f"l{v}{lane}_")
+        for v in range(several):
+            for store in self.kernel.stores:
+                for piece, lanes in layout.pieces(store.array):
+                    values = [self.stored(store.array, f"l{v}{lane}_") for lane in lanes]
+                    place = layout.place(store.array, v, piece)
+                    yield f"store_vector_{self.program.storage(store.array)}({place}, {', '.join(values)})"
+
+    def single(self) -> Iterator[str]:
+        """One element."""
+        yield f"at_0 = {self.layout.bytes('int64(i)')}"
+        for load in self.kernel.loads:
+            kept = self.program.storage(load.array)
+            yield f"{mangled(load.name)} = load_{kept}({self.layout.place(load.array, 0)})"
+        yield from self.one("")
+        for store in self.kernel.stores:
+            kept = self.program.storage(store.array)
+            yield f"store_{kept}({self.layout.place(store.array, 0)}, {self.stored(store.array, '')})"
+
+    def stored(self, array: str, prefix: str) -> str:
+        """A new value in the storage of its array."""
+        return cast(f"{prefix}{mangled(new(array))}", self.type.name, self.program.storage(array))
+
+    def one(self, prefix: str) -> Iterator[str]:
+        """The element whose loads have names with `prefix`: its new values, added to the thread's sums."""
+        kernel = self.kernel
+        arguments = [mangled(name) for name in kernel.uniforms]
+        for load in kernel.loads:
+            name = f"{prefix}{mangled(load.name)}"
+            arguments.append(cast(name, self.program.storage(load.array), self.type.name))
+        values = [f"{prefix}{mangled(new(store.array))}" for store in kernel.stores]
+        reduced = [f"{prefix}value_{reduce.name}" for reduce in kernel.reductions]
+        yield f"{', '.join(values + reduced)} = element_{self.k}({', '.join(arguments)})"
+        for partial, value in zip(self.partials, reduced, strict=True):
+            names = ", ".join(partial.names())
+            yield f"{names} = {name_of(partial.parts.add)}({names}, {value})"
+
+    def block_fold(self) -> Iterator[str]:
+        """The threads' parts as the row's, by a binary tree."""
+        if not self.partials:
+            return
+        joined = []
+        for partial in self.partials:
+            names = partial.names()
+            others = [f"lanes_{name}[thread + half]" for name in names]
+            joined.append(f"{', '.join(names)} = {name_of(partial.parts.join)}({', '.join([*names, *others])})")
+        names = [name for partial in self.partials for name in partial.names()]
+        yield from self.shape.tree(names, joined, self.type.name)
+        yield "if thread == 0:"
+        for partial in self.partials:
+            for i, name in enumerate(partial.names()):
+                at = f"(row * {self.shape.width} + {partial.at + i}) * {self.type.itemsize}"
+                yield f"    store_{self.type.name}(partial + {at}, {name})"

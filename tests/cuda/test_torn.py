@@ -1,0 +1,309 @@
+"""A call that did not come to its end, where Python runs between its launches: on a GPU, and on a GPU and the host."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import simulated_cupy as cupy
+from compare import assert_same_bits
+from simulated_gpu import LaunchFailure, before_launches, failing_after
+
+from rmsprop_jit import ArrayError, BackendError, RMSprop, Variable
+
+OPTIONS = {"global_clipnorm": 0.5, "momentum": 0.9}
+PLACES = {"gpu": (0, 1), "gpu and host": (0,)}
+
+
+def make(n, seed):
+    return np.random.default_rng(seed).normal(size=n).astype(np.float32)
+
+
+def fetched(array):
+    return array.get() if isinstance(array, cupy.ndarray) else array.copy()
+
+
+def write(array, value):
+    if isinstance(array, cupy.ndarray):
+        array.set(value)
+    else:
+        array[...] = value
+
+
+class Training:
+    """Two variables, some of them on the GPU, and an optimizer of them."""
+
+    def __init__(self, on_gpu, **options):
+        self.on_gpu = on_gpu
+        self.variables = self.placed([make(50, 1), make(21, 2)])
+        self.optimizer = RMSprop(0.1, **(options or OPTIONS))
+        self.optimizer.build(self.variables)
+
+    def placed(self, arrays):
+        return [cupy.asarray(array) if i in self.on_gpu else array.copy() for i, array in enumerate(arrays)]
+
+    def gradients(self, seed):
+        return self.placed([make(50, 10 + seed), make(21, 20 + seed)])
+
+    def step(self, seed):
+        self.optimizer.apply(self.gradients(seed))
+
+    def saved(self):
+        return [fetched(variable) for variable in self.variables], self.optimizer.state_dict()
+
+    def restore(self, saved):
+        values, state = saved
+        for variable, value in zip(self.variables, values, strict=True):
+            write(variable, value)
+        self.optimizer.load_state_dict(state)
+
+    def assert_like(self, other):
+        ours, theirs = self.saved(), other.saved()
+        for mine, their in zip(ours[0], theirs[0], strict=True):
+            assert_same_bits(mine, their, "variable")
+        assert ours[1].keys() == theirs[1].keys()
+        for name, value in theirs[1].items():
+            assert np.array_equal(ours[1][name], value), name
+
+
+@pytest.fixture(params=PLACES.values(), ids=PLACES)
+def training(request):
+    return Training(request.param)
+
+
+def torn(training, launches=1):
+    """One whole call, and one that fails after so many launches; what was saved between them."""
+    training.step(1)
+    saved = training.saved()
+    with failing_after(launches), pytest.raises(LaunchFailure):
+        training.step(2)
+    return saved
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_call_that_fails_at_its_second_launch_is_torn_until_a_state_is_loaded(training):
+    saved = torn(training)
+    assert training.optimizer.iterations == 1
+    same = training.gradients(2)
+    for gradients in (same, same, training.gradients(3), [None, same[1]]):
+        with pytest.raises(BackendError, match=r"step 2 was torn; load a state\. Received: .*load_state_dict"):
+            training.optimizer.apply(gradients)
+    with pytest.raises(BackendError, match="step 2 was torn; load a state"):
+        training.optimizer.update_step(same[1], training.variables[1], 0.1)
+    assert training.optimizer.iterations == 1
+    training.restore(saved)
+    training.step(2)
+    assert training.optimizer.iterations == 2
+
+
+@pytest.mark.parametrize(("options", "launches"), [(OPTIONS, 3), ({"momentum": 0.9}, 2)], ids=["norm", "plain"])
+@pytest.mark.parametrize("on_gpu", PLACES.values(), ids=PLACES)
+def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(on_gpu, options, launches):
+    """A new rate comes with the call that fails: what was not made of it then must be made later."""
+    training, twin = (Training(on_gpu, **options) for _ in range(2))
+    for one in (training, twin):
+        one.step(1)
+    failed = True
+    for seed in range(2, 20):
+        saved = training.saved()
+        training.optimizer.learning_rate = twin.optimizer.learning_rate = 0.1 / seed
+        try:
+            with failing_after(seed - 2):
+                training.step(seed)
+            failed = False
+        except LaunchFailure:
+            with pytest.raises(BackendError, match=f"step {seed} was torn"):
+                training.step(seed)
+            training.restore(saved)
+            training.step(seed)
+        twin.step(seed)
+        training.assert_like(twin)
+        if not failed:
+            break
+    assert not failed
+    assert seed >= 2 + launches
+
+
+def test_what_is_torn_is_not_saved_and_its_copies_are_torn(training):
+    torn(training)
+    with pytest.raises(BackendError, match="step 2 was torn"):
+        training.optimizer.state_dict()
+    for twin in (copy.deepcopy(training.optimizer), pickle.loads(pickle.dumps(training.optimizer))):
+        twin.build(training.placed([make(50, 1), make(21, 2)]))
+        with pytest.raises(BackendError, match="step 2 was torn"):
+            twin.apply(training.gradients(2))
+
+
+def test_a_state_that_does_not_fit_leaves_the_call_torn(training):
+    saved = torn(training)
+    with pytest.raises(ArrayError, match="does not fit"):
+        training.optimizer.load_state_dict({**saved[1], "surplus": np.zeros(3)})
+    with pytest.raises(BackendError, match="step 2 was torn"):
+        training.step(2)
+    training.restore(saved)
+    stored = {}
+    training.optimizer.save_own_variables(stored)
+    with failing_after(0), pytest.raises(LaunchFailure):
+        training.step(2)
+    training.optimizer.load_own_variables(stored)
+    training.step(2)
+
+
+@pytest.mark.parametrize("copies", [0, 1])
+def test_a_state_that_is_loaded_in_part_is_torn(training, monkeypatch, copies):
+    training.step(1)
+    saved = training.saved()
+    training.step(2)
+    left, whole = [copies], cupy.ndarray.set
+
+    def set_some(array, host):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        whole(array, host)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cupy.ndarray, "set", set_some)
+        with pytest.raises(KeyboardInterrupt):
+            training.optimizer.load_state_dict(saved[1])
+    with pytest.raises(BackendError, match="step 2 was torn; load a state"):
+        training.step(2)
+    training.restore(saved)
+    training.step(2)
+
+
+def test_only_what_the_call_counted_is_lost_with_gradient_accumulation():
+    options = {"gradient_accumulation_steps": 3, "momentum": 0.5}
+    training, twin = (Training((0, 1), **options) for _ in range(2))
+    for seed in range(1, 8):
+        saved = training.saved()
+        with failing_after(0), pytest.raises(LaunchFailure):
+            training.step(seed)
+        training.restore(saved)
+        training.step(seed)
+        twin.step(seed)
+        training.assert_like(twin)
+
+
+def test_a_step_of_the_rule_alone_can_be_torn():
+    training = Training((0, 1))
+    training.step(1)
+    gradient = training.gradients(2)[0]
+    with failing_after(1), pytest.raises(LaunchFailure):
+        training.optimizer.update_step(gradient, training.variables[0], 0.1)
+    with pytest.raises(BackendError, match="step 2 was torn"):
+        training.step(2)
+
+
+def test_a_torn_call_cannot_be_captured():
+    training, stream = Training((0, 1)), cupy.cuda.get_current_stream()
+    torn(training)
+    gradients = training.gradients(2)
+    stream.begin_capture()
+    with pytest.raises(BackendError, match="step 2 was torn"):
+        training.optimizer.apply(gradients)
+    graph = stream.end_capture()
+    before = [fetched(variable) for variable in training.variables]
+    graph.launch()
+    for variable, value in zip(training.variables, before, strict=True):
+        assert_same_bits(fetched(variable), value, "variable")
+
+
+def test_a_constraint_that_fails_tears_nothing():
+    """It runs after the step, which is counted."""
+
+    def refuse(array):
+        raise ZeroDivisionError
+
+    variable = Variable(cupy.asarray(make(50, 1)), constraint=refuse)
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    with pytest.raises(ZeroDivisionError):
+        optimizer.apply([cupy.asarray(make(50, 2))])
+    assert optimizer.state_dict()["iteration"] == 1
+
+
+# Threads.
+
+
+class InTheMiddle:
+    """A call on another thread that waits before its second launch, and goes on at the end of the `with` block."""
+
+    def __init__(self, training, seed):
+        self._reached, self._go_on = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(training, seed))
+        self._launches = 0
+
+    def _run(self, training, seed):
+        with before_launches(self._wait):
+            training.step(seed)
+
+    def _wait(self):
+        self._launches += 1
+        if self._launches == 2 and threading.current_thread() is self._thread:
+            self._reached.set()
+            assert self._go_on.wait(60)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._reached.wait(60)
+
+    def __exit__(self, *problem):
+        self._go_on.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(training):
+    training.step(1)
+    saved, gradients = training.saved(), training.gradients(3)
+    with InTheMiddle(training, 2):
+        for work in (lambda: training.optimizer.apply(gradients), lambda: training.optimizer.load_state_dict(saved[1])):
+            with pytest.raises(BackendError, match=r"call 2 of this optimizer is under way\. .*one thread"):
+                work()
+    assert training.optimizer.iterations == 2
+    training.step(3)
+    twin = Training(training.on_gpu)
+    for seed in (1, 2, 3):
+        twin.step(seed)
+    training.assert_like(twin)
+
+
+def test_a_state_that_is_read_beside_a_call_is_of_before_or_after(training):
+    training.step(1)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(training.saved()[1]))
+    with InTheMiddle(training, 2):
+        reader.start()
+        reader.join(0.05)
+        assert reader.is_alive(), "it waits for the call"
+    reader.join(60)
+    for name, value in training.optimizer.state_dict().items():
+        assert np.array_equal(read[0][name], value), name
+    assert read[0]["iteration"] == 2
+
+
+def test_a_thread_that_left_a_call_torn_is_not_waited_for(training):
+    """It may live on, in a pool, and do other things."""
+    training.step(1)
+    failed, end = threading.Event(), threading.Event()
+
+    def work():
+        with pytest.raises(LaunchFailure):
+            training.step(2)
+        failed.set()
+        end.wait(60)
+
+    thread = threading.Thread(target=work)
+    with failing_after(1):
+        thread.start()
+        assert failed.wait(60)
+    try:
+        with pytest.raises(BackendError, match="step 2 was torn"):
+            training.step(2)
+        with pytest.raises(BackendError, match="step 2 was torn"):
+            training.optimizer.state_dict()
+    finally:
+        end.set()
+        thread.join(60)
