@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from .dtypes import storage
 from .expr import Reduction
 from .kinds import Space
+from .memo import Memo
 from .ops import Fn, ReduceOp, numeral
 from .rule import Slot
 
@@ -179,6 +180,7 @@ class Program:
     step:    what the host computes for every step, in float64, in order.
     kernels: in launch order; all but the last only reduce.
     slots:   the arrays beside parameter and gradient.
+    memo:    what is derived from the program, kept as long as it lives.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Program:
     step: tuple[Let, ...]
     kernels: tuple[Kernel, ...]
     slots: dict[str, Slot]
+    memo: Memo = field(default_factory=Memo, repr=False)
 
     @functools.cached_property
     def _columns(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ import numpy as np
 from .errors import OptionError, RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
+from .memo import Memo
 from .names import BUILT_IN_STEPS, Names, check
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
@@ -118,6 +119,8 @@ class Rule:
     hypers:     name -> Hyper, or the default alone. `h.learning_rate` and `h.step` (1, 2, ...) are always there.
     flags:      name -> Flag, or the default alone.
 
+    memo:       what is derived from the rule, kept as long as it lives.
+
     Raises RuleError, naming the expression, for equations that make no sense.
     """
 
@@ -127,7 +130,7 @@ class Rule:
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
     stores: Mapping[Expr, Expr] = field(init=False, repr=False)
-    _derived: dict[object, Any] = field(init=False, repr=False)
+    memo: Memo = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class Rule:
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()})
-        put(self, "_derived", {})
+        put(self, "memo", Memo())
         put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
 
     __hash__ = object.__hash__
@@ -159,16 +162,6 @@ class Rule:
 
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
-
-    def memo(self, key: object, make: Callable[[], Any]) -> Any:
-        """What `make` makes of this rule, the same object for equal keys; it goes when the rule goes.
-
-        Without a lock: two threads may make it at the same time, and agree on one of the two.
-        """
-        try:
-            return self._derived[key]
-        except KeyError:
-            return self._derived.setdefault(key, make())
 
     def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
         """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import codegen
-from .arrays.homes import Array, Int64, address_of, place_of
+from .arrays.homes import Int64
 from .codegen import Rule, backends
 from .members import Member
 from .rules.around import step_of
@@ -87,8 +87,8 @@ def _grouped(
     """Positions by place, dtype, flags and gradient dtype, in order of the first one."""
     groups: dict[tuple[str, str, Flags, str | None], list[int]] = {}
     for position, (flags, gradient) in kinds.items():
-        array = members[position].array
-        groups.setdefault((place_of(array), array.dtype.name, flags, gradient), []).append(position)
+        member = members[position]
+        groups.setdefault((member.place, member.array.dtype.name, flags, gradient), []).append(position)
     return groups
 
 
@@ -97,9 +97,5 @@ def _table(program: Program, place: str, members: Sequence[Member], options: Bac
     table = backends.of(place).table(program, [member.array.size for member in members], place, options)
     for array in program.arrays:
         if array.name != "gradient":
-            table.point(array.name, np.array([address_of(_array(member, array.name)) for member in members], np.int64))
+            table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))
     return table
-
-
-def _array(member: Member, name: str) -> Array:
-    return member.array if name == "parameter" else member.slots[name]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .buckets import Buckets
 from .capture import capture_check
+from .codegen.backends.ledger import Cell
 from .errors import ArrayError
 from .flags import own_flags
 from .members import Members, Resolved, Variables
@@ -51,16 +52,22 @@ class Calls:
         self.flags, self.options = flags, options
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying = state.decaying()
-        self.is_capturing = capture_check(state.variables)
+        self._cells = self._ledger.cells
+        self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
 
     def again(self, grads: Gradients, variables: Variables | None) -> bool:
-        """Do a call like those before; False if it is not, or another thread was faster: nothing was done."""
+        """Do a call like those before; False if it is not, or another thread was faster: nothing was done.
+
+        This is the way of nearly every call, so it asks nobody what it can see itself.
+        """
         habit = self._habit
-        if habit is None or self.is_capturing() or not habit.covers(grads, variables):
+        if habit is None or not habit.covers(grads, variables):
             return False
-        calls = self._ledger.calls
+        if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
+            return False
+        calls = int(self._cells[Cell.CALLS])
         plan = habit.plans.get(self.phase(calls))
         if plan is None:
             return False
@@ -74,6 +81,11 @@ class Calls:
             if addresses is None:
                 return False
         return self._run(plan, passed, addresses, calls, bound)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether a call made now would become part of a graph."""
+        return self._is_capturing is not None and self._is_capturing()
 
     def once(self, grads: Gradients, variables: Variables | None) -> bool:
         """Do a call with all checks; False if another thread was faster: nothing was done. Raises ArrayError."""
@@ -89,9 +101,11 @@ class Calls:
 
     def _run(self, plan: Plan, passed: Any, addresses: Int64 | None, calls: int, old: Bound) -> bool:
         options = self.options
-        rate = 0.0 if plan.micro else options.rate(calls)
+        rate = 0.0 if plan.micro else options.learning_rate
+        if type(rate) is not float:
+            rate = options.rate(calls)
         update = calls // (options.gradient_accumulation_steps or 1) + 1
-        return plan.run(plan.prepared(passed, addresses, options, rate, update, old), calls)
+        return plan.call(passed, addresses, options, rate, update, old, calls)
 
     def resolved(self, grads: Gradients, variables: Variables | None) -> Resolved:
         """A call's gradients in build order, after all checks. Raises ArrayError."""

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .arrays.homes import place_of
 from .codegen import backends
 from .errors import OptionError
 from .members import Member
 from .options import Options
 
 
-def capture_check(members: Sequence[Member]) -> Callable[[], bool]:
-    """A function that says whether what is launched for these variables is being captured into a graph."""
-    for place in {place_of(member.array) for member in members}:
-        check = backends.of(place).is_capturing
-        if check is not None:
-            return check
-    return _never
-
-
-def _never() -> bool:
-    return False
+def capture_check(members: Sequence[Member]) -> Callable[[], bool] | None:
+    """What says whether launches for these variables are being captured into a graph; None where they never can be."""
+    checks = (backends.of(place).is_capturing for place in {member.place for member in members})
+    return next((check for check in checks if check is not None), None)
 
 
 def refuse_to_build(members: Sequence[Member]) -> None:
     """Raise OptionError if slots would be made, and so cleared again by each launch, inside a graph."""
-    if capture_check(members)():
+    check = capture_check(members)
+    if check is not None and check():
         raise OptionError(
             "an optimizer cannot be built while a stream is captured: each launch of the graph would clear its slots. "
             "Received: variables of an optimizer that is not built. Call `build(variables)` before the capture."

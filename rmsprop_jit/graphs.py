@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .arrays.homes import place_of
 from .calls import Calls
 from .capture import constant_rate
 from .codegen import backends
@@ -26,7 +25,7 @@ class Graph:
     """The captured calls of one optimizer; a clock on the GPU counts them as they are done."""
 
     def __init__(self, members: Sequence[Member], options: Options, ledger: Ledger) -> None:
-        places = sorted({place_of(member.array) for member in members})
+        places = sorted({member.place for member in members})
         if len(places) > 1:
             raise ArrayError(
                 f"a step in a graph needs all variables on one GPU. Received: variables on {', '.join(places)}. "

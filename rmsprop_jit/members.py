@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays.checks import adopted, check_gradient, check_variable, check_writable, for_variable
-from .arrays.homes import Array, Int64, Reader, home_of, is_array, keeps_its_memory, write
+from .arrays.homes import Array, Home, Int64, Reader, home_of, is_array, keeps_its_memory, write
 from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
 from .variable import Variable
@@ -28,6 +28,7 @@ class Member:
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     slots:      its state, each slot of the shape and dtype of the array.
+    home, place: which kind of array it is, and where it lies.
     """
 
     name: str
@@ -36,12 +37,23 @@ class Member:
     variable: Variable | None
     given: Any = None
     slots: dict[str, Array] = field(default_factory=dict)
+    home: Home = field(init=False, repr=False)
+    place: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.home = home_of(self.array)
+        self.place = self.home.place(self.array)
+
+    def address(self, name: str = "parameter") -> int:
+        """Where the array, or the slot of this name, begins."""
+        return self.home.address(self.array if name == "parameter" else self.slots[name])
 
     def is_where_it_was(self) -> bool:
         """Whether the caller's object still stands for the array that is updated."""
-        if self.given is None or keeps_its_memory(self.given):
+        if self.given is None or self.home.keeps_memory(self.given):
             return True
-        return same_memory(self.array, adopted(self.given, f"variable {self.name!r}", for_variable))
+        seen, _ = adopted(self.given, f"variable {self.name!r}", for_variable)
+        return same_memory(self.array, seen)
 
     @property
     def prefix(self) -> str:
@@ -64,7 +76,11 @@ class Member:
             write(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "given": None}
+        return {**self.__dict__, "given": None, "home": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
 
 
 def track(variables: Variables | Iterable[Any]) -> list[Member]:
@@ -142,6 +158,7 @@ class Members:
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self._readers: dict[tuple[str | None, ...], tuple[Reader | None, Int64]] = {}
+        self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
         self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
         self._position |= {id(one.array): i for i, one in enumerate(members)}
         self.memory = Memory(
@@ -162,8 +179,28 @@ class Members:
 
     def read(self, gradients: Sequence[Any]) -> Resolved:
         """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
+        return self._read_all(gradients) or self._read_each(gradients)
+
+    def _read_all(self, gradients: Sequence[Any]) -> Resolved | None:
+        """`read` by compiled code, if all gradients are ordinary arrays of their variables' dtypes; None otherwise."""
+        given = np.array([gradient is not None for gradient in gradients], bool)
+        if len(gradients) != len(self.members) or not given.any() or not self._stay:
+            return None
+        pairs = list(zip(gradients, self.members, strict=True))
+        filled = [one.array if gradient is None else gradient for gradient, one in pairs]
+        found = self._addresses(filled, tuple(one.array.dtype.name for one in self.members))
+        if found is None:
+            return None
+        addresses, nbytes = np.where(given, found[0], 0), np.where(given, found[1], 0)
+        if self.memory.is_touched(addresses, nbytes):
+            return None
+        return Resolved(
+            gradients, addresses, tuple(None if gradient is None else one.array.dtype.name for gradient, one in pairs)
+        )
+
+    def _read_each(self, gradients: Sequence[Any]) -> Resolved:
         for one in self.members:
-            check_writable(one.array, one.name)
+            check_writable(one.array, one.name, one.home)
             if not one.is_where_it_was():
                 raise ArrayError(
                     f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
@@ -179,21 +216,24 @@ class Members:
 
         None means no more than that `read` must have a look.
         """
+        found = self._addresses(gradients, dtypes)
+        return None if found is None or self.memory.is_touched(*found) else found[0]
+
+    def _addresses(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> tuple[Int64, Int64] | None:
+        """The addresses of arrays of these dtypes and of the variables' shapes, and their bytes; None otherwise."""
         if len(gradients) < MANY:
             return None
         if dtypes not in self._readers:
             self._readers = {dtypes: self._new_reader(dtypes)}
         reader, nbytes = self._readers[dtypes]
         addresses = None if reader is None else reader.read(gradients)
-        if addresses is None or self.memory.is_touched(addresses, nbytes):
-            return None
-        return addresses
+        return None if addresses is None else (addresses, nbytes)
 
     def _new_reader(self, dtypes: tuple[str | None, ...]) -> tuple[Reader | None, Int64]:
         arrays = [one.array for one in self.members]
         pairs = zip(arrays, dtypes, strict=True)
         nbytes = np.array([array.size * np.dtype(dtype or array.dtype).itemsize for array, dtype in pairs], np.int64)
-        first, *others = {home_of(array) for array in arrays}
+        first, *others = {one.home for one in self.members}
         is_readable = not others and None not in dtypes
         return first.reader(arrays, dtypes) if is_readable else None, nbytes  # type: ignore[arg-type]
 
@@ -207,7 +247,7 @@ class Members:
         if position is not None and array is not self.members[position].array:
             position = position if self.members[position].is_where_it_was() else None
         if position is None and is_array(array):
-            seen = adopted(array, "a variable", for_variable)
+            seen, _ = adopted(array, "a variable", for_variable)
             position = next((i for i, one in enumerate(self.members) if same_memory(one.array, seen)), None)
         return position
 
@@ -225,7 +265,7 @@ class Members:
 
     def _read(self, gradient: object, one: Member) -> tuple[int, str]:
         """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
-        checked, address = check_gradient(gradient, one.array, one.name)
+        checked, _, address = check_gradient(gradient, one.array, one.place, one.name)
         touched = self.memory.touched_by(address, checked.nbytes)
         if touched:
             raise ArrayError(

@@ -186,7 +186,7 @@ class Optimizer:
             self._state.require_built()
         elif not self._state.built:
             self.build(checked_first(grads, trainable_variables))
-        if self._calls.is_capturing():
+        if self._calls.is_captured:
             graph = self._graph or Graph(self._state.variables, self._options, self._state.ledger)
             graph.add(self._calls, grads, trainable_variables)
             self._graph = graph
@@ -218,7 +218,7 @@ class Optimizer:
     def update_step(self, gradient: Array, variable: Array | Variable, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
         self._state.require_built()
-        if self._calls.is_capturing():
+        if self._calls.is_captured:
             capture.refuse_update_step()
         rate = self._options.replaced("learning_rate", learning_rate).rate(0)
         self._calls.rule_alone(gradient, variable, self._options.numbers(rate, self.iterations + 1))

@@ -94,11 +94,27 @@ class Plan:
         addresses: for each variable; None if they are those of `old`.
         """
         numbers = (options, rate, update if self._reads_update else 0)
-        if addresses is None and old.numbers == numbers:
-            return old
+        if old.numbers == numbers and addresses is not None and self.after is None:  # fresh gradients, and no more
+            step = self.step.launch.prepared(addresses[self.step.order], None, old.step)
+            return Bound(passed, numbers, step, None)
         hypers = None if old.numbers == numbers else options.numbers(rate, update)
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
+
+    def call(
+        self,
+        passed: Sequence[Any],
+        addresses: Int64 | None,
+        options: Options,
+        rate: float,
+        update: int,
+        old: Bound,
+        calls: int,
+    ) -> bool:
+        """`prepared` and `run` in one: most calls find everything as it was."""
+        if addresses is None and old.numbers == (options, rate, update if self._reads_update else 0):
+            return self.run(old, calls)
+        return self.run(self.prepared(passed, addresses, options, rate, update, old), calls)
 
     def send_numbers(self, hypers: Mapping[str, float]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""

@@ -63,7 +63,7 @@ def checked_first(grads: Gradients, variables: Variables) -> Variables:
     assert matched is not None
     for one, gradient in zip(track(matched), in_order, strict=True):
         if gradient is not None:
-            check_gradient(gradient, one.array, one.name)
+            check_gradient(gradient, one.array, one.place, one.name)
     _require_one([gradient is not None for gradient in in_order])
     return matched
 

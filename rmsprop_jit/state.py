@@ -72,7 +72,7 @@ class State:
     def _adopt(self, members: list[Member]) -> None:
         """Move the state that came with pickle or deepcopy to the caller's own arrays."""
         ours, theirs = (
-            [(one.path, one.array.shape, one.array.dtype, place_of(one.array)) for one in side]
+            [(one.path, one.array.shape, one.array.dtype, one.place) for one in side]
             for side in (self.variables, members)
         )
         if ours != theirs:
@@ -161,7 +161,7 @@ class State:
 
     def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
         """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes."""
-        pairs: dict[str, list[tuple[Span, Array]]] = {place_of(member.array): [] for member in self.variables}
+        pairs: dict[str, list[tuple[Span, Array]]] = {member.place: [] for member in self.variables}
         for place, own in _by_place(self.slots()).items():
             spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
             pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]

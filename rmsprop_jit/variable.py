@@ -47,7 +47,7 @@ class Variable(NDArrayOperatorsMixin):
         self.name, self.path, self._constraint = name, path or name, constraint
         self._recorded: Any = None
         self._was_read = False
-        found = adopted(value, f"variable {name!r}", for_variable) if is_array(value) else None
+        found = adopted(value, f"variable {name!r}", for_variable)[0] if is_array(value) else None
         try:
             if found is None:
                 default = None if isinstance(value, np.generic) else np.float32

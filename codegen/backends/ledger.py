@@ -67,13 +67,17 @@ class Marks:
 
 
 class Ledger:
-    """The calls and windows of one optimizer over so many variables."""
+    """The calls and windows of one optimizer over so many variables.
+
+    cells: int64, shared with compiled code; see `Cell`.
+    clock: what counts in place of this ledger, if anything does; None otherwise.
+    """
 
     def __init__(self, variables: int) -> None:
         self.cells = np.zeros(Cell.WINDOWS + variables, np.int64)
         self.at = int(self.cells.ctypes.data)
         self._worker = 0  # the thread whose call is under way outside compiled code
-        self._clock: Clock | None = None
+        self.clock: Clock | None = None
         self._every, self._opens = 1, np.ones(variables, bool)
         _LEDGERS.add(self)
 
@@ -88,15 +92,15 @@ class Ledger:
     @property
     def calls(self) -> int:
         """Calls made; from the clock, where one counts."""
-        if self._clock is not None:
-            self._ask(self._clock)
+        if self.clock is not None:
+            self._ask(self.clock)
         return int(self.cells[Cell.CALLS])
 
     @property
     def windows(self) -> Int64:
         """For each variable, 1 while gradients are being added up; shared with compiled code."""
-        if self._clock is not None:
-            self._ask(self._clock)
+        if self.clock is not None:
+            self._ask(self.clock)
         return self.cells[Cell.WINDOWS :]
 
     def _ask(self, clock: Clock) -> None:
@@ -109,8 +113,8 @@ class Ledger:
     def count(self, calls: int) -> None:
         """Let so many calls have been made."""
         self.cells[Cell.CALLS] = calls
-        if self._clock is not None:
-            self._clock.set(calls)
+        if self.clock is not None:
+            self.clock.set(calls)
 
     def captured(self) -> None:
         """A call became part of a graph; whether and when it runs, the clock will know."""
@@ -121,7 +125,7 @@ class Ledger:
 
         opens: for each variable, whether gradients are added up for it at all.
         """
-        self._clock, self._every, self._opens = clock, every, np.array(opens, bool)
+        self.clock, self._every, self._opens = clock, every, np.array(opens, bool)
 
     @property
     def torn(self) -> int:

@@ -6,10 +6,10 @@ All are made before anything is written, and every message names the array.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ArrayError
-from .homes import Array, address_of, find_home, home_of, kinds, place_of
+from .homes import Array, Home, find_home, kinds
 
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
@@ -38,27 +38,35 @@ def cast_to(dtype: str) -> str:
     return f"{{}}.astype({dtype!r})"
 
 
-def adopted(array: object, what: str, remedy: Remedy) -> Array:
-    """`array` in the class that its home works with, in the same memory. Raises ArrayError, naming it as `what`."""
+class Checked(NamedTuple):
+    """An array in the class that its home works with, in the same memory, and where it begins."""
+
+    array: Array
+    home: Home
+    address: int
+
+
+def adopted(array: object, what: str, remedy: Remedy) -> tuple[Array, Home]:
+    """`array` in the class that its home works with, and the home. Raises ArrayError, naming it as `what`."""
     home = find_home(array)
     received = f"Received: {type(array).__name__}."
     if home is None:
         detached = "{}.detach().numpy()" if hasattr(array, "detach") else "numpy.asarray({})"
         raise ArrayError(f"{what} is not {kinds()}. {received} {remedy(detached)}")
     try:
-        return home.adopt(array)
+        return home.adopt(array), home
     except (TypeError, ValueError, RuntimeError, BufferError) as problem:
         raise ArrayError(
             f"{what} cannot be used ({problem}). {received} {remedy(f'a dense array of dtype {FLOATS}')}"
         ) from problem
 
 
-def check_array(array: object, what: str, remedy: Remedy) -> tuple[Array, int]:
-    """`array`, adopted, and its address, if a compiled kernel can read it where it lies.
+def check_array(array: object, what: str, remedy: Remedy) -> Checked:
+    """`array`, adopted, if a compiled kernel can read it where it lies.
 
     Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
     """
-    seen = adopted(array, what, remedy)
+    seen, home = adopted(array, what, remedy)
     if seen.dtype.name not in DTYPES:
         raise ArrayError(
             f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {remedy(cast_to('float32'))}"
@@ -71,47 +79,48 @@ def check_array(array: object, what: str, remedy: Remedy) -> tuple[Array, int]:
     if not seen.flags.c_contiguous:
         raise ArrayError(
             f"{what} is not C-contiguous. Received: shape={seen.shape}, strides={seen.strides}. "
-            f"{remedy(home_of(seen).contiguous)}"
+            f"{remedy(home.contiguous)}"
         )
-    address = address_of(seen)
+    address = home.address(seen)
     if address % seen.itemsize:
         raise ArrayError(
             f"{what} is not aligned to its {seen.itemsize}-byte elements. "
             f"Received: address {address:#x}. {remedy('{}.copy()')}"
         )
-    return seen, address
+    return Checked(seen, home, address)
 
 
 def check_variable(array: object, name: str) -> Array:
     """An array that can be updated in place. Raises ArrayError, naming it, if it cannot."""
-    checked, _ = check_array(array, f"variable {name!r}", for_variable)
-    check_writable(array, name)
-    return checked
+    checked = check_array(array, f"variable {name!r}", for_variable)
+    check_writable(array, name, checked.home)
+    return checked.array
 
 
-def check_writable(array: Any, name: str) -> None:
+def check_writable(array: Any, name: str, home: Home) -> None:
     """Raise ArrayError if a variable is read-only."""
-    if home_of(array).is_read_only(array):
+    if home.is_read_only(array):
         raise ArrayError(
             f"variable {name!r} is read-only. Received: {type(array).__name__} that its library forbids to write to. "
             f"{for_variable('{}.copy()')}"
         )
 
 
-def check_gradient(gradient: object, array: Array, name: str) -> tuple[Array, int]:
-    """A gradient of the shape of its variable, and its address. Raises ArrayError, naming the variable.
+def check_gradient(gradient: object, array: Array, place: str, name: str) -> Checked:
+    """A gradient of the shape of its variable `array`, and at the same place. Raises ArrayError, naming the variable.
 
     Its dtype may be another one of DTYPES: kernels round it to the variable's where they load it.
     """
-    checked, address = check_array(gradient, f"the gradient of {name!r}", for_gradient)
-    if place_of(checked) != place_of(array):
+    checked = check_array(gradient, f"the gradient of {name!r}", for_gradient)
+    own = checked.home.place(checked.array)
+    if own != place:
         raise ArrayError(
-            f"the gradient of {name!r} must be where the variable is, on {place_of(array)}. "
-            f"Received: a gradient on {place_of(checked)}. Copy it there first."
+            f"the gradient of {name!r} must be where the variable is, on {place}. "
+            f"Received: a gradient on {own}. Copy it there first."
         )
-    if checked.shape != array.shape:
+    if checked.array.shape != array.shape:
         raise ArrayError(
-            f"the gradient of {name!r} must have the variable's shape {array.shape}. Received: shape={checked.shape}. "
-            "Pass one number for each element of the variable."
+            f"the gradient of {name!r} must have the variable's shape {array.shape}. "
+            f"Received: shape={checked.array.shape}. Pass one number for each element of the variable."
         )
-    return checked, address
+    return checked

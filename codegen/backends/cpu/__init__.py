@@ -5,7 +5,7 @@ intrinsics  what that source needs and Numba does not offer; strips: pointers th
 worker      Numba, here or in another process
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
 fixed       a small compiler for the code that is the same for every rule:
-driver        a whole step as one call, and the helpers' loop
+driver        a whole step as one call, and the helpers' loop; cells: what the integers mean that they share
 reader        the addresses of many arrays at once
 exchange      reading and writing state while no call is at work
 pool        the helper threads

@@ -13,10 +13,9 @@ Helpers are optional: the caller works through every table itself, and those tha
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from ...ops import JOINS
 from ..ledger import Cell
+from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, Board, Job, Join, Plan, Prepared
 from .frame import Header
 
 SPIN = 10_000
@@ -24,82 +23,6 @@ SPIN = 10_000
 
 PATIENCE = 100
 """How often a caller looks before it offers its processor to whom it waits for."""
-
-
-class Plan(IntEnum):
-    """A launch: everything about a step that does not change from call to call. `..._AT` hold addresses."""
-
-    LEDGER_AT = 0  # the ledger's cells
-    BOARD_AT = 1  # the helpers' board, or 0
-    JOBS_AT = 2  # int64[jobs][Job]
-    PASS_JOBS_AT = 3  # int64[passes + 1]: first job of each pass
-    JOINS_AT = 4  # int64[joins][Join]
-    PASS_JOINS_AT = 5  # int64[passes + 1]: first join of each pass
-    GRADIENTS = 6  # how many gradients a call brings
-    GRADIENT_CELLS_AT = 7  # int64[gradients]: where each address goes, or 0 for nowhere
-    TABLES = 8  # how many tables take numbers
-    NUMBERS_AT = 9  # int64[tables][2]: where the numbers of each table go, and how many bytes they are
-    HELD_GRADIENTS = 10  # the record whose addresses the tables hold
-    HELD_NUMBERS = 11  # the record whose numbers they hold
-    MARKS = 12  # how many cells of the ledger a counted call sets
-    MARKS_AT = 13  # int64[marks]: their addresses
-    MARK = 14  # what they become
-    YIELD_AT = 15  # a function that gives up the processor, or 0
-    PASSES = 16  # how many passes there are
-
-
-PLAN_SIZE = 17
-
-
-class Prepared(IntEnum):
-    """What one call brings: addresses and numbers, each with a name that no other has, or 0 for none."""
-
-    GRADIENTS = 0
-    GRADIENTS_AT = 1
-    NUMBERS = 2
-    NUMBERS_AT = 3
-
-
-class Job(IntEnum):
-    """One table in one pass."""
-
-    STEP_AT = 0  # the compiled step
-    TABLE_AT = 1  # its table
-    KERNEL = 2  # the kernel to run
-    HELPERS = 3  # how many may help
-    BEGIN = 4  # the first reduction of the kernel
-    END = 5  # the one after its last
-
-
-JOB_SIZE = 6
-
-
-class Join(IntEnum):
-    """One reduction over all tensors of several tables."""
-
-    FOLD = 0  # how two results become one, see `frame.fold_code`
-    COUNT = 1  # how many tables have it
-    TOTALS_AT = 2  # int64[count]: where each keeps its total
-
-
-JOIN_SIZE = 3
-
-
-class Board(IntEnum):
-    """What callers and helpers share. Integers that different threads write are 128 bytes apart."""
-
-    SEATS = 0  # helpers still wanted
-    DONE = 16  # helpers that have finished
-    BUSY = 32  # 1 while a caller has the helpers
-    STEP_AT = 48  # the step's function
-    TABLE_AT = 49  # the step's table
-    HELPERS = 50  # helpers that exist
-    ACQUIRE_AT = 51  # PyThread_acquire_lock
-    RELEASE_AT = 52  # PyThread_release_lock
-    ASLEEP = 64  # for each helper, STRIDE apart: 1 while it sleeps or is about to; then the lock it sleeps on
-
-
-STRIDE = 16
 
 DONE, ELSEWHERE, TORN = 1, 0, 2
 """What the driver answers: the step is done (and counted); the ledger does not stand where the call expects it, and

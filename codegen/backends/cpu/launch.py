@@ -14,7 +14,7 @@ from ...schedule import Turn, schedule
 from ..hypers import part_of
 from ..ledger import Cell, Ledger, Marks
 from . import driver, jit, pool
-from .driver import Join, Plan
+from .cells import PLAN_SIZE, Join, Plan
 from .frame import fold_code
 from .tables import Table
 
@@ -66,7 +66,7 @@ class Launch:
         self.tables = list(tables)
         self._ledger = ledger or Ledger(0)
         self._kept: dict[object, Any] = {}
-        self._plan = np.zeros(driver.PLAN_SIZE, np.int64)
+        self._plan = np.zeros(PLAN_SIZE, np.int64)
         self._at = int(self._plan.ctypes.data)
         self._plan[Plan.LEDGER_AT], self._plan[Plan.YIELD_AT] = self._ledger.at, pool.yield_address()
         self.follow(schedule([table.program for table in tables]))

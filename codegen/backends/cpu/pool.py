@@ -1,6 +1,6 @@
 """The worker pool: a few native threads that help with a step, and never hurt.
 
-Helpers run compiled code on a table of shared integers (`driver.Board`), so none of them holds Python's lock: they are
+Helpers run compiled code on a table of shared integers (`cells.Board`), so none of them holds Python's lock: they are
 Python threads only in that Python starts them; where it cannot, there are fewer or none. They sleep on Python's own
 portable thread locks. A forked child starts without helpers and makes its own. When two Python threads step at once,
 one has the helpers and the other works alone.
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from . import jit
-from .driver import HELP, STRIDE, Board
+from .cells import STRIDE, Board
+from .driver import HELP
 
 MAX_HELPERS = 127
 """Places on the board. Steps wait for memory, and fewer cores than these keep any machine's memory busy."""

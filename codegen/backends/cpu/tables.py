@@ -15,7 +15,7 @@ from ...errors import OptionError
 from ...expr import Reduction
 from ...program import Program
 from ...rows import Rows, cut
-from ...scalars import compile_scalars
+from ...scalars import ScalarFunction, compile_scalars
 from . import frame, jit, pool
 from .frame import Header
 
@@ -48,6 +48,11 @@ def default_threads() -> int:
     return min(pool.cores(), int(limit))
 
 
+def _printed(program: Program) -> tuple[str, ScalarFunction]:
+    """The source of a program's step, and the function that computes its scalars."""
+    return frame.source(program), compile_scalars(program)
+
+
 class Table:
     """One program bound to tensors of `sizes` elements: all that a compiled step reads, at fixed addresses.
 
@@ -63,14 +68,14 @@ class Table:
         self.reductions = program.reductions()
         self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
-        self.code = code or jit.code(frame.source(program))
+        source, self._scalars = program.memo("cpu", lambda: _printed(program))
+        self.code = code or jit.code(source)
         tensors, scalars = self.tensors, len(program.scalars)
         self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
         self.numbers = np.zeros(scalars + tensors * len(program.tensor_hypers), np.float64)
         self.hypers = self.numbers[scalars:].reshape(tensors, -1) if program.tensor_hypers else None
         self.own = np.zeros((tensors, len(self.reductions)), np.float64)
         self.total = np.zeros(len(self.reductions), np.float64)
-        self._scalars = compile_scalars(program)
         self._header: Int64 | None = None
 
     def point(self, array: str, addresses: Int64) -> None:
