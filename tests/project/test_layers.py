@@ -14,7 +14,7 @@ FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
 
 ORDER = [
-    {"errors", "kinds", "locks"},
+    {"errors", "kinds", "locks", "memo"},
     {"ops", "dtypes"},
     {"expr"},
     {"functions", "names", "walk"},
@@ -50,6 +50,7 @@ KNOWN = {
     "arrays.cupy": {"backends.cuda.device"},
     "buckets": {"", "backends", "backends.contract", "backends.ledger"},
     "plan": {"backends.contract", "backends.ledger"},
+    "calls": {"backends.ledger"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
     "state": {"backends", "backends.contract", "backends.ledger"},
