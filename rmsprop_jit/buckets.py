@@ -65,6 +65,7 @@ class Buckets:
             tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options))
             positions.setdefault(place, []).extend(group)
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
+        self._is_in_order = self.order.tolist() == list(range(len(members)))
         self.programs = [table.program for group in tables.values() for table in group]
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
@@ -73,8 +74,12 @@ class Buckets:
 
     def prepared(self, addresses: Int64 | None, hypers: Mapping[str, float] | None, like: Any = None) -> Any:
         """What a call brings: the gradients' addresses, given for all variables, and numbers."""
-        own = None if addresses is None else addresses[self.order]
+        own = None if addresses is None else self.ordered(addresses)
         return self.launch.prepared(own, None if hypers is None else {**hypers, **self._own}, like)
+
+    def ordered(self, addresses: Int64) -> Int64:
+        """Addresses that are given for all variables, as the launch's tensors stand."""
+        return addresses if self._is_in_order else addresses[self.order]
 
     def send(self, hypers: Mapping[str, float]) -> None:
         """Numbers for a step that is part of a graph."""

@@ -157,7 +157,8 @@ class Members:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self._readers: dict[tuple[str | None, ...], tuple[Reader | None, Int64]] = {}
+        self._read_last: tuple[tuple[str | None, ...], Reader | None, Int64] | None = None
+        self._dtypes = tuple(one.array.dtype.name for one in members)
         self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
         self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
         self._position |= {id(one.array): i for i, one in enumerate(members)}
@@ -188,7 +189,7 @@ class Members:
             return None
         pairs = list(zip(gradients, self.members, strict=True))
         filled = [one.array if gradient is None else gradient for gradient, one in pairs]
-        found = self._addresses(filled, tuple(one.array.dtype.name for one in self.members))
+        found = self._addresses(filled, self._dtypes)
         if found is None:
             return None
         addresses, nbytes = np.where(given, found[0], 0), np.where(given, found[1], 0)
@@ -223,9 +224,9 @@ class Members:
         """The addresses of arrays of these dtypes and of the variables' shapes, and their bytes; None otherwise."""
         if len(gradients) < MANY:
             return None
-        if dtypes not in self._readers:
-            self._readers = {dtypes: self._new_reader(dtypes)}
-        reader, nbytes = self._readers[dtypes]
+        if self._read_last is None or self._read_last[0] != dtypes:  # the same tuple again costs nothing to compare
+            self._read_last = (dtypes, *self._new_reader(dtypes))
+        _, reader, nbytes = self._read_last
         addresses = None if reader is None else reader.read(gradients)
         return None if addresses is None else (addresses, nbytes)
 

@@ -95,7 +95,7 @@ class Plan:
         """
         numbers = (options, rate, update if self._reads_update else 0)
         if old.numbers == numbers and addresses is not None and self.after is None:  # fresh gradients, and no more
-            step = self.step.launch.prepared(addresses[self.step.order], None, old.step)
+            step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
             return Bound(passed, numbers, step, None)
         hypers = None if old.numbers == numbers else options.numbers(rate, update)
         step = self.step.prepared(addresses, hypers, old.step)

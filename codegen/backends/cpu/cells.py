@@ -39,6 +39,9 @@ class Prepared(IntEnum):
     NUMBERS_AT = 3
 
 
+PREPARED_SIZE = 4
+
+
 class Job(IntEnum):
     """One table in one pass."""
 
