@@ -61,7 +61,7 @@ class Record:
 
 def _address(array: npt.NDArray[Any]) -> int:
     """Where an array begins, or 0 for an empty one; a third of the time that `array.ctypes` takes."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else 0  # type: ignore[arg-type]
 
 
 NO_NUMBERS = np.zeros(0)
