@@ -26,6 +26,7 @@ __all__ = [
     "square",
     "sum_of",
     "sum_of_squares",
+    "tanh",
     "where",
 ]
 
@@ -69,6 +70,11 @@ def exp(x: Operand) -> Expr:
 def log(x: Operand) -> Expr:
     """The natural logarithm; nan below zero, -inf at zero."""
     return call(Fn.LOG, x)
+
+
+def tanh(x: Operand) -> Expr:
+    """The hyperbolic tangent, within the last bits that the platform's library gives."""
+    return call(Fn.TANH, x)
 
 
 def minimum(x: Operand, y: Operand) -> Expr:

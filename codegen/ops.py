@@ -123,6 +123,7 @@ class Fn(Enum):
     )
     EXP = _called("exp", "exp", np.exp, "math.exp")
     LOG = _called("log", "log", np.log, "math.log")
+    TANH = _called("tanh", "tanh", np.tanh, "math.tanh")
     MINIMUM = _choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
     MAXIMUM = _choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
     FINITE = Operation(

@@ -10,11 +10,12 @@ import math
 import numpy as np
 
 from rmsprop_jit import codegen
-from rmsprop_jit.codegen import exp, log
+from rmsprop_jit.codegen import exp, log, tanh
 
 FUNCTIONS = {
     "exp": (lambda x: exp(x), np.exp),
     "log": (lambda x: log(abs(x)), lambda x: np.log(np.abs(x))),
+    "tanh": (lambda x: tanh(x), np.tanh),
     "pow": (lambda x: abs(x) ** 0.375, lambda x: np.abs(x) ** 0.375),
     "root": (lambda x: abs(x) ** 0.5, lambda x: np.abs(x) ** 0.5),
     "cube": (lambda x: x**3, lambda x: x**3),
