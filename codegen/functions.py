@@ -18,7 +18,9 @@ __all__ = [
     "exp",
     "log",
     "max_abs",
+    "max_of",
     "maximum",
+    "min_of",
     "minimum",
     "rounded",
     "sign",
@@ -132,5 +134,11 @@ sum_of_squares = _reduction(
 )
 max_abs = _reduction(
     ReduceOp.MAX_ABS, "The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."
+)
+max_of = _reduction(
+    ReduceOp.MAX, "The largest element, as `sum_of`; nan if any element is nan; -inf for an empty tensor."
+)
+min_of = _reduction(
+    ReduceOp.MIN, "The smallest element, as `sum_of`; nan if any element is nan; inf for an empty tensor."
 )
 all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; scope as in `sum_of`.")

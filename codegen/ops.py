@@ -10,6 +10,7 @@ The meanings work on scalars and arrays of any float dtype and keep it; each is 
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -206,6 +207,8 @@ class ReduceOp(Enum):
     SUM = Folding(symbol="sum_of", join=Fn.ADD, identity=0.0)
     SUM_OF_SQUARES = Folding(symbol="sum_of_squares", join=Fn.ADD, identity=0.0, element=Fn.SQUARE)
     MAX_ABS = Folding(symbol="max_abs", join=Fn.MAXIMUM, identity=0.0, element=Fn.ABS)
+    MAX = Folding(symbol="max_of", join=Fn.MAXIMUM, identity=-math.inf)
+    MIN = Folding(symbol="min_of", join=Fn.MINIMUM, identity=math.inf)
     ALL_FINITE = Folding(symbol="all_finite", join=Fn.MINIMUM, identity=1.0, element=Fn.FINITE)
 
     def __init__(self, row: Folding) -> None:

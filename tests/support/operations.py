@@ -26,6 +26,8 @@ FUNCTIONS = {
 TRUTHS = {
     "all_finite": lambda x: (float(np.isfinite(x).all()), 0.0),
     "max_abs": lambda x: (float(np.max(np.abs(x), initial=0.0)), 0.0),
+    "max_of": lambda x: (float(np.max(x, initial=-np.inf)), 0.0),
+    "min_of": lambda x: (float(np.min(x, initial=np.inf)), 0.0),
     "sum_of": lambda x: (math.fsum(x), math.fsum(np.abs(x))),
     "sum_of_squares": lambda x: (math.fsum(np.square(x)), math.fsum(np.square(x))),
 }
