@@ -56,6 +56,7 @@ class Optimizer:
         ema_overwrite_frequency: int | None = 100,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        maximize: bool = False,
         name: str | None = None,
         threads: int | None = None,
         compiler: str | None = None,

@@ -126,6 +126,9 @@ OPTIONS: dict[str, Option] = {
         Hyper(1.0, low=0.0, low_open=True),
         flag=True,
     ),
+    "maximize": Option(
+        False, check_switch, "climb: make the loss larger, by the negative gradient.", command=SWITCH, flag=True
+    ),
     "clipnorm": _bound("bound of the norm of each variable's gradient; None is off.", 3),
     "global_clipnorm": _bound("bound of the norm of all gradients together; None is off. At most one bound is set.", 4),
     "clipvalue": _bound("bound of the absolute value of each gradient element; None is off.", 5),

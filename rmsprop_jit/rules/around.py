@@ -91,7 +91,7 @@ def decayed(p: Expr, h: Names, on: Names) -> Expr:
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
-    unscale -> accumulate or take the mean -> clip -> decay -> `rule` -> average -> overwrite
+    unscale -> accumulate or take the mean -> maximize -> clip -> decay -> `rule` -> average -> overwrite
 
     Raises RuleError if `rule` declares a slot, hyperparameter or flag of one of the names used here.
     """
@@ -101,7 +101,8 @@ def whole_step(rule: Rule) -> Rule:
         sofar = where(on.window_empty, 0.0, s.gradient_accumulator)
         added = where(on.gradient_missing, s.gradient_accumulator, unscaled + sofar)
         mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
-        stores = dict(rule.applied(decayed(p, h, on), clipped(mean, h, on), (s, h, on)))
+        wanted = where(on.maximize, -mean, mean)
+        stores = dict(rule.applied(decayed(p, h, on), clipped(wanted, h, on), (s, h, on)))
 
         stays = on.idle | on.micro_step
         updated = where(stays, p, stores.pop(PARAMETER))

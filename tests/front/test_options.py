@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import zoo
 
@@ -16,6 +17,7 @@ GIVEN = {
     "learning_rate": 0.5,
     "loss_scale_factor": 8.0,
     "gradient_accumulation_steps": 3,
+    "maximize": True,
     "clipnorm": 1.0,
     "global_clipnorm": None,
     "clipvalue": None,
@@ -193,3 +195,24 @@ def test_flags_read_the_options_alone():
 def test_unknown_arguments_are_named_with_what_is_known():
     with pytest.raises(OptionError, match=r"Received: \{'rhoo': 0\.5\}\. Known: .*clipnorm.*rho.*centered"):
         RMSprop(rhoo=0.5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 0.5}, {"clipvalue": 0.1}],
+    ids=str,
+)
+@pytest.mark.parametrize("steps", [None, 2])
+def test_climbing_is_descending_along_the_negative_gradient(options, steps):
+    rng = np.random.default_rng(3)
+    up, down = (rng.normal(size=50).astype(np.float32) for _ in range(2))
+    down[:] = up
+    climber = RMSprop(0.1, maximize=True, gradient_accumulation_steps=steps, **options)
+    descender = RMSprop(0.1, gradient_accumulation_steps=steps, **options)
+    for _ in range(4):
+        gradient = rng.normal(size=50).astype(np.float32)
+        climber.apply([gradient], [up])
+        descender.apply([-gradient], [down])
+    assert up.tobytes() == down.tobytes()
+    assert climber.get_config()["maximize"]
+    assert "maximize" not in descender.get_config()
