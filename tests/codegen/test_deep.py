@@ -76,14 +76,14 @@ SECONDS = 5.0
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
 def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make):
-    begin = time.perf_counter()
+    begin = time.process_time()
     rule = make()
     program = specialize(rule)
     compile_scalars(program)
     for text in (cpu_frame.source(program), mlir.source(program), str(program), explain(rule, form="rule")):
         assert len(text) < 1_000_000
     assert all(len(kernel.text) < 1_000_000 for kernel in frame.sources(program))
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
 
 
 @pytest.mark.parametrize("steps", [16, 900])
@@ -91,9 +91,9 @@ def test_twice_as_deep_takes_twice_as_long(steps):
     def seconds(n):
         best = math.inf
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.process_time()
             specialize(chain(n, lambda p, g, h: h.learning_rate + sum_of(p))())
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.process_time() - begin)
         return best
 
     assert seconds(4 * steps) < 8 * seconds(steps) + 0.01

@@ -107,7 +107,10 @@ class _Function:
 
     def place(self, where: ast.expr, index: ast.expr) -> Value:
         """The address of an element."""
-        return self.builder.gep(self.value(where), [self.value(index)])
+        begin = self.value(where)
+        if not isinstance(begin.type, ir.PointerType):
+            raise _unknown(where)
+        return self.builder.gep(begin, [self.value(index)])
 
     def count(self, name: str, bounds: list[ast.expr], body: list[ast.stmt]) -> None:
         """A loop over a range; the end is computed once."""

@@ -7,6 +7,7 @@ rules lets another process do it, which is replaced from time to time; what come
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import os
@@ -26,6 +27,9 @@ IDLE = 60.0
 """Seconds after which a worker without work ends."""
 
 START = "import sys, importlib; sys.path[:] = {path!r}; importlib.import_module({module!r}).serve()"
+
+_OF_PARENTS: list[_Worker] = []
+"""Workers of the processes that this one was forked from: kept, for Python would complain of them as left running."""
 
 _done_here = 0
 _worker: _Worker | None = None
@@ -87,7 +91,8 @@ class _Worker:
         """Let it end by itself; it has nothing left to do."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(OSError):  # it may have ended before
+                    pipe.close()
         self.process.wait()
 
 
@@ -96,8 +101,9 @@ def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
     global _worker
     for _ in range(2):  # a worker that has ended meanwhile is replaced once
         try:
-            if _worker is None or _worker.owner != os.getpid():
-                _worker = _Worker()
+            if _worker is not None and _worker.owner != os.getpid():
+                end()
+            _worker = _worker or _Worker()
             made = _worker.ask(source, symbol)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError):
             end()
@@ -117,10 +123,9 @@ def end() -> None:
     """Let the worker end; the next compilation starts another."""
     global _worker
     if _worker is not None and _worker.owner == os.getpid():
-        try:
-            _worker.end()
-        except OSError:
-            pass
+        _worker.end()
+    elif _worker is not None:
+        _OF_PARENTS.append(_worker)
     _worker = None
 
 
