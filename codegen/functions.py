@@ -127,4 +127,4 @@ sum_of_squares = _reduction(
 max_abs = _reduction(
     ReduceOp.MAX_ABS, "The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."
 )
-all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; scope as in `sum_of`.")
+all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; `over` as in `sum_of`.")
