@@ -1,7 +1,7 @@
 """Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
 
-A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers -> launch, which
-counts it -> constraints. What can fail comes before the launch, but for the caller's own constraints.
+A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers ->
+launch (which counts it) -> constraints. What can fail comes before the launch, but for the caller's own constraints.
 """
 
 from __future__ import annotations
