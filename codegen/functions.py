@@ -141,4 +141,4 @@ max_of = _reduction(
 min_of = _reduction(
     ReduceOp.MIN, "The smallest element, as `sum_of`; nan if any element is nan; inf for an empty tensor."
 )
-all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; scope as in `sum_of`.")
+all_finite = _reduction(ReduceOp.ALL_FINITE, "A condition: no element is inf or nan; `over` as in `sum_of`.")

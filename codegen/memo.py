@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class Memo:
@@ -18,3 +20,17 @@ class Memo:
             return self._made[key]
         except KeyError:
             return self._made.setdefault(key, make())
+
+
+class derived(Generic[T]):
+    """A property that is computed once. `functools.cached_property` holds a lock on Python 3.11, which a fork can leave
+    held in the child for ever; here two threads may compute it at the same time, and get the same.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute, self._name = compute, compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, owner: Any, kind: type | None = None) -> T:
+        made: T = owner.__dict__.setdefault(self._name, self._compute(owner))
+        return made

@@ -21,14 +21,13 @@ hyperparameter, and the others (t0, u0, c0, k0, r0) have no dot.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .dtypes import storage
 from .expr import Reduction
 from .kinds import Space
-from .memo import Memo
+from .memo import Memo, derived
 from .ops import Fn, ReduceOp, numeral
 from .rule import Slot
 
@@ -129,7 +128,7 @@ class Kernel:
     stores: tuple[Store, ...]
     reductions: tuple[Reduce, ...]
 
-    @functools.cached_property
+    @derived
     def uniforms(self) -> tuple[str, ...]:
         """Names from outside the loop that the loop uses, in order of use."""
         inside = {load.name for load in self.loads} | {let.name for let in self.body}
@@ -137,7 +136,7 @@ class Kernel:
         used += [store.value for store in self.stores] + [reduce.value for reduce in self.reductions]
         return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg not in inside))
 
-    @functools.cached_property
+    @derived
     def outside(self) -> tuple[str, ...]:
         """Names from outside the kernel that loop and head use, in order of use."""
         places = {let.name: i for i, let in enumerate(self.head)}
@@ -191,11 +190,11 @@ class Program:
     slots: dict[str, Slot]
     memo: Memo = field(default_factory=Memo, repr=False)
 
-    @functools.cached_property
+    @derived
     def _columns(self) -> dict[str, int]:
         return {array.name: j for j, array in enumerate(self.arrays)}
 
-    @functools.cached_property
+    @derived
     def _storages(self) -> dict[str, str]:
         return {array.name: array.storage for array in self.arrays}
 
@@ -208,28 +207,23 @@ class Program:
         return self._storages[array]
 
     @property
-    def is_mixed(self) -> bool:
-        """Whether an array is kept in another type than the program computes in."""
-        return any(array.storage != self.compute for array in self.arrays)
-
-    @property
     def title(self) -> str:
         """Name and types, in a line."""
         others = [f"{array.name} in {array.storage}" for array in self.arrays if array.storage != self.compute]
         return ", ".join([self.name, self.compute, *others])
 
-    @functools.cached_property
+    @derived
     def hypers(self) -> tuple[str, ...]:
         """The hyperparameters of a step that are read, in order of first use; "learning_rate" and "step" are some."""
         used = [arg for let in self.step for arg in let.args] + list(self.scalars)
         return tuple(dict.fromkeys(arg[2:] for arg in used if isinstance(arg, str) and arg.startswith("h.")))
 
-    @functools.cached_property
+    @derived
     def tensor_hypers(self) -> tuple[str, ...]:
         """The per-tensor hyperparameters that a kernel reads."""
         return tuple(dict.fromkeys(given.hyper for k in self.kernels for given in k.givens if given.hyper))
 
-    @functools.cached_property
+    @derived
     def scalars(self) -> tuple[str, ...]:
         """The numbers of a step that kernels use: hyperparameters and results of `step`, in order of first use."""
         used: dict[str, None] = {}

@@ -1,7 +1,7 @@
 """What must hold after each stage of lowering. A LoweringError names the stage and the node that broke it.
 
 These are checks of the compiler, not of rules: what an author can get wrong was answered when the rule was defined.
-They cost a sixth of lowering, and always run.
+They cost about a fifth of lowering, and always run.
 """
 
 from __future__ import annotations

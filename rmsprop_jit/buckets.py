@@ -10,6 +10,7 @@ import numpy as np
 from . import codegen
 from .arrays.homes import Int64
 from .codegen import Rule, backends
+from .flags import Flags
 from .members import Member
 from .rules.around import step_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Launch, Table
     from .codegen.backends.ledger import Ledger, Marks
 
-Flags = frozenset[str]
 Kind = tuple[Flags, str | None]
 """What a variable does in a call: its flags, and the dtype of its gradient (None without one)."""
 

@@ -1,7 +1,7 @@
 """Optimizer: any rule over lists of arrays, in place; Keras's methods, counters and slots.
 
-A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers -> launch ->
-constraints -> count. Everything that can fail comes before the launch.
+A call goes: resolve variables -> check gradients -> plan (which kernels for which variables) -> numbers ->
+launch (which counts it) -> constraints. What can fail comes before the launch, but for the caller's own constraints.
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ class Optimizer:
                              none. A list, or a dict by name where the variables are a dict.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
-        Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written. A call is done
-        and counted, or nothing has changed, whatever signal interrupts it; calls of several threads come one after the
-        other.
+        Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written. In host memory a
+        call is done and counted, or nothing has changed, whatever signal interrupts it (constraints follow it), and
+        calls of several threads come one after the other. Elsewhere a call that does not end is torn: BackendError.
         """
         if self._calls.again(grads, trainable_variables) or len(grads) == 0:
             return

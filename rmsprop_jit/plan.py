@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arrays.homes import Int64
-from .buckets import Buckets, Flags, Kind
+from .buckets import Buckets, Kind
 from .codegen.backends.ledger import Ledger, Marks
-from .flags import part_flags
+from .flags import Flags, part_flags
 from .members import Member
 from .options import Options
 from .rules.around import Rule

@@ -51,10 +51,6 @@ class Table(Protocol):
         """Give the step's numbers."""
 
 
-class Prepared(Protocol):
-    """What one call brings to a launch. Never changed, so that threads may prepare calls at the same time."""
-
-
 class Launch(Protocol):
     """A step over tables that belong together: reductions over all tensors run over all of them."""
 

@@ -129,11 +129,6 @@ def place_of(array: Array) -> str:
     return home_of(array).place(array)
 
 
-def backend_of(place: str) -> str:
-    """The name of the backend for arrays at a place."""
-    return place.partition(":")[0]
-
-
 def address_of(array: Array) -> int:
     """The address of the first element of an adopted array."""
     return home_of(array).address(array)

@@ -42,11 +42,6 @@ class Memory:
         return bool(((self.ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
-def lead_of(array: Array) -> int:
-    """How many elements of an array's first cache line lie before it."""
-    return address_of(array) % CACHE_LINE // array.itemsize
-
-
 def same_memory(ours: Array, theirs: Array) -> bool:
     """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
     alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides

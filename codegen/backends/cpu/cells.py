@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import IntEnum
 
 
-class Plan(IntEnum):
+class LaunchCell(IntEnum):
     """A launch: everything about a step that does not change from call to call. `..._AT` hold addresses."""
 
     LEDGER_AT = 0  # the ledger's cells
     BOARD_AT = 1  # the helpers' board, or 0
-    JOBS_AT = 2  # int64[jobs][Job]
+    JOBS_AT = 2  # int64[jobs][JobCell]
     PASS_JOBS_AT = 3  # int64[passes + 1]: first job of each pass
-    JOINS_AT = 4  # int64[joins][Join]
+    JOINS_AT = 4  # int64[joins][JoinCell]
     PASS_JOINS_AT = 5  # int64[passes + 1]: first join of each pass
     GRADIENTS = 6  # how many gradients a call brings
     GRADIENT_CELLS_AT = 7  # int64[gradients]: where each address goes, or 0 for nowhere
@@ -27,10 +27,10 @@ class Plan(IntEnum):
     PASSES = 16  # how many passes there are
 
 
-PLAN_SIZE = 17
+LAUNCH_SIZE = 17
 
 
-class Prepared(IntEnum):
+class RecordCell(IntEnum):
     """What one call brings: addresses and numbers, each with a name that no other has, or 0 for none."""
 
     GRADIENTS = 0
@@ -39,10 +39,10 @@ class Prepared(IntEnum):
     NUMBERS_AT = 3
 
 
-PREPARED_SIZE = 4
+RECORD_SIZE = 4
 
 
-class Job(IntEnum):
+class JobCell(IntEnum):
     """One table in one pass."""
 
     STEP_AT = 0  # the compiled step
@@ -56,7 +56,7 @@ class Job(IntEnum):
 JOB_SIZE = 6
 
 
-class Join(IntEnum):
+class JoinCell(IntEnum):
     """One reduction over all tensors of several tables."""
 
     FOLD = 0  # how two results become one, see `frame.fold_code`
@@ -67,7 +67,7 @@ class Join(IntEnum):
 JOIN_SIZE = 3
 
 
-class Board(IntEnum):
+class BoardCell(IntEnum):
     """What callers and helpers share. Integers that different threads write are 128 bytes apart."""
 
     SEATS = 0  # helpers still wanted

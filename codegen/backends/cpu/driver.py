@@ -2,7 +2,7 @@
 
 Between the moment that it takes the ledger's word and the moment that it gives it back no Python runs, so a step is
 done or not begun, whatever signal comes, and calls of several threads exclude each other. What a call brings with it
-(addresses of gradients, numbers) is a record of its own, `Prepared`, which is copied into the tables under the word.
+(addresses of gradients, numbers) is a record of its own, `RecordCell`, which is copied into the tables under the word.
 
     caller    takes the word; for each pass and table offers seats to helpers, wakes those that sleep, runs the step
               itself, withdraws the seats left, waits for the rest; joins what was reduced; counts; gives the word back
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from ...ops import JOINS
 from ..ledger import Cell
-from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, Board, Job, Join, Plan, Prepared
+from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
 from .frame import Header
 
 SPIN = 10_000
@@ -54,45 +54,45 @@ RECEIVE = f"""
 def receive(plan_at, prepared_at):
     plan = ints(plan_at)
     prepared = ints(prepared_at)
-    name = prepared[{Prepared.GRADIENTS}]
-    if name != 0 and name != plan[{Plan.HELD_GRADIENTS}]:
-        cells = ints(plan[{Plan.GRADIENT_CELLS_AT}])
-        addresses = ints(prepared[{Prepared.GRADIENTS_AT}])
-        for i in range(plan[{Plan.GRADIENTS}]):
+    name = prepared[{RecordCell.GRADIENTS}]
+    if name != 0 and name != plan[{LaunchCell.HELD_GRADIENTS}]:
+        cells = ints(plan[{LaunchCell.GRADIENT_CELLS_AT}])
+        addresses = ints(prepared[{RecordCell.GRADIENTS_AT}])
+        for i in range(plan[{LaunchCell.GRADIENTS}]):
             if cells[i] != 0:
                 ints(cells[i])[0] = addresses[i]
-        plan[{Plan.HELD_GRADIENTS}] = name
-    name = prepared[{Prepared.NUMBERS}]
-    if name != 0 and name != plan[{Plan.HELD_NUMBERS}]:
-        places = ints(plan[{Plan.NUMBERS_AT}])
-        source = prepared[{Prepared.NUMBERS_AT}]
-        for i in range(plan[{Plan.TABLES}]):
+        plan[{LaunchCell.HELD_GRADIENTS}] = name
+    name = prepared[{RecordCell.NUMBERS}]
+    if name != 0 and name != plan[{LaunchCell.HELD_NUMBERS}]:
+        places = ints(plan[{LaunchCell.NUMBERS_AT}])
+        source = prepared[{RecordCell.NUMBERS_AT}]
+        for i in range(plan[{LaunchCell.TABLES}]):
             copy(places[2 * i], source, places[2 * i + 1])
             source += places[2 * i + 1]
-        plan[{Plan.HELD_NUMBERS}] = name
+        plan[{LaunchCell.HELD_NUMBERS}] = name
 """
 """Copy what a call brings into the tables, unless they hold it already."""
 
 SHARE = f"""
 def share(board_at, step_at, table_at, offer, yield_at):
     board = ints(board_at)
-    if offer > board[{Board.HELPERS}]:
-        offer = board[{Board.HELPERS}]
-    board[{Board.STEP_AT}] = step_at
-    board[{Board.TABLE_AT}] = table_at
-    swap(board_at + {8 * Board.DONE}, 0)
-    swap(board_at + {8 * Board.SEATS}, offer)
-    helper = board_at + {8 * Board.ASLEEP}
+    if offer > board[{BoardCell.HELPERS}]:
+        offer = board[{BoardCell.HELPERS}]
+    board[{BoardCell.STEP_AT}] = step_at
+    board[{BoardCell.TABLE_AT}] = table_at
+    swap(board_at + {8 * BoardCell.DONE}, 0)
+    swap(board_at + {8 * BoardCell.SEATS}, offer)
+    helper = board_at + {8 * BoardCell.ASLEEP}
     for i in range(offer):
         if peek(helper) == 1 and swap(helper, 0) == 1:
-            release(board[{Board.RELEASE_AT}], ints(helper)[1])
+            release(board[{BoardCell.RELEASE_AT}], ints(helper)[1])
         helper += {8 * STRIDE}
     call_step(step_at, table_at)
-    left = swap(board_at + {8 * Board.SEATS}, 0)
+    left = swap(board_at + {8 * BoardCell.SEATS}, 0)
     if left < 0:
         left = 0
     looks = 0
-    while peek(board_at + {8 * Board.DONE}) < offer - left:
+    while peek(board_at + {8 * BoardCell.DONE}) < offer - left:
         looks += 1
         if looks > {PATIENCE} and yield_at != 0:
             give_way(yield_at)
@@ -123,10 +123,10 @@ def fold_rows(table_at, begin, end):
 JOIN_TABLES = f"""
 def join_tables(same_at):
     same = ints(same_at)
-    totals = ints(same[{Join.TOTALS_AT}])
-    for i in range(1, same[{Join.COUNT}]):
-        join(totals[0], totals[i], same[{Join.FOLD}])
-    for i in range(1, same[{Join.COUNT}]):
+    totals = ints(same[{JoinCell.TOTALS_AT}])
+    for i in range(1, same[{JoinCell.COUNT}]):
+        join(totals[0], totals[i], same[{JoinCell.FOLD}])
+    for i in range(1, same[{JoinCell.COUNT}]):
         floats(totals[i])[0] = floats(totals[0])[0]
 """
 """A reduction over the tensors of several tables, given to each of them."""
@@ -134,31 +134,32 @@ def join_tables(same_at):
 RUN = f"""
 def run(plan_at, k):
     plan = ints(plan_at)
-    board_at = plan[{Plan.BOARD_AT}]
-    pass_jobs = ints(plan[{Plan.PASS_JOBS_AT}])
-    pass_joins = ints(plan[{Plan.PASS_JOINS_AT}])
+    board_at = plan[{LaunchCell.BOARD_AT}]
+    pass_jobs = ints(plan[{LaunchCell.PASS_JOBS_AT}])
+    pass_joins = ints(plan[{LaunchCell.PASS_JOINS_AT}])
     for j in range(pass_jobs[k], pass_jobs[k + 1]):
-        job = ints(plan[{Plan.JOBS_AT}] + j * {8 * JOB_SIZE})
-        table = ints(job[{Job.TABLE_AT}])
+        job = ints(plan[{LaunchCell.JOBS_AT}] + j * {8 * JOB_SIZE})
+        table = ints(job[{JobCell.TABLE_AT}])
         table[{Header.NEXT}] = 0
-        table[{Header.PASS}] = job[{Job.KERNEL}]
-        if job[{Job.HELPERS}] > 0 and board_at != 0 and swap(board_at + {8 * Board.BUSY}, 1) == 0:
-            share(board_at, job[{Job.STEP_AT}], job[{Job.TABLE_AT}], job[{Job.HELPERS}], plan[{Plan.YIELD_AT}])
-            swap(board_at + {8 * Board.BUSY}, 0)
+        table[{Header.PASS}] = job[{JobCell.KERNEL}]
+        if job[{JobCell.HELPERS}] > 0 and board_at != 0 and swap(board_at + {8 * BoardCell.BUSY}, 1) == 0:
+            helpers = job[{JobCell.HELPERS}]
+            share(board_at, job[{JobCell.STEP_AT}], job[{JobCell.TABLE_AT}], helpers, plan[{LaunchCell.YIELD_AT}])
+            swap(board_at + {8 * BoardCell.BUSY}, 0)
         else:
-            call_step(job[{Job.STEP_AT}], job[{Job.TABLE_AT}])
-        fold_rows(job[{Job.TABLE_AT}], job[{Job.BEGIN}], job[{Job.END}])
+            call_step(job[{JobCell.STEP_AT}], job[{JobCell.TABLE_AT}])
+        fold_rows(job[{JobCell.TABLE_AT}], job[{JobCell.BEGIN}], job[{JobCell.END}])
     for j in range(pass_joins[k], pass_joins[k + 1]):
-        join_tables(plan[{Plan.JOINS_AT}] + j * {8 * JOIN_SIZE})
+        join_tables(plan[{LaunchCell.JOINS_AT}] + j * {8 * JOIN_SIZE})
 """
 """One pass over every table. Helpers that another caller has are done without."""
 
 DRIVE = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
 def drive(plan_at, prepared_at, expected):
     plan = ints(plan_at)
-    word = plan[{Plan.LEDGER_AT}]
+    word = plan[{LaunchCell.LEDGER_AT}]
     ledger = ints(word)
-    take(word, plan[{Plan.YIELD_AT}])
+    take(word, plan[{LaunchCell.YIELD_AT}])
     answer = {DONE}
     if expected >= 0 and ledger[{Cell.CALLS}] != expected:
         answer = {ELSEWHERE}
@@ -166,12 +167,12 @@ def drive(plan_at, prepared_at, expected):
         answer = {TORN}
     if answer == {DONE}:
         receive(plan_at, prepared_at)
-        for k in range(plan[{Plan.PASSES}]):
+        for k in range(plan[{LaunchCell.PASSES}]):
             run(plan_at, k)
         if expected >= 0:
-            marks = ints(plan[{Plan.MARKS_AT}])
-            for i in range(plan[{Plan.MARKS}]):
-                ints(marks[i])[0] = plan[{Plan.MARK}]
+            marks = ints(plan[{LaunchCell.MARKS_AT}])
+            for i in range(plan[{LaunchCell.MARKS}]):
+                ints(marks[i])[0] = plan[{LaunchCell.MARK}]
             ledger[{Cell.CALLS}] = expected + 1
     swap(word, 0)
     return answer
@@ -181,10 +182,10 @@ def drive(plan_at, prepared_at, expected):
 PASS = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
 def one_pass(plan_at, prepared_at, k):
     plan = ints(plan_at)
-    take(plan[{Plan.LEDGER_AT}], plan[{Plan.YIELD_AT}])
+    take(plan[{LaunchCell.LEDGER_AT}], plan[{LaunchCell.YIELD_AT}])
     receive(plan_at, prepared_at)
     run(plan_at, k)
-    swap(plan[{Plan.LEDGER_AT}], 0)
+    swap(plan[{LaunchCell.LEDGER_AT}], 0)
 """
 """One pass of a step that several places do together."""
 
@@ -194,8 +195,8 @@ def help(board_at, me):
     looks = 0
     while True:
         if peek(board_at) > 0 and add(board_at, -1) > 0:
-            call_step(board[{Board.STEP_AT}], board[{Board.TABLE_AT}])
-            add(board_at + {8 * Board.DONE}, 1)
+            call_step(board[{BoardCell.STEP_AT}], board[{BoardCell.TABLE_AT}])
+            add(board_at + {8 * BoardCell.DONE}, 1)
             looks = 0
         elif looks < {SPIN}:
             looks += 1
@@ -203,7 +204,7 @@ def help(board_at, me):
         else:
             swap(me, 1)
             if peek(board_at) <= 0 or swap(me, 0) == 0:
-                acquire(board[{Board.ACQUIRE_AT}], ints(me)[1])
+                acquire(board[{BoardCell.ACQUIRE_AT}], ints(me)[1])
             looks = 0
 """
 

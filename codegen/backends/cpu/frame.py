@@ -67,7 +67,7 @@ def source(program: Program) -> str:
     if not kept <= set(dtypes.COMPILED):
         raise BackendError(
             f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
-            "Use another dtype, or the backend 'reference'."
+            "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
     return "\n".join([f"# {program.title}", "", *_Frame(program).lines(), ""])
 

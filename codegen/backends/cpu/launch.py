@@ -14,7 +14,7 @@ from ...schedule import Turn, schedule
 from ..hypers import part_of
 from ..ledger import Cell, Ledger, Marks
 from . import driver, jit, pool
-from .cells import PLAN_SIZE, PREPARED_SIZE, Join, Plan
+from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
 from .frame import fold_code
 from .tables import Table
 
@@ -40,22 +40,22 @@ _NAMES = itertools.count(1)
 class Record:
     """What one call brings; never changed once it is made. What is not given is taken from `like`.
 
-    It is a block of four integers (see `Prepared`), with the addresses of gradients behind them.
+    It is a block of four integers (see `RecordCell`), with the addresses of gradients behind them.
     """
 
     def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None = None) -> None:
-        block = np.empty(PREPARED_SIZE + (0 if gradients is None else len(gradients)), np.int64)
+        block = np.empty(RECORD_SIZE + (0 if gradients is None else len(gradients)), np.int64)
         self.at = _address(block)
         if gradients is not None:
-            block[PREPARED_SIZE:] = gradients
-            self.gradients = next(_NAMES), self.at + 8 * PREPARED_SIZE, block
+            block[RECORD_SIZE:] = gradients
+            self.gradients = next(_NAMES), self.at + 8 * RECORD_SIZE, block
         else:
             self.gradients = like.gradients if like is not None else (0, 0, block)
         if numbers is not None:
             self.numbers = next(_NAMES), _address(numbers), numbers
         else:
             self.numbers = like.numbers if like is not None else (0, 0, NO_NUMBERS)
-        block[:PREPARED_SIZE] = (*self.gradients[:2], *self.numbers[:2])
+        block[:RECORD_SIZE] = (*self.gradients[:2], *self.numbers[:2])
         self._block = block
 
 
@@ -75,9 +75,9 @@ class Launch:
         self.tables = list(tables)
         self._ledger = ledger or Ledger(0)
         self._kept: dict[object, Any] = {}
-        self._plan = np.zeros(PLAN_SIZE, np.int64)
+        self._plan = np.zeros(LAUNCH_SIZE, np.int64)
         self._at = int(self._plan.ctypes.data)
-        self._plan[Plan.LEDGER_AT], self._plan[Plan.YIELD_AT] = self._ledger.at, pool.yield_address()
+        self._plan[LaunchCell.LEDGER_AT], self._plan[LaunchCell.YIELD_AT] = self._ledger.at, pool.yield_address()
         self.follow(schedule([table.program for table in tables]))
         self._lay_out_arguments()
         self._lay_out_marks(marks)
@@ -89,7 +89,7 @@ class Launch:
         kind = ShortDrive if sum(table.elements for table in self.tables) <= SHORT else Drive
         return kind(jit.fixed(source).address)
 
-    def _keep(self, entry: Plan, rows: Any) -> None:
+    def _keep(self, entry: LaunchCell, rows: Any) -> None:
         """Put an array's address into the plan, and keep it alive."""
         array = np.ascontiguousarray(rows, dtype=np.int64)
         self._kept[entry] = array
@@ -98,39 +98,43 @@ class Launch:
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns."""
         self._turns = turns
-        self._plan[Plan.PASSES] = len(turns)
+        self._plan[LaunchCell.PASSES] = len(turns)
         rows = [table.jobs() for table in self.tables]
         jobs = [[rows[i][k] for i, k in turn.kernels] for turn in turns]
-        self._keep(Plan.JOBS_AT, [job for each in jobs for job in each])
-        self._keep(Plan.PASS_JOBS_AT, np.cumsum([0, *map(len, jobs)]))
+        self._keep(LaunchCell.JOBS_AT, [job for each in jobs for job in each])
+        self._keep(LaunchCell.PASS_JOBS_AT, np.cumsum([0, *map(len, jobs)]))
         joins = [list(self._joins(turn)) for turn in turns]
-        self._keep(Plan.JOINS_AT, [join for each in joins for join in each])
-        self._keep(Plan.PASS_JOINS_AT, np.cumsum([0, *map(len, joins)]))
+        self._keep(LaunchCell.JOINS_AT, [join for each in joins for join in each])
+        self._keep(LaunchCell.PASS_JOINS_AT, np.cumsum([0, *map(len, joins)]))
 
     def _joins(self, turn: Turn) -> Iterator[list[int]]:
-        """For each reduction that several tables share, the entries of a `Join`."""
+        """For each reduction that several tables share, the entries of a `JoinCell`."""
         for what in turn.joins:
             totals = np.array([table.total_at(what) for table in self._having(what)], np.int64)
             if len(totals) > 1:
                 self._kept[what] = totals
-                entries = {Join.FOLD: fold_code(what.op), Join.COUNT: len(totals), Join.TOTALS_AT: totals.ctypes.data}
-                yield [entries[entry] for entry in Join]
+                entries = {
+                    JoinCell.FOLD: fold_code(what.op),
+                    JoinCell.COUNT: len(totals),
+                    JoinCell.TOTALS_AT: totals.ctypes.data,
+                }
+                yield [entries[entry] for entry in JoinCell]
 
     def _having(self, what: Reduction) -> list[Table]:
         return [table for table in self.tables if what in table.reduced]
 
     def _lay_out_arguments(self) -> None:
         cells = [table.gradient_cells() for table in self.tables]
-        self._keep(Plan.GRADIENT_CELLS_AT, np.concatenate([np.zeros(0, np.int64), *cells]))
-        self._plan[Plan.GRADIENTS] = sum(map(len, cells))
-        self._keep(Plan.NUMBERS_AT, [[table.numbers.ctypes.data, table.numbers.nbytes] for table in self.tables])
-        self._plan[Plan.TABLES] = len(self.tables)
+        self._keep(LaunchCell.GRADIENT_CELLS_AT, np.concatenate([np.zeros(0, np.int64), *cells]))
+        self._plan[LaunchCell.GRADIENTS] = sum(map(len, cells))
+        self._keep(LaunchCell.NUMBERS_AT, [[table.numbers.ctypes.data, table.numbers.nbytes] for table in self.tables])
+        self._plan[LaunchCell.TABLES] = len(self.tables)
 
     def _lay_out_marks(self, marks: Marks | None) -> None:
         if marks is not None:
             positions = np.array(marks.positions, np.int64)
-            self._keep(Plan.MARKS_AT, self._ledger.at + 8 * (Cell.WINDOWS + positions))
-            self._plan[Plan.MARKS], self._plan[Plan.MARK] = len(positions), marks.value
+            self._keep(LaunchCell.MARKS_AT, self._ledger.at + 8 * (Cell.WINDOWS + positions))
+            self._plan[LaunchCell.MARKS], self._plan[LaunchCell.MARK] = len(positions), marks.value
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: an address for each tensor of each table, and the step's numbers."""
@@ -143,7 +147,7 @@ class Launch:
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, in one compiled call, and count it if the ledger stands at `expected`; else False."""
         if self._helpers:
-            self._plan[Plan.BOARD_AT] = pool.pool().ready(self._helpers)
+            self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
         answer = self._drive(self._at, (prepared or NOTHING).at, -1 if expected is None else expected)
         if answer == driver.TORN:
             self._ledger.refuse_torn()
@@ -164,7 +168,7 @@ class Launch:
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """One turn, as a part of a step over several places."""
         if self._helpers:
-            self._plan[Plan.BOARD_AT] = pool.pool().ready(self._helpers)
+            self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
         self._entry(driver.PASS)(self._at, (prepared or NOTHING).at, turn)
 
     @property

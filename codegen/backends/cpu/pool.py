@@ -1,7 +1,7 @@
 """The worker pool: a few native threads that help with a step, and never hurt.
 
-Helpers run compiled code on a table of shared integers (`cells.Board`), so none of them holds Python's lock: they are
-Python threads only in that Python starts them; where it cannot, there are fewer or none. They sleep on Python's own
+Helpers run compiled code on a table of shared integers (`cells.BoardCell`), so none of them holds Python's lock: they
+are Python threads only in that Python starts them; where it cannot, there are fewer or none. They sleep on Python's own
 portable thread locks. A forked child starts without helpers and makes its own. When two Python threads step at once,
 one has the helpers and the other works alone.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import jit
-from .cells import STRIDE, Board
+from .cells import STRIDE, BoardCell
 from .driver import HELP
 
 MAX_HELPERS = 127
@@ -56,7 +56,7 @@ class Pool:
     """Helpers of this process; made when the first large step runs."""
 
     def __init__(self) -> None:
-        self.board = np.zeros(Board.ASLEEP + STRIDE * MAX_HELPERS, np.int64)
+        self.board = np.zeros(BoardCell.ASLEEP + STRIDE * MAX_HELPERS, np.int64)
         self.at = int(self.board.ctypes.data)
         # A helper without a core of its own only takes turns with the others, whatever `threads=` says.
         self.most = min(max(cores() - 1, FEW_HELPERS), MAX_HELPERS)
@@ -66,21 +66,21 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._core = _core_function()
         api = ctypes.pythonapi
-        self.board[Board.ACQUIRE_AT] = address_of(api.PyThread_acquire_lock)
-        self.board[Board.RELEASE_AT] = address_of(api.PyThread_release_lock)
+        self.board[BoardCell.ACQUIRE_AT] = address_of(api.PyThread_acquire_lock)
+        self.board[BoardCell.RELEASE_AT] = address_of(api.PyThread_release_lock)
 
     def ready(self, helpers: int) -> int:
         """The board's address, after helpers up to `helpers` were started, or as many as there are to be had."""
-        if min(helpers, self.most) > self.board[Board.HELPERS] and time.monotonic() >= self._again:
+        if min(helpers, self.most) > self.board[BoardCell.HELPERS] and time.monotonic() >= self._again:
             self._start(min(helpers, self.most))
-        if self.board[Board.ASLEEP]:
+        if self.board[BoardCell.ASLEEP]:
             self._keep_off_this_core()
         return self.at
 
     def _start(self, helpers: int) -> None:
         mine = object()
         try:
-            for i in range(int(self.board[Board.HELPERS]), helpers):
+            for i in range(int(self.board[BoardCell.HELPERS]), helpers):
                 if self._starters.setdefault(i, mine) is not mine:
                     return  # another thread starts it; this step does with what there is
                 self._start_one(i)
@@ -89,7 +89,7 @@ class Pool:
             self._again = time.monotonic() + RETRY
 
     def _start_one(self, i: int) -> None:
-        place = int(Board.ASLEEP) + STRIDE * i
+        place = int(BoardCell.ASLEEP) + STRIDE * i
         if not self.board[place + 1]:  # there may be one from a start that failed
             self.board[place + 1] = self._new_lock()
         arguments = (self.at, self.at + 8 * place)
@@ -97,11 +97,11 @@ class Pool:
         # Taken beforehand: a start that is interrupted may leave a running helper, and no other may have its place.
         # Nobody waits for a helper, so it does no harm if there is none.
         self._threads.append(thread)
-        self.board[Board.HELPERS] = i + 1
+        self.board[BoardCell.HELPERS] = i + 1
         try:
             thread.start()
         except SCARCE:
-            self.board[Board.HELPERS] = i
+            self.board[BoardCell.HELPERS] = i
             self._threads.pop()
             raise
 
@@ -113,7 +113,7 @@ class Pool:
         if not lock:
             raise MemoryError
         acquire = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-        acquire(int(self.board[Board.ACQUIRE_AT]))(lock, 1)
+        acquire(int(self.board[BoardCell.ACQUIRE_AT]))(lock, 1)
         return int(lock)
 
     def _keep_off_this_core(self) -> None:

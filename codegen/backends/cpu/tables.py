@@ -147,7 +147,7 @@ class Table:
         return max(0, min(self.threads, useful) - 1)
 
     def jobs(self) -> list[list[int]]:
-        """For each pass the entries of a `Job`."""
+        """For each pass the entries of a `JobCell`."""
         at = self.at
         ends = np.cumsum([0, *(len(kernel.reductions) for kernel in self.program.kernels)]).tolist()
         return [

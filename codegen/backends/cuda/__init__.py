@@ -7,7 +7,8 @@ shape       what all kernels of a program share
 layout      where the elements of arrays lie
 sums        how they reduce
 words       what that source may name
-compilers   from source to PTX and machine code, by numba_cuda_mlir or numba_cuda
+compilers   from source to PTX and machine code
+numba_cuda_mlir, numba_cuda: each compiler's words and its way to PTX
 device      the GPU through CuPy: memory, streams, launches
 tables      what the kernels run on
 launch      a step over tables

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
+from ... import locks
 from ...errors import BackendError
 from . import compilers
 from .compilers import INSTALL, Arch
@@ -232,7 +232,7 @@ class _Uploads:
 
     def __init__(self) -> None:
         self._pending: list[tuple[Any, Any]] = []
-        self._lock = threading.Lock()
+        self._lock = locks.new()
 
     def copy(self, target: DeviceArray, values: HostArray) -> None:
         """Copy host values of the same dtype and number of bytes into `target`, in order with the current stream.

@@ -68,7 +68,7 @@ def sources(program: Program, threads: int = THREADS) -> list[KernelSource]:
     if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
-            "Use another dtype, or the backend 'reference'."
+            "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
     shape = Shape(program, threads)
     return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
