@@ -16,8 +16,7 @@ from . import capture, patterns
 from .arrays.homes import Array, address_of, home_of, place_of
 from .buckets import initial_slots
 from .codegen import backends
-from .codegen.backends.contract import Span
-from .codegen.backends.ledger import Ledger
+from .codegen.backends.ledger import Ledger, Span
 from .errors import ArrayError
 from .flags import Flags
 from .members import Member, Members, Variables, same_variables, track

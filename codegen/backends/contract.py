@@ -7,7 +7,7 @@ which does a whole step. Places are strings: "cpu", "cuda:0"; what stands before
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..expr import Reduction
     from ..program import Program
     from ..schedule import Turn
-    from .ledger import Clock, Ledger, Marks
+    from .ledger import Clock, Ledger, Marks, Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -27,14 +27,7 @@ BackendOptions = Mapping[str, Any]
 """Options that only the backend reads: "threads" and "compiler"; each takes its own and ignores the others."""
 
 
-class Span(NamedTuple):
-    """An array, of whatever library, and where it lies."""
-
-    array: Any
-    address: int
-
-
-Pairs = Sequence[tuple[Span, Any]]
+Pairs = Sequence[tuple["Span", Any]]
 """Arrays, and the NumPy arrays that are copied into them."""
 
 

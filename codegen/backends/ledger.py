@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,6 +56,17 @@ class Clock(Protocol):
 
     def tick(self) -> None:
         """Count a call; during a capture, record that it is counted."""
+
+
+class Span(NamedTuple):
+    """An array, of whatever library, and where it lies."""
+
+    array: Any
+    address: int
+
+
+Pairs = Sequence[tuple[Span, Any]]
+"""Arrays, and the NumPy arrays that are copied into them."""
 
 
 @dataclass(frozen=True)

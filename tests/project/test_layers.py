@@ -53,7 +53,7 @@ KNOWN = {
     "calls": {"backends.ledger"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
-    "state": {"backends", "backends.contract", "backends.ledger"},
+    "state": {"backends", "backends.ledger"},
     "cli": {"", "backends", "store"},
 }
 """What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it."""

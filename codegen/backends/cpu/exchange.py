@@ -14,7 +14,8 @@ from . import driver, jit, pool
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..contract import Pairs, Span
+    from ..contract import Pairs
+    from ..ledger import Span
 
     Int64 = npt.NDArray[np.int64]
 

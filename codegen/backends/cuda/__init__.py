@@ -31,7 +31,8 @@ from .tables import Table
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..contract import BackendOptions, Pairs, Span
+    from ..contract import BackendOptions, Pairs
+    from ..ledger import Span
 
     Int64 = npt.NDArray[np.int64]
 
