@@ -1,5 +1,6 @@
 """A call has happened and is counted, or nothing has changed: whatever interrupts it, whoever calls beside it."""
 
+import dis
 import os
 import sys
 import threading
@@ -18,12 +19,19 @@ FOLDERS = tuple(
 )
 
 
+ENDED = ("CALL", "RETURN", "JUMP_BACKWARD", "RESUME")
+"""How bytecodes are called after which Python looks for signals. Nowhere else can one come, such as between the end of
+a `with` block and the release of its lock."""
+
+
 class Interrupter:
-    """Raises KeyboardInterrupt before the nth bytecode that runs in this package."""
+    """Raises KeyboardInterrupt where a signal could be noticed, at or after the nth bytecode in this package."""
 
     def __init__(self, n):
         self.left = n
         self.raised = False
+        self._last = "RESUME"
+        self._names = {}
 
     def __enter__(self):
         sys.settrace(self.on_call)
@@ -33,8 +41,11 @@ class Interrupter:
         sys.settrace(None)
 
     def on_call(self, frame, event, arg):
-        if not os.path.realpath(frame.f_code.co_filename).startswith(FOLDERS):
+        code = frame.f_code
+        if not os.path.realpath(code.co_filename).startswith(FOLDERS):
             return None
+        if code not in self._names:
+            self._names[code] = [dis.opname[number] for number in code.co_code]
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self.on_bytecode
@@ -42,10 +53,11 @@ class Interrupter:
     def on_bytecode(self, frame, event, arg):
         if event == "opcode":
             self.left -= 1
-            if self.left < 0 and not self.raised:
+            if self.left < 0 and not self.raised and self._last.startswith(ENDED):
                 self.raised = True
                 sys.settrace(None)
                 raise KeyboardInterrupt
+            self._last = self._names[frame.f_code][frame.f_lasti]
         return self.on_bytecode
 
 
