@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -225,8 +226,11 @@ def test_a_reader_sees_the_state_before_or_after_a_call():
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for _ in range(calls):
+        for call in range(calls):
             shared.apply([gradient])
+            # A lock is not fair: a busy writer can keep it, so every tenth call waits until the reader had a turn.
+            while len(states) < call // 10 and reader.is_alive():
+                time.sleep(0.001)
     finally:
         done.set()
         reader.join(60)
