@@ -105,7 +105,7 @@ class Calls:
         if type(rate) is not float:
             rate = options.rate(calls)
         update = calls // (options.gradient_accumulation_steps or 1) + 1
-        return plan.call(passed, addresses, options, rate, update, old, calls)
+        return plan.run(plan.prepared(passed, addresses, options, rate, update, old), calls)
 
     def resolved(self, grads: Gradients, variables: Variables | None) -> Resolved:
         """A call's gradients in build order, after all checks. Raises ArrayError."""

@@ -89,32 +89,20 @@ class Plan:
         update: int,
         old: Bound = UNBOUND,
     ) -> Bound:
-        """What a call runs on; what did not change is taken from `old`. `update` counts from 1.
+        """What a call runs on; what did not change is that of `old`, mostly all of it. `update` counts from 1.
 
         addresses: for each variable; None if they are those of `old`.
         """
         numbers = (options, rate, update if self._reads_update else 0)
-        if old.numbers == numbers and addresses is not None and self.after is None:  # fresh gradients, and no more
-            step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
-            return Bound(passed, numbers, step, None)
+        if old.numbers == numbers:
+            if addresses is None:
+                return old
+            if self.after is None:  # fresh gradients, and no more
+                step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
+                return Bound(passed, numbers, step, None)
         hypers = None if old.numbers == numbers else options.numbers(rate, update)
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
-
-    def call(
-        self,
-        passed: Sequence[Any],
-        addresses: Int64 | None,
-        options: Options,
-        rate: float,
-        update: int,
-        old: Bound,
-        calls: int,
-    ) -> bool:
-        """`prepared` and `run` in one: most calls find everything as it was."""
-        if addresses is None and old.numbers == (options, rate, update if self._reads_update else 0):
-            return self.run(old, calls)
-        return self.run(self.prepared(passed, addresses, options, rate, update, old), calls)
 
     def send_numbers(self, hypers: Mapping[str, float]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
