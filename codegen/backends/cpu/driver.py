@@ -38,15 +38,21 @@ def join(into, piece, fold):
 )
 """Two results as one, see `frame.fold_code`."""
 
-TAKE = f"""
+WAIT = f"""
+def wait(looks, yield_at):
+    if looks >= {PATIENCE} and yield_at != 0:
+        give_way(yield_at)
+    else:
+        pause()
+    return looks + 1
+"""
+"""Wait a moment for whom `looks` looks did not find ready; the number of looks with the next one."""
+
+TAKE = """
 def take(word, yield_at):
     looks = 0
     while swap(word, 1) != 0:
-        looks += 1
-        if looks > {PATIENCE} and yield_at != 0:
-            give_way(yield_at)
-        else:
-            pause()
+        looks = wait(looks, yield_at)
 """
 """Wait for a word and take it; whoever holds it runs compiled code and nothing else, so the wait is short."""
 
@@ -93,11 +99,7 @@ def share(board_at, step_at, table_at, offer, yield_at):
         left = 0
     looks = 0
     while peek(board_at + {8 * BoardCell.DONE}) < offer - left:
-        looks += 1
-        if looks > {PATIENCE} and yield_at != 0:
-            give_way(yield_at)
-        else:
-            pause()
+        looks = wait(looks, yield_at)
 """
 """Run a step with helpers: offer seats, wake who sleeps, work, withdraw the seats left, wait for those taken."""
 
@@ -154,7 +156,10 @@ def run(plan_at, k):
 """
 """One pass over every table. Helpers that another caller has are done without."""
 
-DRIVE = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
+PARTS = WAIT + TAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
+"""What both entries below are made of."""
+
+DRIVE = f"""{PARTS}
 def drive(plan_at, prepared_at, expected):
     plan = ints(plan_at)
     word = plan[{LaunchCell.LEDGER_AT}]
@@ -179,7 +184,7 @@ def drive(plan_at, prepared_at, expected):
 """
 """A whole step; with `expected` >= 0, only if so many calls were made, and counted as one more."""
 
-PASS = f"""{TAKE}{RECEIVE}{SHARE}{JOIN}{FOLD_ROWS}{JOIN_TABLES}{RUN}
+PASS = f"""{PARTS}
 def one_pass(plan_at, prepared_at, k):
     plan = ints(plan_at)
     take(plan[{LaunchCell.LEDGER_AT}], plan[{LaunchCell.YIELD_AT}])
@@ -208,7 +213,7 @@ def help(board_at, me):
             looks = 0
 """
 
-EXCHANGE = f"""{TAKE}
+EXCHANGE = f"""{WAIT}{TAKE}
 def exchange(ledger, copies_at, count, calls, windows_at, yield_at):
     copies = ints(copies_at)
     take(ledger, yield_at)
