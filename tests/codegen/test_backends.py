@@ -6,18 +6,23 @@ Sums over a tensor may differ in the last bits of float64 (another order of summ
 
 import itertools
 import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zoo
 from compare import SPECIAL, assert_same_bits, assert_scaled, assert_within, cast, ordinary, special
 from operations import FUNCTIONS, REDUCTIONS, TRUTHS, reduced
-from run_rule import copied, defaults, make_tensors, run
+from run_rule import Tensors, copied, defaults, make_tensors, run
 
 import rmsprop_jit
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import (
+    Expr,
     Hyper,
+    Program,
     Rule,
     clip,
     max_abs,
@@ -31,6 +36,7 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -39,14 +45,19 @@ SMALL = [0, 1, 2, 7, 129, 1000, 3]
 DTYPES = ["float32", "float64"]
 
 
-def compare(ours, theirs, program, check):
+def compare(
+    ours: Tensors,
+    theirs: Tensors,
+    program: Program,
+    check: Callable[[npt.NDArray[Any], npt.NDArray[Any], str], None],
+) -> None:
     """Every array that the program writes, in every tensor."""
     for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         for name in program.written:
             check(mine[name], other[name], f"{program.name}: {name} of tensor {i}, size {mine[name].size}")
 
 
-def both(program, tensors, steps, make, hypers, tensor_hypers=None):
+def both(program, tensors, steps: int, make, hypers, tensor_hypers=None):
     """Some steps on copies of the same tensors: on the CPU backend and by the reference."""
     ours, theirs = copied(tensors), copied(tensors)
     for step in range(1, steps + 1):
@@ -58,7 +69,7 @@ def both(program, tensors, steps, make, hypers, tensor_hypers=None):
     return ours, theirs
 
 
-def counts(rule, sizes):
+def counts(rule: Rule, sizes: Sequence[int]) -> dict[str, list[float]]:
     """The tensors' own numbers of a rule: how many elements they have."""
     names = [name for name, hyper in rule.hypers.items() if hyper.per == "tensor"]
     return {name: [float(max(size, 1)) for size in sizes] for name in names}
@@ -72,7 +83,9 @@ NORMS = [case for case in zoo.ALL if case[0] in zoo.WITH_NORMS]
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "flags"), EXACT, ids=zoo.label)
 @pytest.mark.parametrize("kind", [ordinary, special])
-def test_a_rule_of_elements_equals_the_reference_bit_for_bit(rule, flags, dtype, kind):
+def test_a_rule_of_elements_equals_the_reference_bit_for_bit(
+    rule: Rule, flags: tuple[str, ...], dtype: str, kind
+) -> None:
     program = specialize(rule, flags, dtype)
     make = cast(kind(1), dtype)
     tensors = make_tensors(rule, SIZES, dtype, make)
@@ -82,7 +95,9 @@ def test_a_rule_of_elements_equals_the_reference_bit_for_bit(rule, flags, dtype,
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "flags"), LIBRARY, ids=zoo.label)
-def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(rule, flags, dtype):
+def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(
+    rule: Rule, flags: tuple[str, ...], dtype: str
+) -> None:
     program = specialize(rule, flags, dtype)
     make = cast(ordinary(2), dtype)
     tensors = make_tensors(rule, SIZES, dtype, make)
@@ -95,7 +110,7 @@ def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(rule, flags, dt
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("kind", [ordinary, special])
 @pytest.mark.parametrize(("backend", "ulps"), [("cpu", 2), ("reference", 4)])
-def test_a_function_of_the_library_is_close_to_the_truth(name, dtype, kind, backend, ulps):
+def test_a_function_of_the_library_is_close_to_the_truth(name: str, dtype: str, kind, backend: str, ulps: int) -> None:
     function, truth = FUNCTIONS[name]
     rule = Rule("function", lambda p, g, s, h, on: {p: function(p)})
     tensors = make_tensors(rule, SMALL, dtype, cast(kind(3), dtype))
@@ -109,7 +124,7 @@ def test_a_function_of_the_library_is_close_to_the_truth(name, dtype, kind, back
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "flags"), NORMS, ids=zoo.label)
-def test_a_rule_with_norms_equals_the_reference_closely(rule, flags, dtype):
+def test_a_rule_with_norms_equals_the_reference_closely(rule: Rule, flags: tuple[str, ...], dtype: str) -> None:
     program = specialize(rule, flags, dtype)
     make = cast(ordinary(4), dtype)
     tensors = make_tensors(rule, SIZES, dtype, make)
@@ -120,7 +135,7 @@ def test_a_rule_with_norms_equals_the_reference_closely(rule, flags, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "flags"), NORMS, ids=zoo.label)
-def test_a_rule_with_norms_gives_the_same_bits_on_every_run(rule, flags, dtype):
+def test_a_rule_with_norms_gives_the_same_bits_on_every_run(rule: Rule, flags: tuple[str, ...], dtype: str) -> None:
     program = specialize(rule, flags, dtype)
     make = cast(ordinary(5), dtype)
     tensors = make_tensors(rule, [*SIZES, 300_000], dtype, make)
@@ -133,7 +148,7 @@ def test_a_rule_with_norms_gives_the_same_bits_on_every_run(rule, flags, dtype):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_one_bad_tensor_is_no_other_tensors_business(bad):
+def test_one_bad_tensor_is_no_other_tensors_business(bad: float) -> None:
     for rule in (zoo.LAMB, zoo.MARS, zoo.LARGEST_FIRST):
         program = specialize(rule, (), "float32")
         make = cast(ordinary(6), "float32")
@@ -147,7 +162,7 @@ def test_one_bad_tensor_is_no_other_tensors_business(bad):
         compare([one for i, one in enumerate(ours) if i != 4], clean, program, assert_same_bits)
 
 
-def test_a_step_that_is_not_finite_is_left_out_everywhere():
+def test_a_step_that_is_not_finite_is_left_out_everywhere() -> None:
     program = specialize(zoo.NORMALISED, (), "float32")
     tensors = make_tensors(zoo.NORMALISED, SMALL, "float32", cast(ordinary(7), "float32"))
     tensors[5]["gradient"][999] = math.inf
@@ -174,7 +189,7 @@ SCALES = [(), ("loss_scale_factor",)]
 OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
 
 
-def rmsprop_sets():
+def rmsprop_sets() -> list[frozenset[str]]:
     """
     Sets of flags in which every pair of options meets: the full product of rule, clip and decay without the rest, and
     an even sample of the product of everything.
@@ -198,7 +213,7 @@ NUMBERS = {
 }
 
 
-def rmsprop_case(flags, dtype, make, sizes):
+def rmsprop_case(flags: Collection[str], dtype: str, make, sizes: list[int]):
     """Program, tensors, numbers and each tensor's own numbers."""
     rule = step_of(RMSPROP)
     program = program_of(RMSPROP, flags, dtype)
@@ -207,7 +222,7 @@ def rmsprop_case(flags, dtype, make, sizes):
 
 
 @pytest.mark.parametrize("flags", RMSPROP_SETS, ids=lambda flags: "+".join(sorted(flags)) or "plain")
-def test_rmsprop_equals_the_reference(flags):
+def test_rmsprop_equals_the_reference(flags: frozenset[str]) -> None:
     norms = bool(flags & {"clipnorm", "global_clipnorm"})
     for dtype in DTYPES if len(flags) % 3 == 0 else DTYPES[:1]:
         for kind in (ordinary,) if norms else (ordinary, special):
@@ -219,7 +234,7 @@ def test_rmsprop_equals_the_reference(flags):
             compare(ours, theirs, program, check)
 
 
-def test_the_sample_of_option_sets_meets_every_pair():
+def test_the_sample_of_option_sets_meets_every_pair() -> None:
     options = [*NUMBERS, "centered", "use_ema", "micro_step", "window_empty"]
     alone = [{"clipnorm", "global_clipnorm"}, {"clipnorm", "clipvalue"}, {"global_clipnorm", "clipvalue"}]
     for pair in itertools.combinations(options, 2):
@@ -227,7 +242,7 @@ def test_the_sample_of_option_sets_meets_every_pair():
             assert any(set(pair) <= flags for flags in RMSPROP_SETS), pair
 
 
-def test_numbers_change_without_another_program():
+def test_numbers_change_without_another_program() -> None:
     make = cast(ordinary(9), "float32")
     for rho, rate, momentum in itertools.product((0.0, 0.5, 1.0), (0.0, 1e-3, 7.0), (0.0, 0.9)):
         program, tensors, numbers, decays = rmsprop_case(("momentum", "use_ema"), "float32", make, SMALL)
@@ -239,13 +254,13 @@ def test_numbers_change_without_another_program():
 # Memory: what is not used does not matter, what is not written is not touched.
 
 
-def written_only(program):
+def written_only(program: Program) -> list[str]:
     """Arrays that the program writes and never reads."""
     loaded = {load.array for kernel in program.kernels for load in kernel.loads}
     return [array.name for array in program.arrays if array.name in program.written and array.name not in loaded]
 
 
-def assert_poison_does_not_matter(rule, program, hypers, own):
+def assert_poison_does_not_matter(rule: Rule, program, hypers, own) -> None:
     make = cast(ordinary(10), program.compute)
     tensors = make_tensors(rule, SMALL, program.compute, make)
     poisoned = copied(tensors)
@@ -263,18 +278,18 @@ def assert_poison_does_not_matter(rule, program, hypers, own):
 
 
 @pytest.mark.parametrize(("rule", "flags"), zoo.ALL, ids=zoo.label)
-def test_old_values_that_are_not_used_do_not_matter(rule, flags):
+def test_old_values_that_are_not_used_do_not_matter(rule: Rule, flags: tuple[str, ...]) -> None:
     program = specialize(rule, flags, "float32")
     assert_poison_does_not_matter(rule, program, defaults(rule, step=2.0), counts(rule, SMALL))
 
 
 @pytest.mark.parametrize("flags", RMSPROP_SETS[::5], ids=lambda flags: "+".join(sorted(flags)) or "plain")
-def test_old_values_of_rmsprop_that_are_not_used_do_not_matter(flags):
+def test_old_values_of_rmsprop_that_are_not_used_do_not_matter(flags: frozenset[str]) -> None:
     program, _, numbers, decays = rmsprop_case(flags, "float32", ordinary(0), SMALL)
     assert_poison_does_not_matter(step_of(RMSPROP), program, numbers, decays)
 
 
-def test_leftovers_of_an_accumulator_and_of_a_first_step_do_not_matter():
+def test_leftovers_of_an_accumulator_and_of_a_first_step_do_not_matter() -> None:
     first_micro = program_of(RMSPROP, CALLS["first micro"], "float32")
     assert written_only(first_micro) == ["gradient_accumulator"]
     tensors = make_tensors(zoo.ADOPT, SMALL, "float32", cast(ordinary(11), "float32"))
@@ -290,7 +305,7 @@ def test_leftovers_of_an_accumulator_and_of_a_first_step_do_not_matter():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", [zoo.ADAM, zoo.LAMB, zoo.NORMALISED, zoo.RPROP], ids=zoo.label)
-def test_nothing_beside_the_arrays_is_written(rule, dtype):
+def test_nothing_beside_the_arrays_is_written(rule: Rule, dtype: str) -> None:
     program = specialize(rule, (), dtype)
     make = cast(ordinary(12), dtype)
     rooms = []
@@ -311,14 +326,14 @@ def test_nothing_beside_the_arrays_is_written(rule, dtype):
 # Reductions on their own.
 
 
-def reduction_rule(name, over):
+def reduction_rule(name: str, over: str) -> Rule:
     """The reduction of the gradient, written to every element of the parameter."""
     return Rule(
         f"{name}_{over}", lambda p, g, s, h, on: {p: 0 * s.nothing + reduced(name, g, over)}, slots={"nothing": 0.0}
     )
 
 
-def expected(name, arrays):
+def expected(name: str, arrays: list[npt.NDArray[Any]]) -> tuple[float, float]:
     """The reduction of some arrays, and the size of what was added up."""
     return TRUTHS[name](np.concatenate(arrays).astype(np.float64))
 
@@ -327,7 +342,7 @@ def expected(name, arrays):
 @pytest.mark.parametrize("over", ["tensor", "all"])
 @pytest.mark.parametrize("name", REDUCTIONS)
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_reductions(name, over, dtype, backend):
+def test_reductions(name: str, over: str, dtype: str, backend: str) -> None:
     rule = reduction_rule(name, over)
     program = specialize(rule, (), dtype)
     tensors = make_tensors(rule, SIZES, dtype, cast(ordinary(13), dtype))
@@ -344,7 +359,7 @@ def test_reductions(name, over, dtype, backend):
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("place", [0, 1, 127, 128, 16383, 16384, 40000])
-def test_one_bad_element_is_found_wherever_it_is(place, backend):
+def test_one_bad_element_is_found_wherever_it_is(place: int, backend: str) -> None:
     for bad in (math.nan, math.inf, -math.inf):
         for name, wanted in (("max_abs", abs(bad)), ("all_finite", 0.0)):
             for over in ("tensor", "all"):
@@ -358,7 +373,7 @@ def test_one_bad_element_is_found_wherever_it_is(place, backend):
                 np.testing.assert_equal(tensors[0]["parameter"], np.float32(other))
 
 
-def test_squares_are_taken_in_float64():
+def test_squares_are_taken_in_float64() -> None:
     root = Rule("root", lambda p, g, s, h, on: {p: 0 * p + sqrt(sum_of_squares(g))})
     tensors = make_tensors(root, [1000], "float32", lambda size: np.full(size, 1e25))
     run("cpu", specialize(root, (), "float32"), tensors, defaults(root))
@@ -366,8 +381,8 @@ def test_squares_are_taken_in_float64():
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_a_reduction_of_what_settles_to_a_constant_still_counts_elements(backend):
-    def equations(p, g, s, h, on):
+def test_a_reduction_of_what_settles_to_a_constant_still_counts_elements(backend: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         count, total = sum_of(where(on.weighted, g, 1.0)), sum_of_squares(where(on.weighted, g, h.rate), over="all")
         return {p: p * 0.0 + count + total}
 
@@ -379,8 +394,8 @@ def test_a_reduction_of_what_settles_to_a_constant_still_counts_elements(backend
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_reductions_of_reductions_and_mixed_scopes(dtype):
-    def equations(p, g, s, h, on):
+def test_reductions_of_reductions_and_mixed_scopes(dtype: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         unit = g / (max_abs(g) + 1e-6)
         shared = unit / sqrt(sum_of_squares(unit, over="all") + 1e-6)
         own = shared - sum_of(shared) * h.tenth
@@ -399,8 +414,8 @@ def test_reductions_of_reductions_and_mixed_scopes(dtype):
 
 
 @pytest.mark.parametrize("over", ["tensor", "all"])
-def test_a_rule_may_change_nothing(over):
-    def equations(p, g, s, h, on):
+def test_a_rule_may_change_nothing(over: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: where(on.frozen, p, p - g / sum_of_squares(g, over=over))}
 
     rule = Rule("frozen", equations, flags={"frozen": False})
@@ -411,8 +426,8 @@ def test_a_rule_may_change_nothing(over):
         assert_same_bits(tensor["parameter"], old["parameter"], "frozen")
 
 
-def test_stores_of_constants_scalars_and_other_arrays():
-    def equations(p, g, s, h, on):
+def test_stores_of_constants_scalars_and_other_arrays() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, float | Expr]]:
         yield s.a, 1.5
         yield s.b, 1 - h.rho
         yield s.c, g
@@ -431,7 +446,7 @@ def test_stores_of_constants_scalars_and_other_arrays():
     assert ours[5]["b"][0] == np.float32(1 - 0.9)
 
 
-def test_two_slots_swap_their_values():
+def test_two_slots_swap_their_values() -> None:
     rule = Rule("swap", lambda p, g, s, h, on: {s.x: s.y, s.y: s.x, p: p - s.x * g}, slots={"x": 1.0, "y": 2.0})
     program = specialize(rule, (), "float32")
     tensors = make_tensors(rule, SMALL, "float32", cast(ordinary(17), "float32"))
@@ -444,8 +459,8 @@ NAMES = (
 ).split()
 
 
-def test_slots_and_numbers_may_have_any_name():
-    def equations(p, g, s, h, on):
+def test_slots_and_numbers_may_have_any_name() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         total = p
         for i, name in enumerate(NAMES):
             slot, number = getattr(s, name), getattr(h, name if name != "step" else "x")
@@ -465,8 +480,8 @@ ALIKE = [("table", "table_"), ("t0", "t0_"), ("x", "x_new"), ("x", "x_at"), ("ro
 
 
 @pytest.mark.parametrize("pair", ALIKE, ids="+".join)
-def test_slots_with_names_alike_are_not_mixed_up(pair):
-    def equations(p, g, s, h, on):
+def test_slots_with_names_alike_are_not_mixed_up(pair: tuple[str, str]) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names):
         one, two = (getattr(s, name) for name in pair)
         return {one: one + g, two: two * 0.5 - g, p: p - one * two}
 
@@ -478,8 +493,8 @@ def test_slots_with_names_alike_are_not_mixed_up(pair):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_with_names_alike_are_not_mixed_up(dtype):
-    def equations(p, g, s, h, on):
+def test_numbers_with_names_alike_are_not_mixed_up(dtype: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: p * h.x_64 * h.x + max_abs(g) * h.x}
 
     rule = Rule("alike", equations, hypers={"x": 0.1, "x_64": 0.7})
@@ -489,8 +504,8 @@ def test_numbers_with_names_alike_are_not_mixed_up(dtype):
     compare(ours, theirs, program, assert_same_bits)
 
 
-def test_every_operation_on_special_numbers():
-    def equations(p, g, s, h, on):
+def test_every_operation_on_special_numbers() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         yield s.a, minimum(p, g) + maximum(g, p)
         yield s.b, clip(p, g, -g)
         yield s.c, sign(p) * abs(g) + sign(g)
@@ -512,8 +527,8 @@ def test_every_operation_on_special_numbers():
         compare(tensors, theirs, program, assert_same_bits)
 
 
-def test_numbers_of_the_step_follow_ieee_where_python_raises():
-    def equations(p, g, s, h, on):
+def test_numbers_of_the_step_follow_ieee_where_python_raises() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: p + h.a / h.b * g + sqrt(h.a) * g + h.c**h.a}
 
     rule = Rule("limits", equations, hypers=dict.fromkeys("abc", 1.0))
@@ -534,18 +549,18 @@ class Surroundings:
 
     scale, steps, bound, decay, momentum, rate, every = 4.0, 2, 0.5, 0.1, 0.75, 0.05, 2
 
-    def __init__(self, rule, flags, variables):
+    def __init__(self, rule: Rule, flags: tuple[str, ...], variables: list[npt.NDArray[Any]]) -> None:
         self.rule, self.program = rule, specialize(rule, flags, "float32")
         self.tensors = [self._tensor(variable) for variable in variables]
         self.averages = [variable.copy() for variable in variables]
         self.sums = [np.zeros_like(variable) for variable in variables]
         self.calls = 0
 
-    def _tensor(self, variable):
+    def _tensor(self, variable: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         (tensor,) = make_tensors(self.rule, [variable.size], "float32", np.zeros)
         return tensor | {"parameter": variable.copy()}
 
-    def apply(self, gradients):
+    def apply(self, gradients: list[npt.NDArray[Any]]) -> None:
         f, self.calls = np.float32, self.calls + 1
         for i, gradient in enumerate(gradients):
             self.sums[i] = gradient / f(self.scale) + self.sums[i]
@@ -564,7 +579,7 @@ class Surroundings:
             if update % self.every == 0:
                 tensor["parameter"][...] = self.averages[i]
 
-    def options(self):
+    def options(self) -> dict[str, float]:
         """The same as arguments of an Optimizer."""
         return {
             "learning_rate": self.rate,
@@ -582,7 +597,7 @@ IN_OPTIMIZER = [case for case in zoo.ALL if case[0] is not zoo.LARGEST_FIRST]
 
 
 @pytest.mark.parametrize(("rule", "flags"), IN_OPTIMIZER, ids=zoo.label)
-def test_a_rule_runs_in_an_optimizer_with_everything_on(rule, flags):
+def test_a_rule_runs_in_an_optimizer_with_everything_on(rule: Rule, flags: tuple[str, ...]) -> None:
     rng = np.random.default_rng(21)
     variables = [rng.normal(size=size).astype(np.float32) for size in SMALL]
     by_hand = Surroundings(rule, flags, variables)
@@ -604,14 +619,14 @@ def test_a_rule_runs_in_an_optimizer_with_everything_on(rule, flags):
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 @pytest.mark.parametrize("rule", [zoo.ADAM, zoo.LAMB, zoo.NORMALISED], ids=zoo.label)
-def test_a_rule_runs_behind_a_clipped_norm(rule, clip):
+def test_a_rule_runs_behind_a_clipped_norm(rule: Rule, clip: str) -> None:
     rng = np.random.default_rng(22)
     variables = [rng.normal(size=size) for size in SMALL]
     gradients = [rng.normal(size=size) for size in SMALL]
     tensors = make_tensors(rule, SMALL, "float64", np.zeros)
-    norms = [np.linalg.norm(g) for g in gradients]
+    norms = [float(np.linalg.norm(g)) for g in gradients]
     if clip == "global_clipnorm":
-        norms = [np.linalg.norm(norms)] * len(norms)
+        norms = [float(np.linalg.norm(norms))] * len(norms)
     for tensor, variable, gradient, norm in zip(tensors, variables, gradients, norms, strict=True):
         tensor["parameter"][...], tensor["gradient"][...] = variable, gradient * min(1.0, 0.3 / max(norm, 1e-9))
     run("reference", specialize(rule, (), "float64"), tensors, defaults(rule, learning_rate=0.1))
@@ -622,7 +637,7 @@ def test_a_rule_runs_behind_a_clipped_norm(rule, clip):
 
 
 @pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 0.25}])
-def test_a_norm_over_all_spans_both_dtypes(clip):
+def test_a_norm_over_all_spans_both_dtypes(clip: dict[str, Any]) -> None:
     rng = np.random.default_rng(24)
     variables = [rng.normal(size=size).astype(DTYPES[i % 2]) for i, size in enumerate(SMALL)]
     gradients = [rng.normal(size=v.size).astype(v.dtype) for v in variables]
@@ -634,8 +649,8 @@ def test_a_norm_over_all_spans_both_dtypes(clip):
         assert_scaled(ours, theirs, rtol, "normalised")
 
 
-def test_an_optimizer_gives_every_variable_the_number_of_a_tensor():
-    def scaled(p, g, s, h, on):
+def test_an_optimizer_gives_every_variable_the_number_of_a_tensor() -> None:
+    def scaled(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: p - h.learning_rate * h.multiplier * g}
 
     rule = Rule("scaled", scaled, hypers={"multiplier": Hyper(2.0, per="tensor")})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zoo
 from compare import SPECIAL, assert_same_bits, assert_scaled
-from run_rule import copied, defaults, make_tensors, run
+from run_rule import Tensors, copied, defaults, make_tensors, run
 
 from rmsprop_jit.codegen import BackendError, OptionError, Rule, explain, max_abs, specialize, sum_of_squares
 from rmsprop_jit.codegen.backends.cpu import frame as cpu_frame
@@ -29,12 +29,12 @@ NUMBERS = {"clipnorm": 3.0, "global_clipnorm": 3.0, "weight_decay": 0.1, "moment
 NUMBERS |= {"gradient_accumulation_steps": 2.0, "step": 3.0, "ema_overwrite_frequency": 3.0}
 
 
-def made(rule, dtype, gradient, sizes=SIZES, seed=1):
+def made(rule: Rule, dtype: str, gradient: str | None, sizes: list[int] = SIZES, seed: int = 1) -> Tensors:
     rng = np.random.default_rng(seed)
     return make_tensors(rule, sizes, dtype, lambda size: rng.normal(size=size), gradient)
 
 
-def cast_before(tensors, dtype):
+def cast_before(tensors: Tensors, dtype: str) -> Tensors:
     """The same tensors with gradients of the parameters' type, made by NumPy."""
     with np.errstate(all="ignore"):
         return [one | {"gradient": one["gradient"].astype(dtype)} for one in copied(tensors)]
@@ -43,7 +43,9 @@ def cast_before(tensors, dtype):
 @pytest.mark.parametrize("backend", ["reference", "cpu", "cuda"])
 @pytest.mark.parametrize(("dtype", "gradient"), PAIRS)
 @pytest.mark.parametrize("flags", SETS, ids="+".join)
-def test_a_gradient_of_another_type_is_as_good_as_one_that_was_cast_before(flags, dtype, gradient, backend):
+def test_a_gradient_of_another_type_is_as_good_as_one_that_was_cast_before(
+    flags: tuple[str, ...], dtype: str, gradient: str, backend: str
+) -> None:
     rule = step_of(RMSPROP)
     tensors = made(rule, dtype, gradient)
     expected = cast_before(tensors, dtype)
@@ -63,7 +65,7 @@ def test_a_gradient_of_another_type_is_as_good_as_one_that_was_cast_before(flags
 
 @pytest.mark.parametrize("backend", ["reference", "cpu", "cuda"])
 @pytest.mark.parametrize(("dtype", "gradient"), PAIRS)
-def test_a_cast_is_one_rounding_to_nearest_for_all_numbers(dtype, gradient, backend):
+def test_a_cast_is_one_rounding_to_nearest_for_all_numbers(dtype: str, gradient: str, backend: str) -> None:
     rule = Rule(
         "copy", lambda p, g, s, h, on: {s.seen: g + s.nothing, p: p - s.seen}, slots={"seen": 0, "nothing": -0.0}
     )
@@ -77,13 +79,13 @@ def test_a_cast_is_one_rounding_to_nearest_for_all_numbers(dtype, gradient, back
     assert_same_bits(tensors[0]["seen"], rounded + dtype_zero(dtype), f"{gradient} as {dtype}")
 
 
-def dtype_zero(dtype):
+def dtype_zero(dtype: str):
     return np.dtype(dtype).type(-0.0)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
 @pytest.mark.parametrize("gradient", ["float32", "float64"])
-def test_long_rows_and_rows_that_start_anywhere(backend, gradient):
+def test_long_rows_and_rows_that_start_anywhere(backend: str, gradient: str) -> None:
     """Rows of more than one vector a thread, arrays that are not aligned to vectors, and sizes that no vector fills."""
     rule = zoo.ADAM
     rng = np.random.default_rng(2)
@@ -103,7 +105,7 @@ def test_long_rows_and_rows_that_start_anywhere(backend, gradient):
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu", "cuda"])
-def test_what_is_reduced_was_cast_before(backend):
+def test_what_is_reduced_was_cast_before(backend: str) -> None:
     rule = Rule("largest", lambda p, g, s, h, on: {p: 0 * p + max_abs(g) + 0 * sum_of_squares(g, over="all")})
     tensors = made(rule, "float32", "float64", [3])
     tensors[0]["gradient"][:] = [1 + 2**-30, -0.5, 0.25]
@@ -114,7 +116,7 @@ def test_what_is_reduced_was_cast_before(backend):
     assert not np.isfinite(tensors[0]["parameter"]).any()
 
 
-def test_the_casts_are_in_the_text():
+def test_the_casts_are_in_the_text() -> None:
     text = explain(RMSPROP, ("centered",), "float32", gradient="float64")
     assert "  load    g <- gradient: float64 as float32\n" in text
     assert text.count(" as ") == 1
@@ -124,7 +126,7 @@ def test_the_casts_are_in_the_text():
     assert " as " not in explain(RMSPROP, ("centered",))
 
 
-def test_the_four_combinations_are_programs_of_their_own():
+def test_the_four_combinations_are_programs_of_their_own() -> None:
     programs = {specialize(RMSPROP, (), dtype, gradient) for dtype, gradient in PAIRS}
     assert len(programs) == 4
     assert specialize(RMSPROP, (), "float64") is specialize(RMSPROP, (), "float64", "float64")
@@ -132,7 +134,7 @@ def test_the_four_combinations_are_programs_of_their_own():
     assert specialize(RMSPROP, (), "float64", "float32").storage("velocity") == "float64"
 
 
-def test_the_interpreter_knows_half_precision_and_compilers_say_that_they_do_not():
+def test_the_interpreter_knows_half_precision_and_compilers_say_that_they_do_not() -> None:
     program = specialize(RMSPROP, (), "float16")
     tensors = made(RMSPROP, "float16", None, [5])
     run("reference", program, tensors, defaults(RMSPROP))
@@ -144,6 +146,6 @@ def test_the_interpreter_knows_half_precision_and_compilers_say_that_they_do_not
 
 
 @pytest.mark.parametrize("kinds", [("int8", None), ("float32", "complex64")])
-def test_an_unknown_storage_is_named(kinds):
+def test_an_unknown_storage_is_named(kinds: tuple[str, str | None]) -> None:
     with pytest.raises(OptionError, match=r"a dtype is one of float16, float32, float64. Received: '(int8|complex64)'"):
         specialize(RMSPROP, (), *kinds)

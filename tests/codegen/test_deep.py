@@ -3,15 +3,17 @@
 import itertools
 import math
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from run_rule import copied, defaults, make_tensors, run
 
-from rmsprop_jit.codegen import Rule, explain, max_abs, new, rounded, specialize, sqrt, sum_of, where
+from rmsprop_jit.codegen import Expr, Rule, explain, max_abs, new, rounded, specialize, sqrt, sum_of, where
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.backends.cpu import frame as cpu_frame
 from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.scalars import compile_scalars
 
 
@@ -20,10 +22,10 @@ def grown(x):
     return x * x + x
 
 
-def chain(steps, start, grow=grown):
+def chain(steps: int, start, grow=grown):
     """A rule in which a value goes through an operation again and again."""
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names):
         x = start(p, g, h)
         for _ in range(steps):
             x = grow(x)
@@ -32,10 +34,10 @@ def chain(steps, start, grow=grown):
     return lambda: Rule("chain", equations)
 
 
-def nested(steps):
+def nested(steps: int) -> Callable[[], Rule]:
     """A choice in a choice in a choice."""
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         x = h.learning_rate
         for i in range(steps):
             x = where(h.step > i, x * 0.5, x + i)
@@ -44,11 +46,11 @@ def nested(steps):
     return lambda: Rule("nested", equations)
 
 
-def news(slots):
+def news(slots: int) -> Callable[[], Rule]:
     """New values that need each other, from the last to the first."""
     names = [f"x{i}" for i in range(slots)]
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         yield p, p - new(getattr(s, names[-1]))
         yield s.x0, s.x0 + g
         for before, after in itertools.pairwise(names):
@@ -75,7 +77,7 @@ SECONDS = 5.0
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
-def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make):
+def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make) -> None:
     begin = time.process_time()
     rule = make()
     program = specialize(rule)
@@ -87,8 +89,8 @@ def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make):
 
 
 @pytest.mark.parametrize("steps", [16, 900])
-def test_twice_as_deep_takes_twice_as_long(steps):
-    def seconds(n):
+def test_twice_as_deep_takes_twice_as_long(steps: int) -> None:
+    def seconds(n: int) -> float:
         best = math.inf
         for _ in range(3):
             begin = time.process_time()
@@ -99,7 +101,7 @@ def test_twice_as_deep_takes_twice_as_long(steps):
     assert seconds(4 * steps) < 8 * seconds(steps) + 0.01
 
 
-def test_the_numbers_of_a_deep_step_are_right():
+def test_the_numbers_of_a_deep_step_are_right() -> None:
     rule = chain(150, lambda p, g, h: h.learning_rate, lambda x: sqrt(x * x + x))()
     value = 0.05
     for _ in range(150):
@@ -108,7 +110,7 @@ def test_the_numbers_of_a_deep_step_are_right():
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
-def test_a_deep_rule_over_a_reduction_runs(backend):
+def test_a_deep_rule_over_a_reduction_runs(backend: str) -> None:
     rule = chain(60, lambda p, g, h: sum_of(g, over="all"), lambda x: where(x > 2.0, x / 2.0, x + x * 0.25))()
     tensors = make_tensors(rule, [3, 5], "float64", np.ones)
     expected = copied(tensors)

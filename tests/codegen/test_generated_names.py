@@ -4,6 +4,7 @@ import ast
 import builtins
 import keyword
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,11 +14,24 @@ from compare import assert_same_bits
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 
-from rmsprop_jit.codegen import Hyper, Rule, RuleError, all_finite, max_abs, specialize, sum_of, sum_of_squares, where
+from rmsprop_jit.codegen import (
+    Expr,
+    Hyper,
+    Program,
+    Rule,
+    RuleError,
+    all_finite,
+    max_abs,
+    specialize,
+    sum_of,
+    sum_of_squares,
+    where,
+)
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.backends.cpu import frame as cpu_frame
 from rmsprop_jit.codegen.backends.cpu import worker
 from rmsprop_jit.codegen.backends.cuda import frame
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.printer import PREFIXES, mangled
 from rmsprop_jit.codegen.scalars import source as scalars_source
 from rmsprop_jit.rules.around import step_of
@@ -32,7 +46,7 @@ OWN = r"p|g|new_p|[tuckr]\d+|(?:new_)?s_\w*|h_\w*"
 DERIVED = re.compile(rf"(?:{PREFIXES})*({OWN})")
 
 
-def names_of(program):
+def names_of(program: Program) -> set[str]:
     """Every name of a program, and the new values of all arrays."""
     found = {f"h.{name}" for name in (*program.hypers, *program.tensor_hypers)} | {let.name for let in program.step}
     for kernel in program.kernels:
@@ -41,7 +55,7 @@ def names_of(program):
     return found | {"p'", "p", "g"} | {f"s.{slot}{new}" for slot in program.slots for new in ("", "'")}
 
 
-def identifiers(text):
+def identifiers(text: str) -> Iterator[str]:
     """Every name in a Python source."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Name):
@@ -51,14 +65,14 @@ def identifiers(text):
             yield from (argument.arg for argument in node.args.args)
 
 
-def sources(program):
+def sources(program: Program) -> Iterator[str]:
     yield cpu_frame.source(program)
     yield scalars_source(program)
     for kernel in frame.sources(program):
         yield kernel.text
 
 
-def assert_names_are_apart(program, names):
+def assert_names_are_apart(program: Program, names) -> None:
     """A name that looks like one of a rule is one, behind prefixes; all others are the frame's own."""
     known = {mangled(name) for name in names_of(program)}
     for name in names:
@@ -67,7 +81,7 @@ def assert_names_are_apart(program, names):
 
 
 @pytest.mark.parametrize(("dtype", "gradient"), STORAGES)
-def test_no_variable_of_a_frame_looks_like_a_name_of_a_rule(dtype, gradient):
+def test_no_variable_of_a_frame_looks_like_a_name_of_a_rule(dtype: str, gradient: str | None) -> None:
     for rule, flags in ALL_FLAGS:
         program = specialize(rule, flags, dtype, gradient)
         for text in sources(program):
@@ -75,13 +89,13 @@ def test_no_variable_of_a_frame_looks_like_a_name_of_a_rule(dtype, gradient):
         assert_names_are_apart(program, set(re.findall(r"%([\w.$]+)", mlir.source(program))))
 
 
-def test_no_function_that_generated_code_calls_looks_like_a_name_of_a_rule():
+def test_no_function_that_generated_code_calls_looks_like_a_name_of_a_rule() -> None:
     words = {*worker.names(), *simulated_gpu.NAMES}
     called = words | set(vars(builtins)) | set(keyword.kwlist)
     assert not [name for name in called if DERIVED.fullmatch(name)]
 
 
-def test_prefixes_are_told_apart():
+def test_prefixes_are_told_apart() -> None:
     prefixes = [prefix.replace(r"\d", "0") for prefix in PREFIXES.split("|")]
     shapes = ["p", "g", "new_p", "t0", "u0", "c0", "k0", "r0", "s_", "h_", "new_s_"]
     for one in prefixes:
@@ -104,7 +118,7 @@ TRAPS = """
 def trapped(names):
     """A rule in which each name is a slot, a number and a tensor's number or flag."""
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         total = p * where(max_abs(g) * h.x < 1e9, h.x, h.own)
         for i, name in enumerate(names):
             slot, number = getattr(s, name), h.rate if name in ("step", "learning_rate") else getattr(h, name)
@@ -123,7 +137,7 @@ def trapped(names):
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
 @pytest.mark.parametrize("part", range(4))
-def test_slots_and_numbers_may_have_any_name(part, backend):
+def test_slots_and_numbers_may_have_any_name(part: int, backend: str) -> None:
     rule = trapped(list(dict.fromkeys(["x", *TRAPS[part::4]])))
     program = specialize(rule, (), "float64")
     for text in sources(program):
@@ -140,7 +154,7 @@ def test_slots_and_numbers_may_have_any_name(part, backend):
         np.testing.assert_allclose(ours["parameter"], theirs["parameter"], rtol=1e-12)
 
 
-def test_different_names_are_mangled_differently():
+def test_different_names_are_mangled_differently() -> None:
     users = [*TRAPS, *(f"x{name}" for name in TRAPS)]
     names = ["p", "g", "p'", "t0", "u0", "c0", "k0", "r0"]
     names += [
@@ -152,7 +166,7 @@ def test_different_names_are_mangled_differently():
 
 
 @pytest.mark.parametrize("text", ['"""', "'''; import os", "a b", "größe 変数", "# not a comment", "{0}", "%s", "\\n"])
-def test_a_rules_name_is_any_line_of_text(text):
+def test_a_rules_name_is_any_line_of_text(text: str) -> None:
     rule = Rule(text, lambda p, g, s, h, on: {p: p - h.learning_rate * g + sum_of(g)})
     tensors = make_tensors(rule, [3], "float64", np.ones)
     for backend in ("reference", "cpu", "cuda"):
@@ -162,12 +176,12 @@ def test_a_rules_name_is_any_line_of_text(text):
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a\rb", "a\u2028b", "a\tb", "a\x00b", "\x85", None, 3])
-def test_a_rules_name_is_no_more_than_a_line(name):
+def test_a_rules_name_is_no_more_than_a_line(name: str | int | None) -> None:
     with pytest.raises(RuleError, match=r"a line of printable text.*Received: name="):
         Rule(name, lambda p, g, s, h, on: {p: p - g})
 
 
-def sgd(p, g, s, h, on):
+def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     return {p: p - h.learning_rate * g}
 
 
@@ -175,7 +189,7 @@ def sgd(p, g, s, h, on):
 @pytest.mark.parametrize(
     ("name", "normal"), [("\ufb01", "fi"), ("\uff41", "a"), ("\u212b", "\xc5"), ("e\u0301", "\xe9")]
 )
-def test_a_name_that_python_reads_as_another_is_refused(kind, name, normal):
+def test_a_name_that_python_reads_as_another_is_refused(kind: str, name: str, normal: str) -> None:
     with pytest.raises(RuleError, match=rf"is read as '{normal}' by Python.*Received: .*Write '{normal}'"):
         Rule("trial", sgd, **{kind: {name: 0.0}})
     Rule("trial", sgd, **{kind: {normal: 0.0}})

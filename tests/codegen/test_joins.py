@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from run_rule import copied, defaults, make_tensors, run_together
+from run_rule import Tensors, copied, defaults, make_tensors, run_together
 
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import (
+    Expr,
     LoweringError,
     Rule,
     all_finite,
@@ -19,6 +20,7 @@ from rmsprop_jit.codegen import (
     where,
 )
 from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.schedule import schedule
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -26,7 +28,7 @@ from rmsprop_jit.rules.rmsprop import RMSPROP
 BACKENDS = ["cpu", "cuda"]
 
 
-def filled(rule, *gradients, dtype="float64"):
+def filled(rule: Rule, *gradients: float, dtype: str = "float64") -> Tensors:
     """Tensors of ones with these gradients, one number each."""
     tensors = make_tensors(rule, [1] * len(gradients), dtype, np.ones)
     for tensor, value in zip(tensors, gradients, strict=True):
@@ -34,17 +36,17 @@ def filled(rule, *gradients, dtype="float64"):
     return tensors
 
 
-def values(*parts):
+def values(*parts: Tensors):
     return [[tensor["parameter"][0] for tensor in tensors] for tensors in parts]
 
 
-def doubled(p, g, s, h, on):
+def doubled(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """The norm of all gradients, some of which count twice."""
     return {p: 0 * p + sqrt(sum_of_squares(where(on.twice, g * 2, g), over="all"))}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_programs_that_settle_a_reduction_differently_share_it(backend):
+def test_programs_that_settle_a_reduction_differently_share_it(backend: str) -> None:
     rule = Rule("norm", doubled, flags={"twice": False})
     plain, twice = filled(rule, 2.0), filled(rule, 2.0)
     run_together(
@@ -56,7 +58,7 @@ def test_programs_that_settle_a_reduction_differently_share_it(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_global_norm_over_variables_with_and_without_a_gradient(backend):
+def test_a_global_norm_over_variables_with_and_without_a_gradient(backend: str) -> None:
     """Gradients that were added up, with one more on top or not: two expressions, one norm."""
     flags = {"gradient_accumulation_steps", "global_clipnorm"}
     rule = step_of(RMSPROP)
@@ -75,8 +77,8 @@ def test_a_global_norm_over_variables_with_and_without_a_gradient(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_two_reductions_that_come_to_the_same_stay_two(backend):
-    def equations(p, g, s, h, on):
+def test_two_reductions_that_come_to_the_same_stay_two(backend: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         first = sum_of(where(on.first, g * 10, g), over="all")
         second = sum_of(where(on.second, g * 100, g), over="all")
         return {p: 0 * p + first * 1000 + second}
@@ -90,8 +92,8 @@ def test_two_reductions_that_come_to_the_same_stay_two(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_programs_that_reduce_the_same_in_kernels_of_other_depth_wait_for_each_other(backend):
-    def equations(p, g, s, h, on):
+def test_programs_that_reduce_the_same_in_kernels_of_other_depth_wait_for_each_other(backend: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         unit = where(on.scaled, g / max_abs(g, over="all"), g)
         total = sum_of(abs(unit), over="all")
         return {p: 0 * p + total + where(on.checked & ~all_finite(g), 1000.0, 0.0)}
@@ -108,7 +110,7 @@ def test_programs_that_reduce_the_same_in_kernels_of_other_depth_wait_for_each_o
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_is_reduced_within_a_tensor_is_never_joined(backend):
+def test_what_is_reduced_within_a_tensor_is_never_joined(backend: str) -> None:
     rule = Rule("own", lambda p, g, s, h, on: {p: where(on.twice, 2 * sum_of(g), sum_of(g))}, flags={"twice": False})
     plain, twice = filled(rule, 2.0, 3.0), filled(rule, 5.0)
     run_together(
@@ -120,7 +122,7 @@ def test_what_is_reduced_within_a_tensor_is_never_joined(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_programs_of_both_types_share_a_norm(backend):
+def test_programs_of_both_types_share_a_norm(backend: str) -> None:
     rule = Rule("norm", doubled, flags={"twice": False})
     here, there = filled(rule, 3.0, dtype="float32"), filled(rule, 4.0)
     run_together(
@@ -129,7 +131,7 @@ def test_programs_of_both_types_share_a_norm(backend):
     assert values(here, there) == [[5.0], [5.0]]
 
 
-def test_turns_are_passes_where_programs_are_alike():
+def test_turns_are_passes_where_programs_are_alike() -> None:
     programs = [program_of(RMSPROP, flags, "float32") for flags in (("global_clipnorm",), (), ("clipnorm",))]
     first, second = schedule(programs)
     assert first.kernels == ((0, 0), (1, 0), (2, 0))
@@ -138,7 +140,7 @@ def test_turns_are_passes_where_programs_are_alike():
     assert first.of(1, 3).kernels == ((0, 0), (1, 0))
 
 
-def test_reductions_that_wait_for_each_other_are_an_error():
+def test_reductions_that_wait_for_each_other_are_an_error() -> None:
     """Two kernels a program, each second one in need of what the other's second one makes; nobody has such a rule."""
     crossed = Rule("stuck", crossing, flags={"a": False, "b": False})
     stuck = [specialize(crossed, {"a"}), specialize(crossed, {"b"})]
@@ -146,7 +148,7 @@ def test_reductions_that_wait_for_each_other_are_an_error():
         schedule(stuck)
 
 
-def crossing(p, g, s, h, on):
+def crossing(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """With a, y reads x and is made beside z; with b, w reads z and is made beside x."""
     x = sum_of(where(on.b, g / sum_of(abs(g), over="all"), g), over="all")
     z = sum_of(where(on.a, g / max_abs(g, over="all"), g * 2), over="all")

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 SECONDS = 60.0
 
 
-def fork(work):
+def fork(work: Callable[[], tuple[None, None] | None]) -> bool:
     """Whether a forked child does some work in time; one that does not is ended."""
     child = os.fork()
     if child == 0:
@@ -33,7 +34,7 @@ def fork(work):
     return False
 
 
-def build():
+def build() -> None:
     """Make a rule and lower it: nodes are interned and programs remembered, each behind a lock."""
     specialize(Rule("forked", lambda p, g, s, h, on: {p: p - h.learning_rate * sqrt(g * g + time.perf_counter())}))
 
@@ -41,40 +42,40 @@ def build():
 class Busy:
     """Threads that do the same again and again while the `with` block runs."""
 
-    def __init__(self, work, threads=2):
+    def __init__(self, work: Callable[[], None], threads: int = 2) -> None:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._repeat, args=(work,)) for _ in range(threads)]
 
-    def _repeat(self, work):
+    def _repeat(self, work) -> None:
         while not self._stop.is_set():
             work()
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def __exit__(self, *problem):
+    def __exit__(self, *problem: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_children_of_a_process_that_builds_rules_can_build_rules():
+def test_children_of_a_process_that_builds_rules_can_build_rules() -> None:
     with Busy(build):
         assert all(fork(build) for _ in range(12))
     build()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_locks_that_are_nested_in_any_order_stop_no_fork():
+def test_locks_that_are_nested_in_any_order_stop_no_fork() -> None:
     one, two = locks.new(), locks.new()
 
-    def forwards():
+    def forwards() -> None:
         with one, two:
             time.sleep(0)
 
-    def backwards():
+    def backwards() -> None:
         with two, one:
             time.sleep(0)
 
@@ -84,17 +85,17 @@ def test_locks_that_are_nested_in_any_order_stop_no_fork():
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_who_forks_inside_a_lock_still_has_it_on_both_sides():
+def test_who_forks_inside_a_lock_still_has_it_on_both_sides() -> None:
     lock = locks.new()
 
-    def is_free():
+    def is_free() -> bool:
         taken = []
         thread = threading.Thread(target=lambda: taken.append(lock.acquire(blocking=False) and lock.release() is None))
         thread.start()
         thread.join()
         return taken == [True]
 
-    def leave():
+    def leave() -> None:
         lock.release()
         assert is_free()
 
@@ -105,7 +106,7 @@ def test_who_forks_inside_a_lock_still_has_it_on_both_sides():
     assert is_free()
 
 
-def test_a_lock_goes_with_its_owner():
+def test_a_lock_goes_with_its_owner() -> None:
     lock = locks.new()
     gone = weakref.ref(lock)
     del lock

@@ -10,14 +10,28 @@ import itertools
 import math
 import time
 import weakref
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 import pytest
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import Rule, Slot, all_finite, max_abs, new, specialize, sqrt, square, sum_of_squares, where
+from rmsprop_jit.codegen import (
+    Expr,
+    Rule,
+    Slot,
+    all_finite,
+    max_abs,
+    new,
+    specialize,
+    sqrt,
+    square,
+    sum_of_squares,
+    where,
+)
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.lower import lower
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.around import step_of, whole_step
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -50,29 +64,29 @@ OPTION_SETS = {
 }
 
 
-def golden_text(name):
+def golden_text(name: str) -> str:
     """The printed program of an option set."""
     return str(program_of(RMSPROP, OPTION_SETS[name], "float32")) + "\n"
 
 
 @pytest.mark.parametrize("name", OPTION_SETS)
-def test_golden(name):
+def test_golden(name: str) -> None:
     assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text(), (
         "if this is meant, run tests/codegen/test_lower.py"
     )
 
 
-def test_no_golden_file_is_left_over():
+def test_no_golden_file_is_left_over() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(OPTION_SETS)
 
 
 @pytest.mark.parametrize("name", OPTION_SETS)
-def test_the_program_is_the_same_for_every_dtype(name):
+def test_the_program_is_the_same_for_every_dtype(name: str) -> None:
     text = str(program_of(RMSPROP, OPTION_SETS[name], "float64")) + "\n"
     assert text == golden_text(name).replace(": float32\n", ": float64\n", 1)
 
 
-def test_a_program_does_not_depend_on_the_order_of_flags():
+def test_a_program_does_not_depend_on_the_order_of_flags() -> None:
     for flags in itertools.permutations(("centered", "momentum", "use_ema")):
         program = program_of(RMSPROP, flags, "float32")
         assert program is program_of(RMSPROP, {"use_ema", "momentum", "centered"}, "float32")
@@ -89,7 +103,7 @@ def traffic(flags):
     return [(len(k.loads), len(k.stores)) for k in program_of(RMSPROP, flags, "float32").kernels]
 
 
-def subsets(names):
+def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Every subset of some names."""
     return itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(len(names) + 1))
 
@@ -102,7 +116,7 @@ def update_sets():
     return [frozenset(itertools.chain(*choice)) for choice in itertools.product(*parts)]
 
 
-def least(flags):
+def least(flags: Set[str]) -> list[tuple[int, int]]:
     """The least loads and stores that the equations allow, kernel by kernel."""
     own = len(flags & {"centered", "momentum"})
     summed = ACCUMULATE in flags and "window_empty" not in flags
@@ -113,7 +127,7 @@ def least(flags):
     return [(from_window, 0), update] if norms else [update]
 
 
-def test_loads_and_stores_of_every_update_are_the_least():
+def test_loads_and_stores_of_every_update_are_the_least() -> None:
     sets = update_sets()
     assert len(sets) == 4 * 8 * 4 * 3 * 4
     wrong = {flags: (traffic(flags), least(flags)) for flags in sets if traffic(flags) != least(flags)}
@@ -136,18 +150,18 @@ def test_loads_and_stores_of_every_update_are_the_least():
     ],
     ids=str,
 )
-def test_loads_and_stores_in_numbers(flags, loads, stores):
+def test_loads_and_stores_in_numbers(flags: tuple[str, ...], loads: int, stores: int) -> None:
     assert traffic(flags) == [(loads, stores)]
 
 
-def test_a_micro_step_costs_the_same_whatever_else_is_on():
+def test_a_micro_step_costs_the_same_whatever_else_is_on() -> None:
     others = ("centered", "momentum", "clipnorm", "weight_decay", *EMA, "loss_scale_factor")
     for flags in subsets(others):
         assert traffic({ACCUMULATE, "micro_step", *flags}) == [(2, 1)]
         assert traffic({ACCUMULATE, "micro_step", "window_empty", *flags}) == [(1, 1)]
 
 
-def test_a_norm_is_one_pass_that_only_loads_the_gradient():
+def test_a_norm_is_one_pass_that_only_loads_the_gradient() -> None:
     for clip in ("clipnorm", "global_clipnorm"):
         reduce, update = program_of(RMSPROP, {clip, "momentum", "use_ema", "weight_decay"}, "float32").kernels
         assert [load.array for load in reduce.loads] == ["gradient"]
@@ -157,7 +171,7 @@ def test_a_norm_is_one_pass_that_only_loads_the_gradient():
         assert {load.array for load in reduce.loads} == {"gradient", "gradient_accumulator"}
 
 
-def test_no_array_is_loaded_or_stored_twice():
+def test_no_array_is_loaded_or_stored_twice() -> None:
     for flags in update_sets():
         for kernel in program_of(RMSPROP, flags, "float32").kernels:
             loaded, stored = [x.array for x in kernel.loads], [x.array for x in kernel.stores]
@@ -166,7 +180,7 @@ def test_no_array_is_loaded_or_stored_twice():
             assert "gradient" not in stored
 
 
-def test_traffic_in_bytes():
+def test_traffic_in_bytes() -> None:
     assert program_of(RMSPROP, {"momentum"}, "float32").bytes_per_element() == 28
     assert program_of(RMSPROP, {"momentum"}, "float64").bytes_per_element() == 56
     assert specialize(step_of(RMSPROP), {"momentum"}, "float32", "float64").bytes_per_element() == 32
@@ -178,7 +192,7 @@ RULE_SLOTS = {"centered": "average_gradient", "momentum": "momentum", "use_ema":
 
 
 @pytest.mark.parametrize("flags", list(subsets(("centered", "momentum", "use_ema", "weight_decay"))), ids=str)
-def test_slots_are_exactly_those_of_keras(flags):
+def test_slots_are_exactly_those_of_keras(flags: tuple[str, ...]) -> None:
     expected = {"velocity"} | {slot for flag, slot in RULE_SLOTS.items() if flag in flags}
     for clip in ((), ("clipvalue",), ("clipnorm",), ("global_clipnorm",), ("loss_scale_factor",)):
         assert set(program_of(RMSPROP, {*flags, *clip}, "float32").slots) == expected
@@ -186,14 +200,14 @@ def test_slots_are_exactly_those_of_keras(flags):
         assert set(accumulating.slots) == expected | {"gradient_accumulator"}
 
 
-def test_slots_come_in_the_order_in_which_they_are_saved():
+def test_slots_come_in_the_order_in_which_they_are_saved() -> None:
     flags = {"centered", "momentum", "use_ema", ACCUMULATE}
     order = ["average", "gradient_accumulator", "velocity", "momentum", "average_gradient"]
     assert list(program_of(RMSPROP, flags, "float32").slots) == order
 
 
-def test_a_slot_that_cannot_reach_the_parameter_does_not_exist():
-    def equations(p, g, s, h, on):
+def test_a_slot_that_cannot_reach_the_parameter_does_not_exist() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {s.a: s.a + g, s.b: s.b + s.a, s.c: where(on.used, s.c + g, s.c), p: p - where(on.used, s.b, g)}
 
     trial = Rule("trial", equations, slots=dict.fromkeys("abc", 0.0), flags={"used": False})
@@ -201,12 +215,12 @@ def test_a_slot_that_cannot_reach_the_parameter_does_not_exist():
     assert list(specialize(trial, {"used"}).slots) == ["a", "b"]
 
 
-def test_a_result_is_kept_for_itself():
+def test_a_result_is_kept_for_itself() -> None:
     trial = Rule("trial", lambda p, g, s, h, on: {s.a: s.a + g, p: p - g}, slots={"a": Slot(0.0, result=True)})
     assert list(specialize(trial).slots) == ["a"]
 
 
-def test_a_value_that_only_passes_through_a_slot_needs_no_slot():
+def test_a_value_that_only_passes_through_a_slot_needs_no_slot() -> None:
     trial = Rule("trial", lambda p, g, s, h, on: {s.a: square(g), p: p - new(s.a)}, slots={"a": 0.0})
     program = specialize(trial)
     assert not program.slots
@@ -216,8 +230,8 @@ def test_a_value_that_only_passes_through_a_slot_needs_no_slot():
 # Kernels.
 
 
-def test_reductions_of_one_depth_share_a_pass():
-    def equations(p, g, s, h, on):
+def test_reductions_of_one_depth_share_a_pass() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         scale = sqrt(sum_of_squares(g)) + max_abs(p) + sum_of_squares(g, over="all")
         return {p: where(all_finite(g), p - g / scale, p)}
 
@@ -227,8 +241,8 @@ def test_reductions_of_one_depth_share_a_pass():
     assert not last.reductions
 
 
-def test_a_reduction_of_something_normalised_needs_another_pass():
-    def equations(p, g, s, h, on):
+def test_a_reduction_of_something_normalised_needs_another_pass() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         unit = g / sqrt(sum_of_squares(g))
         return {p: p - unit / max_abs(unit)}
 
@@ -236,16 +250,16 @@ def test_a_reduction_of_something_normalised_needs_another_pass():
     assert [len(k.reductions) for k in kernels] == [1, 1, 0]
 
 
-def test_the_same_reduction_is_made_once():
-    def equations(p, g, s, h, on):
+def test_the_same_reduction_is_made_once() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: p - g / sum_of_squares(g) - where(sum_of_squares(g) > 1, g, 0.0)}
 
     first, _ = specialize(Rule("trial", equations)).kernels
     assert len(first.reductions) == 1
 
 
-def test_what_is_the_same_for_a_step_leaves_the_loop():
-    def equations(p, g, s, h, on):
+def test_what_is_the_same_for_a_step_leaves_the_loop() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: p - h.learning_rate / (1 - h.beta**h.step) * g}
 
     program = specialize(Rule("trial", equations, hypers={"beta": 0.9}))
@@ -255,7 +269,7 @@ def test_what_is_the_same_for_a_step_leaves_the_loop():
     assert len(program.kernels[0].body) == 2
 
 
-def test_no_constant_flag_or_selection_is_left_in_a_loop():
+def test_no_constant_flag_or_selection_is_left_in_a_loop() -> None:
     for flags in update_sets():
         for kernel in program_of(RMSPROP, flags, "float32").kernels:
             selects = [let for let in kernel.body if let.fn.name == "WHERE"]
@@ -263,7 +277,7 @@ def test_no_constant_flag_or_selection_is_left_in_a_loop():
             assert len(selects) <= allowed, (flags, selects)
 
 
-def test_a_whole_step_is_written_and_lowered_in_five_milliseconds():
+def test_a_whole_step_is_written_and_lowered_in_five_milliseconds() -> None:
     """Best of many, so that a busy machine does not matter; an idle one takes half of it."""
     best = math.inf
     for _ in range(40):
@@ -273,7 +287,7 @@ def test_a_whole_step_is_written_and_lowered_in_five_milliseconds():
     assert best < 0.005
 
 
-def test_a_program_does_not_keep_its_rule_alive():
+def test_a_program_does_not_keep_its_rule_alive() -> None:
     rule = Rule("short", lambda p, g, s, h, on: {p: p - sum_of_squares(g, over="all")})
     program, gone = specialize(rule), weakref.ref(rule)
     assert specialize(rule) is program
@@ -283,8 +297,8 @@ def test_a_program_does_not_keep_its_rule_alive():
     assert str(program).startswith("program short: float32\n")
 
 
-def test_a_rule_of_two_thousand_operations_can_be_lowered():
-    def equations(p, g, s, h, on):
+def test_a_rule_of_two_thousand_operations_can_be_lowered() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         value = g
         for _ in range(2000):
             value = value * h.decay + g
@@ -294,7 +308,7 @@ def test_a_rule_of_two_thousand_operations_can_be_lowered():
     assert len(kernel.body) == 4001
 
 
-def write_golden_files():
+def write_golden_files() -> None:
     """Replace everything in golden/ by what is printed now."""
     for path in GOLDEN.glob("*.txt"):
         path.unlink()

@@ -1,20 +1,36 @@
 """Printed MLIR parses, verifies, compiles and runs (with IREE, on the CPU) to what the reference interpreter gives."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import zoo
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
-from run_rule import copied, defaults, make_tensors, run
+from run_rule import Tensors, copied, defaults, make_tensors, run
 from test_conditions import RULES as CONDITIONS
 from test_conditions import SETS
 
 from rmsprop_jit import RMSprop
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import Hyper, Rule, exp, log, max_abs, minimum, specialize, sum_of, where
+from rmsprop_jit.codegen import (
+    Expr,
+    Hyper,
+    Kernel,
+    Program,
+    Rule,
+    exp,
+    log,
+    max_abs,
+    minimum,
+    specialize,
+    sum_of,
+    where,
+)
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.errors import OptionError
 from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.scalars import evaluate
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -28,7 +44,9 @@ SIZES = [1, 7, 129, 1000]
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
 
 
-def run_with_iree(program, tensors, hypers, tensor_hypers):
+def run_with_iree(
+    program: Program, tensors: Tensors, hypers: dict[str, float], tensor_hypers: dict[str, list[float]]
+) -> None:
     """One step in place, kernel by kernel; reductions are joined between kernels, as a caller does."""
     module = load(mlir.source(program))
     numbers = [evaluate(program, hypers) for _ in tensors]
@@ -47,7 +65,7 @@ def run_with_iree(program, tensors, hypers, tensor_hypers):
         join(kernel, numbers)
 
 
-def join(kernel, numbers):
+def join(kernel: Kernel, numbers: list[dict[str, float]]) -> None:
     for reduce in kernel.reductions:
         if reduce.over is Space.ALL:
             total = reduce.op.joined([own[reduce.name] for own in numbers])
@@ -55,7 +73,7 @@ def join(kernel, numbers):
                 own[reduce.name] = total
 
 
-def load(text):
+def load(text: str):
     """A module compiled for this processor and loaded; the compiler verifies it on the way."""
     binary = compiler.compile_str(text, target_backends=["llvm-cpu"], extra_args=FLAGS)
     context = runtime.SystemContext(config=runtime.Config("local-sync"))
@@ -63,7 +81,7 @@ def load(text):
     return context.modules.module
 
 
-def compare(rule, program, gradient=None, **changes):
+def compare(rule: Rule, program: Program, gradient: str | None = None, **changes: Any) -> None:
     rng = np.random.default_rng(len(program.name))
     tensors = make_tensors(rule, SIZES, program.compute, lambda n: rng.normal(size=n) + 0.01, gradient)
     for tensor in tensors:
@@ -83,7 +101,7 @@ def compare(rule, program, gradient=None, **changes):
 
 
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
-def test_rmsprop_runs_as_mlir(flags):
+def test_rmsprop_runs_as_mlir(flags: tuple[str, ...]) -> None:
     rule = step_of(RMSPROP)
     program = program_of(RMSPROP, frozenset(flags), "float32")
     numbers = {
@@ -98,7 +116,7 @@ def test_rmsprop_runs_as_mlir(flags):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_other_rules_run_as_mlir(rule, dtype):
+def test_other_rules_run_as_mlir(rule: Rule, dtype: str) -> None:
     for flags in ((), tuple(rule.flags)):
         compare(rule, specialize(rule, flags, dtype), step=2.0)
 
@@ -107,7 +125,7 @@ def test_other_rules_run_as_mlir(rule, dtype):
     "flags", [(), ("centered", "momentum"), ("global_clipnorm", "use_ema"), ("clipnorm",)], ids="+".join
 )
 @pytest.mark.parametrize(("dtype", "gradient"), [("float32", "float64"), ("float64", "float32")])
-def test_gradients_of_another_type_are_cast(dtype, gradient, flags):
+def test_gradients_of_another_type_are_cast(dtype: str, gradient: str, flags: tuple[str, ...]) -> None:
     rule = step_of(RMSPROP)
     numbers = {"clipnorm": 0.5, "global_clipnorm": 0.5, "momentum": 0.9}
     compare(rule, specialize(rule, flags, dtype, gradient), gradient, **numbers)
@@ -115,13 +133,13 @@ def test_gradients_of_another_type_are_cast(dtype, gradient, flags):
 
 @pytest.mark.parametrize("flags", SETS, ids="+".join)
 @pytest.mark.parametrize("rule", CONDITIONS, ids=lambda rule: rule.name)
-def test_conditions_that_settle_to_truths(rule, flags):
+def test_conditions_that_settle_to_truths(rule: Rule, flags: tuple[str, ...]) -> None:
     for step in (1.0, 5.0):
         compare(rule, specialize(rule, flags, "float64"), step=step)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_the_library(name):
+def test_functions_of_the_library(name: str) -> None:
     function, _ = FUNCTIONS[name]
     rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
     compare(rule, specialize(rule, (), "float32"))  # of float64, IREE links no libm
@@ -129,14 +147,14 @@ def test_functions_of_the_library(name):
 
 @pytest.mark.parametrize("over", ["tensor", "all"])
 @pytest.mark.parametrize("name", REDUCTIONS)
-def test_reductions(name, over):
+def test_reductions(name: str, over: str) -> None:
     rule = Rule(name, lambda p, g, s, h, on: {p: 0 * p + reduced(name, g, over)})
     for dtype in ("float32", "float64"):
         compare(rule, specialize(rule, (), dtype))
 
 
-def test_every_operation_has_its_meaning():
-    def everything(p, g, s, h, on):
+def test_every_operation_has_its_meaning() -> None:
+    def everything(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         largest = max_abs(g, over="all")
         calm = where((g > 0) & ~(p <= 0.1) | (largest > 1e9), exp(-abs(g)), log(abs(p) + 1.0))
         return {p: minimum(p**2, calm) - where(sum_of(p) > h.limit, 0.5, -0.5) * where(g != p, 1.0, 0.0)}
@@ -145,11 +163,11 @@ def test_every_operation_has_its_meaning():
     compare(rule, specialize(rule, (), "float64"))
 
 
-def test_the_module_names_its_options_and_version():
+def test_the_module_names_its_options_and_version() -> None:
     first = RMSprop(centered=True, momentum=0.5).explain("mlir").splitlines()[0]
     assert first.startswith("// rmsprop+centered+momentum, float32; rmsprop_jit ")
 
 
-def test_an_unknown_form_is_named():
+def test_an_unknown_form_is_named() -> None:
     with pytest.raises(OptionError, match=r"mlir.*Received: form='prose'"):
         RMSprop().explain("prose")

@@ -2,13 +2,14 @@
 
 import math
 import struct
+from collections.abc import Collection
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmsprop_jit.codegen import clip, maximum, minimum, rounded, sign, simplify, sqrt, square, where
+from rmsprop_jit.codegen import Expr, clip, maximum, minimum, rounded, sign, simplify, sqrt, square, where
 from rmsprop_jit.codegen.expr import Call, Const, Select, Symbol
 from rmsprop_jit.codegen.kinds import Kind
 from rmsprop_jit.codegen.ops import Fn, scalar
@@ -46,12 +47,12 @@ LAWS = {
 }
 
 
-def settle(e, flags):
+def settle(e: Expr, flags: Collection[str]) -> Expr:
     """One expression with its flags replaced."""
     return simplify.settle([e], flags)[e]
 
 
-def evaluate(e, values):
+def evaluate(e: Expr, values: dict[str, float]) -> float:
     """An expression of numbers of a step, by IEEE rules in float64."""
     known = {}
     for node in walk(e):
@@ -65,14 +66,14 @@ def evaluate(e, values):
     return known[e]
 
 
-def bits(value):
+def bits(value: float):
     """The 8 bytes of a number; every nan is one nan; a truth value is itself."""
     if isinstance(value, bool):
         return value
     return "nan" if math.isnan(value) else struct.pack("<d", value)
 
 
-def single(value):
+def single(value: float) -> float:
     """The nearest float32, as a float."""
     with np.errstate(all="ignore"):
         return float(np.float32(value))
@@ -80,20 +81,20 @@ def single(value):
 
 @pytest.mark.parametrize(("before", "after"), LAWS.values(), ids=LAWS.keys())
 @given(x=NUMBERS, y=NUMBERS)
-def test_a_law_changes_no_bit(before, after, x, y):
+def test_a_law_changes_no_bit(before: Expr, after: Expr, x: float, y: float) -> None:
     for values in ({"x": x, "y": y}, {"x": single(x), "y": single(y)}):
         results = [evaluate(e, values) for e in (before, after, settle(before, ()))]
         assert bits(results[0]) == bits(results[1]) == bits(results[2])
 
 
 @pytest.mark.parametrize(("before", "after"), LAWS.values(), ids=LAWS.keys())
-def test_a_law_is_applied(before, after):
+def test_a_law_is_applied(before: Expr, after: Expr) -> None:
     assert settle(before, ()) is after
 
 
 @pytest.mark.parametrize("law", ["x * 1", "1 * x", "x / 1", "x - 0", "--x"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_law_of_arithmetic_holds_for_arrays_too(law, dtype):
+def test_a_law_of_arithmetic_holds_for_arrays_too(law: str, dtype) -> None:
     with np.errstate(all="ignore"):
         x = np.array(SPECIAL, dtype)
         one, zero = dtype(1), dtype(0)
@@ -116,7 +117,7 @@ UNARY, BINARY = ([fn for fn in NUMERIC if fn.row.operands == operands] for opera
 
 @pytest.mark.parametrize("fn", UNARY)
 @given(x=NUMBERS)
-def test_folding_one_operand_is_computing_it(fn, x):
+def test_folding_one_operand_is_computing_it(fn: Fn, x: float) -> None:
     folded = exact(Call(fn, (Const(x),)))
     assert isinstance(folded, Const)
     assert bits(folded.value) == bits(evaluate(Call(fn, (X,)), {"x": x}))
@@ -124,7 +125,7 @@ def test_folding_one_operand_is_computing_it(fn, x):
 
 @pytest.mark.parametrize("fn", BINARY)
 @given(x=NUMBERS, y=NUMBERS)
-def test_folding_two_operands_is_computing_them(fn, x, y):
+def test_folding_two_operands_is_computing_them(fn: Fn, x: float, y: float) -> None:
     folded = exact(Call(fn, (Const(x), Const(y))))
     assert isinstance(folded, Const)
     assert isinstance(folded.value, bool) is fn.is_truth
@@ -164,11 +165,11 @@ def test_folding_two_operands_is_computing_them(fn, x, y):
     ],
     ids=str,
 )
-def test_what_is_no_law_is_left_alone(e):
+def test_what_is_no_law_is_left_alone(e: Expr) -> None:
     assert settle(e, ()) is e
 
 
-def test_why_they_are_no_laws():
+def test_why_they_are_no_laws() -> None:
     minus_zero = {"x": -0.0}
     assert bits(evaluate(X + 0, minus_zero)) != bits(-0.0)
     assert bits(evaluate(X - -0.0, minus_zero)) != bits(-0.0)
@@ -178,7 +179,7 @@ def test_why_they_are_no_laws():
 
 @given(x=NUMBERS, y=NUMBERS, z=NUMBERS)
 @settings(max_examples=60)
-def test_settling_a_whole_expression_changes_no_bit(x, y, z):
+def test_settling_a_whole_expression_changes_no_bit(x: float, y: float, z: float) -> None:
     free = where((X > Y) | FALSE, X * 1 - 0, -MINUS_Y) + where(ON, Const(z) * 3.0, sqrt(Const(z))) * X
     for flags in ((), ("on",)):
         chosen = z * 3.0 if flags else evaluate(sqrt(Y), {"y": z})
@@ -187,7 +188,7 @@ def test_settling_a_whole_expression_changes_no_bit(x, y, z):
         assert bits(evaluate(settle(free, flags), values)) == bits(evaluate(plain, values))
 
 
-def test_flags_are_replaced_by_their_truth():
+def test_flags_are_replaced_by_their_truth() -> None:
     e = where(ON & ~OTHER, X, where(ON | OTHER, Y, 0.0))
     assert settle(e, {"on"}) is X
     assert settle(e, {"on", "other"}) is Y
@@ -195,6 +196,6 @@ def test_flags_are_replaced_by_their_truth():
     assert settle(e, ()) is Const(0.0)
 
 
-def test_what_is_not_chosen_does_not_evaluate():
+def test_what_is_not_chosen_does_not_evaluate() -> None:
     assert settle(where(ON, X, Const(1.0) / 0.0), {"on"}) is X
     assert settle(where(ON, X, Const(1.0) / 0.0), ()) is Const(math.inf)

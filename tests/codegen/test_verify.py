@@ -1,11 +1,13 @@
 """verify(): a broken result of any stage of lowering is named, with the stage and the node."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import LoweringError, Rule, Slot, square, sum_of, verify, where
+from rmsprop_jit.codegen import Expr, LoweringError, Program, Rule, Slot, square, sum_of, verify, where
 from rmsprop_jit.codegen.expr import Const, Reduction, Select, Symbol
 from rmsprop_jit.codegen.kinds import Kind, Space
 from rmsprop_jit.codegen.lower import live, split
@@ -22,7 +24,7 @@ FIRST, LAST = PROGRAM.kernels
 NUMBER = Let("t99", Fn.ADD, ("p", 1.0))
 
 
-def test_what_lowering_makes_is_in_order():
+def test_what_lowering_makes_is_in_order() -> None:
     verify.numbered(PROGRAM)
     stores, _ = live(step_of(RMSPROP), FLAGS)
     verify.split(stores, split(stores))
@@ -37,19 +39,19 @@ def test_what_lowering_makes_is_in_order():
     ],
     ids=["flag", "new value", "choice"],
 )
-def test_what_settling_left_is_named(value, message):
+def test_what_settling_left_is_named(value: Expr, message: str) -> None:
     with pytest.raises(LoweringError, match=message):
         verify.settled("trial", {PARAMETER: value})
 
 
-def test_a_dead_store_is_named():
+def test_a_dead_store_is_named() -> None:
     rule = Rule("trial", lambda p, g, s, h, on: {p: p - g}, slots={"x": 0.0, "y": Slot(0.0, result=True)})
     verify.pruned(rule, {PARAMETER: PARAMETER - X, X: square(GRADIENT), Symbol(Kind.SLOT, "y"): GRADIENT})
     with pytest.raises(LoweringError, match=r"after prune, in trial: nothing reads.*`s.x`"):
         verify.pruned(rule, {PARAMETER: PARAMETER - GRADIENT, X: square(GRADIENT)})
 
 
-def test_a_reduction_in_the_wrong_kernel_is_named():
+def test_a_reduction_in_the_wrong_kernel_is_named() -> None:
     inner = Reduction(ReduceOp.SUM, GRADIENT, Space.TENSOR, None)
     outer = Reduction(ReduceOp.SUM, GRADIENT * inner, Space.TENSOR, None)
     stores = {PARAMETER: PARAMETER - outer}
@@ -59,24 +61,24 @@ def test_a_reduction_in_the_wrong_kernel_is_named():
             verify.split(stores, stages)
 
 
-def with_last(**changes):
+def with_last(**changes: Any) -> Program:
     """The program with another last kernel."""
     return replace(PROGRAM, kernels=(FIRST, replace(LAST, **changes)))
 
 
-def with_first(**changes):
+def with_first(**changes: Any) -> Program:
     return replace(PROGRAM, kernels=(replace(FIRST, **changes), LAST))
 
 
-def with_let(let):
+def with_let(let: Let) -> Program:
     return with_last(body=(*LAST.body, let))
 
 
-def with_step(*lets):
+def with_step(*lets: Let) -> Program:
     return replace(PROGRAM, step=(*PROGRAM.step, *lets))
 
 
-def with_array(i, array):
+def with_array(i: int, array: Array | None) -> Program:
     arrays = list(PROGRAM.arrays)
     arrays[i : i + 1] = [array] if array else []
     return replace(PROGRAM, arrays=tuple(arrays))
@@ -152,13 +154,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("broken", "message"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_program_is_named(broken, message):
+def test_a_broken_program_is_named(broken: Callable[[], Program], message: str) -> None:
     program = broken()
     with pytest.raises(LoweringError, match=rf"after number, in .*{message}.*Received: `.*fault of the compiler"):
         verify.numbered(program)
 
 
-def test_reductions_are_compared_without_asking_expressions_for_a_truth():
+def test_reductions_are_compared_without_asking_expressions_for_a_truth() -> None:
     assert Reduce("r0", ReduceOp.SUM, "g", Space.ALL, sum_of(GRADIENT, over="all")) == Reduce(
         "r0", ReduceOp.SUM, "g", Space.ALL, sum_of(PARAMETER, over="all")
     )

@@ -50,7 +50,7 @@ print((memory() - before) / 2**20)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from Linux's /proc")
-def test_rules_that_were_dropped_leave_no_memory_behind():
+def test_rules_that_were_dropped_leave_no_memory_behind() -> None:
     environment = {**os.environ, "RMSPROP_JIT_CACHE_DIR": "off", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(RULES)],
@@ -63,7 +63,7 @@ def test_rules_that_were_dropped_leave_no_memory_behind():
     assert float(done.stdout.split()[-1]) < 8 + RULES * 0.01, done.stdout
 
 
-def test_a_rule_and_its_programs_go_when_nobody_uses_them():
+def test_a_rule_and_its_programs_go_when_nobody_uses_them() -> None:
     import weakref
 
     rule = Rule("gone", lambda p, g, s, h, on: {p: p - h.learning_rate * g * 0.123})
@@ -75,7 +75,7 @@ def test_a_rule_and_its_programs_go_when_nobody_uses_them():
     assert seen() is None
 
 
-def test_a_worker_that_was_killed_is_replaced(monkeypatch):
+def test_a_worker_that_was_killed_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     from rmsprop_jit.codegen.backends.cpu import worker
 
     monkeypatch.setattr(worker, "HERE", 0)
@@ -89,7 +89,7 @@ def test_a_worker_that_was_killed_is_replaced(monkeypatch):
     assert second.object_file
 
 
-def test_without_a_worker_the_process_compiles_itself(monkeypatch):
+def test_without_a_worker_the_process_compiles_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     from rmsprop_jit.codegen.backends.cpu import worker
 
     monkeypatch.setattr(worker, "HERE", 0)

@@ -2,6 +2,7 @@
 
 import ctypes
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -47,18 +48,18 @@ def sums(values_at, count, total_at, largest_at):
 """
 
 
-def function(source, arguments):
+def function(source: str, arguments: int) -> Callable[..., int]:
     return ctypes.CFUNCTYPE(*[ctypes.c_int64] * (arguments + 1))(jit.fixed(source).address)
 
 
-def test_functions_loops_and_choices_are_pythons():
+def test_functions_loops_and_choices_are_pythons() -> None:
     compiled, names = function(COLLATZ, 2), {}
     exec(COLLATZ, names)
     for n in (1, 2, 7, 27, 97):
         assert compiled(n, 1000) == names["collatz"](n, 1000)
 
 
-def test_memory_is_read_and_written():
+def test_memory_is_read_and_written() -> None:
     rng = random.Random(3)
     for count in (1, 2, 9, 100):
         values = (ctypes.c_double * count)(*(rng.uniform(-1, 3) for _ in range(count)))
@@ -69,7 +70,7 @@ def test_memory_is_read_and_written():
         assert first == next((i for i in range(2, count) if values[i] < 0), -1)
 
 
-def test_words_that_threads_share():
+def test_words_that_threads_share() -> None:
     source = """
 def work(at):
     old = add(at, 5)
@@ -82,7 +83,7 @@ def work(at):
     assert cell.value == 7 + 12
 
 
-def test_bytes_are_copied():
+def test_bytes_are_copied() -> None:
     source, target = ctypes.create_string_buffer(b"0123456789"), ctypes.create_string_buffer(b"..........")
     code = "def work(target, source, n):\n    copy(target, source, n)\n"
     function(code, 3)(ctypes.addressof(target), ctypes.addressof(source), 4)
@@ -94,11 +95,11 @@ def test_bytes_are_copied():
     ["x = a[0]", "x = a ** 2", "x = a / 2", "x = 'text'", "x = unknown", "x = print(a)", "a, b = a, a", "x = 1.0 + a",
      "import os", "x = a // 2", "with a:\n        pass"],
 )  # fmt: skip
-def test_what_it_does_not_know_is_refused(line):
+def test_what_it_does_not_know_is_refused(line: str) -> None:
     with pytest.raises(LoweringError, match="Received"):
         fixed.module_of(f"def work(a):\n    {line}\n", "work")
 
 
-def test_only_functions_are_taken():
+def test_only_functions_are_taken() -> None:
     with pytest.raises(LoweringError, match="Received"):
         fixed.module_of("x = 1\n", "work")

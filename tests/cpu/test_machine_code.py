@@ -8,13 +8,15 @@ import functools
 import itertools
 import platform
 import re
+from collections.abc import Iterator
 
 import pytest
 import zoo
 from llvmlite import binding
 
 from rmsprop_jit.buckets import explain_step
-from rmsprop_jit.codegen import Rule, exp, explain, sqrt, square
+from rmsprop_jit.codegen import Expr, Rule, exp, explain, sqrt, square
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 X86, ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
@@ -29,7 +31,7 @@ CLIPS = ("", "clipvalue", "clipnorm")
 SWITCHES = ("centered", "momentum", "weight_decay", "use_ema", "gradient_accumulation_steps")
 
 
-def flag_sets():
+def flag_sets() -> Iterator[tuple[str, ...]]:
     """The full product of the switches and the clips."""
     for clip in CLIPS:
         for chosen in itertools.product((False, True), repeat=len(SWITCHES)):
@@ -41,7 +43,7 @@ SOME = [flags for i, flags in enumerate(FLAG_SETS) if i % 8 == 5]
 CASES = [(flags, "float32") for flags in FLAG_SETS] + [(flags, "float64") for flags in SOME]
 
 
-def packed(dtype, *names):
+def packed(dtype: str, *names: str) -> list[str]:
     """Patterns of packed instructions on `dtype`, with the widest register that a line names as its group."""
     if MACHINE in X86:
         suffix = "ps" if dtype == "float32" else "pd"
@@ -50,7 +52,7 @@ def packed(dtype, *names):
     return [rf"^\s+f{name}\s+v\d+\.({shape})" for name in names]
 
 
-def widths(text, pattern):
+def widths(text: str, pattern: str):
     """The register classes in which an instruction occurs."""
     return set(re.findall(pattern, text, re.MULTILINE))
 
@@ -61,20 +63,20 @@ def widest(classes):
 
 
 @functools.cache
-def simplest(dtype):
+def simplest(dtype: str):
     """The register class that LLVM chooses on this machine for the simplest rule with a root."""
     simple = Rule("simple", lambda p, g, s, h, on: {p: p - sqrt(square(g))})
     (pattern,) = packed(dtype, "sqrt")
     return widest(widths(explain(simple, dtype=dtype, form="asm"), pattern))
 
 
-def step_code(text):
+def step_code(text: str) -> str:
     """The code of the step itself, without the entry that calls it."""
     return text.split(".Lfunc_end0")[0].split("Lfunc_end0")[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_this_machine_is_used_to_its_width(dtype):
+def test_this_machine_is_used_to_its_width(dtype: str) -> None:
     if MACHINE in X86:
         wide = binding.get_host_cpu_features().get("avx", False)
         assert simplest(dtype) in (("y", "z") if wide else ("x",))
@@ -83,7 +85,7 @@ def test_this_machine_is_used_to_its_width(dtype):
 
 
 @pytest.mark.parametrize(("flags", "dtype"), CASES, ids=lambda x: "+".join(x) if isinstance(x, tuple) else x)
-def test_the_loop_is_packed_uncontracted_and_calls_nothing(flags, dtype):
+def test_the_loop_is_packed_uncontracted_and_calls_nothing(flags: tuple[str, ...], dtype: str) -> None:
     text = explain_step(RMSPROP, flags, dtype, "asm")
     assert_packed(text, dtype)
     assert not re.findall(r"^\s+(?:vfn?m(?:add|sub)\w*|fml[as]|fn?m(?:add|sub))\s.*", text, re.MULTILINE)
@@ -93,7 +95,7 @@ def test_the_loop_is_packed_uncontracted_and_calls_nothing(flags, dtype):
             assert not widths(text, pattern)
 
 
-def assert_packed(text, dtype):
+def assert_packed(text: str, dtype: str) -> None:
     """Root and quotient are packed, in registers as wide as the loads are and as wide as the simplest rule's."""
     for pattern in packed(dtype, "sqrt", "div"):
         found = widest(widths(text, pattern))
@@ -104,16 +106,16 @@ def assert_packed(text, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_a_norm_is_summed_in_packed_float64(clip, dtype):
+def test_a_norm_is_summed_in_packed_float64(clip: str, dtype: str) -> None:
     text = explain_step(RMSPROP, (clip,), dtype, "asm")
     for pattern in packed("float64", "mul", "add"):
         assert widths(text, pattern), f"no packed instruction like {pattern}"
 
 
-def of_many(slots):
+def of_many(slots: int) -> Rule:
     """A rule that stores so many slots."""
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         total = p
         for i in range(slots):
             slot = getattr(s, f"x{i}")
@@ -125,20 +127,20 @@ def of_many(slots):
 
 
 @pytest.mark.parametrize("slots", [2, 13, 15, 40])
-def test_a_rule_of_many_arrays_is_packed_too(slots):
+def test_a_rule_of_many_arrays_is_packed_too(slots: int) -> None:
     text = explain(of_many(slots), form="asm")
     for pattern in packed("float32", "sqrt", "mul"):
         assert widest(widths(text, pattern)) == simplest("float32")
     assert re.search(r"vectors of \d+ bits", explain(of_many(slots), form="summary"))
 
 
-def test_arrays_are_known_to_be_apart():
+def test_arrays_are_known_to_be_apart() -> None:
     """No address is compared with another before a loop, so that code grows with arrays, not with pairs of them."""
     few, many = (len(explain(of_many(slots), form="asm").splitlines()) for slots in (10, 20))
     assert many < 2.2 * few
 
 
-def test_a_rule_that_is_not_packed_says_so():
+def test_a_rule_that_is_not_packed_says_so() -> None:
     rule = Rule("slow", lambda p, g, s, h, on: {p: exp(p) ** g})
     assert "no vectors: one element at a time" in explain(rule, form="summary")
     for fast in (zoo.LION, zoo.SGD, zoo.RPROP):
@@ -146,7 +148,7 @@ def test_a_rule_that_is_not_packed_says_so():
 
 
 @pytest.mark.parametrize("micro", [("micro_step",), ("micro_step", "window_empty")], ids="+".join)
-def test_a_micro_step_is_packed_too(micro):
+def test_a_micro_step_is_packed_too(micro: tuple[str, ...]) -> None:
     text = explain_step(RMSPROP, ("gradient_accumulation_steps", *micro), "float32", "asm")
     (pattern,) = packed("float32", "add")
     assert widths(text, pattern)

@@ -3,6 +3,8 @@
 import dataclasses
 import struct
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ ARCH = (9, 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF")
-def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed():
+def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed() -> None:
     made = jit.code(SOURCE.format(4)).machine_code
     llvm.check(made)
     for end in range(len(made.object_file)):
@@ -30,7 +32,7 @@ def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF")
-def test_a_program_is_no_object_file():
+def test_a_program_is_no_object_file() -> None:
     made = jit.code(SOURCE.format(4)).machine_code
     program = bytearray(made.object_file)
     program[16] = 2
@@ -38,7 +40,7 @@ def test_a_program_is_no_object_file():
         llvm.check(dataclasses.replace(made, object_file=bytes(program)))
 
 
-def test_object_files_of_macos_and_windows_are_looked_at():
+def test_object_files_of_macos_and_windows_are_looked_at() -> None:
     for triple, start in (
         ("arm64-apple-darwin", struct.pack("<II", 0xFEEDFACF, 0x0100000C)),
         ("x86_64-pc-windows-msvc", struct.pack("<H", 0x8664)),
@@ -51,7 +53,7 @@ def test_object_files_of_macos_and_windows_are_looked_at():
                 object_file.check(wrong, "step_a", triple)
 
 
-def cubin(symbol):
+def cubin(symbol: str) -> bytes:
     """An ELF file with one function that says it is NVIDIA's."""
     ir = f"define void @{symbol}() {{\n  ret void\n}}"
     made = bytearray(llvm.from_ir(ir, symbol).object_file)
@@ -71,7 +73,7 @@ WRONG_CODE = {
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[compilers.Code, list[Any]]:
     """An empty store, and whatever code is in the list, compiled by turns."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path))
     return compilers.Code(PTX, "tick", cubin("tick")), []
@@ -82,7 +84,7 @@ def machine_code(turns):
 
 
 @pytest.mark.parametrize("wrong", WRONG_CODE.values(), ids=WRONG_CODE)
-def test_kept_code_for_gpus_is_looked_at(made, wrong):
+def test_kept_code_for_gpus_is_looked_at(made: tuple[compilers.Code, list[Any]], wrong) -> None:
     right, turns = made
     turns += [right, dataclasses.replace(right, **wrong)]
     machine_code(turns)
@@ -92,7 +94,7 @@ def test_kept_code_for_gpus_is_looked_at(made, wrong):
     assert machine_code(turns) == right
 
 
-def test_kept_code_for_gpus_is_of_its_source(made):
+def test_kept_code_for_gpus_is_of_its_source(made: tuple[compilers.Code, list[Any]]) -> None:
     right, turns = made
     turns += [right, right]
     machine_code(turns)

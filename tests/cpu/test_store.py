@@ -11,7 +11,9 @@ import subprocess
 import sys
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,7 @@ SOURCE = "def step(table):\n    table[0] = table[0] + {}\n"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty store; what the test itself writes there is its user's alone."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "store"))
     before = os.umask(0o077)
@@ -42,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     os.umask(before)
 
 
-def step(folder, umask=-1, **environment):
+def step(folder: Path | str, umask: int = -1, **environment: Any) -> subprocess.CompletedProcess[str]:
     """One step in a new process; returns its output and warnings."""
     return subprocess.run(
         [sys.executable, "-c", STEP],
@@ -56,7 +58,7 @@ def step(folder, umask=-1, **environment):
     )
 
 
-def test_parts_come_back(folder):
+def test_parts_come_back(folder: Path) -> None:
     store.write("key", {"a": b"1" * 1000, "b": b""})
     assert store.read("key") == {"a": b"1" * 1000, "b": b""}
     assert store.read("other") is None
@@ -66,15 +68,14 @@ def test_parts_come_back(folder):
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "empty", "foreign", "grown"])
-def test_a_damaged_file_is_dropped_with_one_warning(folder, spoil):
+def test_a_damaged_file_is_dropped_with_one_warning(folder: Path, spoil: str) -> None:
     store.write("key", {"a": bytes(range(256))})
     path = folder / "key.step"
     content = bytearray(path.read_bytes())
     if spoil == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes(
-        {"cut": content[:-5], "empty": b"", "foreign": b"hello", "grown": content + b"!"}.get(spoil, content)
-    )
+    spoiled = {"cut": content[:-5], "empty": bytearray(), "foreign": bytearray(b"hello"), "grown": content + b"!"}
+    path.write_bytes(spoiled.get(spoil, content))
     with pytest.warns(UserWarning, match="damaged file") as caught:
         assert store.read("key") is None
     assert len(caught) == 1
@@ -84,7 +85,7 @@ def test_a_damaged_file_is_dropped_with_one_warning(folder, spoil):
         assert store.read("key") is None
 
 
-def packed(table, body=b""):
+def packed(table: Any, body: bytes = b"") -> bytes:
     """An entry's file with any table and body, and the right hash."""
     text = table if isinstance(table, bytes) else json.dumps(table).encode()
     return store.MAGIC + hashlib.sha256(text + b"\n" + body).digest() + text + b"\n" + body
@@ -109,7 +110,7 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH)
-def test_rubbish_with_the_right_hash_is_dropped_with_one_warning(folder, rubbish):
+def test_rubbish_with_the_right_hash_is_dropped_with_one_warning(folder: Path, rubbish: bytes) -> None:
     folder.mkdir()
     (folder / "key.step").write_bytes(rubbish)
     assert [parts for _, _, parts in store.entries()] == [None]
@@ -119,15 +120,15 @@ def test_rubbish_with_the_right_hash_is_dropped_with_one_warning(folder, rubbish
     assert not (folder / "key.step").exists()
 
 
-def test_a_part_does_not_fill_the_memory(folder, monkeypatch):
+def test_a_part_does_not_fill_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "LIMIT", 1000)
     store.write("key", {"a": bytes(1001)})
     with pytest.warns(UserWarning, match="cut off"):
         assert store.read("key") is None
 
 
-def test_an_entry_of_another_source_or_use_is_dropped(folder):
-    def check(parts):
+def test_an_entry_of_another_source_or_use_is_dropped(folder: Path) -> None:
+    def check(parts) -> None:
         parts["object"]
 
     for wanted in (("another", None), ("source", check)):
@@ -138,7 +139,7 @@ def test_an_entry_of_another_source_or_use_is_dropped(folder):
         assert not store.contains("key")
 
 
-def test_a_warning_that_is_an_error_does_not_come_again(folder):
+def test_a_warning_that_is_an_error_does_not_come_again(folder: Path) -> None:
     folder.mkdir()
     (folder / "key.step").write_bytes(b"hello")
     with warnings.catch_warnings():
@@ -149,7 +150,7 @@ def test_a_warning_that_is_an_error_does_not_come_again(folder):
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_an_entry_of_another_version_is_silently_replaced(folder, version):
+def test_an_entry_of_another_version_is_silently_replaced(folder: Path, version: int) -> None:
     folder.mkdir()
     (folder / "key.step").write_bytes(b"rmsprop_jit %d\n" % version + bytes(100))
     assert store.read("key") is None
@@ -157,12 +158,12 @@ def test_an_entry_of_another_version_is_silently_replaced(folder, version):
     assert store.read("key") == {"a": b"1"}
 
 
-def test_a_second_process_does_not_need_numba(folder):
+def test_a_second_process_does_not_need_numba(folder: Path) -> None:
     assert step(folder).stdout.strip() == "True"
     assert step(folder).stdout.strip() == "False"
 
 
-def test_truncated_files_are_compiled_anew_by_the_next_process(folder):
+def test_truncated_files_are_compiled_anew_by_the_next_process(folder: Path) -> None:
     step(folder)
     for path in folder.glob("*.step"):
         path.write_bytes(path.read_bytes()[:100])
@@ -183,7 +184,7 @@ def for_another_machine(ir):
     return binding.Target.from_triple(triple).create_target_machine().emit_object(binding.parse_assembly(bare))
 
 
-def without(parts, name):
+def without(parts, name: str):
     return {key: part for key, part in parts.items() if key != name}
 
 
@@ -204,20 +205,20 @@ SPOILT = {
 }
 
 
-def entry_of_a_rule():
+def entry_of_a_rule() -> tuple[str, dict[str, bytes] | None]:
     """Key and parts of the one entry that a step keeps beside the code that all rules share."""
     ((key, parts),) = [(key, parts) for key, _, parts in store.entries() if b"def step(table)" in parts["source"]]
     return key, parts
 
 
-def kept_parts(source):
+def kept_parts(source: str) -> dict[str, bytes]:
     """What the store keeps of a source."""
     made = jit.code(source).machine_code
     return {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file}
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder, spoil):
+def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder: Path, spoil) -> None:
     source = SOURCE.format(4)
     right, key = kept_parts(source), jit.key_of(source)
     store.write(key, spoil(right, kept_parts(SOURCE.format(5))))
@@ -230,7 +231,7 @@ def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder, spoil):
 
 
 @pytest.mark.parametrize("spoil", ["name", "another-object", "another-machine", "half-object"])
-def test_the_next_process_survives_what_would_end_it(folder, spoil):
+def test_the_next_process_survives_what_would_end_it(folder: Path, spoil: str) -> None:
     step(folder)
     key, parts = entry_of_a_rule()
     if spoil == "name":
@@ -245,7 +246,7 @@ def test_the_next_process_survives_what_would_end_it(folder, spoil):
 class Refusing:
     """Code that cannot be loaded the first time."""
 
-    def __init__(self, later):
+    def __init__(self, later: list[type[llvm.Code]]) -> None:
         self.later = later
         self.calls = 0
 
@@ -256,7 +257,7 @@ class Refusing:
         return self.later[0](machine_code)
 
 
-def test_code_without_an_address_is_refused_and_made_anew(folder, monkeypatch):
+def test_code_without_an_address_is_refused_and_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SOURCE.format(6)
     right = jit.code(source).machine_code
     with pytest.raises(BackendError, match="step_other"):
@@ -268,7 +269,7 @@ def test_code_without_an_address_is_refused_and_made_anew(folder, monkeypatch):
         assert jit.fetched(source).address
 
 
-def test_eight_processes_fill_one_store_at_once(folder):
+def test_eight_processes_fill_one_store_at_once(folder: Path) -> None:
     environment = {**os.environ, store.VARIABLE: str(folder)}
     children = [
         subprocess.Popen([sys.executable, "-c", STEP], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=-3)
@@ -282,7 +283,7 @@ def test_eight_processes_fill_one_store_at_once(folder):
     assert step(folder).stdout.strip() == "False"
 
 
-def test_work_goes_on_where_nothing_can_be_written(tmp_path):
+def test_work_goes_on_where_nothing_can_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert step(blocked / "store").stderr == ""
@@ -290,19 +291,19 @@ def test_work_goes_on_where_nothing_can_be_written(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_no_obstacle(folder):
+def test_a_read_only_folder_is_no_obstacle(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o500)
     assert step(folder).stderr == ""
 
 
-def mode(path):
+def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
 @has_modes
 @pytest.mark.parametrize("umask", [0, 0o022])
-def test_what_is_made_is_for_the_user_alone(tmp_path, umask):
+def test_what_is_made_is_for_the_user_alone(tmp_path: Path, umask: int) -> None:
     tmp_path.chmod(0o755)
     folder = tmp_path / "a" / "b" / "store"
     assert step(folder, umask=umask).stderr == ""
@@ -311,7 +312,7 @@ def test_what_is_made_is_for_the_user_alone(tmp_path, umask):
 
 
 @has_modes
-def test_a_folder_that_others_can_only_read_is_used(folder):
+def test_a_folder_that_others_can_only_read_is_used(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o755)
     assert step(folder).stderr == ""
@@ -326,14 +327,14 @@ OTHERS = {
 
 
 @pytest.fixture(params=OTHERS)
-def give(request):
+def give(request: pytest.FixtureRequest):
     """Let others write a file or folder."""
     if not hasattr(os, "geteuid") or (request.param == "another-owner" and os.geteuid() != 0):
         pytest.skip("needs modes, and root for another's files")
     return OTHERS[request.param]
 
 
-def use_thrice():
+def use_thrice() -> tuple[list[dict[str, bytes] | None], list[str]]:
     """Read, write, read again; returns what was read and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -343,7 +344,9 @@ def use_thrice():
 
 
 @pytest.mark.parametrize("through_a_link", [False, True])
-def test_a_folder_of_others_is_not_used_and_one_warning_says_so(folder, give, monkeypatch, through_a_link):
+def test_a_folder_of_others_is_not_used_and_one_warning_says_so(
+    folder: Path, give, monkeypatch: pytest.MonkeyPatch, through_a_link: bool
+) -> None:
     store.write("key", {"a": b"1"})
     content = (folder / "key.step").read_bytes()
     give(folder)
@@ -360,14 +363,14 @@ def test_a_folder_of_others_is_not_used_and_one_warning_says_so(folder, give, mo
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("key.step", content)]
 
 
-def test_a_step_needs_no_store_that_others_can_write(folder, give):
+def test_a_step_needs_no_store_that_others_can_write(folder: Path, give) -> None:
     folder.mkdir()
     give(folder)
     assert step(folder).stderr.count("compile without the cache") == 1
     assert list(folder.iterdir()) == []
 
 
-def test_an_entry_of_others_is_neither_read_nor_replaced(folder, give):
+def test_an_entry_of_others_is_neither_read_nor_replaced(folder: Path, give) -> None:
     store.write("key", {"a": b"1"})
     content = (folder / "key.step").read_bytes()
     give(folder / "key.step")
@@ -384,7 +387,7 @@ def test_an_entry_of_others_is_neither_read_nor_replaced(folder, give):
 
 @has_modes
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
-def test_what_is_no_file_is_not_read(folder, kind):
+def test_what_is_no_file_is_not_read(folder: Path, kind: str) -> None:
     step(folder)
     path = folder / f"{entry_of_a_rule()[0]}.step"
     path.rename(folder / "elsewhere")
@@ -401,7 +404,7 @@ def test_what_is_no_file_is_not_read(folder, kind):
 
 
 @has_modes
-def test_files_are_those_of_the_folder_that_was_judged(folder):
+def test_files_are_those_of_the_folder_that_was_judged(folder: Path) -> None:
     store.write("key", {"a": b"1"})
     content = (folder / "key.step").read_bytes()
     with private.Folder(folder) as place:
@@ -416,7 +419,9 @@ def test_files_are_those_of_the_folder_that_was_judged(folder):
     assert not (folder / "new.step").exists()
 
 
-def test_systems_without_owners_and_open_folders_have_a_store_too(folder, monkeypatch):
+def test_systems_without_owners_and_open_folders_have_a_store_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(os, "geteuid", raising=False)
     monkeypatch.setattr(private, "HAS_HANDLES", False)
     store.write("key", {"a": b"1"})
@@ -429,7 +434,7 @@ def test_systems_without_owners_and_open_folders_have_a_store_too(folder, monkey
     assert list(store.entries()) == []
 
 
-def test_the_key_holds_all_that_shapes_the_code(monkeypatch):
+def test_the_key_holds_all_that_shapes_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     source = SOURCE.format(1)
     first = jit.key_of(source)
     for change in ("numba 99", "llvmlite 99", "another processor", "another compiler file"):
@@ -444,19 +449,19 @@ def test_the_key_holds_all_that_shapes_the_code(monkeypatch):
     assert llvm.host_text() in text
 
 
-def test_code_that_calls_what_this_process_lacks_is_not_loaded():
+def test_code_that_calls_what_this_process_lacks_is_not_loaded() -> None:
     code = jit.code(SOURCE.format(3)).machine_code
     assert llvm.is_complete(code)
     lacking = llvm.MachineCode(code.ir + "\ndeclare void @surely_not_here(ptr)\n", code.object_file, code.symbol)
     assert not llvm.is_complete(lacking)
 
 
-def test_shapes_counts_and_numbers_never_compile_again(folder):
+def test_shapes_counts_and_numbers_never_compile_again(folder: Path) -> None:
     import numpy as np
 
     import rmsprop_jit
 
-    def use(shapes, **options):
+    def use(shapes, **options: Any) -> None:
         arrays = [np.ones(shape, np.float32) for shape in shapes]
         rmsprop_jit.RMSprop(**options).apply([a.copy() for a in arrays], arrays)
 

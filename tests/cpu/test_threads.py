@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from rmsprop_jit.errors import OptionError
 
 
 @pytest.fixture(autouse=True)
-def _helpers():
+def _helpers() -> None:
     """The helpers are there from the first step on, whether they are in the store or not."""
     pool.pool()
 
@@ -24,7 +26,7 @@ def _helpers():
 SIZES = [(300_001,), (7,), (129, 511), (0,), (65_536,), (16_385,)]
 
 
-def run(threads, steps=3, **options):
+def run(threads: int, steps: int = 3, **options: Any) -> list[bytes]:
     """The bytes of all variables and slots after some steps."""
     rng = np.random.default_rng(5)
     variables = [rng.standard_normal(shape, dtype=np.float32) for shape in SIZES]
@@ -46,7 +48,7 @@ OPTION_SETS = [
 
 
 @pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
-def test_any_number_of_threads_gives_the_same_bits(options):
+def test_any_number_of_threads_gives_the_same_bits(options: dict[str, Any]) -> None:
     alone = run(1, **options)
     for threads in (2, 3, 8):
         for _ in range(5):
@@ -56,7 +58,7 @@ def test_any_number_of_threads_gives_the_same_bits(options):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")
-def test_a_fork_after_a_parallel_step_steps_in_parallel_too():
+def test_a_fork_after_a_parallel_step_steps_in_parallel_too() -> None:
     expected = run(2)
     for _ in range(5):
         child = os.fork()
@@ -68,10 +70,10 @@ def test_a_fork_after_a_parallel_step_steps_in_parallel_too():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_fork_while_another_thread_steps_works():
+def test_a_fork_while_another_thread_steps_works() -> None:
     stop = threading.Event()
 
-    def keep_stepping():
+    def keep_stepping() -> None:
         while not stop.is_set():
             run(2)
 
@@ -101,13 +103,13 @@ if __name__ == "__main__":
 """
 
 
-def test_a_spawned_child_works(tmp_path):
+def test_a_spawned_child_works(tmp_path: Path) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED.format(tests=os.path.dirname(__file__)))
     run_script(script)
 
 
-def run_script(*arguments, **environment):
+def run_script(*arguments: Path | str, **environment: Any) -> None:
     """Run Python with these arguments in a child, where a crash harms nobody else; it must end well."""
     tests = os.path.dirname(__file__)
     root = os.path.dirname(os.path.dirname(tests))
@@ -155,7 +157,7 @@ assert 2 <= threading.active_count() <= min(max(useful, 8), 128), threading.acti
     ("cores", "threads"),
     [(64, 0), (128, 0), (129, 0), (192, 0), (1024, 0), (0, 129), (0, 1024), (1024, 1024)],
 )
-def test_any_number_of_cores_and_threads_works(cores, threads):
+def test_any_number_of_cores_and_threads_works(cores: int, threads: int) -> None:
     run_script("-c", MANY, str(cores), str(threads))
 
 
@@ -204,16 +206,16 @@ assert threading.active_count() == 4, threading.enumerate()
 @pytest.mark.parametrize("cache", ["kept", "off"])
 @pytest.mark.parametrize("started", [0, 1])
 @pytest.mark.parametrize("kind", ["error", "memory", "interrupted"])
-def test_steps_work_where_no_helper_can_be_started(kind, started, cache):
+def test_steps_work_where_no_helper_can_be_started(kind: str, started: int, cache: str) -> None:
     folder = {"RMSPROP_JIT_CACHE_DIR": "off"} if cache == "off" else {}
     run_script("-c", SCARCE, kind, str(started), **folder)
 
 
-def test_two_threads_step_two_optimizers_a_thousand_times():
+def test_two_threads_step_two_optimizers_a_thousand_times() -> None:
     gradient = np.random.default_rng(1).standard_normal(50_000, dtype=np.float32)
     results = []
 
-    def work():
+    def work() -> None:
         variable = np.ones(50_000, np.float32)
         optimizer = rmsprop_jit.RMSprop(0.01, threads=2, global_clipnorm=1.0)
         optimizer.build([variable])
@@ -231,14 +233,14 @@ def test_two_threads_step_two_optimizers_a_thousand_times():
     assert len(set(results)) == 1
 
 
-def test_reading_the_state_in_another_thread_loses_no_gradients():
+def test_reading_the_state_in_another_thread_loses_no_gradients() -> None:
     variable, gradient = np.zeros(1_000_000, np.float32), np.ones(1_000_000, np.float32)
     sgd = Rule("sgd", lambda p, g, s, h, on: {p: p - h.learning_rate * g})
     optimizer = rmsprop_jit.Optimizer(sgd, 1.0, threads=1, gradient_accumulation_steps=2)
     optimizer.build([variable])
     stop = threading.Event()
 
-    def keep_reading():
+    def keep_reading() -> None:
         while not stop.is_set():
             optimizer.state_dict()
 
@@ -253,14 +255,14 @@ def test_reading_the_state_in_another_thread_loses_no_gradients():
     assert variable.min() == variable.max() == -50
 
 
-def test_a_long_step_releases_the_lock_of_python():
+def test_a_long_step_releases_the_lock_of_python() -> None:
     variable, gradient = np.ones(1 << 24, np.float32), np.ones(1 << 24, np.float32)
     optimizer = rmsprop_jit.RMSprop(threads=1)
     optimizer.build([variable])
     optimizer.apply([gradient])
     ticks, stop = [], threading.Event()
 
-    def tick():
+    def tick() -> None:
         while not stop.is_set():
             ticks.append(time.perf_counter())
             time.sleep(0)
@@ -277,7 +279,7 @@ def test_a_long_step_releases_the_lock_of_python():
     assert max(np.diff(inside)) < (end - begin) / 2
 
 
-def test_helpers_that_sleep_are_woken():
+def test_helpers_that_sleep_are_woken() -> None:
     expected = run(1)
     for pause in (0.0, 0.001, 0.05):
         time.sleep(pause)
@@ -285,18 +287,18 @@ def test_helpers_that_sleep_are_woken():
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
-def test_a_bad_limit_in_the_environment_is_named(monkeypatch, value):
+def test_a_bad_limit_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", value)
     with pytest.raises(OptionError, match=f"RMSPROP_JIT_NUM_THREADS.*{value}"):
         tables.default_threads.__wrapped__()
 
 
-def test_the_environment_limits_threads(monkeypatch):
+def test_the_environment_limits_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RMSPROP_JIT_NUM_THREADS", "1")
     assert tables.default_threads.__wrapped__() == 1
 
 
-def free_memory():
+def free_memory() -> int:
     """Bytes that can be had without swapping, where the system says."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -308,7 +310,7 @@ def free_memory():
     free_memory() < 40 << 30 and not os.environ.get("RMSPROP_JIT_HUGE_TESTS"),
     reason="needs 18 GB in one process: runs where 40 GB are free, or with RMSPROP_JIT_HUGE_TESTS=1",
 )
-def test_more_than_two_to_the_31_elements(tmp_path):
+def test_more_than_two_to_the_31_elements(tmp_path: Path) -> None:
     n = (1 << 31) + 7
     with open(tmp_path / "zeros", "wb") as file:
         file.truncate(4 * n)  # a sparse file: zeros that take no memory of their own

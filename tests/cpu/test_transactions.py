@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 import time
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
@@ -35,17 +37,17 @@ def is_ours(filename):
 class Interrupter:
     """Raises KeyboardInterrupt where a signal could be noticed, at or after the nth bytecode in this package."""
 
-    def __init__(self, n):
+    def __init__(self, n: int) -> None:
         self.left = n
         self.raised = False
         self._last = "RESUME"
         self._names = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         sys.settrace(self.on_call)
         return self
 
-    def __exit__(self, *problem):
+    def __exit__(self, *problem: object) -> None:
         sys.settrace(None)
 
     def on_call(self, frame, event, arg):
@@ -75,7 +77,7 @@ SHAPES = [((3, 5), "float32"), ((40,), "float64"), ((7,), "float32"), ((), "floa
 class Twins:
     """Two optimizers on equal variables: one is interrupted, the other does every call that the first has counted."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         rng = np.random.default_rng(4)
         made = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES]
         self.variables = [[array.copy() for array in made] for _ in range(2)]
@@ -85,27 +87,27 @@ class Twins:
         self.calls = 0
         self.gradients = [[np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES] for _ in range(3)]
 
-    def bytes(self, i):
+    def bytes(self, i: int) -> list[bytes]:
         state = self.optimizers[i].state_dict()
         return [v.tobytes() for v in self.variables[i]] + [np.asarray(value).tobytes() for value in state.values()]
 
-    def counted(self):
+    def counted(self) -> int:
         return int(self.optimizers[0].state_dict()["iteration"])
 
-    def gradients_of(self, call, kind):
+    def gradients_of(self, call: int, kind: str) -> list[npt.NDArray[Any]]:
         chosen = list(self.gradients[call % 3 if kind != "same" else 0])
         if kind == "missing":
             chosen[call % len(chosen)] = None
         return chosen
 
-    def call(self, kind):
+    def call(self, kind: str) -> None:
         """One call of both that nothing interrupts."""
         for optimizer in self.optimizers:
             optimizer.apply(self.gradients_of(self.calls, kind))
         self.calls += 1
         assert self.bytes(0) == self.bytes(1)
 
-    def interrupted_call(self, n, kind):
+    def interrupted_call(self, n: int, kind: str) -> bool:
         """One call that is interrupted at its nth bytecode; whether it was."""
         gradients = self.gradients_of(self.calls, kind)
         interrupter = Interrupter(n)
@@ -130,7 +132,7 @@ class Twins:
     [{"global_clipnorm": 0.5, "momentum": 0.9}, {"gradient_accumulation_steps": 2, "use_ema": True}],
     ids=lambda options: "+".join(options),
 )
-def test_an_interrupt_finds_a_call_done_or_not_begun(kind, options):
+def test_an_interrupt_finds_a_call_done_or_not_begun(kind: str, options) -> None:
     twins = Twins(**options)
     for _ in range(2 * options.get("gradient_accumulation_steps", 1)):
         twins.call(kind)  # compiles, which would take minutes while every call is watched
@@ -143,7 +145,7 @@ def test_an_interrupt_finds_a_call_done_or_not_begun(kind, options):
         twins.call(kind)
 
 
-def stepped(calls, **options):
+def stepped(calls: int, **options: Any) -> tuple[npt.NDArray[Any], rmsprop_jit.RMSprop]:
     """Variables and slots after so many calls of one thread."""
     variable = np.linspace(-1, 1, 30_000, dtype=np.float32)
     optimizer = rmsprop_jit.RMSprop(0.01, **options)
@@ -155,13 +157,13 @@ def stepped(calls, **options):
 
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0, "gradient_accumulation_steps": 3}], ids=str)
 @pytest.mark.parametrize("fresh", [False, True], ids=["same", "fresh"])
-def test_threads_that_step_one_optimizer_exclude_each_other(options, fresh):
+def test_threads_that_step_one_optimizer_exclude_each_other(options: dict[str, Any], fresh: bool) -> None:
     expected, _ = stepped(6 * 30, **options)
     variable, optimizer = stepped(0, **options)
     gradients = [[np.ones_like(variable)] for _ in range(7)]
     problems = []
 
-    def work(k):
+    def work(k) -> None:
         try:
             for i in range(30):
                 optimizer.apply(gradients[(i + k) % 7] if fresh else gradients[0])
@@ -178,7 +180,7 @@ def test_threads_that_step_one_optimizer_exclude_each_other(options, fresh):
     assert variable.tobytes() == expected.tobytes()
 
 
-def test_threads_with_a_schedule_use_each_rate_once():
+def test_threads_with_a_schedule_use_each_rate_once() -> None:
     schedule = rmsprop_jit.ExponentialDecay(0.1, 10, 0.5)
     expected, _ = stepped(0)
     alone = rmsprop_jit.RMSprop(schedule)
@@ -188,7 +190,7 @@ def test_threads_with_a_schedule_use_each_rate_once():
     shared.build([variable])
     gradient = np.ones_like(variable)
 
-    def work():
+    def work() -> None:
         for _ in range(25):
             shared.apply([gradient])
 
@@ -202,12 +204,12 @@ def test_threads_with_a_schedule_use_each_rate_once():
     assert variable.tobytes() == expected.tobytes()
 
 
-def test_a_reader_sees_the_state_before_or_after_a_call():
+def test_a_reader_sees_the_state_before_or_after_a_call() -> None:
     """Every slot of a state belongs to the call that the state says was the last."""
     shape, calls = (200_000,), 60
     gradient = np.ones(shape, np.float32)
 
-    def new():
+    def new() -> rmsprop_jit.RMSprop:
         optimizer = rmsprop_jit.RMSprop(0.01, momentum=0.9, gradient_accumulation_steps=2)
         optimizer.build([np.ones(shape, np.float32)])
         return optimizer
@@ -219,7 +221,7 @@ def test_a_reader_sees_the_state_before_or_after_a_call():
         alone.apply([gradient])
     shared, states, done = new(), [], threading.Event()
 
-    def read():
+    def read() -> None:
         while not done.is_set():
             states.append(shared.state_dict())
 
@@ -241,7 +243,7 @@ def test_a_reader_sees_the_state_before_or_after_a_call():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_that_was_forked_in_the_middle_of_a_call_does_not_go_on_with_half_a_step():
+def test_a_child_that_was_forked_in_the_middle_of_a_call_does_not_go_on_with_half_a_step() -> None:
     variable = np.ones(1 << 22, np.float32)
     gradient = np.ones_like(variable)
     optimizer = rmsprop_jit.RMSprop(0.01, threads=1)
@@ -250,7 +252,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_call_does_not_go_on_with_hal
     saved = optimizer.state_dict()
     stop = threading.Event()
 
-    def step():
+    def step() -> None:
         while not stop.is_set():
             optimizer.apply([gradient])
 

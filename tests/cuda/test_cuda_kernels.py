@@ -5,6 +5,9 @@ The simulator contracts nothing, so what is not a norm is equal bit for bit. Blo
 of 256 do, eight times faster; some tests use the real ones.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import simulated_gpu
@@ -15,8 +18,9 @@ from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import Rule, max_abs, specialize, sum_of, sum_of_squares, where
+from rmsprop_jit.codegen import Expr, Program, Rule, max_abs, specialize, sum_of, sum_of_squares, where
 from rmsprop_jit.codegen.backends.cuda import device, frame
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -28,7 +32,9 @@ NUMBERS |= {"loss_scale_factor": 8.0, "gradient_accumulation_steps": 2.0, "step"
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
 
 
-def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
+def compare(
+    rule: Rule, program: Program, make=None, sizes: list[int] = SIZES, tolerance: float = 2e-6, **changes: Any
+) -> None:
     tensors = make_tensors(rule, sizes, program.compute, cast(make or ordinary(len(program.name)), program.compute))
     expected, hypers = copied(tensors), defaults(rule, **changes)
     own = {name: [float(i % 2) for i in range(len(sizes))] for name in program.tensor_hypers}
@@ -47,12 +53,12 @@ def compare(rule, program, make=None, sizes=SIZES, tolerance=2e-6, **changes):
 
 
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
-def test_rmsprop_on_the_simulator(flags):
+def test_rmsprop_on_the_simulator(flags: tuple[str, ...]) -> None:
     compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
 @pytest.mark.parametrize("flags", [(), ("centered", "global_clipnorm", "use_ema")], ids="+".join)
-def test_rmsprop_on_the_simulator_with_real_blocks(flags):
+def test_rmsprop_on_the_simulator_with_real_blocks(flags: tuple[str, ...]) -> None:
     assert device.threads() < frame.THREADS
     with simulated_gpu.blocks_of(frame.THREADS):
         compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
@@ -60,21 +66,21 @@ def test_rmsprop_on_the_simulator_with_real_blocks(flags):
 
 @pytest.mark.parametrize("flags", [(), ("centered", "momentum"), ("clipvalue",), ("weight_decay",)], ids="+".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_special_values_come_out_as_the_reference_says(flags, dtype):
+def test_special_values_come_out_as_the_reference_says(flags: tuple[str, ...], dtype: str) -> None:
     program = program_of(RMSPROP, frozenset(flags), dtype)
     compare(step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_other_rules_on_the_simulator(rule, dtype):
+def test_other_rules_on_the_simulator(rule: Rule, dtype: str) -> None:
     for flags in dict.fromkeys([(), tuple(rule.flags)]):
         compare(rule, specialize(rule, flags, dtype), None, SMALL, step=2.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_the_library(name, dtype):
+def test_functions_of_the_library(name: str, dtype: str) -> None:
     function, _ = FUNCTIONS[name]
     rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
     compare(rule, specialize(rule, (), dtype), special(2), SMALL)
@@ -83,8 +89,8 @@ def test_functions_of_the_library(name, dtype):
 @pytest.mark.parametrize("over", ["tensor", "all"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", REDUCTIONS)
-def test_reductions(name, dtype, over):
-    def equations(p, g, s, h, on):
+def test_reductions(name: str, dtype: str, over: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: where(p > 0, reduced(name, g, over), p)}
 
     rule = Rule(name, equations)
@@ -93,8 +99,8 @@ def test_reductions(name, dtype, over):
     compare(rule, specialize(rule, (), dtype), special(1), [5, 40, 129])
 
 
-def test_a_sum_with_much_cancellation_keeps_its_digits():
-    def equations(p, g, s, h, on):
+def test_a_sum_with_much_cancellation_keeps_its_digits() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: sum_of(g) + p * 0.0}
 
     def make(size):
@@ -106,8 +112,8 @@ def test_a_sum_with_much_cancellation_keeps_its_digits():
     compare(rule, specialize(rule, (), "float32"), make, [2, 1000, 4097])
 
 
-def test_reductions_of_three_kernels_deep():
-    def equations(p, g, s, h, on):
+def test_reductions_of_three_kernels_deep() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         everyone = sum_of_squares(g, over="all")
         own = max_abs(g / everyone)
         spread = sum_of(abs(g) / own, over="all")
@@ -119,7 +125,7 @@ def test_reductions_of_three_kernels_deep():
     compare(rule, program, None, SMALL)
 
 
-def test_slots_may_have_the_names_of_the_frames_own_variables():
+def test_slots_may_have_the_names_of_the_frames_own_variables() -> None:
     names = [
         "vectors",
         "thread",
@@ -135,7 +141,7 @@ def test_slots_may_have_the_names_of_the_frames_own_variables():
         "r0",
     ]
 
-    def equations(p, g, s, h, on):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         slots = [getattr(s, name) for name in names]
         total = sum_of(g)
         for slot in slots:
@@ -147,7 +153,7 @@ def test_slots_may_have_the_names_of_the_frames_own_variables():
     compare(rule, specialize(rule, (), "float32"), None, SMALL)
 
 
-def test_two_runs_have_the_same_bits():
+def test_two_runs_have_the_same_bits() -> None:
     rule, program = step_of(RMSPROP), program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
     first = make_tensors(rule, [700, 33], "float32", cast(ordinary(5), "float32"))
     second = copied(first)
@@ -157,15 +163,15 @@ def test_two_runs_have_the_same_bits():
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_steps_do_no_arithmetic_in_float64():
+def test_steps_do_no_arithmetic_in_float64() -> None:
     for flags in FLAG_SETS:
         program = program_of(RMSPROP, frozenset(flags), "float32")
         for kernel in frame.sources(program):
             assert kernel.name.startswith(("uniforms", "fold")) or "float64" not in kernel.text
 
 
-def test_equal_kernels_of_different_programs_are_compiled_once():
-    def norms(flags):
+def test_equal_kernels_of_different_programs_are_compiled_once() -> None:
+    def norms(flags: set[str]) -> set[frame.KernelSource]:
         program = program_of(RMSPROP, frozenset(flags), "float32")
         return {kernel for kernel in frame.sources(program) if kernel.name in ("step_0", "fold_0")}
 

@@ -6,6 +6,7 @@ Arrays on a GPU through the front end, in the simulator: the same numbers, slots
 
 import copy
 import pickle
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -21,20 +22,20 @@ from rmsprop_jit.options import COMPILERS
 class TorchLike:
     """A tensor on a GPU: what torch's has, no more."""
 
-    def __init__(self, host, requires_grad=False, device_type=2):
+    def __init__(self, host, requires_grad: bool = False, device_type: int = 2) -> None:
         self.memory, self.requires_grad, self._type = cupy.asarray(host), requires_grad, device_type
         self.shape = host.shape
 
     @property
-    def __cuda_array_interface__(self):
+    def __cuda_array_interface__(self) -> dict[str, Any]:
         if self.requires_grad:
             raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
         return self.memory.__cuda_array_interface__
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._type, 0
 
-    def detach(self):
+    def detach(self) -> "TorchLike":
         twin = copy.copy(self)
         twin.requires_grad = False
         return twin
@@ -43,14 +44,14 @@ class TorchLike:
 class OnlyDLPack:
     """An array that can be reached through DLPack alone."""
 
-    def __init__(self, host):
+    def __init__(self, host) -> None:
         self.simulated_memory = cupy.asarray(host)._host
         self.shape = host.shape
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return 2, 0
 
-    def __dlpack__(self, **keywords):
+    def __dlpack__(self, **keywords: Any) -> NoReturn:
         raise AssertionError("the simulated from_dlpack looks at the memory itself")
 
 
@@ -74,7 +75,7 @@ def both(options, variables, gradients, excluded=()):
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("seed", range(24))
-def test_random_option_sets_do_on_a_gpu_what_they_do_on_the_host(seed):
+def test_random_option_sets_do_on_a_gpu_what_they_do_on_the_host(seed: int) -> None:
     case = make_case(seed, "float64" if seed % 4 == 3 else "float32")
     gradients = [call for call in case.gradients if any(gradient is not None for gradient in call)]
     for ours, theirs, name in both(case.options, case.variables, gradients, case.excluded):
@@ -87,12 +88,12 @@ def test_random_option_sets_do_on_a_gpu_what_they_do_on_the_host(seed):
             assert np.array_equal(ours, theirs)
 
 
-def make(n=300, seed=0):
+def make(n=300, seed: int = 0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=n).astype(np.float32)
 
 
-def expected(options, variables, gradients):
+def expected(options: dict[str, Any], variables, gradients):
     """The variables after one call of all of them on the host."""
     host = [variable.copy() for variable in variables]
     RMSprop(**options).apply(gradients, host)
@@ -100,7 +101,7 @@ def expected(options, variables, gradients):
 
 
 @pytest.mark.parametrize("clip", ["global_clipnorm", "clipnorm"])
-def test_lists_of_host_and_gpu_arrays_and_of_two_dtypes_share_one_norm(clip):
+def test_lists_of_host_and_gpu_arrays_and_of_two_dtypes_share_one_norm(clip: str) -> None:
     variables = [make(50, 1), make(70, 2).astype(np.float64), make(40, 3), make(60, 4).astype(np.float64)]
     gradients = [make(v.size, i).astype(v.dtype) for i, v in enumerate(variables)]
     wanted = expected({clip: 0.7}, variables, gradients)
@@ -112,7 +113,7 @@ def test_lists_of_host_and_gpu_arrays_and_of_two_dtypes_share_one_norm(clip):
             np.testing.assert_allclose(ours.get() if i in on_gpu else ours, theirs, rtol=2e-6, atol=1e-6)
 
 
-def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host():
+def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host() -> None:
     for scale in (1e30, 3e37, 1e-30, 1e-42, np.inf, np.nan):
         variables, gradients = [make(300, 1), make(40, 2)], [make(300, 3), make(40, 4)]
         with np.errstate(all="ignore"):
@@ -125,7 +126,7 @@ def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host():
             np.testing.assert_allclose(ours.get(), theirs, rtol=2e-6, atol=1e-6)
 
 
-def test_misaligned_arrays_go_element_by_element():
+def test_misaligned_arrays_go_element_by_element() -> None:
     memory, gradient = cupy.asarray(make(301)), make(300, 1)
     wanted = expected({}, [memory.get()[1:]], [gradient])
     optimizer, view = RMSprop(), memory[1:]
@@ -136,7 +137,7 @@ def test_misaligned_arrays_go_element_by_element():
 
 
 @pytest.mark.parametrize("wrap", [TorchLike, OnlyDLPack, lambda host: TorchLike(host, requires_grad=True)])
-def test_arrays_of_other_libraries_are_updated_in_their_own_memory(wrap):
+def test_arrays_of_other_libraries_are_updated_in_their_own_memory(wrap) -> None:
     variable, gradient = make(30), make(30, 1)
     theirs = wrap(variable)
     memory = theirs.simulated_memory if isinstance(theirs, OnlyDLPack) else theirs.memory._host
@@ -150,12 +151,12 @@ def test_arrays_of_other_libraries_are_updated_in_their_own_memory(wrap):
     assert optimizer.iterations == 3
 
 
-def test_a_tensor_of_another_library_on_the_host_is_refused():
+def test_a_tensor_of_another_library_on_the_host_is_refused() -> None:
     with pytest.raises(ArrayError, match="not a NumPy array or an array on a GPU"):
         RMSprop().build([TorchLike(make(), device_type=1)])
 
 
-def test_a_gradient_on_another_device_is_refused_before_anything_is_written():
+def test_a_gradient_on_another_device_is_refused_before_anything_is_written() -> None:
     variable = cupy.asarray(make())
     for ours, theirs in ((variable, make()), (make(), cupy.asarray(make()))):
         optimizer = RMSprop()
@@ -175,12 +176,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_arrays_that_no_kernel_can_use_are_refused_by_name(kind):
+def test_arrays_that_no_kernel_can_use_are_refused_by_name(kind: str) -> None:
     with pytest.raises(ArrayError, match=r"'w'.*Received: "):
         RMSprop().build({"w": BAD[kind]()})
 
 
-def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host():
+def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host() -> None:
     memory = cupy.asarray(make(100))
     optimizer = RMSprop(momentum=0.9)
     optimizer.build([memory[:50]])
@@ -197,10 +198,10 @@ def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host():
         RMSprop().build(memory)
 
 
-def test_read_only_memory_is_refused():
+def test_read_only_memory_is_refused() -> None:
     class ReadOnly(TorchLike):
         @property
-        def __cuda_array_interface__(self):
+        def __cuda_array_interface__(self) -> dict[str, Any]:
             interface = self.memory.__cuda_array_interface__
             return {**interface, "data": (interface["data"][0], True)}
 
@@ -208,7 +209,7 @@ def test_read_only_memory_is_refused():
         RMSprop().build([ReadOnly(make())])
 
 
-def test_repeated_calls_with_new_gradients_at_new_addresses():
+def test_repeated_calls_with_new_gradients_at_new_addresses() -> None:
     variables = [make(20, i) for i in range(6)]
     device, ours, theirs = [cupy.asarray(v) for v in variables], RMSprop(momentum=0.5), RMSprop(momentum=0.5)
     for call in range(6):
@@ -223,7 +224,7 @@ def test_repeated_calls_with_new_gradients_at_new_addresses():
         assert_same_bits(b.get(), a, "variable")
 
 
-def test_state_moves_between_host_and_gpu():
+def test_state_moves_between_host_and_gpu() -> None:
     variables, options = [make(20), make(30, 1)], {"momentum": 0.9, "centered": True, "use_ema": True}
     gradients = [make(20, 2), make(30, 3)]
     device = [cupy.asarray(variable) for variable in variables]
@@ -244,7 +245,7 @@ def test_state_moves_between_host_and_gpu():
     assert again.iterations == 1
 
 
-def test_pickled_and_copied_optimizers_carry_on():
+def test_pickled_and_copied_optimizers_carry_on() -> None:
     options = {"momentum": 0.9, "gradient_accumulation_steps": 2}
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     host, straight = make(), RMSprop(**options)
@@ -265,7 +266,7 @@ def test_pickled_and_copied_optimizers_carry_on():
         pickle.loads(pickle.dumps(optimizer)).build([variable.get()])
 
 
-def test_variables_averages_and_constraints():
+def test_variables_averages_and_constraints() -> None:
     variable = Variable(cupy.asarray(make()), name="w", constraint=lambda array: array * 0.5)
     host = Variable(make(), name="w", constraint=lambda array: array * 0.5)
     ours, theirs = RMSprop(use_ema=True), RMSprop(use_ema=True)
@@ -285,7 +286,7 @@ def test_variables_averages_and_constraints():
         theirs.minimize(lambda: variable, [variable])
 
 
-def test_update_step_alone():
+def test_update_step_alone() -> None:
     variable, host = cupy.asarray(make()), make()
     for array, gradient in ((variable, cupy.asarray(make(seed=1))), (host, make(seed=1))):
         optimizer = RMSprop()
@@ -294,7 +295,7 @@ def test_update_step_alone():
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_empty_arrays_and_missing_gradients():
+def test_empty_arrays_and_missing_gradients() -> None:
     variables = [cupy.asarray(make(0)), cupy.asarray(make(5)), cupy.asarray(make(7))]
     optimizer = RMSprop(global_clipnorm=1.0)
     with pytest.warns(UserWarning, match="Gradients do not exist"):
@@ -306,7 +307,7 @@ def test_empty_arrays_and_missing_gradients():
 # Compilers.
 
 
-def test_the_compiler_is_an_option_like_others():
+def test_the_compiler_is_an_option_like_others() -> None:
     assert tuple(compilers.COMPILERS) == COMPILERS
     optimizer = RMSprop(compiler="numba-cuda")
     assert optimizer.get_config()["compiler"] == "numba-cuda"
@@ -319,7 +320,7 @@ def test_the_compiler_is_an_option_like_others():
 # Objects that can be pointed to other memory.
 
 
-def test_a_tensor_that_is_pointed_elsewhere_is_looked_at_again():
+def test_a_tensor_that_is_pointed_elsewhere_is_looked_at_again() -> None:
     variable, gradient = TorchLike(make()), TorchLike(make(seed=1))
     optimizer, host, twin = RMSprop(), make(), RMSprop()
     for seed in (1, 2):
@@ -335,7 +336,7 @@ def test_a_tensor_that_is_pointed_elsewhere_is_looked_at_again():
 
 
 @pytest.mark.parametrize("wrap", [TorchLike, lambda array: array[:]], ids=["tensor", "view"])
-def test_the_same_memory_is_the_same_variable(wrap):
+def test_the_same_memory_is_the_same_variable(wrap) -> None:
     """Said by what decays: a variable whose gradient is zero changes only if it does."""
     memory, zeros = make(), np.zeros(300, np.float32)
     variable = wrap(memory)
@@ -359,7 +360,7 @@ def on_host(array):
     return array.memory.get() if isinstance(array, TorchLike) else array
 
 
-def test_a_variable_takes_the_value_of_another():
+def test_a_variable_takes_the_value_of_another() -> None:
     ours, theirs = Variable(cupy.asarray(make())), Variable(cupy.asarray(make(seed=1)))
     host = Variable(make())
     ours.assign(theirs)

@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import simulated_cupy as cupy
 import zoo
@@ -17,7 +19,7 @@ from rmsprop_jit.codegen import Rule
 STREAM = cupy.cuda.get_current_stream()
 
 
-def make(n=300, seed=0):
+def make(n: int = 300, seed: int = 0) -> npt.NDArray[Any]:
     rng = np.random.default_rng(seed)
     return rng.normal(size=n).astype(np.float32)
 
@@ -37,7 +39,7 @@ def capture():
     return captured
 
 
-def replayed(options, replays, calls_in_graph, before=1, capture=None):
+def replayed(options, replays: int, calls_in_graph: int, before: int = 1, capture=None):
     """Calls before, in and after a graph, against as many calls on the host."""
     variables = [make(50), make(21, 5)]
     gradients = [make(50, 1), make(21, 2)]
@@ -76,15 +78,15 @@ def replayed(options, replays, calls_in_graph, before=1, capture=None):
     ],
     ids=lambda options: "+".join(options) or "plain",
 )
-def test_a_graph_counts_its_own_steps(options, calls_in_graph, capture):
+def test_a_graph_counts_its_own_steps(options: dict[str, Any], calls_in_graph: int, capture) -> None:
     replayed(options, 4, calls_in_graph, capture=capture)
 
 
-def test_a_graph_of_a_whole_window_accumulates(capture):
+def test_a_graph_of_a_whole_window_accumulates(capture) -> None:
     replayed({"gradient_accumulation_steps": 3, "momentum": 0.5}, 3, 3, before=3, capture=capture)
 
 
-def test_a_graph_follows_options_that_are_set_later(capture):
+def test_a_graph_follows_options_that_are_set_later(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(learning_rate=0.1, rho=0.9)
     optimizer.build([variable])
@@ -98,7 +100,7 @@ def test_a_graph_follows_options_that_are_set_later(capture):
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture):
+def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture) -> None:
     variable, first, second = cupy.asarray(make()), cupy.asarray(make(seed=1)), cupy.asarray(make(seed=2))
     optimizer = RMSprop()
     optimizer.build([variable])
@@ -111,7 +113,7 @@ def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture):
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_rules_that_read_the_step_are_counted_in_a_graph(capture):
+def test_rules_that_read_the_step_are_counted_in_a_graph(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer, twin, host = rmsprop_jit.Optimizer(zoo.ADAM), rmsprop_jit.Optimizer(zoo.ADAM), make()
     optimizer.build([variable])
@@ -122,7 +124,7 @@ def test_rules_that_read_the_step_are_counted_in_a_graph(capture):
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_what_a_graph_would_freeze_is_refused(capture):
+def test_what_a_graph_would_freeze_is_refused(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     with pytest.raises(OptionError, match="build"):
         capture(lambda: RMSprop().apply([gradient], [variable]))
@@ -138,7 +140,7 @@ def test_what_a_graph_would_freeze_is_refused(capture):
     assert scheduled.iterations == 1
 
 
-def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture):
+def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(0.5)
     optimizer.build([variable])
@@ -148,7 +150,7 @@ def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture):
     assert optimizer.learning_rate == 0.5
 
 
-def test_a_captured_optimizer_refuses_changes_of_structure(capture):
+def test_a_captured_optimizer_refuses_changes_of_structure(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(loss_scale_factor=2.0, gradient_accumulation_steps=2)
     optimizer.build([variable])
@@ -160,7 +162,7 @@ def test_a_captured_optimizer_refuses_changes_of_structure(capture):
     optimizer.loss_scale_factor = 4.0
 
 
-def test_a_refused_capture_leaves_no_trace(capture):
+def test_a_refused_capture_leaves_no_trace(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(lambda: 0.1)
     optimizer.build([variable])
@@ -171,7 +173,7 @@ def test_a_refused_capture_leaves_no_trace(capture):
     assert optimizer.iterations == 1
 
 
-def test_update_step_cannot_be_captured(capture):
+def test_update_step_cannot_be_captured(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop()
     optimizer.build([variable])
@@ -179,7 +181,7 @@ def test_update_step_cannot_be_captured(capture):
         capture(lambda: optimizer.update_step(gradient, variable, 0.1))
 
 
-def test_saving_between_launches_keeps_what_was_added_up(capture):
+def test_saving_between_launches_keeps_what_was_added_up(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(gradient_accumulation_steps=2)
     optimizer.build([variable])
@@ -197,7 +199,7 @@ def test_saving_between_launches_keeps_what_was_added_up(capture):
     assert optimizer.state_dict()["variable_0_gradient_accumulator"].any()
 
 
-def test_a_graph_follows_a_rate_that_is_loaded(capture):
+def test_a_graph_follows_a_rate_that_is_loaded(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer, stored = RMSprop(0.1), {}
     optimizer.build([variable])
@@ -213,7 +215,7 @@ def test_a_graph_follows_a_rate_that_is_loaded(capture):
     "twin_of", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"]
 )
 @pytest.mark.parametrize("launches", [1, 2])
-def test_a_copy_of_an_optimizer_with_a_graph_has_what_the_graph_did(capture, twin_of, launches):
+def test_a_copy_of_an_optimizer_with_a_graph_has_what_the_graph_did(capture, twin_of, launches: int) -> None:
     """It counts for itself from then on; graphs go on with the original."""
     options = {"gradient_accumulation_steps": 3, "momentum": 0.9}
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
@@ -235,7 +237,7 @@ def test_a_copy_of_an_optimizer_with_a_graph_has_what_the_graph_did(capture, twi
     twin.clipnorm = 1.0  # no graph of its own
 
 
-def test_every_captured_call_follows_every_option(capture):
+def test_every_captured_call_follows_every_option(capture) -> None:
     """Graphs of a whole window, one for each call: the first two only add up."""
     options = {"gradient_accumulation_steps": 3, "loss_scale_factor": 2.0, "global_clipnorm": 0.7}
     variable, gradients = cupy.asarray(make()), [cupy.asarray(make(seed=seed)) for seed in (1, 2, 3)]
@@ -258,7 +260,7 @@ def test_every_captured_call_follows_every_option(capture):
     np.testing.assert_allclose(variable.get(), host, rtol=3e-6, atol=1e-6)
 
 
-def test_constraints_and_averages_are_part_of_a_graph(capture):
+def test_constraints_and_averages_are_part_of_a_graph(capture) -> None:
     """Averages of a constrained variable come after its constraint, and are written back every second update."""
     options = {"use_ema": True, "ema_overwrite_frequency": 2, "learning_rate": 0.1}
     ours = Variable(cupy.asarray(make()), constraint=lambda array: array * 0.5)
@@ -276,7 +278,7 @@ def test_constraints_and_averages_are_part_of_a_graph(capture):
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=3e-6, atol=1e-6)
 
 
-def test_a_state_that_is_loaded_sets_the_clock(capture):
+def test_a_state_that_is_loaded_sets_the_clock(capture) -> None:
     """Of a rule that has no slots, too; what a graph does next is the update after those that were loaded."""
     rule = Rule("decaying", lambda p, g, s, h, on: {p: p - h.learning_rate / h.step * g})
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
@@ -297,7 +299,7 @@ def test_a_state_that_is_loaded_sets_the_clock(capture):
         assert_same_bits(variable.get(), host, "variable")
 
 
-def test_a_variable_that_never_adds_up_has_no_window_after_a_graph(capture):
+def test_a_variable_that_never_adds_up_has_no_window_after_a_graph(capture) -> None:
     rule = Rule("shrinking", lambda p, g, s, h, on: {p: p * 0.5})
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = rmsprop_jit.Optimizer(rule, gradient_accumulation_steps=2)
@@ -312,7 +314,7 @@ def test_a_variable_that_never_adds_up_has_no_window_after_a_graph(capture):
     np.testing.assert_array_equal(variable.get(), make() * np.float32(0.5))
 
 
-def test_a_call_that_fails_while_it_is_captured_is_not_counted(capture):
+def test_a_call_that_fails_while_it_is_captured_is_not_counted(capture) -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop()
     optimizer.build([variable])

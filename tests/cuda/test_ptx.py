@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cuda_code import ARCHS, MIXED, OPTION_SETS
@@ -21,7 +22,7 @@ INSTALLED = [name for name in COMPILERS if importlib.util.find_spec(name.replace
 F64_ARITHMETIC = re.compile(r"^\s*(?:add|sub|mul|div|fma|mad|sqrt|rsqrt|rcp|min|max|neg|abs|cvt)\S*\.f64", re.MULTILINE)
 
 
-def in_another_process(*arguments, **environment):
+def in_another_process(*arguments: str, **environment: Any) -> str:
     """A run of this Python without the simulator; returns its standard output."""
     settings = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
     paths = os.pathsep.join([str(ROOT), str(SUPPORT), settings.get("PYTHONPATH", "")])
@@ -37,18 +38,18 @@ def in_another_process(*arguments, **environment):
 
 
 @functools.cache
-def everything(compiler):
+def everything(compiler: str):
     return json.loads(in_another_process(str(SUPPORT / "cuda_code.py"), compiler))
 
 
 @pytest.fixture(params=list(COMPILERS))
-def compiler(request):
+def compiler(request: pytest.FixtureRequest):
     if request.param not in INSTALLED:
         pytest.skip(f"{request.param} is not installed")
     return request.param
 
 
-def steps(compiler, dtype="float32"):
+def steps(compiler: str, dtype: str = "float32"):
     found = [one for one in everything(compiler) if one["kernel"].startswith("step_") and one["dtype"] == dtype]
     assert found
     return found
@@ -58,7 +59,7 @@ def named(one):
     return f"{'+'.join(one['flags']) or 'plain'}, {one['kernel']}, {one['arch']}"
 
 
-def test_every_option_set_compiles_for_both_architectures(compiler):
+def test_every_option_set_compiles_for_both_architectures(compiler: str) -> None:
     done = {(tuple(one["flags"]), tuple(one["arch"])) for one in everything(compiler)}
     assert {(flags, arch) for flags in OPTION_SETS for arch in ARCHS} <= done
     for one in everything(compiler):
@@ -69,31 +70,31 @@ def test_every_option_set_compiles_for_both_architectures(compiler):
         assert one["cubin"] > 1000, named(one)
 
 
-def test_float32_steps_do_no_arithmetic_in_float64(compiler):
+def test_float32_steps_do_no_arithmetic_in_float64(compiler: str) -> None:
     for one in steps(compiler):
         assert not F64_ARITHMETIC.findall(one["ptx"]), named(one)
         assert ".f64" not in one["ptx"], named(one)
 
 
-def test_the_pattern_for_float64_arithmetic_finds_it(compiler):
+def test_the_pattern_for_float64_arithmetic_finds_it(compiler: str) -> None:
     others = [one for one in everything(compiler) if one["kernel"].startswith("fold_")]
     assert all(F64_ARITHMETIC.search(one["ptx"]) for one in others)
     assert all(F64_ARITHMETIC.search(one["ptx"]) for one in steps(compiler, "float64") if one["stores"])
 
 
-def test_nothing_is_spilled_or_kept_in_local_memory(compiler):
+def test_nothing_is_spilled_or_kept_in_local_memory(compiler: str) -> None:
     for one in everything(compiler):
         assert not re.search(r"\b(?:ld|st)\.local|\.local\s|__local_depot", one["ptx"]), named(one)
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in one["usage"], named(one)
 
 
-def test_nothing_is_called(compiler):
+def test_nothing_is_called(compiler: str) -> None:
     for one in everything(compiler):
         assert not re.search(r"^\s*call", one["ptx"], re.MULTILINE), named(one)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_wide_path_loads_and_stores_16_bytes(compiler, dtype):
+def test_the_wide_path_loads_and_stores_16_bytes(compiler: str, dtype: str) -> None:
     shape = {"float32": "v4.f32", "float64": "v2.f64"}[dtype]
     for one in steps(compiler, dtype):
         assert f"ld.global.{shape}" in one["ptx"], named(one)
@@ -101,7 +102,7 @@ def test_the_wide_path_loads_and_stores_16_bytes(compiler, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "gradient"), MIXED)
-def test_gradients_of_another_type_come_in_vectors_too(compiler, dtype, gradient):
+def test_gradients_of_another_type_come_in_vectors_too(compiler: str, dtype: str, gradient: str) -> None:
     shapes = {"float32": "v4.f32", "float64": "v2.f64"}
     casts = {"float32": "cvt.rn.f32.f64", "float64": "cvt.f64.f32"}
     for one in steps(compiler, f"{dtype} from {gradient}"):
@@ -113,18 +114,18 @@ def test_gradients_of_another_type_come_in_vectors_too(compiler, dtype, gradient
             assert f"st.global.{shapes[gradient]}" not in one["ptx"], named(one)
 
 
-def test_memory_is_reached_as_global_memory(compiler):
+def test_memory_is_reached_as_global_memory(compiler: str) -> None:
     for one in everything(compiler):
         generic = re.findall(r"^\s*(?:ld|st)\.(?:u64|f32|f64|b32|b64|u32)\s.*", one["ptx"], re.MULTILINE)
         assert not generic, f"{named(one)}: {generic}"
 
 
-def test_indices_in_a_row_are_of_32_bits(compiler):
+def test_indices_in_a_row_are_of_32_bits(compiler: str) -> None:
     for one in steps(compiler):
         assert re.search(r"mul\.wide\.[su]32", one["ptx"]), named(one)
 
 
-def test_several_loads_are_in_flight(compiler):
+def test_several_loads_are_in_flight(compiler: str) -> None:
     """Before the first result is used, a step has started several loads; a pure reduction in its unrolled loop."""
     for one in steps(compiler):
         wide = [match.start() for match in re.finditer(r"ld\.global\.v4\.f32", one["ptx"])]
@@ -135,24 +136,24 @@ def test_several_loads_are_in_flight(compiler):
             assert len(wide) >= 4, named(one)
 
 
-def has_disassembler():
+def has_disassembler() -> bool:
     return importlib.util.find_spec("nvidia") is not None and (
         shutil.which("nvdisasm") is not None or any(Path(sys.prefix).rglob("nvidia/*/bin/nvdisasm"))
     )
 
 
-def explained(form, compiler):
+def explained(form: str, compiler: str) -> str:
     line = f"import rmsprop_jit; print(rmsprop_jit.RMSprop(centered=True, compiler={compiler!r}).explain({form!r}))"
     return in_another_process("-c", line)
 
 
-def test_explain_shows_ptx_without_a_gpu(compiler):
+def test_explain_shows_ptx_without_a_gpu(compiler: str) -> None:
     text = explained("ptx", compiler)
     assert text.startswith(f"// rmsprop+centered, float32; {compiler}, sm_90")
     assert text.count(".visible .entry") == 2
 
 
-def test_explain_shows_the_compilers_mlir(compiler):
+def test_explain_shows_the_compilers_mlir(compiler: str) -> None:
     if compiler == "numba-cuda-mlir":
         assert "gpu.func" in explained("mlir-cuda", compiler)
     else:
@@ -160,7 +161,7 @@ def test_explain_shows_the_compilers_mlir(compiler):
             explained("mlir-cuda", compiler)
 
 
-def test_explain_shows_machine_code_or_says_what_is_missing(compiler):
+def test_explain_shows_machine_code_or_says_what_is_missing(compiler: str) -> None:
     if not has_disassembler():
         with pytest.raises(AssertionError, match="BackendError: form 'sass' needs NVIDIA's nvdisasm"):
             explained("sass", compiler)

@@ -3,8 +3,10 @@
 import copy
 import pickle
 import threading
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import simulated_cupy as cupy
 from compare import assert_same_bits
@@ -16,7 +18,7 @@ OPTIONS = {"global_clipnorm": 0.5, "momentum": 0.9}
 PLACES = {"gpu": (0, 1), "gpu and host": (0,)}
 
 
-def make(n, seed):
+def make(n: int, seed: int) -> npt.NDArray[Any]:
     return np.random.default_rng(seed).normal(size=n).astype(np.float32)
 
 
@@ -24,7 +26,7 @@ def fetched(array):
     return array.get() if isinstance(array, cupy.ndarray) else array.copy()
 
 
-def write(array, value):
+def write(array, value) -> None:
     if isinstance(array, cupy.ndarray):
         array.set(value)
     else:
@@ -34,31 +36,31 @@ def write(array, value):
 class Training:
     """Two variables, some of them on the GPU, and an optimizer of them."""
 
-    def __init__(self, on_gpu, **options):
+    def __init__(self, on_gpu, **options: Any) -> None:
         self.on_gpu = on_gpu
         self.variables = self.placed([make(50, 1), make(21, 2)])
         self.optimizer = RMSprop(0.1, **(options or OPTIONS))
         self.optimizer.build(self.variables)
 
-    def placed(self, arrays):
+    def placed(self, arrays: list[npt.NDArray[Any]]):
         return [cupy.asarray(array) if i in self.on_gpu else array.copy() for i, array in enumerate(arrays)]
 
-    def gradients(self, seed):
+    def gradients(self, seed: int):
         return self.placed([make(50, 10 + seed), make(21, 20 + seed)])
 
-    def step(self, seed):
+    def step(self, seed: int) -> None:
         self.optimizer.apply(self.gradients(seed))
 
     def saved(self):
         return [fetched(variable) for variable in self.variables], self.optimizer.state_dict()
 
-    def restore(self, saved):
+    def restore(self, saved) -> None:
         values, state = saved
         for variable, value in zip(self.variables, values, strict=True):
             write(variable, value)
         self.optimizer.load_state_dict(state)
 
-    def assert_like(self, other):
+    def assert_like(self, other: "Training") -> None:
         ours, theirs = self.saved(), other.saved()
         for mine, their in zip(ours[0], theirs[0], strict=True):
             assert_same_bits(mine, their, "variable")
@@ -68,11 +70,11 @@ class Training:
 
 
 @pytest.fixture(params=PLACES.values(), ids=PLACES)
-def training(request):
+def training(request: pytest.FixtureRequest) -> Training:
     return Training(request.param)
 
 
-def torn(training, launches=1):
+def torn(training: Training, launches: int = 1):
     """One whole call, and one that fails after so many launches; what was saved between them."""
     training.step(1)
     saved = training.saved()
@@ -82,7 +84,7 @@ def torn(training, launches=1):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_a_call_that_fails_at_its_second_launch_is_torn_until_a_state_is_loaded(training):
+def test_a_call_that_fails_at_its_second_launch_is_torn_until_a_state_is_loaded(training: Training) -> None:
     saved = torn(training)
     assert training.optimizer.iterations == 1
     same = training.gradients(2)
@@ -99,7 +101,9 @@ def test_a_call_that_fails_at_its_second_launch_is_torn_until_a_state_is_loaded(
 
 @pytest.mark.parametrize(("options", "launches"), [(OPTIONS, 3), ({"momentum": 0.9}, 2)], ids=["norm", "plain"])
 @pytest.mark.parametrize("on_gpu", PLACES.values(), ids=PLACES)
-def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(on_gpu, options, launches):
+def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(
+    on_gpu: tuple[int, ...], options: dict[str, Any], launches: int
+) -> None:
     """A new rate comes with the call that fails: what was not made of it then must be made later."""
     training, twin = (Training(on_gpu, **options) for _ in range(2))
     for one in (training, twin):
@@ -125,7 +129,7 @@ def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(on_
     assert seed >= 2 + launches
 
 
-def test_what_is_torn_is_not_saved_and_its_copies_are_torn(training):
+def test_what_is_torn_is_not_saved_and_its_copies_are_torn(training: Training) -> None:
     torn(training)
     with pytest.raises(BackendError, match="step 2 was torn"):
         training.optimizer.state_dict()
@@ -135,7 +139,7 @@ def test_what_is_torn_is_not_saved_and_its_copies_are_torn(training):
             twin.apply(training.gradients(2))
 
 
-def test_a_state_that_does_not_fit_leaves_the_call_torn(training):
+def test_a_state_that_does_not_fit_leaves_the_call_torn(training: Training) -> None:
     saved = torn(training)
     with pytest.raises(ArrayError, match="does not fit"):
         training.optimizer.load_state_dict({**saved[1], "surplus": np.zeros(3)})
@@ -151,13 +155,15 @@ def test_a_state_that_does_not_fit_leaves_the_call_torn(training):
 
 
 @pytest.mark.parametrize("copies", [0, 1])
-def test_a_state_that_is_loaded_in_part_is_torn(training, monkeypatch, copies):
+def test_a_state_that_is_loaded_in_part_is_torn(
+    training: Training, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
     training.step(1)
     saved = training.saved()
     training.step(2)
     left, whole = [copies], cupy.ndarray.set
 
-    def set_some(array, host):
+    def set_some(array, host) -> None:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
@@ -173,7 +179,7 @@ def test_a_state_that_is_loaded_in_part_is_torn(training, monkeypatch, copies):
     training.step(2)
 
 
-def test_only_what_the_call_counted_is_lost_with_gradient_accumulation():
+def test_only_what_the_call_counted_is_lost_with_gradient_accumulation() -> None:
     options = {"gradient_accumulation_steps": 3, "momentum": 0.5}
     training, twin = (Training((0, 1), **options) for _ in range(2))
     for seed in range(1, 8):
@@ -186,7 +192,7 @@ def test_only_what_the_call_counted_is_lost_with_gradient_accumulation():
         training.assert_like(twin)
 
 
-def test_a_step_of_the_rule_alone_can_be_torn():
+def test_a_step_of_the_rule_alone_can_be_torn() -> None:
     training = Training((0, 1))
     training.step(1)
     gradient = training.gradients(2)[0]
@@ -196,7 +202,7 @@ def test_a_step_of_the_rule_alone_can_be_torn():
         training.step(2)
 
 
-def test_a_torn_call_cannot_be_captured():
+def test_a_torn_call_cannot_be_captured() -> None:
     training, stream = Training((0, 1)), cupy.cuda.get_current_stream()
     torn(training)
     gradients = training.gradients(2)
@@ -210,10 +216,10 @@ def test_a_torn_call_cannot_be_captured():
         assert_same_bits(fetched(variable), value, "variable")
 
 
-def test_a_constraint_that_fails_tears_nothing():
+def test_a_constraint_that_fails_tears_nothing() -> None:
     """It runs after the step, which is counted."""
 
-    def refuse(array):
+    def refuse(array) -> NoReturn:
         raise ZeroDivisionError
 
     variable = Variable(cupy.asarray(make(50, 1)), constraint=refuse)
@@ -230,32 +236,32 @@ def test_a_constraint_that_fails_tears_nothing():
 class InTheMiddle:
     """A call on another thread that waits before its second launch, and goes on at the end of the `with` block."""
 
-    def __init__(self, training, seed):
+    def __init__(self, training: Training, seed: int) -> None:
         self._reached, self._go_on = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(training, seed))
         self._launches = 0
 
-    def _run(self, training, seed):
+    def _run(self, training, seed) -> None:
         with before_launches(self._wait):
             training.step(seed)
 
-    def _wait(self):
+    def _wait(self) -> None:
         self._launches += 1
         if self._launches == 2 and threading.current_thread() is self._thread:
             self._reached.set()
             assert self._go_on.wait(60)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._thread.start()
         assert self._reached.wait(60)
 
-    def __exit__(self, *problem):
+    def __exit__(self, *problem: object) -> None:
         self._go_on.set()
         self._thread.join(60)
         assert not self._thread.is_alive()
 
 
-def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(training):
+def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(training: Training) -> None:
     training.step(1)
     saved, gradients = training.saved(), training.gradients(3)
     with InTheMiddle(training, 2):
@@ -270,7 +276,7 @@ def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(traini
     training.assert_like(twin)
 
 
-def test_a_state_that_is_read_beside_a_call_is_of_before_or_after(training):
+def test_a_state_that_is_read_beside_a_call_is_of_before_or_after(training: Training) -> None:
     training.step(1)
     read = []
     reader = threading.Thread(target=lambda: read.append(training.saved()[1]))
@@ -284,12 +290,12 @@ def test_a_state_that_is_read_beside_a_call_is_of_before_or_after(training):
     assert read[0]["iteration"] == 2
 
 
-def test_a_thread_that_left_a_call_torn_is_not_waited_for(training):
+def test_a_thread_that_left_a_call_torn_is_not_waited_for(training: Training) -> None:
     """It may live on, in a pool, and do other things."""
     training.step(1)
     failed, end = threading.Event(), threading.Event()
 
-    def work():
+    def work() -> None:
         with pytest.raises(LaunchFailure):
             training.step(2)
         failed.set()

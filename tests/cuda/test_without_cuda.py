@@ -42,14 +42,14 @@ print(rmsprop_jit.RMSprop().explain("cuda"))
 """
 
 
-def run(script):
+def run(script: str) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def test_numpy_works_and_cuda_names_the_extras():
+def test_numpy_works_and_cuda_names_the_extras() -> None:
     lines = run(SCRIPT.format(blocked=CUDA_PACKAGES))
     problems = [line for line in lines if line.startswith("BackendError")]
     assert len(problems) == 3
@@ -63,7 +63,7 @@ def test_numpy_works_and_cuda_names_the_extras():
     assert any("def step_0(" in line for line in lines)
 
 
-def test_numpy_work_imports_no_cuda_package():
+def test_numpy_work_imports_no_cuda_package() -> None:
     run(
         "import sys, numpy, rmsprop_jit; weights = numpy.ones(3, 'float32')\n"
         "rmsprop_jit.RMSprop().apply([weights * 2], [weights])\n"
@@ -97,7 +97,7 @@ METHODS = {
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is None, reason="CuPy is not installed")
 @pytest.mark.filterwarnings("ignore")
-def test_cupy_has_what_is_used_of_it():
+def test_cupy_has_what_is_used_of_it() -> None:
     for module, names in USED.items():
         found = importlib.import_module(module)
         assert not [name for name in names if not hasattr(found, name)], module

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
@@ -27,7 +29,7 @@ OPTIONS = {
 class Prepared:
     """An optimizer with every kind of slot after three good calls: one update, and a gradient waiting for the next."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self.buffer = rng.normal(size=12).astype(np.float32)
         self.weights = rng.normal(size=(3, 4)).astype(np.float32)
@@ -44,10 +46,10 @@ class Prepared:
         for _ in range(3):
             self.good_step()
 
-    def good_step(self):
+    def good_step(self) -> None:
         self.optimizer.apply({name: gradient.copy() for name, gradient in self.gradients.items()})
 
-    def slot(self, name):
+    def slot(self, name: str) -> npt.NDArray[Any]:
         return next(one.value for one in self.optimizer.variables if one.name == name)
 
     def state(self):
@@ -70,7 +72,7 @@ class Row:
     before: Callable[[Prepared], object] = lambda p: None
 
 
-def gradient(make, name="bias"):
+def gradient(make, name: str = "bias"):
     """A call whose gradient of one variable is what `make` returns for the good one."""
     return lambda p: p.optimizer.apply({**p.gradients, name: make(p.gradients[name])})
 
@@ -93,10 +95,10 @@ def read_only(array):
     return made
 
 
-def changed(**replaced):
+def changed(**replaced: Any):
     """The optimizer's own state with some entries replaced, or removed if they are `...`."""
 
-    def load(p):
+    def load(p) -> None:
         state = {**p.optimizer.state_dict(), **replaced}
         p.optimizer.load_state_dict({name: value for name, value in state.items() if value is not ...})
 
@@ -106,7 +108,7 @@ def changed(**replaced):
 def stored(change):
     """The optimizer's own store, as `save_own_variables` makes it, changed."""
 
-    def load(p):
+    def load(p) -> None:
         store = {}
         p.optimizer.save_own_variables(store)
         p.optimizer.load_own_variables(change(store))
@@ -118,16 +120,16 @@ def with_rate(rate):
     return lambda p: setattr(p.optimizer, "learning_rate", rate)
 
 
-def zeros(*shape, dtype=np.float32):
+def zeros(*shape: int, dtype=np.float32):
     return lambda: np.zeros(shape, dtype)
 
 
-def shared():
+def shared() -> None:
     whole = np.zeros(8, np.float32)
     RMSprop().build([whole[:5], whole[4:]])
 
 
-def twice():
+def twice() -> None:
     one = np.zeros(3, np.float32)
     RMSprop().build({"first": one, "again": one})
 
@@ -135,13 +137,13 @@ def twice():
 class Returns(rmsprop_jit.LearningRateSchedule):
     """A schedule of one value, good or bad."""
 
-    def __init__(self, value):
+    def __init__(self, value: float | None) -> None:
         self.value = value
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"value": self.value}
 
 
@@ -572,13 +574,13 @@ LOADING += [
 ]
 
 
-def _plain_state(p):
+def _plain_state(p: Prepared) -> dict[str, npt.NDArray[Any]]:
     plain = RMSprop()
     plain.build({name: np.array(value) for name, value in p.all.items()})
     return plain.state_dict()
 
 
-def _load_schedule_store(p):
+def _load_schedule_store(p: Prepared) -> None:
     store, other = {}, RMSprop(**{**OPTIONS, "learning_rate": lambda: 0.1})
     other.build({name: np.array(value) for name, value in p.all.items()})
     other.save_own_variables(store)
@@ -589,7 +591,7 @@ TABLE = [*GRADIENTS, *VARIABLES, *MADE, *SET, *OPTION_ROWS, *LOADING]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.id for row in TABLE])
-def test_bad_input_changes_nothing(row):
+def test_bad_input_changes_nothing(row: Row) -> None:
     prepared, twin = Prepared(), Prepared()
     row.before(prepared)
     before = prepared.state()
@@ -602,7 +604,7 @@ def test_bad_input_changes_nothing(row):
     assert_goes_on(prepared, twin)
 
 
-def assert_goes_on(prepared, twin):
+def assert_goes_on(prepared: Prepared, twin: Prepared) -> None:
     """The next good calls do what they do without the bad one."""
     for one in (prepared, twin):
         one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0
@@ -614,7 +616,7 @@ def assert_goes_on(prepared, twin):
 
 @pytest.mark.parametrize("window", [[True, True], [True, False], [False, True]], ids=str)
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_gradients_that_this_optimizer_cannot_have_added_up_are_refused(window, count):
+def test_gradients_that_this_optimizer_cannot_have_added_up_are_refused(window: list[bool], count: int) -> None:
     """If they were not, the next call without a gradient would read it at address 0."""
     variables = [np.ones(3, np.float32), np.ones(2, np.float32)]
     gradients = [np.ones(3, np.float32), np.ones(2, np.float32)]
@@ -633,7 +635,7 @@ def test_gradients_that_this_optimizer_cannot_have_added_up_are_refused(window, 
     assert optimizer.iterations == 2
 
 
-def test_a_rule_that_reads_no_gradient_adds_none_up():
+def test_a_rule_that_reads_no_gradient_adds_none_up() -> None:
     rule = Rule("shrink", lambda p, g, s, h, on: {p: p * h.learning_rate})
     optimizer = rmsprop_jit.Optimizer(rule, 0.5, gradient_accumulation_steps=2)
     optimizer.build([np.ones(2)])
@@ -646,7 +648,9 @@ def test_a_rule_that_reads_no_gradient_adds_none_up():
 
 
 @pytest.mark.parametrize(("first", "calls", "then"), [(3, 2, 2), (None, 3, 2), (2, 1, 5), (4, 3, 3)])
-def test_what_another_number_of_accumulation_steps_left_behind_is_loaded(first, calls, then):
+def test_what_another_number_of_accumulation_steps_left_behind_is_loaded(
+    first: int | None, calls: int, then: int
+) -> None:
     pairs = [(RMSprop(0.1, gradient_accumulation_steps=first), np.ones(3, np.float32)) for _ in range(2)]
     for optimizer, variable in pairs:
         optimizer.build([variable])
@@ -663,7 +667,7 @@ def test_what_another_number_of_accumulation_steps_left_behind_is_loaded(first, 
 
 
 @pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, np.uint64(2**63 - 1), np.array([7], np.int32), 4.0], ids=repr)
-def test_every_count_that_is_loaded_can_be_saved_again(count):
+def test_every_count_that_is_loaded_can_be_saved_again(count) -> None:
     optimizer, store = RMSprop(0.1), {}
     optimizer.build([np.ones(3, np.float32)])
     optimizer.load_state_dict({**optimizer.state_dict(), "iteration": count})
@@ -673,7 +677,7 @@ def test_every_count_that_is_loaded_can_be_saved_again(count):
     assert int(optimizer.state_dict()["iteration"]) == int(np.array(count).item())
 
 
-def test_there_are_many_rows_and_no_two_alike():
+def test_there_are_many_rows_and_no_two_alike() -> None:
     assert len(TABLE) >= 45
     assert len({row.id for row in TABLE}) == len(TABLE)
 
@@ -681,7 +685,7 @@ def test_there_are_many_rows_and_no_two_alike():
 @pytest.mark.parametrize(
     "bad", [np.zeros(3, np.float32), np.zeros(2, np.float16), "gradient"], ids=["shape", "dtype", "text"]
 )
-def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad):
+def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad: npt.NDArray[Any] | str) -> None:
     optimizer, variables = RMSprop(), [np.ones(2, np.float32), np.ones(2, np.float32)]
     with pytest.raises(ArrayError, match="variable_1"):
         optimizer.apply([np.ones(2, np.float32), bad], variables)
@@ -692,7 +696,7 @@ def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad):
     assert len(optimizer.variables) == 3
 
 
-def test_a_bad_build_keeps_nothing():
+def test_a_bad_build_keeps_nothing() -> None:
     optimizer, good = RMSprop(momentum=0.5), np.ones(2, np.float32)
     with pytest.raises(ArrayError, match="variable_1"):
         optimizer.build([good, np.ones(2, np.int32)])
@@ -703,7 +707,7 @@ def test_a_bad_build_keeps_nothing():
     assert optimizer.iterations == 1
 
 
-def test_a_warning_that_is_an_error_changes_nothing():
+def test_a_warning_that_is_an_error_changes_nothing() -> None:
     prepared, twin = Prepared(), Prepared()
     before = prepared.state()
     with pytest.raises(UserWarning, match="bias"):
@@ -712,7 +716,7 @@ def test_a_warning_that_is_an_error_changes_nothing():
     assert_goes_on(prepared, twin)
 
 
-def test_no_gradients_at_all_is_no_call():
+def test_no_gradients_at_all_is_no_call() -> None:
     prepared = Prepared()
     before = prepared.state()
     prepared.optimizer.apply([])
@@ -723,13 +727,13 @@ def test_no_gradients_at_all_is_no_call():
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf"])
-def test_gradients_of_nan_and_inf_are_no_error(kind):
+def test_gradients_of_nan_and_inf_are_no_error(kind: str) -> None:
     variable = np.ones(3, np.float32)
     RMSprop().apply([np.full(3, float(kind), np.float32)], [variable])
     assert np.isnan(variable).all()
 
 
-def test_a_read_only_gradient_is_no_error():
+def test_a_read_only_gradient_is_no_error() -> None:
     prepared, twin = Prepared(), Prepared()
     prepared.optimizer.apply({name: read_only(gradient) for name, gradient in prepared.gradients.items()})
     twin.good_step()
@@ -742,7 +746,7 @@ def test_a_read_only_gradient_is_no_error():
 class Many:
     """Six variables, updated four times by calls that look alike."""
 
-    def __init__(self, call):
+    def __init__(self, call) -> None:
         rng = np.random.default_rng(0)
         self.call = call
         self.buffer = rng.normal(size=64).astype(np.float32)
@@ -754,13 +758,13 @@ class Many:
         for _ in range(4):
             self.apply(self.new_gradients())
 
-    def new_gradients(self):
+    def new_gradients(self) -> list[npt.NDArray[Any]]:
         return [self.rng.normal(size=v.shape).astype(v.dtype) for v in self.variables]
 
-    def apply(self, gradients):
+    def apply(self, gradients: list[Any]) -> None:
         self.call(self.optimizer, gradients, self.variables)
 
-    def state(self):
+    def state(self) -> tuple[dict[str, bytes], bytes, bytes, int]:
         slots = {one.name: one.numpy().tobytes() for one in self.optimizer.variables}
         return slots, self.buffer.tobytes(), self.variables[2].tobytes(), self.optimizer.iterations
 
@@ -812,7 +816,7 @@ SPOILED = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("spoiled", SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize("position", [0, 2, 5])
-def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position):
+def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position: int) -> None:
     many, twin = Many(call), Many(call)
     before, gradients = many.state(), many.new_gradients()
     spoilt = [*gradients]
@@ -826,7 +830,7 @@ def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_one_missing_gradient_among_many_is_warned_of(call):
+def test_one_missing_gradient_among_many_is_warned_of(call) -> None:
     many = Many(call)
     gradients, before = many.new_gradients(), many.variables[3].copy()
     with pytest.warns(UserWarning, match="variable_3"):
@@ -838,7 +842,7 @@ def test_one_missing_gradient_among_many_is_warned_of(call):
 
 
 @pytest.mark.parametrize("call", ["list", "tuple", "dict"])
-def test_another_number_of_gradients_is_seen(call):
+def test_another_number_of_gradients_is_seen(call: str) -> None:
     many = Many(CALLS[call])
     before, gradients = many.state(), many.new_gradients()
     with pytest.raises(ArrayError, match="Received"):
@@ -850,7 +854,7 @@ def test_another_number_of_gradients_is_seen(call):
 
 
 @pytest.mark.parametrize("call", [CALLS["variables"], CALLS["backwards"]], ids=["variables", "backwards"])
-def test_other_variables_are_seen(call):
+def test_other_variables_are_seen(call) -> None:
     many = Many(call)
     before, known = many.state(), many.variables
     for wrong in ([*known[:5], known[0]], [*known[:5], known[5].copy()], [*known, known[0]]):
@@ -867,7 +871,7 @@ class Own(np.ndarray):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_gradients_in_any_memory_give_the_same(call):
+def test_gradients_in_any_memory_give_the_same(call) -> None:
     """New arrays, the same arrays again, views, read-only ones, subclasses: the values count."""
     many, twin = Many(call), Many(call)
     room = np.zeros(9, np.float32)
@@ -886,7 +890,7 @@ def test_gradients_in_any_memory_give_the_same(call):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_the_same_arrays_with_new_values(call):
+def test_the_same_arrays_with_new_values(call) -> None:
     many, twin = Many(call), Many(call)
     kept = many.new_gradients()
     twin.new_gradients()

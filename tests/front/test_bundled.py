@@ -3,9 +3,11 @@
 import copy
 import inspect
 import pickle
+from typing import Any
 
 import keras_side
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zoo
 
@@ -17,7 +19,7 @@ from rmsprop_jit.rules.row import Row, bundled, optimizer_class
 from rmsprop_jit.rules.table import TABLE
 
 
-def row_of(rule, **more):
+def row_of(rule: codegen.Rule, **more: Any) -> Row:
     """A row with a line for each argument."""
     own = [*rule.hypers, *(name for name, flag in rule.flags.items() if flag.follows is None)]
     return Row(rule, f"The rule {rule.name}.", {name: f"its {name}." for name in own}, "the zoo.", **more)
@@ -30,12 +32,12 @@ CLASSES = {name: optimizer_class(name.title(), row, __name__) for name, row in R
 RULES = {"adam": (ADAM_ROW, Adam)} | {name: (ROWS[name], CLASSES[name]) for name in ("adopt", "sgd")}
 
 
-def make(n=5, seed=0):
+def make(n: int = 5, seed: int = 0) -> npt.NDArray[Any]:
     return np.random.default_rng(seed).normal(size=n).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_class_from_a_row_trains_like_an_optimizer_of_its_rule(name):
+def test_a_class_from_a_row_trains_like_an_optimizer_of_its_rule(name: str) -> None:
     rule, ours, theirs = ROWS[name].rule, make(), make()
     one, other = CLASSES[name](0.1, clipnorm=1.0), Optimizer(rule, 0.1, clipnorm=1.0)
     for seed in (1, 2):
@@ -48,7 +50,7 @@ def test_a_class_from_a_row_trains_like_an_optimizer_of_its_rule(name):
     assert again.get_config() == one.get_config()
 
 
-def test_its_own_arguments_are_taken_by_position_in_the_rules_order():
+def test_its_own_arguments_are_taken_by_position_in_the_rules_order() -> None:
     adam = Adam(0.1, 0.5, 0.6, 1e-3, True, clipvalue=2.0)
     assert (adam.beta_1, adam.beta_2, adam.epsilon, adam.amsgrad, adam.clipvalue) == (0.5, 0.6, 1e-3, True, 2.0)
     assert (Adam().learning_rate, Adam().beta_1, Adam().name) == (0.01, 0.9, "adam")
@@ -61,7 +63,7 @@ def test_its_own_arguments_are_taken_by_position_in_the_rules_order():
         Adam(beta_1=1.5)
 
 
-def test_its_signature_is_real():
+def test_its_signature_is_real() -> None:
     parameters = inspect.signature(Adam).parameters
     assert list(parameters)[:5] == ["learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad"]
     assert OPTIONS.keys() < parameters.keys()
@@ -73,7 +75,7 @@ def test_its_signature_is_real():
 
 
 @pytest.mark.parametrize("made", [Adam, RMSprop], ids=["adam", "rmsprop"])
-def test_its_documentation_has_a_line_for_every_argument(made):
+def test_its_documentation_has_a_line_for_every_argument(made: type[Optimizer]) -> None:
     lines = inspect.getdoc(made).splitlines()
     for name in inspect.signature(made).parameters:
         assert name == "unknown" or sum(line.startswith(f"{name}:") for line in lines) == 1, name
@@ -82,11 +84,11 @@ def test_its_documentation_has_a_line_for_every_argument(made):
     assert any(line.startswith("Example: ") for line in lines)
 
 
-def test_it_is_pickled_copied_and_subclassed():
+def test_it_is_pickled_copied_and_subclassed() -> None:
     class Warmer(Adam):
         """With another default."""
 
-        def __init__(self, learning_rate=0.5, **options):
+        def __init__(self, learning_rate: float = 0.5, **options: Any) -> None:
             super().__init__(learning_rate, **options)
 
     assert Warmer(beta_1=0.3).get_config()["beta_1"] == 0.3
@@ -106,13 +108,13 @@ def test_it_is_pickled_copied_and_subclassed():
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "threads", "name", "compiler", "apply", "rule"])
-def test_a_row_whose_rule_takes_the_name_of_an_option_is_refused(name):
+def test_a_row_whose_rule_takes_the_name_of_an_option_is_refused(name: str) -> None:
     rule = codegen.Rule("trial", lambda p, g, s, h, on: {p: p - g}, hypers={name: 0.5})
     with pytest.raises(RuleError, match=rf"'trial' declares '{name}'.*Received: .*Choose another"):
         row_of(rule)
 
 
-def test_a_row_documents_exactly_the_arguments_of_its_rule():
+def test_a_row_documents_exactly_the_arguments_of_its_rule() -> None:
     for arguments in ({}, {"total": "a slot."}, {"epsilon": "x.", "rho": "y."}):
         with pytest.raises(RuleError, match=r"documents each argument of rule 'adagrad': epsilon\. Received: "):
             Row(zoo.ADAGRAD, "Summary.", arguments, "the zoo.")
@@ -121,7 +123,7 @@ def test_a_row_documents_exactly_the_arguments_of_its_rule():
 # A class that writes out its constructor.
 
 
-def test_the_signature_of_rmsprop_is_that_of_keras_and_then_the_table():
+def test_the_signature_of_rmsprop_is_that_of_keras_and_then_the_table() -> None:
     parameters = inspect.signature(RMSprop).parameters
     expected = {name: option.default for name, option in OPTIONS.items()} | ROW.own | {"name": "rmsprop"}
     assert {name: one.default for name, one in parameters.items() if name != "unknown"} == expected
@@ -132,10 +134,10 @@ def test_the_signature_of_rmsprop_is_that_of_keras_and_then_the_table():
     assert by_position == [*shared, "ema_overwrite_frequency", "name"]  # as in Keras before 3.15
 
 
-def test_options_that_it_leaves_out_are_shown_and_taken():
+def test_options_that_it_leaves_out_are_shown_and_taken() -> None:
     @bundled(row_of(zoo.ADAM))
     class Short(Optimizer):
-        def __init__(self, learning_rate=0.1, beta_1=0.9, clipnorm=None, **others):
+        def __init__(self, learning_rate: float = 0.1, beta_1: float = 0.9, clipnorm=None, **others: Any) -> None:
             super().__init__(zoo.ADAM, learning_rate, beta_1=beta_1, clipnorm=clipnorm, **others)
 
     parameters = inspect.signature(Short).parameters
@@ -148,12 +150,12 @@ def test_options_that_it_leaves_out_are_shown_and_taken():
 # The command line.
 
 
-def explained(capsys, *arguments):
+def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["explain", *arguments], RULES) == 0
     return capsys.readouterr().out
 
 
-def test_the_command_line_has_the_rules_of_the_table(capsys):
+def test_the_command_line_has_the_rules_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert explained(capsys) == Adam().explain() + "\n"
     given = ("--rule", "adam", "--amsgrad", "--beta-1", "0.5", "--clipnorm", "1", "--form", "rule")
     assert explained(capsys, *given) == Adam(amsgrad=True, clipnorm=1.0).explain("rule") + "\n"
@@ -161,7 +163,7 @@ def test_the_command_line_has_the_rules_of_the_table(capsys):
     assert explained(capsys, "--rule", "adopt", "--no-clipped") == CLASSES["adopt"](clipped=False).explain() + "\n"
 
 
-def test_help_is_that_of_the_rule(capsys):
+def test_help_is_that_of_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
     for rule, own, not_own in (("adam", "its amsgrad.", "--nesterov"), ("sgd", "its nesterov.", "--amsgrad")):
         with pytest.raises(SystemExit) as status:
             main(["explain", "--rule", rule, "--help"], RULES)
@@ -173,7 +175,7 @@ def test_help_is_that_of_the_rule(capsys):
             assert option.command is None or " ".join(option.doc.split()[:4]) in text
 
 
-def test_an_argument_of_another_rule_is_refused(capsys):
+def test_an_argument_of_another_rule_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--rule", "sgd", "--amsgrad"], ["--rule", "unknown"], ["--rule"]):
         with pytest.raises(SystemExit) as status:
             main(["explain", *arguments], RULES)
@@ -181,6 +183,6 @@ def test_an_argument_of_another_rule_is_refused(capsys):
         assert arguments[-1] in capsys.readouterr().err
 
 
-def test_the_table_is_what_the_package_ships():
+def test_the_table_is_what_the_package_ships() -> None:
     assert TABLE == {"rmsprop": (ROW, RMSprop)}
     assert ROW.rule is RMSPROP

@@ -4,7 +4,10 @@ The optimizer remembers how it was called last time and takes a short path when 
 long random sequences of calls with the oracle, which remembers nothing.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from oracle import Oracle
 
@@ -23,12 +26,12 @@ OPTION_SETS = [
 class Caller:
     """Makes random calls of one optimizer; keeps some gradient arrays to pass them again."""
 
-    def __init__(self, rng, variables):
+    def __init__(self, rng: np.random.Generator, variables: list[npt.NDArray[Any]]) -> None:
         self.rng, self.variables = rng, variables
         self.kept = [self.fresh() for _ in range(2)]
         self.style = "list"
 
-    def fresh(self):
+    def fresh(self) -> list[Any]:
         return [np.asarray(self.rng.normal(size=v.shape), np.float32) for v in self.variables]
 
     def gradients(self):
@@ -43,7 +46,7 @@ class Caller:
             gradients[0] = self.kept[0][0]
         return gradients
 
-    def call(self, optimizer):
+    def call(self, optimizer: rmsprop_jit.RMSprop):
         """One call; returns the gradients in build order."""
         gradients = self.gradients()
         if self.rng.integers(4) == 0:
@@ -71,7 +74,7 @@ class Caller:
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options))
-def test_every_style_gives_the_numbers_of_the_oracle(options, seed):
+def test_every_style_gives_the_numbers_of_the_oracle(options: dict[str, Any], seed: int) -> None:
     rng = np.random.default_rng(seed)
     variables = [np.asarray(rng.normal(size=shape), np.float32) for shape in SHAPES]
     options = {"learning_rate": 0.05, "rho": 0.9, "epsilon": 1e-7, **options}

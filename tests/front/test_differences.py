@@ -5,11 +5,14 @@ import math
 import os
 import pickle
 import warnings
+from pathlib import Path
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "numpy"
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
@@ -20,7 +23,7 @@ PLAIN = {"rho": 1.0, "epsilon": 1.0}
 """With these the mean square stays 0 and the step is learning_rate * gradient, so that gradients can be seen."""
 
 
-def f32(*values):
+def f32(*values: float) -> npt.NDArray[Any]:
     return np.array(values, F32)
 
 
@@ -28,7 +31,7 @@ def slots(optimizer):
     return {one.name: one.value for one in optimizer.variables}
 
 
-def to_keras(options, variables):
+def to_keras(options, variables: list[npt.NDArray[Any]]):
     """Keras's optimizer of the same options, built on copies of the variables."""
     tracked = [keras.Variable(v.copy(), dtype="float32", name=f"variable_{i}") for i, v in enumerate(variables)]
     optimizer = keras.optimizers.RMSprop(name="rmsprop", **{"ema_overwrite_frequency": None, **options})
@@ -45,7 +48,7 @@ def keras_store(optimizer):
     return store
 
 
-def seen_gradient(gradients, dtype=F32, **options):
+def seen_gradient(gradients: list[Any], dtype=F32, **options: Any):
     """The gradients after clipping."""
     variables = [np.zeros(len(g), dtype) for g in gradients]
     RMSprop(1.0, **PLAIN, **options).apply([np.array(g, dtype) for g in gradients], variables)
@@ -55,7 +58,7 @@ def seen_gradient(gradients, dtype=F32, **options):
 # EMA and overwrite under accumulation
 
 
-def test_averages_under_accumulation_are_taken_at_updates_only():
+def test_averages_under_accumulation_are_taken_at_updates_only() -> None:
     optimizer, v = RMSprop(0.1, use_ema=True, ema_momentum=0.5, gradient_accumulation_steps=2), f32(1)
     seen = []
     for _ in range(6):
@@ -67,7 +70,7 @@ def test_averages_under_accumulation_are_taken_at_updates_only():
     np.testing.assert_allclose([average for _, average in seen], averages, rtol=1e-6)
 
 
-def test_overwriting_under_accumulation_happens_at_updates_only():
+def test_overwriting_under_accumulation_happens_at_updates_only() -> None:
     options = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": 2}
     optimizer, v = RMSprop(0.1, **options), f32(1)
     for call in range(1, 13):
@@ -82,21 +85,21 @@ def test_overwriting_under_accumulation_happens_at_updates_only():
 # EMA slot before the first update; finalize before any step
 
 
-def test_the_average_begins_as_the_variable():
+def test_the_average_begins_as_the_variable() -> None:
     optimizer, v = RMSprop(use_ema=True), f32(1, -2)
     optimizer.build([v])
     assert slots(optimizer)["variable_0_average"].tolist() == [1, -2]
 
 
 @pytest.mark.parametrize("steps", [None, 3])
-def test_finalize_before_any_step_changes_nothing(steps):
+def test_finalize_before_any_step_changes_nothing(steps: int | None) -> None:
     optimizer, v = RMSprop(use_ema=True, gradient_accumulation_steps=steps), f32(1, -2)
     optimizer.build([v])
     optimizer.finalize_variable_values()
     assert v.tolist() == [1, -2]
 
 
-def test_finalize_before_any_step_keeps_values_loaded_after_build():
+def test_finalize_before_any_step_keeps_values_loaded_after_build() -> None:
     optimizer, v = RMSprop(use_ema=True), f32(0, 0)
     optimizer.build([v])
     v[:] = 5, 6
@@ -104,7 +107,7 @@ def test_finalize_before_any_step_keeps_values_loaded_after_build():
     assert v.tolist() == [5, 6]
 
 
-def test_averages_switched_on_later_begin_as_the_variable():
+def test_averages_switched_on_later_begin_as_the_variable() -> None:
     optimizer, v = RMSprop(0.1, ema_momentum=0.5), f32(1)
     optimizer.apply([f32(1)], [v])
     optimizer.use_ema = True
@@ -117,7 +120,7 @@ def test_averages_switched_on_later_begin_as_the_variable():
 # EMA and constraints
 
 
-def test_the_average_is_taken_after_the_constraint():
+def test_the_average_is_taken_after_the_constraint() -> None:
     v = Variable(f32(0.1), constraint=lambda array: np.maximum(array, 0))
     optimizer = RMSprop(0.5, use_ema=True, ema_momentum=0.5)
     optimizer.apply([f32(1)], [v])
@@ -127,7 +130,7 @@ def test_the_average_is_taken_after_the_constraint():
     assert v.value[0] == 0
 
 
-def test_averages_stay_in_a_convex_set():
+def test_averages_stay_in_a_convex_set() -> None:
     def in_the_unit_ball(array):
         return array / max(1.0, float(np.sqrt(np.sum(np.square(array, dtype=np.float64)))))
 
@@ -140,7 +143,7 @@ def test_averages_stay_in_a_convex_set():
         assert np.linalg.norm(v.value) <= 1 + 1e-12
 
 
-def test_constraints_are_not_applied_between_updates():
+def test_constraints_are_not_applied_between_updates() -> None:
     v = Variable(f32(-1), constraint=lambda array: np.maximum(array, 0))
     optimizer = RMSprop(0.5, gradient_accumulation_steps=2)
     optimizer.apply([f32(1)], [v])
@@ -153,7 +156,7 @@ def test_constraints_are_not_applied_between_updates():
 
 
 @pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"clipnorm": 1e3}, {"weight_decay": 0.0}])
-def test_what_was_accumulated_is_kept_when_the_gradient_is_missing_at_the_update(options):
+def test_what_was_accumulated_is_kept_when_the_gradient_is_missing_at_the_update(options) -> None:
     optimizer, a, b = RMSprop(0.1, gradient_accumulation_steps=2, **options), f32(1), f32(1)
     optimizer.apply([f32(1), f32(2)], [a, b])
     with pytest.warns(UserWarning, match="variable_1"):
@@ -165,7 +168,7 @@ def test_what_was_accumulated_is_kept_when_the_gradient_is_missing_at_the_update
     assert slots(optimizer)["variable_1_gradient_accumulator"][0] == 5, "nothing is left of the last window"
 
 
-def test_a_variable_without_any_gradient_in_the_window_stays():
+def test_a_variable_without_any_gradient_in_the_window_stays() -> None:
     optimizer, a, b = RMSprop(0.1, momentum=0.5, weight_decay=0.1, gradient_accumulation_steps=2), f32(1), f32(1)
     optimizer.build([a, b])
     for _ in range(2):
@@ -179,12 +182,12 @@ def test_a_variable_without_any_gradient_in_the_window_stays():
 # centered with steady gradients
 
 
-def steady(steps=600, size=2000):
+def steady(steps: int = 600, size: int = 2000) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
     gradient = np.random.default_rng(0).uniform(0.5, 2, size).astype(F32)
     return np.zeros(size, F32), gradient, steps
 
 
-def test_centered_with_steady_gradients_has_no_nan():
+def test_centered_with_steady_gradients_has_no_nan() -> None:
     v, gradient, steps = steady()
     optimizer = RMSprop(0.001, centered=True)
     for _ in range(steps):
@@ -193,7 +196,7 @@ def test_centered_with_steady_gradients_has_no_nan():
     assert np.isfinite(slots(optimizer)["variable_0_velocity"]).all()
 
 
-def test_centered_in_keras_has_nan():
+def test_centered_in_keras_has_nan() -> None:
     v, gradient, steps = steady()
     theirs, tracked = to_keras({"learning_rate": 0.001, "centered": True}, [v])
     with np.errstate(all="ignore"):
@@ -202,7 +205,7 @@ def test_centered_in_keras_has_nan():
     assert np.isnan(np.asarray(tracked[0].value)).mean() > 0.02
 
 
-def test_the_clamp_changes_no_bit_of_a_variance_that_is_not_negative():
+def test_the_clamp_changes_no_bit_of_a_variance_that_is_not_negative() -> None:
     rng, v = np.random.default_rng(1), np.zeros(500, F32)
     ours = RMSprop(0.01, centered=True)
     theirs, tracked = to_keras({"learning_rate": 0.01, "centered": True}, [v])
@@ -216,30 +219,30 @@ def test_the_clamp_changes_no_bit_of_a_variance_that_is_not_negative():
 # norms of huge gradients
 
 
-def test_clipnorm_of_huge_gradients():
+def test_clipnorm_of_huge_gradients() -> None:
     (seen,) = seen_gradient([[3e20, 4e20]], clipnorm=1.0)
     np.testing.assert_allclose(seen, [0.6, 0.8], rtol=1e-6)
 
 
-def test_global_clipnorm_of_huge_gradients():
+def test_global_clipnorm_of_huge_gradients() -> None:
     first, second = seen_gradient([[3e20, 0.0], [4e20]], global_clipnorm=1.0)
     np.testing.assert_allclose(first, [0.6, 0.0], rtol=1e-6)
     np.testing.assert_allclose(second, [0.8], rtol=1e-6)
 
 
-def test_clipnorm_of_tiny_gradients():
+def test_clipnorm_of_tiny_gradients() -> None:
     (seen,) = seen_gradient([[3e-23, 4e-23]], clipnorm=5e-24)
     np.testing.assert_allclose(seen, [3e-24, 4e-24], rtol=1e-6)
 
 
-def test_keras_loses_huge_gradients():
+def test_keras_loses_huge_gradients() -> None:
     theirs, tracked = to_keras({"learning_rate": 1.0, "clipnorm": 1.0, **PLAIN}, [np.zeros(2, F32)])
     with np.errstate(all="ignore"):
         theirs.apply([f32(3e20, 4e20)], tracked)
     assert np.asarray(tracked[0].value).tolist() == [0, 0]
 
 
-def test_norms_do_not_depend_on_where_arrays_lie():
+def test_norms_do_not_depend_on_where_arrays_lie() -> None:
     rng = np.random.default_rng(0)
     gradient = rng.normal(size=100_003).astype(F32)
     room = np.empty(100_100, F32)
@@ -258,7 +261,7 @@ def test_norms_do_not_depend_on_where_arrays_lie():
 
 @pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_gradient_below_the_threshold_is_untouched(option, dtype):
+def test_a_gradient_below_the_threshold_is_untouched(option: str, dtype) -> None:
     gradient = np.random.default_rng(0).normal(size=200).astype(dtype)
     (seen,) = seen_gradient([gradient], dtype, **{option: 30.0})
     assert seen.tobytes() == gradient.tobytes()
@@ -269,14 +272,14 @@ def test_a_gradient_below_the_threshold_is_untouched(option, dtype):
 
 
 @pytest.mark.parametrize("rate", [0.1, lambda: 0.1, rmsprop_jit.PolynomialDecay(0.1, 10, 0.1)])
-def test_the_rate_of_float64_variables_is_not_rounded(rate):
+def test_the_rate_of_float64_variables_is_not_rounded(rate) -> None:
     v = np.zeros(1)
     RMSprop(rate, **PLAIN).apply([np.ones(1)], [v])
     assert -v[0] == pytest.approx(0.1, rel=1e-15)
     assert -v[0] != float(F32(0.1))
 
 
-def test_the_rate_reads_back_as_it_was_given():
+def test_the_rate_reads_back_as_it_was_given() -> None:
     optimizer = RMSprop(0.1)
     assert optimizer.learning_rate == 0.1
     assert optimizer.get_config()["learning_rate"] == 0.1
@@ -289,7 +292,7 @@ def test_the_rate_reads_back_as_it_was_given():
 
 
 @pytest.mark.parametrize("rate", [1, np.int64(1), np.float32(1), np.float64(1), np.float16(1), np.array(1.0)])
-def test_any_number_is_a_learning_rate(rate):
+def test_any_number_is_a_learning_rate(rate) -> None:
     v = f32(3)
     optimizer = RMSprop(rate, **PLAIN)
     optimizer.apply([f32(1)], [v])
@@ -299,7 +302,7 @@ def test_any_number_is_a_learning_rate(rate):
     assert optimizer.learning_rate == 1.0
 
 
-def test_numpy_scalars_are_numbers_in_every_option():
+def test_numpy_scalars_are_numbers_in_every_option() -> None:
     options = {
         "rho": np.float32(0.5),
         "momentum": np.float64(0.5),
@@ -324,7 +327,7 @@ def test_numpy_scalars_are_numbers_in_every_option():
     ("name", "value"),
     [("rho", 1.5), ("momentum", -0.1), ("epsilon", -1e-9), ("weight_decay", math.nan), ("rho", "0.9"), ("clipnorm", 0)],
 )
-def test_values_without_meaning_are_refused_when_made_and_when_assigned(name, value):
+def test_values_without_meaning_are_refused_when_made_and_when_assigned(name: str, value: str | float) -> None:
     optimizer = RMSprop()
     before = optimizer.get_config()
     with pytest.raises(OptionError, match=name):
@@ -335,13 +338,14 @@ def test_values_without_meaning_are_refused_when_made_and_when_assigned(name, va
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("rho", 0, 1), ("momentum", 0, 1), ("ema_momentum", 0, 1)])
-def test_the_ends_of_a_range_are_in_it(name, low, high):
-    assert getattr(RMSprop(**{name: low}), name) == low
-    assert getattr(RMSprop(**{name: high}), name) == high
+def test_the_ends_of_a_range_are_in_it(name: str, low: int, high: int) -> None:
+    for end in (low, high):
+        options: dict[str, Any] = {name: end}
+        assert getattr(RMSprop(**options), name) == end
 
 
 @pytest.mark.parametrize("option", ["clipnorm", "clipvalue", "global_clipnorm"])
-def test_none_switches_clipping_off(option):
+def test_none_switches_clipping_off(option: str) -> None:
     optimizer, v = RMSprop(1.0, **PLAIN, **{option: 1.0}), f32(0)
     optimizer.apply([f32(8)], [v])
     assert v[0] == -1
@@ -353,7 +357,7 @@ def test_none_switches_clipping_off(option):
 # two clip options set by attribute; a feature switched on after build
 
 
-def test_two_clip_options_cannot_be_set_by_attribute():
+def test_two_clip_options_cannot_be_set_by_attribute() -> None:
     optimizer = RMSprop(clipnorm=1.0)
     with pytest.raises(OptionError, match="Only one of"):
         optimizer.global_clipnorm = 2.0
@@ -377,7 +381,7 @@ NEW_SLOTS = {"momentum": "momentum", "centered": "average_gradient", "use_ema": 
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_a_feature_switched_on_after_build_acts_from_then_on(feature):
+def test_a_feature_switched_on_after_build_acts_from_then_on(feature: str) -> None:
     """As an optimizer that always had it and comes to this state by loading it."""
     rng, off = np.random.default_rng(0), {"use_ema": False, "centered": False, "momentum": 0.0}.get(feature)
     variables = [rng.normal(size=5).astype(F32), rng.normal(size=(2, 3))]
@@ -403,12 +407,12 @@ def test_a_feature_switched_on_after_build_acts_from_then_on(feature):
     ours.apply(gradients)
 
 
-def _common(one, other):
+def _common(one: RMSprop, other: RMSprop) -> dict[str, npt.NDArray[Any]]:
     kept = one.state_dict()
     return {name: kept[name] for name in kept.keys() & other.state_dict().keys()}
 
 
-def test_accumulation_switched_on_after_build():
+def test_accumulation_switched_on_after_build() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN), f32(0)
     optimizer.apply([f32(1)], [v])
     optimizer.apply([f32(1)], [v])
@@ -422,7 +426,7 @@ def test_accumulation_switched_on_after_build():
     assert v[0] == -9
 
 
-def test_numbers_take_effect_at_once():
+def test_numbers_take_effect_at_once() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN), f32(0)
     for rate in (1.0, 2.0, 0.5):
         optimizer.learning_rate = rate
@@ -433,7 +437,7 @@ def test_numbers_take_effect_at_once():
 # length or shape mismatch, unknown or duplicated variable, overlapping memory
 
 
-def test_mismatches_are_errors_before_anything_is_written():
+def test_mismatches_are_errors_before_anything_is_written() -> None:
     a, b = f32(1, 2), f32(3, 4)
     optimizer = RMSprop(0.1)
     optimizer.build([a, b])
@@ -456,7 +460,7 @@ def test_mismatches_are_errors_before_anything_is_written():
 # minimize(loss, var_list) of the documentation
 
 
-def test_minimize_works():
+def test_minimize_works() -> None:
     pytest.importorskip("autograd")
     variable = Variable(10.0)
     RMSprop(learning_rate=0.1).minimize(lambda: (variable**2) / 2.0, [variable])
@@ -486,29 +490,29 @@ copying = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 calls_before = pytest.mark.parametrize("calls", [0, 3, 4])
 
 
-def named_variables():
+def named_variables() -> dict[str, npt.NDArray[Any]]:
     rng = np.random.default_rng(3)
     return {"kernel": rng.normal(size=(4, 3)).astype(F32), "bias": rng.normal(size=3)}
 
 
-def gradients_for(variables, call):
+def gradients_for(variables, call: int):
     rng = np.random.default_rng(100 + call)
     return {name: np.asarray(rng.normal(size=v.shape), v.dtype) for name, v in variables.items()}
 
 
-def run(optimizer, variables, calls):
+def run(optimizer, variables, calls: range) -> None:
     for call in calls:
         optimizer.apply(gradients_for(variables, call))
 
 
-def everything(optimizer, variables):
+def everything(optimizer, variables: dict[str, npt.NDArray[Any]]):
     state = {name: value.tobytes() for name, value in optimizer.state_dict().items()}
     return state | {f"variable {name}": np.asarray(value).tobytes() for name, value in variables.items()}
 
 
 @copying
 @calls_before
-def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied, calls):
+def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied, calls: int) -> None:
     ours, variables = RMSprop(**EVERYTHING), named_variables()
     ours.exclude_from_weight_decay(var_names=["bias"])
     ours.build(variables)
@@ -524,7 +528,7 @@ def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied, calls):
 
 
 @copying
-def test_a_copy_has_memory_of_its_own(copied):
+def test_a_copy_has_memory_of_its_own(copied) -> None:
     ours, variables = RMSprop(0.1, momentum=0.5), named_variables()
     ours.build(variables)
     run(ours, variables, range(2))
@@ -537,7 +541,7 @@ def test_a_copy_has_memory_of_its_own(copied):
 
 @copying
 @pytest.mark.parametrize("rebuilt", [False, True])
-def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied, rebuilt):
+def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied, rebuilt: bool) -> None:
     ours, variables = RMSprop(1.0, weight_decay=0.5, **PLAIN), {"a": f32(8), "b": f32(8)}
     ours.build(variables)
     ours.exclude_from_weight_decay(var_list=[variables["b"]])
@@ -551,7 +555,7 @@ def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied, rebui
 
 
 @copying
-def test_an_optimizer_and_its_variables_copied_together_stay_together(copied):
+def test_an_optimizer_and_its_variables_copied_together_stay_together(copied) -> None:
     v = Variable(f32(1.0), name="v")
     ours = RMSprop(0.1)
     ours.apply([f32(1)], [v])
@@ -562,14 +566,14 @@ def test_an_optimizer_and_its_variables_copied_together_stay_together(copied):
 
 
 @copying
-def test_an_unbuilt_optimizer_is_copied_too(copied):
+def test_an_unbuilt_optimizer_is_copied_too(copied) -> None:
     theirs, v = copied(RMSprop(0.1, momentum=0.5)), f32(1)
     theirs.apply([f32(1)], [v])
     assert v[0] == pytest.approx(0.683772385, rel=1e-6)
 
 
 @copying
-def test_a_copy_refuses_variables_of_other_shapes_and_keeps_its_state(copied):
+def test_a_copy_refuses_variables_of_other_shapes_and_keeps_its_state(copied) -> None:
     ours, variables = RMSprop(0.1), named_variables()
     ours.build(variables)
     run(ours, variables, range(2))
@@ -596,17 +600,17 @@ saving = pytest.mark.parametrize("options", SAVED.values(), ids=SAVED)
 in_a_window = pytest.mark.parametrize("calls", [0, 2, 3, 4])
 
 
-def two_variables():
+def two_variables() -> list[npt.NDArray[Any]]:
     rng = np.random.default_rng(5)
     return [rng.normal(size=(2, 3)).astype(F32), rng.normal(size=4).astype(F32)]
 
 
-def two_gradients(call):
+def two_gradients(call: int) -> list[npt.NDArray[Any]]:
     rng = np.random.default_rng(50 + call)
     return [rng.normal(size=(2, 3)).astype(F32), rng.normal(size=4).astype(F32)]
 
 
-def same_as_keras(ours, variables, theirs, tracked):
+def same_as_keras(ours: RMSprop, variables: list[npt.NDArray[Any]], theirs, tracked) -> None:
     assert [v.tobytes() for v in variables] == [np.asarray(v.value).tobytes() for v in tracked]
     mine, other = {}, keras_store(theirs)
     ours.save_own_variables(mine)
@@ -618,7 +622,7 @@ def same_as_keras(ours, variables, theirs, tracked):
 
 @saving
 @in_a_window
-def test_state_moves_to_keras(options, calls):
+def test_state_moves_to_keras(options, calls: int) -> None:
     options = {"ema_overwrite_frequency": None, **options}
     ours, variables, store = RMSprop(**options), two_variables(), {}
     ours.build(variables)
@@ -636,7 +640,7 @@ def test_state_moves_to_keras(options, calls):
 
 @saving
 @in_a_window
-def test_state_moves_from_keras(options, calls):
+def test_state_moves_from_keras(options, calls: int) -> None:
     options = {"ema_overwrite_frequency": None, **options}
     theirs, tracked = to_keras(options, two_variables())
     for call in range(calls):
@@ -653,7 +657,7 @@ def test_state_moves_from_keras(options, calls):
         same_as_keras(ours, variables, theirs, tracked)
 
 
-def test_a_store_has_keras_order_and_numbers():
+def test_a_store_has_keras_order_and_numbers() -> None:
     options = {"momentum": 0.5, "centered": True, "use_ema": True, "gradient_accumulation_steps": 2}
     ours, variables, store = RMSprop(**options), two_variables(), {}
     ours.build(variables)
@@ -663,7 +667,7 @@ def test_a_store_has_keras_order_and_numbers():
     assert [one.path for one in ours.variables] == [one.path for one in theirs.variables]
 
 
-def test_loading_takes_the_saved_learning_rate():
+def test_loading_takes_the_saved_learning_rate() -> None:
     store = {}
     first, second = RMSprop(0.1), RMSprop(0.7)
     for optimizer in (first, second):
@@ -674,7 +678,7 @@ def test_loading_takes_the_saved_learning_rate():
 
 
 @pytest.mark.parametrize("calls", [0, 3, 4])
-def test_a_state_dict_goes_round(calls):
+def test_a_state_dict_goes_round(calls: int) -> None:
     ours, variables = RMSprop(**EVERYTHING), named_variables()
     ours.build(variables)
     run(ours, variables, range(calls))
@@ -690,7 +694,7 @@ def test_a_state_dict_goes_round(calls):
     assert everything(theirs, others) == everything(ours, variables)
 
 
-def test_a_state_dict_is_by_name():
+def test_a_state_dict_is_by_name() -> None:
     variables = named_variables()
     swapped = {name: variables[name].copy() for name in ("bias", "kernel")}
     ours, theirs = RMSprop(0.1, momentum=0.5), RMSprop(0.1, momentum=0.5)
@@ -702,11 +706,12 @@ def test_a_state_dict_is_by_name():
     assert slots(theirs)["bias_velocity"].tobytes() == slots(ours)["bias_velocity"].tobytes()
 
 
-def test_a_state_dict_goes_through_npz(tmp_path):
+def test_a_state_dict_goes_through_npz(tmp_path: Path) -> None:
     ours, variables = RMSprop(**EVERYTHING), named_variables()
     ours.build(variables)
     run(ours, variables, range(3))
-    np.savez(tmp_path / "state.npz", **ours.state_dict())
+    saved: dict[str, Any] = ours.state_dict()
+    np.savez(tmp_path / "state.npz", **saved)
     before = everything(ours, variables)
     kept = {name: value.copy() for name, value in variables.items()}
     run(ours, variables, range(3, 5))
@@ -749,7 +754,7 @@ def with_leftovers():
 
 
 @reading
-def test_reading_the_state_writes_nothing(read):
+def test_reading_the_state_writes_nothing(read) -> None:
     optimizer, variables, own = with_leftovers()
     before = [array.tobytes() for array in (*own.values(), *variables.values())]
     read(optimizer)
@@ -761,7 +766,7 @@ def test_reading_the_state_writes_nothing(read):
 
 
 @reading
-def test_a_reader_sees_zeros_in_place_of_leftovers(read):
+def test_a_reader_sees_zeros_in_place_of_leftovers(read) -> None:
     optimizer, _, own = with_leftovers()
     found = read(optimizer)
     for name in ACCUMULATORS:
@@ -773,7 +778,7 @@ def test_a_reader_sees_zeros_in_place_of_leftovers(read):
 
 
 @reading
-def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read):
+def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read) -> None:
     optimizer, variables, own = with_leftovers()
     gradient = gradients_for(variables, 4)["bias"]
     optimizer.apply([gradient], [variables["bias"]])
@@ -783,7 +788,7 @@ def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read):
     assert found["bias_gradient_accumulator"].tobytes() == own["bias_gradient_accumulator"].tobytes()
 
 
-def test_all_variables_but_leftovers_share_memory():
+def test_all_variables_but_leftovers_share_memory() -> None:
     optimizer, variables, own = with_leftovers()
     for one in optimizer.variables[1:]:  # this optimizer's rate is a schedule, not a variable
         assert np.shares_memory(one.value, own[one.name]) == (one.name not in ACCUMULATORS), one.name
@@ -791,7 +796,7 @@ def test_all_variables_but_leftovers_share_memory():
     assert all(np.shares_memory(one.value, own[one.name]) for one in optimizer.variables[1:])
 
 
-def test_leftovers_are_not_pickled():
+def test_leftovers_are_not_pickled() -> None:
     optimizer, _, own = with_leftovers()
     pickled = pickle.dumps(optimizer)
     assert own["bias_velocity"].tobytes() in pickled
@@ -799,7 +804,7 @@ def test_leftovers_are_not_pickled():
 
 
 @pytest.mark.parametrize(("saved", "loaded"), [({"momentum": 0.5}, {"centered": True}), ({}, {"use_ema": True})])
-def test_state_of_other_options_is_refused(saved, loaded):
+def test_state_of_other_options_is_refused(saved: dict[str, Any], loaded: dict[str, Any]) -> None:
     ours, theirs = RMSprop(**saved), RMSprop(**loaded)
     for optimizer in (ours, theirs):
         optimizer.build(named_variables())
@@ -810,14 +815,14 @@ def test_state_of_other_options_is_refused(saved, loaded):
 # schedules in float64; integer initial rate; restarts
 
 
-def test_schedules_are_evaluated_in_float64():
+def test_schedules_are_evaluated_in_float64() -> None:
     assert rmsprop_jit.PolynomialDecay(0.1, 8, 0.01)(2) == pytest.approx(0.0775, rel=1e-15)
     assert rmsprop_jit.ExponentialDecay(0.1, 10, 0.5)(5) == pytest.approx(0.1 * math.sqrt(0.5), rel=1e-15)
     assert rmsprop_jit.InverseTimeDecay(0.1, 10, 0.5)(1) == pytest.approx(0.1 / 1.05, rel=1e-15)
     assert rmsprop_jit.CosineDecay(0.1, 10, 0.1)(1) == pytest.approx(0.045 * (1 + math.cos(math.pi / 10)) + 0.01, 1e-15)
 
 
-def test_a_schedule_on_float64_variables_is_not_rounded_to_float32():
+def test_a_schedule_on_float64_variables_is_not_rounded_to_float32() -> None:
     schedule, v = rmsprop_jit.ExponentialDecay(0.1, 10, 0.5), np.zeros(1)
     optimizer = RMSprop(schedule, **PLAIN)
     for _ in range(3):
@@ -825,7 +830,7 @@ def test_a_schedule_on_float64_variables_is_not_rounded_to_float32():
     assert -v[0] == pytest.approx(schedule(0) + schedule(1) + schedule(2), rel=1e-15)
 
 
-def test_an_integer_initial_rate_is_the_number_it_is():
+def test_an_integer_initial_rate_is_the_number_it_is() -> None:
     warm = rmsprop_jit.CosineDecay(0, 10, warmup_target=0.1, warmup_steps=5)
     assert [warm(step) for step in (0, 1, 5, 10)] == pytest.approx([0, 0.02, 0.1, 0.05])
     assert rmsprop_jit.ExponentialDecay(1, 10, 0.5)(5) == pytest.approx(math.sqrt(0.5))
@@ -840,7 +845,7 @@ def test_an_integer_initial_rate_is_the_number_it_is():
     ("t_mul", "restarts"),
     [(7, [10, 80, 570, 4000, 28010]), (1.5, [10, 25]), (1.0, [10, 20, 990]), (2, [10, 30, 70, 10230]), (3, [10, 40])],
 )
-def test_cosine_decay_restarts_at_the_very_step(t_mul, restarts):
+def test_cosine_decay_restarts_at_the_very_step(t_mul: float, restarts: list[int]) -> None:
     schedule = rmsprop_jit.CosineDecayRestarts(0.1, 10, t_mul, m_mul=0.5)
     for step in restarts:
         period = restarts.index(step) + 1 if step < 990 or t_mul == 7 else round(math.log2(step / 10 + 1))
@@ -852,7 +857,7 @@ def test_cosine_decay_restarts_at_the_very_step(t_mul, restarts):
 # exclude_from_weight_decay(var_names)
 
 
-def decayed(optimizer):
+def decayed(optimizer: RMSprop) -> set[str]:
     """Which of three variables decay in a step without gradient."""
     variables = {"kernel": f32(2), "bias": f32(2), "norm": f32(2)}
     optimizer.build(variables)
@@ -860,14 +865,14 @@ def decayed(optimizer):
     return {name for name, value in variables.items() if value[0] != 2}
 
 
-def test_calls_of_exclude_from_weight_decay_add_up():
+def test_calls_of_exclude_from_weight_decay_add_up() -> None:
     optimizer = RMSprop(1.0, weight_decay=0.004)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.exclude_from_weight_decay(var_names=["^no.m$"])
     assert decayed(optimizer) == {"kernel"}
 
 
-def test_names_and_arrays_add_up():
+def test_names_and_arrays_add_up() -> None:
     variables = [Variable(f32(2), name="a"), Variable(f32(2), name="b"), Variable(f32(2), name="c")]
     optimizer = RMSprop(1.0, weight_decay=0.004)
     optimizer.exclude_from_weight_decay(var_list=variables[:1])
@@ -879,13 +884,13 @@ def test_names_and_arrays_add_up():
     assert [float(v.value[0]) for v in variables] == pytest.approx([2, 1.992, 2])
 
 
-def test_a_name_is_one_expression_and_not_its_letters():
+def test_a_name_is_one_expression_and_not_its_letters() -> None:
     optimizer = RMSprop(1.0, weight_decay=0.004)
     optimizer.exclude_from_weight_decay(var_names="bias")
     assert decayed(optimizer) == {"kernel", "norm"}
 
 
-def test_names_excluded_from_weight_decay_are_in_the_config():
+def test_names_excluded_from_weight_decay_are_in_the_config() -> None:
     optimizer = RMSprop(1.0, weight_decay=0.004)
     assert RMSprop.from_config(optimizer.get_config()).get_config() == optimizer.get_config()
     optimizer.exclude_from_weight_decay(var_names=["bias", "norm"])
@@ -896,7 +901,7 @@ def test_names_excluded_from_weight_decay_are_in_the_config():
     assert decayed(again) == decayed(optimizer) == {"kernel"}
 
 
-def test_the_names_path_is_not_searched():
+def test_the_names_path_is_not_searched() -> None:
     variable = Variable(f32(2), name="kernel", path="dense/kernel")
     optimizer = RMSprop(1.0, weight_decay=0.004)
     optimizer.exclude_from_weight_decay(var_names=["dense"])
@@ -905,7 +910,7 @@ def test_the_names_path_is_not_searched():
 
 
 @pytest.mark.parametrize("rate", [rmsprop_jit.CosineDecay(0.1, 5), rmsprop_jit.PiecewiseConstantDecay([2], [0.1, 1])])
-def test_a_config_holds_the_schedule(rate):
+def test_a_config_holds_the_schedule(rate: Any) -> None:
     optimizer = RMSprop(rate, momentum=0.5)
     again = RMSprop.from_config(optimizer.get_config())
     assert again.learning_rate == optimizer.learning_rate

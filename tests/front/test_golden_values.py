@@ -1,6 +1,10 @@
 """Values known before this project: from Keras's own tests, and exact float32 values of Keras's NumPy backend."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
@@ -15,16 +19,16 @@ def f32(*values):
     return np.array(values, F32)
 
 
-def slot(optimizer, name):
+def slot(optimizer: RMSprop, name: str) -> npt.NDArray[Any]:
     return next(one.value for one in optimizer.variables if one.name == name)
 
 
-def assert_bits(actual, expected):
+def assert_bits(actual, expected: list[Any] | float) -> None:
     """The very float32 values; nine digits tell them apart."""
     np.testing.assert_array_equal(actual, np.array(expected, F32))
 
 
-def test_single_step():
+def test_single_step() -> None:
     v = f32(1, 2, 3, 4)
     optimizer = RMSprop(learning_rate=0.5)
     optimizer.apply([f32(1, 6, 7, 2)], [v])
@@ -33,7 +37,7 @@ def test_single_step():
     np.testing.assert_allclose(slot(optimizer, "variable_0_velocity"), [0.1, 3.6, 4.9, 0.4], rtol=2e-7)
 
 
-def test_golden_centered():
+def test_golden_centered() -> None:
     v, gradient = np.ones(10, F32), np.arange(0.1, 1.1, 0.1).astype(F32)
     optimizer = RMSprop(centered=True)
     seen = []
@@ -45,7 +49,7 @@ def test_golden_centered():
     assert_bits([one[9] for one in seen], [0.996685028, 0.993348539, 0.990796983, 0.988544941, 0.986437619])
 
 
-def test_documented_example():
+def test_documented_example() -> None:
     pytest.importorskip("autograd")
     variable = Variable(10.0)
     optimizer = RMSprop(learning_rate=0.1)
@@ -54,14 +58,14 @@ def test_documented_example():
     assert_bits(variable.numpy(), 9.683772)
 
 
-def test_documented_example_by_apply():
+def test_documented_example_by_apply() -> None:
     v = f32(10)
     RMSprop(learning_rate=0.1).apply([f32(10)], [v])
     assert_bits(v, [9.683772])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_weight_decay_through_three_optimizers(dtype):
+def test_weight_decay_through_three_optimizers(dtype) -> None:
     kept, excluded, by_array = (Variable(np.array([2.0], dtype), name=name) for name in ("weight", "exclude", "other"))
     for _ in range(3):
         optimizer = RMSprop(learning_rate=1.0, weight_decay=0.004)
@@ -73,31 +77,31 @@ def test_weight_decay_through_three_optimizers(dtype):
     assert excluded.value[0] == by_array.value[0] == 2.0
 
 
-def test_weight_decay_of_one_step():
+def test_weight_decay_of_one_step() -> None:
     v = f32(2)
     RMSprop(learning_rate=1.0, weight_decay=0.004).apply([f32(0)], [v])
     assert_bits(v, [1.99199998])
 
 
-def seen_gradients(*gradients, **options):
+def seen_gradients(*gradients: list[Any] | npt.NDArray[Any], **options: Any) -> list[npt.NDArray[Any]]:
     variables = [np.zeros(len(g), F32) for g in gradients]
     RMSprop(1.0, **PLAIN, **options).apply([f32(*g) for g in gradients], variables)
     return [-v for v in variables]
 
 
-def test_clipnorm():
+def test_clipnorm() -> None:
     np.testing.assert_allclose(*seen_gradients([100, 100], clipnorm=1.0), [0.70710678, 0.70710678], rtol=1e-6)
     first, second = seen_gradients([3, 4], [30, 40], clipnorm=5.0)
     assert_bits(first, [3, 4])
     np.testing.assert_allclose(second, [3, 4], rtol=1e-6)
 
 
-def test_clipvalue():
+def test_clipvalue() -> None:
     np.testing.assert_array_equal(*seen_gradients([100, 100], clipvalue=1.0), [1, 1])
     np.testing.assert_array_equal(*seen_gradients([-100, 0.5], clipvalue=1.0), [-1, 0.5])
 
 
-def test_global_clipnorm():
+def test_global_clipnorm() -> None:
     gradient = np.array([50.0, 100.0])
     (alone,) = seen_gradients(gradient, global_clipnorm=1.0)
     np.testing.assert_allclose(alone, gradient / np.linalg.norm(gradient), rtol=1e-6)
@@ -107,23 +111,23 @@ def test_global_clipnorm():
 
 
 @pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
-def test_clipping_zero_gives_zero(option):
+def test_clipping_zero_gives_zero(option: str) -> None:
     np.testing.assert_array_equal(*seen_gradients([0, 0], **{option: 1.0}), [0, 0])
 
 
-def test_clipping_inf():
+def test_clipping_inf() -> None:
     np.testing.assert_array_equal(*seen_gradients([np.inf, 1], clipnorm=1.0), [np.nan, 0])
     np.testing.assert_array_equal(*seen_gradients([np.inf, -np.inf, np.nan], clipvalue=2.0), [2, -2, np.nan])
     first, second = seen_gradients([np.inf, 1], [1], global_clipnorm=1.0)
     assert np.isnan([*first, *second]).all()
 
 
-def test_two_clip_options():
+def test_two_clip_options() -> None:
     with pytest.raises(OptionError, match="Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set"):
         RMSprop(clipnorm=1.0, global_clipnorm=1.0)
 
 
-def test_ema():
+def test_ema() -> None:
     optimizer, v = RMSprop(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3), f32(1)
     seen = []
     for _ in range(3):
@@ -133,7 +137,7 @@ def test_ema():
     assert slot(optimizer, "variable_0_average")[0] == v[0]
 
 
-def test_ema_of_plain_gradient_steps():
+def test_ema_of_plain_gradient_steps() -> None:
     options = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3}
     optimizer, v = RMSprop(1.0, **PLAIN, **options), np.array([[3, 4], [5, 6]], F32)
     averages = []
@@ -146,7 +150,7 @@ def test_ema_of_plain_gradient_steps():
     np.testing.assert_allclose(averages[2], v, rtol=0)
 
 
-def test_ema_as_at_the_end_of_training():
+def test_ema_as_at_the_end_of_training() -> None:
     """A kernel of 1 fitted for two epochs to x = 1, y = 0: gradients of the squared error, then the average."""
     optimizer, v = RMSprop(0.1, **PLAIN, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=None), f32(1)
     for _ in range(2):
@@ -156,7 +160,7 @@ def test_ema_as_at_the_end_of_training():
     assert v[0] == pytest.approx(0.891, rel=1e-6)
 
 
-def test_accumulation():
+def test_accumulation() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN, gradient_accumulation_steps=3), f32(5)
     optimizer.build([v])
     seen = []
@@ -168,7 +172,7 @@ def test_accumulation():
 
 
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "centered": True}])
-def test_accumulation_with_weight_decay_equals_the_mean_gradient(options):
+def test_accumulation_with_weight_decay_equals_the_mean_gradient(options: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     one, other = (np.ones((2, 2), F32) for _ in range(2))
     accumulates = RMSprop(0.1, weight_decay=0.05, gradient_accumulation_steps=3, **options)
@@ -181,7 +185,7 @@ def test_accumulation_with_weight_decay_equals_the_mean_gradient(options):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_static_loss_scaling():
+def test_static_loss_scaling() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN, loss_scale_factor=1024.0), f32(1, 2, 3, 4)
     optimizer.apply([f32(1, 6, 7, 2) * 1024], [v])
     assert v.tolist() == [0, -4, -4, 2]
@@ -189,7 +193,7 @@ def test_static_loss_scaling():
     assert RMSprop().scale_loss(3.0) == 3.0
 
 
-def test_scaled_loss_gives_the_same_steps():
+def test_scaled_loss_gives_the_same_steps() -> None:
     seen = []
     for scale in (None, 8.0):
         optimizer, v = RMSprop(0.1, loss_scale_factor=scale), f32(1)
@@ -200,7 +204,7 @@ def test_scaled_loss_gives_the_same_steps():
     np.testing.assert_allclose(seen[:3], [0.68377, 0.45436, 0.26226], atol=1e-5)
 
 
-def test_one_step_of_the_defaults():
+def test_one_step_of_the_defaults() -> None:
     optimizer, v = RMSprop(), f32(1)
     optimizer.apply([f32(1)], [v])
     assert_bits(v, [0.99683774])
@@ -208,7 +212,7 @@ def test_one_step_of_the_defaults():
     assert optimizer.iterations == 1
 
 
-def test_iterations():
+def test_iterations() -> None:
     optimizer, v = RMSprop(), f32(1)
     seen = [optimizer.iterations]
     for _ in range(2):
@@ -217,7 +221,7 @@ def test_iterations():
     assert seen == [0, 1, 2]
 
 
-def test_no_gradients():
+def test_no_gradients() -> None:
     a, b = f32(1), f32(1)
     optimizer = RMSprop(0.1)
     with pytest.raises(ArrayError, match="No gradients provided for any variable"):
@@ -228,14 +232,14 @@ def test_no_gradients():
     assert b[0] < 1
 
 
-def test_missing_gradients_are_named_in_order():
+def test_missing_gradients_are_named_in_order() -> None:
     variables = [Variable(f32(1), name=name) for name in ("aa", "bb", "cc")]
     expected = r"Gradients do not exist for variables \['aa', 'cc'\] when minimizing the loss"
     with pytest.warns(UserWarning, match=expected):
         RMSprop().apply([None, f32(1), None], variables)
 
 
-def test_constraint():
+def test_constraint() -> None:
     v = Variable(f32(0.1, 1, 10), constraint=lambda array: np.maximum(array, 0))
     RMSprop(1.0, **PLAIN).apply([f32(1, 2, 3)], [v])
     assert v.value.tolist() == [0, 0, 7]
@@ -243,7 +247,7 @@ def test_constraint():
 
 
 @pytest.mark.parametrize("rate", [lambda: 0.1, lambda step: 0.1])
-def test_callable_learning_rate(rate):
+def test_callable_learning_rate(rate: Callable[..., float]) -> None:
     v = f32(10)
     optimizer = RMSprop(learning_rate=rate)
     optimizer.apply([f32(10)], [v])
@@ -252,7 +256,7 @@ def test_callable_learning_rate(rate):
     assert len(optimizer.variables) == 2
 
 
-def test_callables_see_the_number_of_calls():
+def test_callables_see_the_number_of_calls() -> None:
     seen = []
     optimizer, v = RMSprop(lambda step: seen.append(step) or 0.1), f32(1)
     for _ in range(3):
@@ -260,7 +264,7 @@ def test_callables_see_the_number_of_calls():
     assert seen == [0, 1, 2], "asked once for each update"
 
 
-def test_from_a_learning_rate_to_a_schedule():
+def test_from_a_learning_rate_to_a_schedule() -> None:
     optimizer = RMSprop(learning_rate=0.1)
     assert len(optimizer.variables) == 2
     optimizer.learning_rate = rmsprop_jit.PolynomialDecay(0.1, decay_steps=4)
@@ -270,7 +274,7 @@ def test_from_a_learning_rate_to_a_schedule():
     assert optimizer.learning_rate == 0.2
 
 
-def test_schedules_see_the_raw_number_of_calls():
+def test_schedules_see_the_raw_number_of_calls() -> None:
     schedule = rmsprop_jit.PiecewiseConstantDecay([0, 1, 2], [1.0, 2.0, 3.0, 4.0])
     optimizer = RMSprop(schedule, rho=0.0, epsilon=0.0, gradient_accumulation_steps=2)
     v, seen = f32(0), []
@@ -280,7 +284,7 @@ def test_schedules_see_the_raw_number_of_calls():
     assert seen == [0, -2, -2, -6]
 
 
-def test_the_learning_rate_read_after_a_call_is_the_next_ones():
+def test_the_learning_rate_read_after_a_call_is_the_next_ones() -> None:
     optimizer, v = RMSprop(rmsprop_jit.PiecewiseConstantDecay([0], [1.0, 2.0]), **PLAIN), f32(0)
     assert optimizer.learning_rate == 1.0
     optimizer.apply([f32(1)], [v])
@@ -289,7 +293,7 @@ def test_the_learning_rate_read_after_a_call_is_the_next_ones():
 
 
 @pytest.mark.parametrize(("name", "expected"), [({}, "rmsprop"), ({"name": "mine"}, "mine")])
-def test_names(name, expected):
+def test_names(name: dict[str, Any], expected: str) -> None:
     optimizer = RMSprop(**name)
     optimizer.build({"enc/d/kernel": f32(1)})
     assert optimizer.name == expected
@@ -298,7 +302,7 @@ def test_names(name, expected):
     assert RMSprop.from_config(optimizer.get_config()).name == expected
 
 
-def test_signature_is_that_of_keras():
+def test_signature_is_that_of_keras() -> None:
     rmsprop = RMSprop(0.01, 0.8, 0.5, 1e-6, True, 0.1, None, 2.0, None, True, 0.7, 50, "mine")
     assert rmsprop.get_config() == {
         "name": "mine",
@@ -353,7 +357,7 @@ COMBINED = {
 }
 
 
-def combined(calls):
+def combined(calls: int) -> tuple[RMSprop, npt.NDArray[Any], npt.NDArray[Any]]:
     optimizer = RMSprop(
         rmsprop_jit.PolynomialDecay(0.1, 8, 0.01),
         rho=0.8,
@@ -377,7 +381,7 @@ def combined(calls):
 
 
 @pytest.mark.parametrize("t", COMBINED)
-def test_combined_after_update(t):
+def test_combined_after_update(t: int) -> None:
     optimizer, v0, v1 = combined(t + 1)
     for name, values in COMBINED[t].items():
         actual = v0 if name == "v0" else slot(optimizer, f"variable_0_{name}")
@@ -387,7 +391,7 @@ def test_combined_after_update(t):
 
 
 @pytest.mark.parametrize(("calls", "accumulated"), [(1, [1, 0]), (3, [3, -1]), (5, [5, -2])])
-def test_combined_between_updates(calls, accumulated):
+def test_combined_between_updates(calls: int, accumulated: list[int]) -> None:
     optimizer, v0, v1 = combined(calls)
     _, before, _ = combined(calls - 1)
     np.testing.assert_array_equal(v0, before)
@@ -395,18 +399,18 @@ def test_combined_between_updates(calls, accumulated):
     assert v1[0] == 0.5
 
 
-def test_combined_learning_rates_of_the_updates():
+def test_combined_learning_rates_of_the_updates() -> None:
     schedule = rmsprop_jit.PolynomialDecay(0.1, 8, 0.01)
     assert [schedule(t) for t in (1, 3, 5)] == pytest.approx([0.08875, 0.06625, 0.04375], rel=1e-14)
 
 
-def test_combined_finalized():
+def test_combined_finalized() -> None:
     optimizer, v0, v1 = combined(6)
     optimizer.finalize_variable_values([v0, v1])
     np.testing.assert_allclose(v0, [0.663298375, -1.67320747], rtol=1e-8)
     assert v1[0] == 0.5
 
 
-def test_combined_seventh_call_leaves_the_average():
+def test_combined_seventh_call_leaves_the_average() -> None:
     before, after = (slot(combined(calls)[0], "variable_0_average") for calls in (6, 7))
     np.testing.assert_array_equal(before, after)

@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ SHAPES = [(7,), (3, 5), (), (1000,), (70_001,), (0,)]
 OTHER = {"float32": "float64", "float64": "float32"}
 
 
-def trained(dtypes, cast, options, calls=5, keep=False):
+def trained(dtypes: list[str], cast, options, calls: int = 5, keep: bool = False):
     """Variables and slots after some calls; gradients are of the other dtype where `cast` says so, else rounded."""
     rng = np.random.default_rng(8)
     variables = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in zip(SHAPES, dtypes, strict=True)]
@@ -40,7 +41,7 @@ def trained(dtypes, cast, options, calls=5, keep=False):
 
 @pytest.mark.parametrize("keep", [False, True], ids=["fresh", "same"])
 @pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
-def test_they_give_what_gradients_rounded_beforehand_give(options, keep):
+def test_they_give_what_gradients_rounded_beforehand_give(options: dict[str, Any], keep: bool) -> None:
     dtypes = ["float32", "float64", "float32", "float64", "float32", "float32"]
     expected = trained(dtypes, [False] * 6, options, keep=keep)
     for cast in ([True] * 6, [True, False] * 3, [False, True, True, False, True, False]):
@@ -52,7 +53,7 @@ def test_they_give_what_gradients_rounded_beforehand_give(options, keep):
             assert [v.tobytes() for v in got] == [v.tobytes() for v in expected]
 
 
-def test_a_caller_may_change_the_dtype_from_call_to_call():
+def test_a_caller_may_change_the_dtype_from_call_to_call() -> None:
     alone, mixed = ([np.ones(n, np.float32) for n in (5, 9, 3, 8)] for _ in range(2))
     rng = np.random.default_rng(2)
     ours, theirs = rmsprop_jit.RMSprop(0.1, global_clipnorm=1.0), rmsprop_jit.RMSprop(0.1, global_clipnorm=1.0)
@@ -66,7 +67,7 @@ def test_a_caller_may_change_the_dtype_from_call_to_call():
         assert [v.tobytes() for v in mixed] == [v.tobytes() for v in alone]
 
 
-def test_rounding_happens_before_anything_else():
+def test_rounding_happens_before_anything_else() -> None:
     """A square in float64 would not overflow; rounded first, it does."""
     variable, gradient = np.ones(3, np.float32), np.full(3, 1e30)
     optimizer = rmsprop_jit.RMSprop(0.1)
@@ -75,7 +76,7 @@ def test_rounding_happens_before_anything_else():
     assert np.isinf(velocity).all()
 
 
-def test_no_copy_is_made():
+def test_no_copy_is_made() -> None:
     variable, gradient = np.ones(1 << 20, np.float32), np.ones(1 << 20)
     optimizer = rmsprop_jit.RMSprop(0.1, centered=True)
     optimizer.apply([gradient], [variable])
@@ -89,12 +90,12 @@ def test_no_copy_is_made():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int32", "bool", "complex64"])
-def test_other_kinds_are_refused(dtype):
+def test_other_kinds_are_refused(dtype: str) -> None:
     with pytest.raises(rmsprop_jit.ArrayError, match=dtype):
         rmsprop_jit.RMSprop().apply([np.ones(3, dtype)], [np.ones(3, np.float32)])
 
 
-def test_update_step_takes_them():
+def test_update_step_takes_them() -> None:
     variable, twin = np.ones(3, np.float32), np.ones(3, np.float32)
     for array, gradient in ((variable, np.full(3, 0.3)), (twin, np.full(3, 0.3, np.float32))):
         optimizer = rmsprop_jit.RMSprop()

@@ -4,7 +4,9 @@ import ast
 import copy
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -21,14 +23,14 @@ ASKS = re.compile(r"ndarray|_gpu\(|cupy|torch|HOST\b")
 
 
 @pytest.fixture(autouse=True)
-def tiny_arrays():
+def tiny_arrays() -> Iterator[None]:
     """The line in the registry."""
     homes.HOMES.append("tiny_home")
     yield
     homes.HOMES.remove("tiny_home")
 
 
-def make(*shape, seed=0, dtype="float32"):
+def make(*shape, seed: int = 0, dtype="float32"):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
@@ -42,7 +44,7 @@ SHAPES = [(3, 4), (5,), (), (0,), (40,)]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options) or "plain")
-def test_an_unknown_kind_of_arrays_trains_as_numpy_does(options):
+def test_an_unknown_kind_of_arrays_trains_as_numpy_does(options: dict[str, Any]) -> None:
     host = [make(*shape, dtype="float64" if i == 1 else "float32") for i, shape in enumerate(SHAPES)]
     tiny = [Tiny(array) for array in host]
     ours, theirs = RMSprop(0.1, **options), RMSprop(0.1, **options)
@@ -54,7 +56,7 @@ def test_an_unknown_kind_of_arrays_trains_as_numpy_does(options):
         assert a.tobytes() == (b.get() if isinstance(b, Tiny) else b.numpy()).tobytes()
 
 
-def test_kinds_can_be_mixed_in_one_list_and_other_rules_work():
+def test_kinds_can_be_mixed_in_one_list_and_other_rules_work() -> None:
     host, mixed = [make(7), make(9, seed=1)], [make(7), Tiny(make(9, seed=1))]
     ours, theirs = Optimizer(zoo.ADAM), Optimizer(zoo.ADAM)
     for seed in (2, 4):
@@ -65,7 +67,7 @@ def test_kinds_can_be_mixed_in_one_list_and_other_rules_work():
     assert np.array_equal(host[1], mixed[1].get())
 
 
-def test_its_state_is_saved_loaded_pickled_and_copied():
+def test_its_state_is_saved_loaded_pickled_and_copied() -> None:
     tiny, gradient = Tiny(make(6)), Tiny(make(6, seed=1))
     optimizer = RMSprop(momentum=0.9)
     optimizer.apply([gradient], [tiny])
@@ -82,7 +84,7 @@ def test_its_state_is_saved_loaded_pickled_and_copied():
         assert again.iterations == 2
 
 
-def test_variables_constraints_and_averages():
+def test_variables_constraints_and_averages() -> None:
     variable = Variable(Tiny(make(4)), name="w", constraint=lambda array: array * 0.5)
     host = Variable(make(4), name="w", constraint=lambda array: array * 0.5)
     ours, theirs = RMSprop(use_ema=True), RMSprop(use_ema=True)
@@ -106,20 +108,20 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_it_is_checked_like_any_other(kind):
+def test_it_is_checked_like_any_other(kind: str) -> None:
     bad, words = BAD[kind]
     with pytest.raises(ArrayError, match=rf"'w'.*{words}.*Received: "):
         RMSprop().build({"w": bad()})
 
 
-def test_gradients_of_another_kind_at_the_same_place_are_taken():
+def test_gradients_of_another_kind_at_the_same_place_are_taken() -> None:
     tiny, host = Tiny(make(5)), make(5)
     RMSprop().apply([make(5, seed=1)], [tiny])
     RMSprop().apply([Tiny(make(5, seed=1))], [host])
     assert np.array_equal(tiny.get(), host)
 
 
-def names(path):
+def names(path: Path) -> Iterator[str]:
     """All names, attributes and strings of a module but its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -134,7 +136,7 @@ def names(path):
     [path for path in FRONT.rglob("*.py") if not {"codegen", "arrays"} & set(path.relative_to(FRONT).parts)],
     ids=lambda path: path.stem,
 )
-def test_nobody_else_asks_what_library_an_array_is_of(path):
+def test_nobody_else_asks_what_library_an_array_is_of(path: Path) -> None:
     asked = {name for name in names(path) if ASKS.search(name)}
     assert asked <= ({"cupy"} if path.stem == "graphs" else set())
 
@@ -151,7 +153,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("kind", SPOILED)
-def test_remedies_for_variables_are_not_those_for_gradients(kind):
+def test_remedies_for_variables_are_not_those_for_gradients(kind: str) -> None:
     spoil, remedy = SPOILED[kind]
     with pytest.raises(ArrayError, match=re.escape("Before the optimizer is built, make " + remedy.format("array"))):
         RMSprop().build([spoil(make(4))])
@@ -159,9 +161,9 @@ def test_remedies_for_variables_are_not_those_for_gradients(kind):
         RMSprop().apply([spoil(make(4))], [make(4)])
 
 
-def test_the_remedy_for_tensors_with_a_history_is_not_asarray():
+def test_the_remedy_for_tensors_with_a_history_is_not_asarray() -> None:
     class Tensor:
-        def detach(self):
+        def detach(self) -> NoReturn:
             raise AssertionError
 
     with pytest.raises(ArrayError, match=re.escape("make array.detach().numpy()")):

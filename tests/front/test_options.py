@@ -1,6 +1,8 @@
 """Options: one table, from which signatures, checks, configs and the command line follow; and the flags of options."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import zoo
 
 from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
 from rmsprop_jit.buckets import program_of
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.flags import option_flags, own_flags, part_flags
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.around import CALL_FLAGS, OPTION_FLAGS, STEP_HYPERS, step_of
@@ -32,20 +35,20 @@ GIVEN = {
 """A value for each option; a new one needs a line here."""
 
 
-def written(function):
+def written(function: Callable[..., None]):
     """The arguments that a constructor writes out, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
     return {one.name: one.default for one in parameters if one.kind is not one.VAR_KEYWORD}
 
 
-def test_the_signature_of_every_optimizer_is_the_table():
+def test_the_signature_of_every_optimizer_is_the_table() -> None:
     arguments = written(Optimizer.__init__)
     assert arguments.keys() == {"self", "rule"} | OPTIONS.keys()
     assert {name: arguments[name] for name in OPTIONS} == {name: row.default for name, row in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("make", [RMSprop, lambda **options: Optimizer(zoo.ADAM, **options)], ids=["rmsprop", "adam"])
-def test_every_option_is_kept_read_written_configured_and_restored(make):
+def test_every_option_is_kept_read_written_configured_and_restored(make) -> None:
     assert GIVEN.keys() == OPTIONS.keys()
     optimizer, plain = make(**GIVEN), make()
     for name, value in GIVEN.items():
@@ -58,7 +61,7 @@ def test_every_option_is_kept_read_written_configured_and_restored(make):
     assert {name: config[name] for name in GIVEN} == GIVEN
 
 
-def test_a_config_is_in_the_order_of_keras_and_ends_with_what_keras_does_not_know():
+def test_a_config_is_in_the_order_of_keras_and_ends_with_what_keras_does_not_know() -> None:
     own = ["rho", "momentum", "epsilon", "centered"]
     keras = [
         "name",
@@ -77,20 +80,20 @@ def test_a_config_is_in_the_order_of_keras_and_ends_with_what_keras_does_not_kno
     assert list(RMSprop(threads=3, compiler="numba-cuda").get_config()) == [*keras, *own, "threads", "compiler"]
 
 
-def test_places_in_the_config_are_distinct():
+def test_places_in_the_config_are_distinct() -> None:
     places = [row.place for row in OPTIONS.values() if row.place is not None]
     assert sorted(places) == list(range(len(places)))
     assert all(row.doc and not row.doc.endswith("\n") for row in OPTIONS.values())
 
 
-def test_what_a_backend_reads_is_one_mapping():
+def test_what_a_backend_reads_is_one_mapping() -> None:
     options = Options(GIVEN)
     assert options.backend == {"threads": 2, "compiler": "numba-cuda"}
     assert options.replaced("threads", 1).backend["threads"] == 1
     assert options.backend["threads"] == 2
 
 
-def test_options_do_not_change():
+def test_options_do_not_change() -> None:
     with pytest.raises(AttributeError):
         Options(GIVEN).threads = 5
 
@@ -98,14 +101,14 @@ def test_options_do_not_change():
 # Flags.
 
 
-def flags_of(**options):
+def flags_of(**options: Any) -> frozenset[str]:
     rule = options.pop("rule", RMSPROP)
     hypers = {name: options.pop(name, hyper.default) for name, hyper in rule.hypers.items()}
     switches = {k: options.pop(k, flag.default) for k, flag in rule.flags.items() if flag.follows is None}
     return option_flags(rule, Options({"name": rule.name, **options}, hypers, switches))
 
 
-def test_flags_follow_from_the_options_that_are_set():
+def test_flags_follow_from_the_options_that_are_set() -> None:
     assert flags_of() == frozenset()
     assert flags_of(weight_decay=0.0) == frozenset()
     assert flags_of(weight_decay=0.1, momentum=0.9, centered=True) == {"weight_decay", "momentum", "centered"}
@@ -115,7 +118,7 @@ def test_flags_follow_from_the_options_that_are_set():
     assert own_flags(RMSPROP, flags_of(clipnorm=1.0, centered=True)) == {"centered"}
 
 
-def test_every_flag_and_number_of_an_option_is_one_of_the_step():
+def test_every_flag_and_number_of_an_option_is_one_of_the_step() -> None:
     step = step_of(RMSPROP)
     assert {*OPTION_FLAGS, *CALL_FLAGS} <= step.flags.keys()
     assert {name for name, row in OPTIONS.items() if row.hyper} < STEP_HYPERS.keys() <= step.hypers.keys()
@@ -131,7 +134,7 @@ EVERYTHING = frozenset({"centered", "momentum", *OPTION_FLAGS}) - {"clipvalue", 
     [("idle", {"use_ema", "ema_overwrite_frequency"}), ("micro_step", {"loss_scale_factor", "window_empty"})],
 )
 @pytest.mark.parametrize("rule", [RMSPROP, zoo.ADAM, zoo.LAMB, zoo.NORMALISED], ids=zoo.label)
-def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule, part, left):
+def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, part: str, left: set[str]) -> None:
     flags = frozenset({*OPTION_FLAGS, *rule.flags, "window_empty"})
     kept = part_flags(rule, flags, part)
     assert left | {part} <= kept
@@ -142,7 +145,7 @@ def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule, part, left):
 @pytest.mark.parametrize("part", ["idle", "micro_step"])
 @pytest.mark.parametrize("more", [set(), {"window_empty"}], ids=len)
 @pytest.mark.parametrize("less", [set(), {"use_ema", "ema_overwrite_frequency"}], ids=len)
-def test_dropping_them_leaves_the_kernels_as_they_are(more, less, part):
+def test_dropping_them_leaves_the_kernels_as_they_are(more: set[str], less: set[str], part: str) -> None:
     flags = (EVERYTHING | more) - less
     whole = codegen.specialize(step_of(RMSPROP), flags | {part})
     kept = part_flags(RMSPROP, flags, part)
@@ -156,7 +159,7 @@ def test_dropping_them_leaves_the_kernels_as_they_are(more, less, part):
         assert codegen.explain(step_of(RMSPROP), kept - {flag}, form="rule") != needed
 
 
-def test_option_sets_share_the_kernels_of_their_micro_steps():
+def test_option_sets_share_the_kernels_of_their_micro_steps() -> None:
     sets = [{}, {"clipnorm": 1.0}, {"use_ema": True}, {"weight_decay": 0.1, "momentum": 0.9, "centered": True}]
     programs = set()
     for options in sets:
@@ -168,7 +171,7 @@ def test_option_sets_share_the_kernels_of_their_micro_steps():
 # A rule's own numbers and switches are arguments of the constructor beside the options, and attributes.
 
 
-def plain(p, g, s, h, on):
+def plain(p: codegen.Expr, g: codegen.Expr, s: Names, h: Names, on: Names) -> dict[codegen.Expr, codegen.Expr]:
     return {p: p - h.learning_rate * g}
 
 
@@ -176,23 +179,23 @@ def plain(p, g, s, h, on):
 @pytest.mark.parametrize(
     "name", [*sorted(OPTIONS.keys() - {"learning_rate"}), "rule", "self", "apply", "iterations", "get_config"]
 )
-def test_a_rule_with_a_number_called_like_an_option_is_refused(part, name):
+def test_a_rule_with_a_number_called_like_an_option_is_refused(part: str, name: str) -> None:
     trial = codegen.Rule("trial", plain, **{part: {name: 0.5 if part == "hypers" else False}})
     with pytest.raises(RuleError, match=rf"'trial' declares '{name}'.*Received: .*Choose another.*'trial_{name}'"):
         Optimizer(trial)
 
 
-def test_a_flag_that_follows_a_number_is_no_argument():
+def test_a_flag_that_follows_a_number_is_no_argument() -> None:
     trial = codegen.Rule("trial", plain, hypers={"speed": 0.5}, flags={"apply": codegen.Flag(follows="speed")})
     assert Optimizer(trial).speed == 0.5
 
 
-def test_flags_read_the_options_alone():
+def test_flags_read_the_options_alone() -> None:
     options = Options({"name": "x", "clipnorm": 1.0}, {"rho": 0.9, "momentum": 0.0, "epsilon": 0.1}, {"centered": True})
     assert option_flags(RMSPROP, options) == {"clipnorm", "centered"}
 
 
-def test_unknown_arguments_are_named_with_what_is_known():
+def test_unknown_arguments_are_named_with_what_is_known() -> None:
     with pytest.raises(OptionError, match=r"Received: \{'rhoo': 0\.5\}\. Known: .*clipnorm.*rho.*centered"):
         RMSprop(rhoo=0.5)
 
@@ -203,7 +206,7 @@ def test_unknown_arguments_are_named_with_what_is_known():
     ids=str,
 )
 @pytest.mark.parametrize("steps", [None, 2])
-def test_climbing_is_descending_along_the_negative_gradient(options, steps):
+def test_climbing_is_descending_along_the_negative_gradient(options: dict[str, Any], steps: int | None) -> None:
     rng = np.random.default_rng(3)
     up, down = (rng.normal(size=50).astype(np.float32) for _ in range(2))
     down[:] = up

@@ -1,11 +1,12 @@
 """The numbers are Keras's: bit for bit in float32 without norms, on Keras's own numpy backend."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from keras_side import KerasSide
-from option_sets import make_case
+from option_sets import Case, make_case
 from oracle import Oracle
 
 import rmsprop_jit
@@ -34,7 +35,7 @@ def keep_to_common_ground(case):
     return case
 
 
-def assert_close(actual, expected, case, what):
+def assert_close(actual: Any, expected: Any, case: Case, what: str) -> None:
     with np.errstate(all="ignore"):
         if case.dtype == "float64":
             np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-15, err_msg=what)
@@ -47,18 +48,18 @@ def assert_close(actual, expected, case, what):
 
 
 @pytest.mark.parametrize("seed", range(400))
-def test_float32_equals_keras_after_every_call(seed):
+def test_float32_equals_keras_after_every_call(seed: int) -> None:
     case = make_case(seed)
     compare_with_keras(keep_to_common_ground(case))
 
 
 @pytest.mark.parametrize("seed", range(1000, 1060))
-def test_float64_equals_keras_in_float64(seed):
+def test_float64_equals_keras_in_float64(seed: int) -> None:
     case = make_case(seed, "float64")
     compare_with_keras(keep_to_common_ground(case))
 
 
-def compare_with_keras(case):
+def compare_with_keras(case) -> None:
     ours, variables = build_ours(case)
     with KerasSide(case) as keras, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -77,7 +78,7 @@ def compare_with_keras(case):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", range(2000, 2060))
-def test_every_option_set_equals_the_oracle(seed, dtype):
+def test_every_option_set_equals_the_oracle(seed: int, dtype: str) -> None:
     case = make_case(seed, dtype)
     ours, variables = build_ours(case)
     oracle = Oracle(case.variables, case.options, case.excluded)
@@ -90,7 +91,7 @@ def test_every_option_set_equals_the_oracle(seed, dtype):
             compare_with_oracle(ours, variables, oracle, case, call)
 
 
-def compare_with_oracle(ours, variables, oracle, case, call):
+def compare_with_oracle(ours, variables, oracle: Oracle, case, call: int) -> None:
     exact_or_close = make_case(case.seed, case.dtype)
     exact_or_close.schedule = False  # both sides use the same rate
     for i, variable in enumerate(variables):

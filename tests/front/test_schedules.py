@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "numpy"
 
@@ -23,7 +24,7 @@ from rmsprop_jit import (
     RMSprop,
 )
 
-ARGUMENTS = {
+ARGUMENTS: dict[type[LearningRateSchedule], list[tuple[Any, ...]]] = {
     ExponentialDecay: [
         (0.1, 10, 0.5),
         (0.1, 7, 0.96, True),
@@ -76,12 +77,12 @@ cases = pytest.mark.parametrize(("kind", "arguments"), CASES, ids=[f"{k.__name__
 kinds = pytest.mark.parametrize(("kind", "arguments"), [(kind, rows[1]) for kind, rows in ARGUMENTS.items()])
 
 
-def theirs(kind, arguments):
+def theirs(kind: type[LearningRateSchedule], arguments):
     return getattr(keras.optimizers.schedules, kind.__name__)(*arguments)
 
 
 @cases
-def test_equals_keras(kind, arguments):
+def test_equals_keras(kind: type[LearningRateSchedule], arguments) -> None:
     ours, judge = kind(*arguments), theirs(kind, arguments)
     scale = max(abs(ours(step)) for step in range(41))
     for step in range(41):
@@ -91,14 +92,14 @@ def test_equals_keras(kind, arguments):
 
 
 @cases
-def test_gives_a_float(kind, arguments):
+def test_gives_a_float(kind: type[LearningRateSchedule], arguments) -> None:
     schedule = kind(*arguments)
     for step in (0, 3, np.int64(7)):
         assert type(schedule(step)) is float
 
 
 @cases
-def test_config_goes_round(kind, arguments):
+def test_config_goes_round(kind: type[LearningRateSchedule], arguments) -> None:
     schedule = kind(*arguments)
     again = kind.from_config(schedule.get_config())
     assert again == schedule
@@ -110,7 +111,7 @@ def test_config_goes_round(kind, arguments):
 
 
 @cases
-def test_config_is_that_of_keras(kind, arguments):
+def test_config_is_that_of_keras(kind: type[LearningRateSchedule], arguments) -> None:
     ours, judge = kind(*arguments).get_config(), theirs(kind, arguments).get_config()
     assert list(ours) == list(judge)
     assert {**ours, "name": None} == {**judge, "name": None}
@@ -118,11 +119,11 @@ def test_config_is_that_of_keras(kind, arguments):
 
 
 @kinds
-def test_names_are_those_of_keras(kind, arguments):
+def test_names_are_those_of_keras(kind: type[LearningRateSchedule], arguments) -> None:
     assert kind(*arguments[:3]).name == theirs(kind, arguments[:3]).name
 
 
-def test_unequal_schedules():
+def test_unequal_schedules() -> None:
     assert ExponentialDecay(0.1, 10, 0.5) != ExponentialDecay(0.1, 10, 0.6)
     assert ExponentialDecay(0.1, 10, 0.5) != InverseTimeDecay(0.1, 10, 0.5)
     assert ExponentialDecay(0.1, 10, 0.5) != 0.1
@@ -150,12 +151,12 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("schedule", "values"), VALUES, ids=[repr(schedule) for schedule, _ in VALUES])
-def test_reference_values(schedule, values):
+def test_reference_values(schedule: Any, values: dict[int, float]) -> None:
     assert {step: schedule(step) for step in values} == pytest.approx(values, rel=1e-6)
 
 
 @pytest.mark.parametrize("t_mul", [1.1, 1.5, 2, 2.0, 3.7, 7])
-def test_every_restart_is_met(t_mul):
+def test_every_restart_is_met(t_mul: float) -> None:
     """At the first step of a period the rate is the period's top, or, between two steps, less by what has passed."""
     schedule = CosineDecayRestarts(0.1, 10, t_mul, m_mul=0.9)
     begin, length = 0.0, 10.0
@@ -169,18 +170,18 @@ def test_every_restart_is_met(t_mul):
 
 
 @pytest.mark.parametrize("t_mul", [0.5, 0.9])
-def test_shrinking_periods_come_to_an_end(t_mul):
+def test_shrinking_periods_come_to_an_end(t_mul: float) -> None:
     schedule = CosineDecayRestarts(0.1, 10, t_mul, m_mul=0.5)
     assert all(math.isfinite(schedule(step)) for step in (0, 5, 9, 10, 15, 19, 20, 21, 100, 101, 10_000))
     assert schedule(10) == pytest.approx(0.05)
 
 
-def test_boundaries_belong_to_the_value_before_them():
+def test_boundaries_belong_to_the_value_before_them() -> None:
     schedule = PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1])
     assert [schedule(step) for step in range(7)] == [1, 1, 1, 0.5, 0.5, 0.1, 0.1]
 
 
-def test_cycles_begin_after_a_full_period():
+def test_cycles_begin_after_a_full_period() -> None:
     schedule = PolynomialDecay(0.1, 10, 0.0, cycle=True)
     assert [schedule(step) for step in (0, 5, 10)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-12)
     assert schedule(11) == pytest.approx(0.1 * (1 - 11 / 20))
@@ -199,7 +200,7 @@ def test_cycles_begin_after_a_full_period():
     ],
     ids=["exponential", "polynomial", "inverse", "cosine", "restarts", "t_mul"],
 )
-def test_steps_must_be_positive(make, name, steps):
+def test_steps_must_be_positive(make, name: str, steps: float) -> None:
     with pytest.raises(OptionError, match=rf"Argument `{name}` must be > 0\. Received: {name}="):
         make(steps)
 
@@ -208,18 +209,18 @@ def test_steps_must_be_positive(make, name, steps):
     ("boundaries", "values"),
     [([1], [0.1]), ([1, 2], [0.1, 0.2]), ([1], [0.1, 0.2, 0.3]), ([], [0.1]), ([], [])],
 )
-def test_piecewise_lengths_must_fit(boundaries, values):
+def test_piecewise_lengths_must_fit(boundaries: list[int], values: list[float]) -> None:
     message = "length of boundaries should be 1 less than the length of values.*Received"
     with pytest.raises(OptionError, match=message):
         PiecewiseConstantDecay(boundaries, values)
 
 
-def test_numpy_arrays_are_boundaries_and_values():
+def test_numpy_arrays_are_boundaries_and_values() -> None:
     schedule = PiecewiseConstantDecay(np.array([2, 4]), np.array([1.0, 0.5, 0.1]))
     assert [schedule(step) for step in (2, 3, 5)] == [1, 0.5, 0.1]
 
 
-def test_a_config_holds_what_the_lists_were():
+def test_a_config_holds_what_the_lists_were() -> None:
     boundaries, values = [2], [1.0, 0.5]
     schedule = PiecewiseConstantDecay(boundaries, values)
     boundaries.append(3)
@@ -228,7 +229,7 @@ def test_a_config_holds_what_the_lists_were():
     assert schedule.get_config()["boundaries"] == [2]
 
 
-def test_the_base_class_must_be_completed():
+def test_the_base_class_must_be_completed() -> None:
     with pytest.raises(NotImplementedError, match="__call__"):
         LearningRateSchedule()(0)
     with pytest.raises(NotImplementedError, match="get_config"):
@@ -239,7 +240,7 @@ def test_the_base_class_must_be_completed():
 
 
 @kinds
-def test_each_call_uses_the_rate_of_the_calls_before_it(kind, arguments):
+def test_each_call_uses_the_rate_of_the_calls_before_it(kind: type[LearningRateSchedule], arguments) -> None:
     schedule, v = kind(*arguments), np.zeros(1)
     optimizer = RMSprop(schedule, rho=1.0, epsilon=1.0)  # steps of learning_rate * gradient
     for step in range(15):
@@ -250,7 +251,7 @@ def test_each_call_uses_the_rate_of_the_calls_before_it(kind, arguments):
 
 
 @kinds
-def test_float32_variables_follow_keras(kind, arguments):
+def test_float32_variables_follow_keras(kind: type[LearningRateSchedule], arguments) -> None:
     rng = np.random.default_rng(0)
     v = rng.normal(size=20).astype(np.float32)
     judged = keras.Variable(v.copy(), dtype="float32")
@@ -264,7 +265,7 @@ def test_float32_variables_follow_keras(kind, arguments):
 
 
 @kinds
-def test_an_optimizers_config_holds_the_schedule(kind, arguments):
+def test_an_optimizers_config_holds_the_schedule(kind: type[LearningRateSchedule], arguments) -> None:
     optimizer = RMSprop(kind(*arguments))
     config = optimizer.get_config()
     assert config["learning_rate"] == {"class_name": kind.__name__, "config": kind(*arguments).get_config()}
@@ -273,13 +274,13 @@ def test_an_optimizers_config_holds_the_schedule(kind, arguments):
 
 
 @kinds
-def test_keras_own_serialized_schedule_is_understood(kind, arguments):
+def test_keras_own_serialized_schedule_is_understood(kind: type[LearningRateSchedule], arguments) -> None:
     config = keras.optimizers.schedules.serialize(theirs(kind, arguments))
     optimizer = RMSprop(config)
     assert optimizer.learning_rate == kind(*arguments)(0)
 
 
-def test_schedule_replaces_number_and_back():
+def test_schedule_replaces_number_and_back() -> None:
     optimizer, v = RMSprop(1.0, rho=1.0, epsilon=1.0), np.zeros(1)
     optimizer.apply([np.ones(1)], [v])
     optimizer.learning_rate = PiecewiseConstantDecay([1], [5.0, 7.0])
@@ -293,17 +294,17 @@ def test_schedule_replaces_number_and_back():
 class Mine(LearningRateSchedule):
     """A schedule of a user."""
 
-    def __init__(self, top):
+    def __init__(self, top: float) -> None:
         self.top = top
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.top / (step + 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"top": self.top}
 
 
-def test_a_schedule_of_ones_own():
+def test_a_schedule_of_ones_own() -> None:
     optimizer, v = RMSprop(Mine(1.0), rho=1.0, epsilon=1.0), np.zeros(1)
     for _ in range(3):
         optimizer.apply([np.ones(1)], [v])
@@ -314,5 +315,5 @@ def test_a_schedule_of_ones_own():
     assert again.learning_rate == 1.0
 
 
-def test_schedules_are_a_value_of_the_package():
+def test_schedules_are_a_value_of_the_package() -> None:
     assert {kind.__name__ for kind in ARGUMENTS} <= set(rmsprop_jit.__all__)

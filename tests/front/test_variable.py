@@ -3,8 +3,11 @@
 import copy
 import pickle
 import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from rmsprop_jit import ArrayError, BackendError, OptionError, RMSprop, Variable
@@ -14,7 +17,7 @@ PLAIN = {"rho": 1.0, "epsilon": 1.0}
 """With these the mean square stays 0 and the step is learning_rate * gradient, so that gradients can be seen."""
 
 
-def gradients_of(loss, *variables):
+def gradients_of(loss, *variables: Variable):
     """The gradients that `minimize` finds, read from the step that it makes."""
     before = [variable.numpy() for variable in variables]
     RMSprop(1.0, **PLAIN).minimize(loss, list(variables))
@@ -24,7 +27,7 @@ def gradients_of(loss, *variables):
     return gradients
 
 
-def by_differences(loss, *variables):
+def by_differences(loss, *variables: Variable):
     """The gradients by central differences."""
     found = []
     for variable in variables:
@@ -44,7 +47,7 @@ def by_differences(loss, *variables):
 # values
 
 
-def test_shares_memory_with_the_array_given():
+def test_shares_memory_with_the_array_given() -> None:
     array = np.ones(3, np.float32)
     variable = Variable(array)
     assert variable.value is array
@@ -53,7 +56,7 @@ def test_shares_memory_with_the_array_given():
     assert not np.shares_memory(variable.numpy(), array)
 
 
-def test_minimize_updates_the_array_given():
+def test_minimize_updates_the_array_given() -> None:
     array = np.array([1.0, 2.0])
     variable = Variable(array)
     RMSprop(0.1).minimize(lambda: (variable * variable).sum(), [variable])
@@ -74,17 +77,17 @@ def test_minimize_updates_the_array_given():
         (np.zeros(2, int), None, "int64"),
     ],
 )
-def test_dtypes(value, dtype, expected):
+def test_dtypes(value, dtype: npt.DTypeLike | None, expected: str) -> None:
     assert Variable(value, dtype).dtype == expected
 
 
-def test_a_dtype_that_is_not_the_arrays_makes_a_copy():
+def test_a_dtype_that_is_not_the_arrays_makes_a_copy() -> None:
     array = np.zeros(2)
     assert not np.shares_memory(Variable(array, dtype=np.float32).value, array)
     assert Variable(array, dtype=np.float64).value is array
 
 
-def test_attributes():
+def test_attributes() -> None:
     variable = Variable(np.zeros((2, 3)), name="kernel", path="dense/kernel")
     assert (variable.name, variable.path, variable.shape, len(variable)) == ("kernel", "dense/kernel", (2, 3), 2)
     assert (Variable(1.0).name, Variable(1.0, name="v").path, Variable(1.0).constraint) == ("variable", "v", None)
@@ -92,7 +95,7 @@ def test_attributes():
     assert "(2, 3)" in repr(variable)
 
 
-def test_assignment_copies_into_the_array():
+def test_assignment_copies_into_the_array() -> None:
     array = np.zeros(2, np.float32)
     variable = Variable(array)
     variable.assign([1, 2])
@@ -103,7 +106,7 @@ def test_assignment_copies_into_the_array():
 
 
 @pytest.mark.parametrize("value", [[1, 2, 3], 1.0, [[1, 2]], []])
-def test_assignment_of_another_shape_is_refused(value):
+def test_assignment_of_another_shape_is_refused(value) -> None:
     variable = Variable(np.zeros(2), name="kernel")
     with pytest.raises(ArrayError, match=r"kernel.*Received: shape="):
         variable.assign(value)
@@ -113,12 +116,12 @@ def test_assignment_of_another_shape_is_refused(value):
 
 
 @pytest.mark.parametrize("value", ["text", object(), None, {"a": 1}, [[1], [1, 2]], np.array([None])])
-def test_values_that_are_not_numeric_are_refused(value):
+def test_values_that_are_not_numeric_are_refused(value) -> None:
     with pytest.raises(ArrayError, match=r"kernel.*Received"):
         Variable(value, name="kernel")
 
 
-def test_conversions():
+def test_conversions() -> None:
     variable = Variable([1.0, 2.0])
     assert np.asarray(variable) is variable.value
     assert np.array(variable) is not variable.value
@@ -131,7 +134,7 @@ def test_conversions():
     assert variable[1] == 2
 
 
-def test_ufunc_and_array_function_results_are_arrays():
+def test_ufunc_and_array_function_results_are_arrays() -> None:
     variable = Variable(np.array([1.0, 4.0]))
     assert type(np.sqrt(variable)) is np.ndarray
     assert np.sqrt(variable).tolist() == [1, 2]
@@ -162,14 +165,14 @@ OTHERS = {"variable": Variable, "array": np.asarray}
 
 @pytest.mark.parametrize("operation", ARITHMETIC.values(), ids=ARITHMETIC)
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_arithmetic_is_that_of_the_arrays(operation, other):
+def test_arithmetic_is_that_of_the_arrays(operation, other) -> None:
     a, b = np.array([1.0, 2.0, 5.0]), np.array([3.0, 2.0, 1.5])
     np.testing.assert_array_equal(operation(Variable(a), other(b)), operation(a, b))
     np.testing.assert_array_equal(operation(other(a), Variable(b)), operation(a, b))
 
 
 @pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.float64(2), np.array(2.0)], ids=repr)
-def test_arithmetic_with_numbers(number):
+def test_arithmetic_with_numbers(number) -> None:
     variable = Variable(np.array([1.0, 4.0]))
     assert (variable * number).tolist() == (number * variable).tolist() == [2, 8]
     assert (number / variable).tolist() == [2, 0.5]
@@ -178,13 +181,13 @@ def test_arithmetic_with_numbers(number):
     assert abs(-variable).tolist() == [1, 4]
 
 
-def test_python_numbers_keep_float32():
+def test_python_numbers_keep_float32() -> None:
     variable = Variable([1.0, 2.0])
     assert (variable * 2.0).dtype == np.float32
     assert (variable**2 / 2.0).dtype == np.float32
 
 
-def test_arithmetic_in_place_changes_the_array():
+def test_arithmetic_in_place_changes_the_array() -> None:
     array = np.array([1.0, 2.0])
     variable = Variable(array)
     variable += 1
@@ -246,13 +249,13 @@ LOSSES = {
 
 
 @pytest.fixture(autouse=True)
-def _as_at_the_start():
+def _as_at_the_start() -> None:
     WEIGHTS.assign(W)
     BIAS.assign(B)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_gradients_are_those_of_finite_differences(loss):
+def test_gradients_are_those_of_finite_differences(loss) -> None:
     expected = by_differences(loss, WEIGHTS, BIAS)
     for actual, wanted in zip(gradients_of(loss, WEIGHTS, BIAS), expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-7)
@@ -260,7 +263,7 @@ def test_gradients_are_those_of_finite_differences(loss):
     np.testing.assert_array_equal(BIAS.value, B)
 
 
-def test_a_loss_over_other_arrays_and_modules():
+def test_a_loss_over_other_arrays_and_modules() -> None:
     """A small network, fitted by steps that make its loss less each time."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 3))
@@ -280,7 +283,7 @@ def test_a_loss_over_other_arrays_and_modules():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gradients_have_the_variables_dtype(dtype):
+def test_gradients_have_the_variables_dtype(dtype) -> None:
     variable, other = Variable(np.array([1.0, 2.0], dtype)), Variable(np.array(3.0, np.float64))
     optimizer = RMSprop(0.1)
     optimizer.minimize(lambda: np.sum(variable * other) ** 2, [variable, other])
@@ -288,18 +291,18 @@ def test_gradients_have_the_variables_dtype(dtype):
     assert optimizer.iterations == 1
 
 
-def test_variables_of_no_dimension():
+def test_variables_of_no_dimension() -> None:
     a, b = Variable(2.0, dtype=np.float64), Variable(3.0, dtype=np.float64)
     (by_a, by_b) = gradients_of(lambda: a**2 * b, a, b)
     assert (by_a, by_b) == (pytest.approx(12), pytest.approx(4))
 
 
-def test_a_loss_of_shape_one_will_do():
+def test_a_loss_of_shape_one_will_do() -> None:
     variable = Variable(np.array([3.0]))
     np.testing.assert_allclose(*gradients_of(lambda: variable**2, variable), [6.0])
 
 
-def test_a_variable_that_the_loss_does_not_read_has_no_gradient():
+def test_a_variable_that_the_loss_does_not_read_has_no_gradient() -> None:
     read, unread = Variable(np.array([1.0]), name="read"), Variable(np.array([1.0]), name="unread")
     optimizer = RMSprop(0.1, weight_decay=0.5)
     with pytest.warns(UserWarning, match=r"Gradients do not exist for variables \['unread'\]"):
@@ -308,20 +311,20 @@ def test_a_variable_that_the_loss_does_not_read_has_no_gradient():
     assert unread.value[0] == 1
 
 
-def test_a_variable_read_without_effect_has_gradient_zero():
+def test_a_variable_read_without_effect_has_gradient_zero() -> None:
     variable, other = Variable(np.array([1.0])), Variable(np.array([1.0]), name="other")
     by_variable, by_other = gradients_of(lambda: np.sum(variable * 2) + 0 * np.sum(other), variable, other)
     assert (by_variable[0], by_other[0]) == (2, 0)
 
 
-def test_variables_that_are_not_updated_are_constants():
+def test_variables_that_are_not_updated_are_constants() -> None:
     updated, constant = Variable(np.array([2.0])), Variable(np.array([5.0]))
     np.testing.assert_allclose(*gradients_of(lambda: np.sum(updated**2 * constant), updated), [20.0])
     np.testing.assert_allclose(*gradients_of(lambda: np.sum(constant * updated**2), updated), [20.0])
     assert constant.value[0] == 5
 
 
-def test_after_a_loss_variables_are_plain_again():
+def test_after_a_loss_variables_are_plain_again() -> None:
     variable = Variable(np.array([1.0, 2.0]))
     optimizer = RMSprop(0.1)
     with pytest.raises(RuntimeError, match="in the loss"):
@@ -332,15 +335,15 @@ def test_after_a_loss_variables_are_plain_again():
     assert optimizer.iterations == 1
 
 
-def _raises(variable):
-    def loss():
+def _raises(variable: Variable) -> Callable[[], Any]:
+    def loss() -> NoReturn:
         assert not isinstance(variable * 2, np.ndarray)
         raise RuntimeError("in the loss")
 
     return loss
 
 
-def test_a_loss_computes_with_the_values_of_the_moment():
+def test_a_loss_computes_with_the_values_of_the_moment() -> None:
     variable, seen = Variable(np.array([1.0])), []
 
     def loss():
@@ -356,7 +359,7 @@ def test_a_loss_computes_with_the_values_of_the_moment():
 
 
 @pytest.mark.parametrize("order", [lambda a, b: [a, b], lambda a, b: [b, a]])
-def test_minimize_takes_variables_in_any_order(order):
+def test_minimize_takes_variables_in_any_order(order) -> None:
     a, b = Variable(np.array([1.0]), name="a"), Variable(np.array([1.0, 1.0]), name="b")
     optimizer = RMSprop(1.0, **PLAIN)
     optimizer.build([a, b])
@@ -364,7 +367,7 @@ def test_minimize_takes_variables_in_any_order(order):
     assert (a.value.tolist(), b.value.tolist()) == ([-1], [-2, -2])
 
 
-def test_minimize_and_clipping_and_accumulation():
+def test_minimize_and_clipping_and_accumulation() -> None:
     variable = Variable(np.array([0.0]))
     optimizer = RMSprop(1.0, **PLAIN, clipvalue=1.5, gradient_accumulation_steps=2)
     optimizer.minimize(lambda: np.sum(variable), [variable])
@@ -373,7 +376,7 @@ def test_minimize_and_clipping_and_accumulation():
     assert variable.value[0] == -1.5
 
 
-def test_minimize_and_loss_scaling():
+def test_minimize_and_loss_scaling() -> None:
     variable = Variable(np.array([0.0]))
     optimizer = RMSprop(1.0, **PLAIN, loss_scale_factor=1024.0)
     optimizer.minimize(lambda: optimizer.scale_loss(np.sum(3 * variable)), [variable])
@@ -386,20 +389,20 @@ def test_minimize_and_loss_scaling():
 @pytest.mark.parametrize(
     ("loss", "shape"), [(lambda v: v * 2, (2,)), (lambda v: np.outer(v, v), (2, 2)), (lambda v: v[:0], (0,))]
 )
-def test_a_loss_must_be_one_number(loss, shape):
+def test_a_loss_must_be_one_number(loss, shape: tuple[int, ...]) -> None:
     variable = Variable(np.array([1.0, 2.0]))
     with pytest.raises(OptionError, match=rf"`loss`.*Received: a result of shape \({shape[0]},"):
         RMSprop().minimize(lambda: loss(variable), [variable])
     assert variable.value.tolist() == [1, 2]
 
 
-def test_minimize_needs_variables():
+def test_minimize_needs_variables() -> None:
     array = np.array([1.0])
     with pytest.raises(ArrayError, match=r"Received: ndarray\. Wrap arrays as rmsprop_jit\.Variable"):
         RMSprop().minimize(lambda: np.sum(array), [array])
 
 
-def test_without_autograd_the_error_says_what_to_install(monkeypatch):
+def test_without_autograd_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "autograd", None)
     variable = Variable(1.0)
     with pytest.raises(BackendError, match=r"pip install 'rmsprop-jit\[autograd\]'"):
@@ -410,7 +413,7 @@ def test_without_autograd_the_error_says_what_to_install(monkeypatch):
 # constraints
 
 
-def test_constraint_is_applied_to_the_updated_value():
+def test_constraint_is_applied_to_the_updated_value() -> None:
     seen = []
 
     def to_the_box(array):
@@ -424,14 +427,14 @@ def test_constraint_is_applied_to_the_updated_value():
     assert array.tolist() == [-1, 0.5]
 
 
-def test_constraint_of_a_variable_without_gradient_is_not_applied():
+def test_constraint_of_a_variable_without_gradient_is_not_applied() -> None:
     a, b = (Variable(np.array([-1.0]), name=name, constraint=np.abs) for name in "ab")
     with pytest.warns(UserWarning, match="b"):
         RMSprop(1.0, **PLAIN).apply([np.array([0.0]), None], [a, b])
     assert (a.value[0], b.value[0]) == (1, -1)
 
 
-def test_constraint_with_overwriting():
+def test_constraint_with_overwriting() -> None:
     variable = Variable(np.array([0.1]), constraint=lambda array: np.maximum(array, 0))
     optimizer = RMSprop(0.5, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
     for _ in range(3):
@@ -443,7 +446,7 @@ def test_constraint_with_overwriting():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_copies(copied):
+def test_copies(copied) -> None:
     variable = Variable(np.array([1.0, 2.0]), name="kernel", path="dense/kernel")
     other = copied(variable)
     assert (other.name, other.path, other.value.tolist()) == ("kernel", "dense/kernel", [1, 2])
@@ -451,7 +454,7 @@ def test_copies(copied):
     assert variable.value.tolist() == [1, 2]
 
 
-def test_thousands_of_variables_of_one_name_are_told_apart_in_linear_time():
+def test_thousands_of_variables_of_one_name_are_told_apart_in_linear_time() -> None:
     variables = [Variable(1.0, name="w" if i % 3 else "w_2") for i in range(20_000)]
     begin = time.perf_counter()
     optimizer = RMSprop()

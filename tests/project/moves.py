@@ -20,8 +20,10 @@ import itertools
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -65,7 +67,7 @@ def is_function(code):
     return bool(code.co_flags & inspect.CO_OPTIMIZED) and code.co_name not in COMPREHENSIONS
 
 
-def files_called(call):
+def files_called(call: Callable[[], None]):
     """The file of every function that `call` calls in this package, in order."""
     files, generators = [], set()
 
@@ -88,13 +90,13 @@ def files_called(call):
     return files
 
 
-def count(call):
+def count(call: Callable[[], None]) -> Count:
     """What `call` costs."""
     files = files_called(call)
     return Count(len(files), len(set(files)), len(list(itertools.groupby(files))))
 
 
-def counts():
+def counts() -> dict[str, Count]:
     """What each kind of call costs."""
     rng = np.random.default_rng(0)
     variables, same, *others = (
@@ -103,7 +105,7 @@ def counts():
     fresh, missing = others.pop(), [*others.pop()[:-1], None]
     optimizer = rmsprop_jit.RMSprop()
 
-    def cost_of(gradients):
+    def cost_of(gradients: list[Any]) -> Count:
         return count(lambda: optimizer.apply(gradients, variables))
 
     first = cost_of(same)
@@ -119,7 +121,7 @@ def counts():
     return {**rows, "first": first}
 
 
-def table(rows):
+def table(rows: dict[str, Count]) -> Table:
     """The counts for a terminal."""
     shown = Table("call", title=f"apply on {TENSORS} arrays of {ELEMENTS:,}", box=None, header_style="bold")
     for heading in ("calls", "files", "moves"):
@@ -129,7 +131,7 @@ def table(rows):
     return shown
 
 
-def main():
+def main() -> None:
     """Print the counts."""
     parser = argparse.ArgumentParser(description="Functions, files and moves of one call of apply.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

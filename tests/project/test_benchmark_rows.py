@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from rich.console import Console
@@ -24,8 +25,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("problem", "word", "is_bad"), BAD)
-def test_a_row_says_why_it_has_no_figure(problem, word, is_bad):
-    def work():
+def test_a_row_says_why_it_has_no_figure(problem, word: str, is_bad: bool) -> None:
+    def work() -> NoReturn:
         raise problem
 
     row = rows.attempted(Case("small", [], {}, "numpy", 1.0), work)
@@ -37,7 +38,7 @@ def test_a_row_says_why_it_has_no_figure(problem, word, is_bad):
     assert word in console.export_text()
 
 
-def test_rows_in_which_a_peer_wins_or_a_result_is_wrong_are_shown():
+def test_rows_in_which_a_peer_wins_or_a_result_is_wrong_are_shown() -> None:
     wrong = Case("small", [], {}, "numpy", 1.0).about() | {"correct": False}
     assert rows.is_bad(wrong)
     *_, lost, last = report.markdown([LOST, wrong]).splitlines()
@@ -46,13 +47,13 @@ def test_rows_in_which_a_peer_wins_or_a_result_is_wrong_are_shown():
 
 
 @pytest.mark.parametrize("command", ["cpu", "cuda"])
-def test_no_case_is_a_failure(command):
+def test_no_case_is_a_failure(command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         command_line.main([command, "--only", "nosuchcase"])
     assert ended.value.code == 2
 
 
-def test_cases_of_a_process_that_crashed_are_rows_and_a_failure(monkeypatch):
+def test_cases_of_a_process_that_crashed_are_rows_and_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [Case("one", [], {}, "numpy", 1.0), Case("two", [], {}, "numpy", 1.0)]
     found = list(children.rows_of("benchmarks.nosuchmodule", 0.1, cases, [0, 1]))
     assert [row["failed"] for row in found] == ["its process ended with 1"] * 2
@@ -66,15 +67,15 @@ def test_cases_of_a_process_that_crashed_are_rows_and_a_failure(monkeypatch):
     assert ended.value.code == 1
 
 
-def test_a_peer_that_is_missing_is_swept_once(monkeypatch):
-    def measure(case, budget):
+def test_a_peer_that_is_missing_is_swept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(case, budget) -> NoReturn:
         raise ModuleNotFoundError("no", name="optax")
 
     (row,) = sweep.swept("optax jitted", [10, 100], [1], measure, 0.1)
     assert row["missing"] == "optax is not installed"
 
 
-def test_the_picture_draws_what_has_figures(tmp_path):
+def test_the_picture_draws_what_has_figures(tmp_path: Path) -> None:
     points = [{**LOST, "axis": axis, "at": at} for axis in ("size", "count") for at in (10, 100)]
     points = [{**point, "theirs_p10_p90_s": [1e-3, 2e-3]} for point in points]
     missing = Case("sweep", [], {}, "other", 0.0).about() | {"missing": "not installed"}
@@ -83,11 +84,11 @@ def test_the_picture_draws_what_has_figures(tmp_path):
     picture.draw([missing], tmp_path / "none.png", machine.this_one())
 
 
-def test_the_machine_and_the_date_are_named():
+def test_the_machine_and_the_date_are_named() -> None:
     about = machine.this_one()
     assert about["processor"] in machine.named(about)
     assert about["date"] in machine.named(about)
 
 
-def test_times_have_units_that_fit():
+def test_times_have_units_that_fit() -> None:
     assert [report.seconds(t) for t in (2.0, 2e-3, 2e-6, 2e-8, None)] == ["2 s", "2 ms", "2 us", "0.02 us", ""]

@@ -24,7 +24,7 @@ from rmsprop_jit.codegen.printer import mangled
 from rmsprop_jit.codegen.program import Store, new, old
 
 
-def test_the_models_have_the_sizes_of_the_real_ones():
+def test_the_models_have_the_sizes_of_the_real_ones() -> None:
     assert len(workloads.resnet50()) == 161
     assert workloads.elements(workloads.resnet50()) == 25_557_032
     assert len(workloads.gpt2_small()) == 148
@@ -49,7 +49,7 @@ def stepped(options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_ceiling_moves_the_same_bytes(options):
+def test_the_ceiling_moves_the_same_bytes(options) -> None:
     program = programs.step_program(rmsprop_jit.RMSprop(**options))
     (bare,) = ceiling.trivial(program).kernels
     assert bare.loads == program.kernels[-1].loads
@@ -57,14 +57,14 @@ def test_the_ceiling_moves_the_same_bytes(options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_ceiling_writes_all_arrays_and_changes_none(monkeypatch, options):
+def test_the_ceiling_writes_all_arrays_and_changes_none(monkeypatch: pytest.MonkeyPatch, options) -> None:
     trivial = ceiling.trivial
     optimizer, parameters, gradients = stepped(options)
     program = programs.step_program(optimizer)
     arrays = programs.arrays_of(program, optimizer, parameters, gradients)
     before = {name: [one.copy() for one in own] for name, own in arrays.items()}
 
-    def is_now(value_of):
+    def is_now(value_of) -> None:
         for name, own in arrays.items():
             for one, kept in zip(own, before[name], strict=True):
                 np.testing.assert_array_equal(one, value_of(name, kept))
@@ -83,7 +83,7 @@ def test_the_ceiling_writes_all_arrays_and_changes_none(monkeypatch, options):
     is_now(lambda name, kept: np.ones_like(kept) if name in written else kept)
 
 
-def test_the_arrays_of_a_ceiling_are_those_of_the_optimizer():
+def test_the_arrays_of_a_ceiling_are_those_of_the_optimizer() -> None:
     optimizer, parameters, gradients = stepped(workloads.EVERYTHING)
     arrays = programs.arrays_of(programs.step_program(optimizer), optimizer, parameters, gradients)
     names = {"parameter", "gradient", "velocity", "momentum", "average_gradient", "average"}
@@ -92,7 +92,7 @@ def test_the_arrays_of_a_ceiling_are_those_of_the_optimizer():
     assert {one.ctypes.data for name in names - {"parameter", "gradient"} for one in arrays[name]} == own
 
 
-def test_a_pair_of_works_is_timed_in_turns():
+def test_a_pair_of_works_is_timed_in_turns() -> None:
     calls = []
     timed = timing.paired(lambda: calls.append("a"), lambda: calls.append("b"), budget=0.05, least=1e-5)
     assert timed.ours > 0
@@ -101,14 +101,14 @@ def test_a_pair_of_works_is_timed_in_turns():
     assert timed.ratio_range[0] <= timed.ratio_range[1]
 
 
-def test_figures_are_medians_of_the_same_rounds():
+def test_figures_are_medians_of_the_same_rounds() -> None:
     timed = timing.Paired.of([1.0, 2.0, 9.0], [2.0, 2.0, 9.0])
     assert (timed.ours, timed.theirs, timed.ratio) == (2.0, 2.0, 1.0)
     assert timed.ours_range == pytest.approx((1.2, 7.6))
     assert timed.ratio_range == pytest.approx((1.0, 1.8))
 
 
-def test_no_benchmark_reads_a_private_name_of_the_library():
+def test_no_benchmark_reads_a_private_name_of_the_library() -> None:
     own = {"self", "cls", "torch"}  # torch's foreach functions have no public names
     for path in Path(benchmarks.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -121,27 +121,27 @@ def test_no_benchmark_reads_a_private_name_of_the_library():
 
 
 @pytest.mark.parametrize("against", ["ceiling", "numpy", "np.add"])
-def test_a_case_is_measured(against):
+def test_a_case_is_measured(against: str) -> None:
     row = measure.measure(Case("small", [(1000,)] * 3, workloads.PLAIN, against, 1.0), budget=0.05)
     assert row["correct"]
     assert row["ratio"] > 0
 
 
-def test_a_wrong_result_is_not_reported(monkeypatch):
+def test_a_wrong_result_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rmsprop_jit.RMSprop, "apply", lambda self, grads: None)
     row = measure.measure(Case("small", [(1000,)], workloads.PLAIN, "numpy", 1.0), budget=0.05)
     assert not row["correct"]
     assert "ratio" not in row
 
 
-def test_steps_that_differ_do_not_agree():
+def test_steps_that_differ_do_not_agree() -> None:
     start, other = [np.zeros(10, np.float32)], [np.ones(10, np.float32)]
     assert peers.agree(other, other, start)
     assert not peers.agree(other, [1.1 * o for o in other], start)
     assert not peers.agree([np.full(10, np.nan, np.float32)], other, start)
 
 
-def test_every_case_names_a_known_opponent():
+def test_every_case_names_a_known_opponent() -> None:
     assert {case.against for case in CASES} <= {*peers.PEERS, "ceiling", "np.add"}
 
 
@@ -156,7 +156,7 @@ ON_GPU = [
 
 
 @pytest.fixture
-def stopped_clocks(monkeypatch):
+def stopped_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is done, but every call of ours is said to take 2 us and every one of theirs 4."""
     monkeypatch.setattr(cuda_timing, "Flush", lambda: lambda: None)
     monkeypatch.setattr(cuda_timing, "by_events", lambda work, flush: (work(), 2e-6)[1])
@@ -173,7 +173,7 @@ def by_hand(parameters, gradients, options):
 
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize(("against", "options"), ON_GPU)
-def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
+def test_a_case_on_a_gpu_is_checked_and_timed(against: str, options) -> None:
     row = cuda_measure.measure(Case("small", [(100,), (33,)], options, against, 1.0), budget=1e-5)
     assert row["correct"]
     assert row["ratio"] > 0
@@ -182,7 +182,7 @@ def test_a_case_on_a_gpu_is_checked_and_timed(against, options):
 
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize("against", ["copy", "by hand"])
-def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
+def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch: pytest.MonkeyPatch, against: str) -> None:
     whole = step.print_lets
 
     def without_the_step(lets, *others):
@@ -196,11 +196,11 @@ def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch, against):
     assert "ratio" not in row
 
 
-def test_every_case_on_a_gpu_names_a_known_opponent():
+def test_every_case_on_a_gpu_names_a_known_opponent() -> None:
     assert {case.against for case in cuda_cases.CASES} <= {*cuda_peers.PEERS, "copy", "30 us"}
     assert set(cuda_cases.SWEEP_PEERS) <= cuda_peers.PEERS.keys()
 
 
-def test_traffic_counts_every_pass():
+def test_traffic_counts_every_pass() -> None:
     optimizer = rmsprop_jit.RMSprop(global_clipnorm=1.0)
     assert cuda_measure.traffic(optimizer, 50) == 50 * 4 * (1 + 3 + 2)

@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def command(*arguments, cwd, columns=50, **environment):
+def command(*arguments: str, cwd: Path, columns: int = 50, **environment: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "rmsprop_jit.cli", *arguments],
         cwd=cwd,
@@ -24,24 +25,26 @@ def command(*arguments, cwd, columns=50, **environment):
     )
 
 
-def test_the_demo_learns_the_digits_and_draws_the_loss(tmp_path):
+def test_the_demo_learns_the_digits_and_draws_the_loss(tmp_path: Path) -> None:
     result = command("demo", "--plot", "loss.png", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert float(re.search(r"test accuracy +([\d.]+) %", result.stdout)[1]) >= 97
+    accuracy = re.search(r"test accuracy +([\d.]+) %", result.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 97
     assert "5 loads, 4 stores, 36 bytes per parameter" in result.stdout
     assert re.search(r"one step +\d+ us; in plain NumPy \d+ us", result.stdout)
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("form", ["summary", "rule", "kernel", "python", "llvm", "asm", "mlir"])
-def test_explain_prints_every_stage(tmp_path, form):
+def test_explain_prints_every_stage(tmp_path: Path, form: str) -> None:
     result = command("explain", "--centered", "--momentum", "0.9", "--use-ema", "--form", form, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     expected = {"summary": "6 loads, 5 stores", "llvm": "define", "asm": "sqrt", "python": "def step(table):"}
     assert expected.get(form, "average") in result.stdout
 
 
-def test_explain_takes_every_option_that_shapes_a_kernel(tmp_path, capsys):
+def test_explain_takes_every_option_that_shapes_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from rmsprop_jit.cli import main
 
     options = [
@@ -70,14 +73,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "culprit"), WRONG, ids=lambda value: str(value))
-def test_wrong_input_is_one_clear_message(tmp_path, arguments, culprit):
+def test_wrong_input_is_one_clear_message(tmp_path: Path, arguments: tuple[str, ...], culprit: str) -> None:
     result = command(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert culprit in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr
 
 
-def test_the_store_is_warmed_shown_and_cleared(tmp_path):
+def test_the_store_is_warmed_shown_and_cleared(tmp_path: Path) -> None:
     store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path / "store")}
     assert "0 entries" in command("cache", cwd=tmp_path, **store).stdout
     warmed = command("cache", "--warm", cwd=tmp_path, **store)
@@ -89,7 +92,7 @@ def test_the_store_is_warmed_shown_and_cleared(tmp_path):
     assert "switched off" in command("cache", cwd=tmp_path, RMSPROP_JIT_CACHE_DIR="off").stdout
 
 
-def test_odd_entries_of_the_store_are_shown_too(tmp_path):
+def test_odd_entries_of_the_store_are_shown_too(tmp_path: Path) -> None:
     store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path)}
     (tmp_path / "old.step").write_bytes(b"rmsprop_jit 1\n")
     body = json.dumps({"key": "bare", "sizes": {}}).encode() + b"\n"

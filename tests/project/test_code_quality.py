@@ -14,6 +14,6 @@ ROOT = Path(__file__).parents[2]
     [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)],
     ids=lambda command: " ".join(command),
 )
-def test_checker_is_content(command):
+def test_checker_is_content(command: tuple[str, ...]) -> None:
     result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -17,13 +17,13 @@ BLOCKS = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 HEAD = "flowchart TD"
 
 
-def box(module):
+def box(module: str) -> str:
     """The box of a module: what lies in a folder of backends/ shares one; the package itself is "codegen"."""
     first, *rest = module.split(".")
     return "/".join([first, *rest[:1]]) if first == "backends" else first or "codegen"
 
 
-def boxes(uses):
+def boxes(uses: dict[str, set[str]]):
     """For each box, those that its modules import."""
     found = {}
     for module, used in uses.items():
@@ -57,17 +57,17 @@ def text(edges):
 DIAGRAM = text(reduced(boxes(CODEGEN_USES)))
 
 
-def test_the_diagram_shows_the_imports_as_they_are():
+def test_the_diagram_shows_the_imports_as_they_are() -> None:
     (shown,) = BLOCKS.findall(README)
     assert shown == DIAGRAM, "print it anew with `python tests/project/test_diagram.py`"
 
 
-def test_each_module_that_has_a_box_is_explained():
+def test_each_module_that_has_a_box_is_explained() -> None:
     missing = [name for name in boxes(CODEGEN_USES) if f"| `{name}` |" not in README]
     assert not missing
 
 
-def test_edges_that_follow_from_others_are_left_out():
+def test_edges_that_follow_from_others_are_left_out() -> None:
     uses = {"": {"pipeline"}, "pipeline": {"expr", "backends.cpu.jit"}, "expr": set(), "backends.cpu": {"expr"}}
     uses |= {"backends.cpu.jit": {"backends.cpu", "expr"}}
     drawn = {"codegen": {"pipeline"}, "pipeline": {"backends/cpu"}, "expr": set(), "backends/cpu": {"expr"}}

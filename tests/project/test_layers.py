@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ OUTSIDE = {"numpy", "numba", "llvmlite", "cupy", "numba_cuda", "numba_cuda_mlir"
 HEAVY = ["numba", "llvmlite", "torch", "jax", "cupy", "matplotlib", "sklearn", "autograd", "rich", "keras", "scipy"]
 
 
-def modules(root):
+def modules(root: Path) -> dict[str, Path]:
     """All modules under a folder by dotted name; a package is its folder's, the folder itself is ""."""
     found = {}
     for path in sorted(root.rglob("*.py")):
@@ -77,7 +78,7 @@ CODEGEN_MODULES = modules(CODEGEN)
 FRONT_MODULES = {name: path for name, path in modules(FRONT).items() if name.split(".")[0] != "codegen"}
 
 
-def imports(path, root, known):
+def imports(path: Path, root: Path, known: dict[str, Path]) -> Iterator[str]:
     """The modules that a file imports relatively, wherever it does, as dotted names under `root`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -95,12 +96,12 @@ EVERYTHING = {**FRONT_MODULES, **{f"codegen.{name}".rstrip("."): path for name, 
 FRONT_USES = {name: {*imports(path, FRONT, EVERYTHING)} for name, path in FRONT_MODULES.items()}
 
 
-def place(module, layers):
+def place(module: str, layers: list[set[str]]) -> int:
     """The layer of a module, by the first part of its name."""
     return next(i for i, layer in enumerate(layers) if module.split(".")[0] in layer)
 
 
-def assert_no_circle(uses):
+def assert_no_circle(uses: dict[str, set[str]]) -> None:
     uses = {name: used & uses.keys() - {name} for name, used in uses.items()}
     while uses:
         free = [name for name, used in uses.items() if not used & uses.keys()]
@@ -110,7 +111,7 @@ def assert_no_circle(uses):
 
 
 @pytest.mark.parametrize("module", CODEGEN_MODULES)
-def test_a_module_of_codegen_imports_only_earlier_ones(module):
+def test_a_module_of_codegen_imports_only_earlier_ones(module: str) -> None:
     for used in CODEGEN_USES[module]:
         if module.split(".")[0] == used.split(".")[0] == "backends":
             continue
@@ -127,7 +128,7 @@ INSIDE_BACKENDS = {
 
 
 @pytest.mark.parametrize("module", INSIDE_BACKENDS)
-def test_a_backend_imports_no_other(module):
+def test_a_backend_imports_no_other(module: str) -> None:
     for used in INSIDE_BACKENDS[module]:
         if module.split(".")[0] == used.split(".")[0]:
             continue
@@ -135,18 +136,18 @@ def test_a_backend_imports_no_other(module):
 
 
 @pytest.mark.parametrize("uses", [CODEGEN_USES, FRONT_USES], ids=["codegen", "front"])
-def test_there_are_no_circles(uses):
+def test_there_are_no_circles(uses: dict[str, set[str]]) -> None:
     assert "backends.cpu.llvm" in CODEGEN_USES["backends.cpu.jit"]
     assert "arrays.homes" in FRONT_USES["optimizer"]
     assert_no_circle(uses)
 
 
-def test_a_circle_is_noticed():
+def test_a_circle_is_noticed() -> None:
     with pytest.raises(AssertionError, match="a circle in"):
         assert_no_circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
 
 
-def test_few_modules_of_the_front_end_know_codegen():
+def test_few_modules_of_the_front_end_know_codegen() -> None:
     known = {
         name: {one.removeprefix("codegen").removeprefix(".") for one in used if one.split(".")[0] == "codegen"}
         for name, used in FRONT_USES.items()
@@ -155,18 +156,18 @@ def test_few_modules_of_the_front_end_know_codegen():
 
 
 @pytest.mark.parametrize("path", CODEGEN_MODULES.values(), ids=lambda path: str(path.relative_to(CODEGEN)))
-def test_codegen_imports_itself_relatively_and_little_else(path):
+def test_codegen_imports_itself_relatively_and_little_else(path: Path) -> None:
     own = {"codegen", "rmsprop_jit"} | {name.split(".")[0] for name in FRONT_MODULES if name}
     assert not absolute(path) & own
     assert absolute(path) <= OUTSIDE | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", FRONT_MODULES.values(), ids=lambda path: str(path.relative_to(FRONT)))
-def test_the_front_end_imports_itself_relatively(path):
+def test_the_front_end_imports_itself_relatively(path: Path) -> None:
     assert not absolute(path) & {"codegen", "rmsprop_jit"}
 
 
-def absolute(path):
+def absolute(path: Path) -> set[str]:
     """The first parts of what a file imports by its whole name, wherever it does."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -177,7 +178,7 @@ def absolute(path):
     return found
 
 
-def loaded_after(statement):
+def loaded_after(statement: str):
     """The top-level modules that a fresh interpreter has loaded after a statement."""
     script = (
         f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
@@ -189,11 +190,11 @@ def loaded_after(statement):
 
 
 @pytest.mark.parametrize("module", ["rmsprop_jit", "rmsprop_jit.codegen"])
-def test_importing_loads_nothing_heavy(module):
+def test_importing_loads_nothing_heavy(module: str) -> None:
     assert not loaded_after(f"import {module}") & set(HEAVY)
 
 
-def test_constructing_and_building_load_no_compiler():
+def test_constructing_and_building_load_no_compiler() -> None:
     lines = (
         "import numpy, rmsprop_jit",
         "optimizer = rmsprop_jit.RMSprop(centered=True, clipnorm=1.0, use_ema=True)",

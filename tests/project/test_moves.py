@@ -16,12 +16,12 @@ counts = functools.cache(moves.counts)
 
 
 @pytest.mark.parametrize("name", MOST)
-def test_a_call_takes_no_more_than_it_did(name):
+def test_a_call_takes_no_more_than_it_did(name: str) -> None:
     found, most = asdict(counts()[name]), asdict(MOST[name])
     assert all(0 < found[key] <= most[key] for key in most), f"found {found}, at most {most}"
 
 
-def test_a_move_is_a_call_in_another_file_than_the_call_before():
+def test_a_move_is_a_call_in_another_file_than_the_call_before() -> None:
     path, other = moves.PACKAGE / "a.py", moves.PACKAGE / "b.py"
     made = {}
     for file, text in (
@@ -31,7 +31,7 @@ def test_a_move_is_a_call_in_another_file_than_the_call_before():
     ):
         exec(compile(text, str(file), "exec"), made)
 
-    def call():
+    def call() -> None:
         made["outside"]()
         made["outer"](made["inner"])
 

@@ -17,7 +17,7 @@ def order(name):
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-def public_globals(package):
+def public_globals(package: types.ModuleType):
     """What a package's module defines or imports for others, now or when first asked; submodules aside."""
     return getattr(package, "_COMPILER", {}).keys() | {
         name
@@ -27,7 +27,7 @@ def public_globals(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_all_is_sorted_and_complete(package):
+def test_all_is_sorted_and_complete(package: types.ModuleType) -> None:
     taken_over = codegen.functions.__all__ if package is codegen else []
     own = package.__all__[: len(package.__all__) - len(taken_over)]
     assert own == sorted(own, key=order)
@@ -37,14 +37,14 @@ def test_all_is_sorted_and_complete(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_a_star_import_gives_all(package):
+def test_a_star_import_gives_all(package: types.ModuleType) -> None:
     names = {}
     exec(f"from {package.__name__} import *", names)
     assert names.keys() - {"__builtins__"} == set(package.__all__)
 
 
 def is_documented(thing):
-    return bool(inspect.getdoc(thing) and inspect.getdoc(thing).strip())
+    return bool((inspect.getdoc(thing) or "").strip())
 
 
 def label(value):
@@ -52,7 +52,7 @@ def label(value):
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
-def test_a_public_name_has_a_docstring_of_its_own(package, name):
+def test_a_public_name_has_a_docstring_of_its_own(package: types.ModuleType, name) -> None:
     thing = getattr(package, name)
     if isinstance(thing, type) or callable(thing):
         assert thing.__doc__
@@ -61,7 +61,7 @@ def test_a_public_name_has_a_docstring_of_its_own(package, name):
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
-def test_a_public_function_or_class_knows_its_name(package, name):
+def test_a_public_function_or_class_knows_its_name(package: types.ModuleType, name) -> None:
     thing = getattr(package, name)
     if isinstance(thing, type) or callable(thing):
         assert thing.__name__ == name
@@ -72,7 +72,7 @@ CLASSES = [(package, name) for package, name in NAMES if isinstance(getattr(pack
 
 
 @pytest.mark.parametrize(("package", "name"), CLASSES, ids=label)
-def test_public_methods_have_docstrings(package, name):
+def test_public_methods_have_docstrings(package: types.ModuleType, name) -> None:
     bare = []
     for owner in getattr(package, name).__mro__:
         if not owner.__module__.startswith("rmsprop_jit"):
@@ -85,11 +85,11 @@ def test_public_methods_have_docstrings(package, name):
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_the_package_is_documented(package):
+def test_the_package_is_documented(package: types.ModuleType) -> None:
     assert is_documented(package)
 
 
-def test_the_errors_are_one_tree():
+def test_the_errors_are_one_tree() -> None:
     for name in ("RuleError", "LoweringError", "BackendError", "ArrayError", "OptionError"):
         error = getattr(rmsprop_jit, name)
         assert error is getattr(codegen, name)

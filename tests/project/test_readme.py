@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import simulated_cupy as cupy
 
 import rmsprop_jit
@@ -14,7 +15,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_first_example_trains():
+def test_the_first_example_trains() -> None:
     names = {}
     exec(EXAMPLES[0], names)
     assert len(EXAMPLES[0].splitlines()) <= 10
@@ -22,13 +23,13 @@ def test_the_first_example_trains():
     assert names["optimizer"].iterations == 10
 
 
-def test_the_example_of_minimize_gives_the_documented_number():
+def test_the_example_of_minimize_gives_the_documented_number() -> None:
     names = {"rmsprop_jit": rmsprop_jit}
     exec(re.sub(r"^  ", "", EXAMPLES[1], flags=re.MULTILINE), names)
     assert round(float(names["x"]), 6) == 9.683772
 
 
-def test_the_example_on_a_gpu_trains(monkeypatch):
+def test_the_example_on_a_gpu_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     ones, zeros = (lambda *which, make=make: cupy.asarray(make(*which)) for make in (np.ones, np.zeros))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ones=ones, zeros=zeros))
     names = {"rmsprop_jit": rmsprop_jit}
@@ -36,7 +37,7 @@ def test_the_example_on_a_gpu_trains(monkeypatch):
     assert np.all(names["weights"]["w"].get() < 1)
 
 
-def test_the_example_of_a_rule_is_adam():
+def test_the_example_of_a_rule_is_adam() -> None:
     names = {}
     exec(EXAMPLES[3], names)
     variable, gradient = np.ones(3, np.float32), np.array([0.1, -0.2, 0.3], np.float32)
@@ -44,11 +45,12 @@ def test_the_example_of_a_rule_is_adam():
     np.testing.assert_allclose(variable, 1 - 1e-3 * np.sign(gradient), rtol=1e-6)
 
 
-def test_explain_prints_what_the_readme_shows():
-    shown = re.search(r"\$ rmsprop-jit explain\n(.*?)```", README, re.DOTALL)[1]
-    assert rmsprop_jit.RMSprop().explain() + "\n" == shown
+def test_explain_prints_what_the_readme_shows() -> None:
+    shown = re.search(r"\$ rmsprop-jit explain\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    assert rmsprop_jit.RMSprop().explain() + "\n" == shown[1]
 
 
-def test_every_error_and_schedule_of_the_package_is_importable_as_shown():
+def test_every_error_and_schedule_of_the_package_is_importable_as_shown() -> None:
     for name in re.findall(r"rmsprop_jit\.([A-Z]\w+)", README):
         assert hasattr(rmsprop_jit, name), name

@@ -11,6 +11,7 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,14 +25,14 @@ pytestmark = [
 ]
 
 
-def run(*command, **options):
+def run(*command: str | Path, **options: Any):
     """Run a command; its output is in the message if it fails."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def copy_of_the_source(folder):
+def copy_of_the_source(folder: Path) -> Path:
     """The source tree, links kept as links, without what version control ignores."""
     folder.mkdir()
     for part in PARTS:
@@ -44,7 +45,7 @@ def copy_of_the_source(folder):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The path of a freshly built wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     source = copy_of_the_source(folder / "source")
@@ -54,13 +55,13 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def files(wheel):
+def files(wheel: Path) -> list[str]:
     """The files in the wheel."""
     return zipfile.ZipFile(wheel).namelist()
 
 
 @pytest.fixture(scope="module")
-def python(wheel, tmp_path_factory):
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has the wheel installed and finds its dependencies where this one does."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder / "venv", with_pip=False, symlinks=os.name != "nt")
@@ -73,12 +74,12 @@ def python(wheel, tmp_path_factory):
     return made
 
 
-def test_the_only_import_package_is_rmsprop_jit(files):
+def test_the_only_import_package_is_rmsprop_jit(files: list[str]) -> None:
     tops = {name.split("/")[0] for name in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"rmsprop_jit"}
 
 
-def test_every_module_is_in_the_wheel(files):
+def test_every_module_is_in_the_wheel(files: list[str]) -> None:
     front = [path for path in (ROOT / "rmsprop_jit").rglob("*.py") if "codegen" not in path.parts]
     expected = {str(path.relative_to(ROOT)) for path in front}
     expected |= {f"rmsprop_jit/{path.relative_to(ROOT)}" for path in (ROOT / "codegen").rglob("*.py")}
@@ -88,18 +89,18 @@ def test_every_module_is_in_the_wheel(files):
         assert f"rmsprop_jit/{package}__init__.py" in expected
 
 
-def test_the_wheel_is_typed_and_has_no_tests(files):
+def test_the_wheel_is_typed_and_has_no_tests(files: list[str]) -> None:
     assert "rmsprop_jit/py.typed" in files
     unwanted = ("test", "benchmark", "golden", "simulated")
     assert not [name for name in files if any(word in name.lower() for word in unwanted)]
     assert len(files) == len(set(files))
 
 
-def test_the_wheel_is_for_every_machine(wheel):
+def test_the_wheel_is_for_every_machine(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
-def test_the_metadata(wheel):
+def test_the_metadata(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     text = archive.read(name).decode()
@@ -111,7 +112,7 @@ def test_the_metadata(wheel):
         assert f"Requires-Dist: {requirement}" in text.replace(" ", "").replace("Requires-Dist:", "Requires-Dist: ")
 
 
-def test_the_command_has_its_module(wheel, files):
+def test_the_command_has_its_module(wheel: Path, files: list[str]) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = (name for name in files if name.endswith(".dist-info/entry_points.txt"))
     scripts = configparser.ConfigParser()
@@ -139,7 +140,7 @@ print(rmsprop_jit.__version__, *weights)
 """
 
 
-def test_it_runs_from_where_it_is_installed(python, tmp_path):
+def test_it_runs_from_where_it_is_installed(python: Path, tmp_path: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     printed = run(python, "-W", "error", "-c", STEP, cwd=tmp_path, env=environment).split()

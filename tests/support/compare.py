@@ -1,19 +1,21 @@
 """Makers of numbers, and how results are compared: the same bits, so many units in the last place, or a scale."""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 SPECIAL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40, -1e-42, 1e-45, 3e38, -3e38, 1e-30, 5e-324, 1.0, -1.0]
 
 
-def ordinary(seed):
+def ordinary(seed: int):
     """A maker of normal numbers."""
     rng = np.random.default_rng(seed)
     return lambda size: rng.normal(size=size)
 
 
-def special(seed):
+def special(seed: int):
     """A maker of normal numbers with nan, inf, zeros of both signs and denormals at every third place."""
     rng = np.random.default_rng(seed)
 
@@ -35,7 +37,7 @@ def cast(make, dtype):
     return made
 
 
-def assert_same_bits(ours, theirs, what):
+def assert_same_bits(ours, theirs, what) -> None:
     """Equal bits, but any nan equals any nan."""
     number = ~np.isnan(theirs)
     assert np.array_equal(number, ~np.isnan(ours)), f"{what}: nan in other places"
@@ -44,7 +46,7 @@ def assert_same_bits(ours, theirs, what):
     assert not different.size, f"{what}: {different.size} differ, {ours[number][first]} != {theirs[number][first]}"
 
 
-def assert_within(ours, theirs, ulps, what):
+def assert_within(ours: npt.NDArray[Any], theirs, ulps: int, what: str) -> None:
     """Within some units in the last place, and infinite or nan at the same places."""
     finite = np.isfinite(theirs)
     assert_same_bits(ours[~finite], theirs[~finite], what)
@@ -53,7 +55,7 @@ def assert_within(ours, theirs, ulps, what):
     assert worst <= ulps, f"{what}: {worst} ulp apart"
 
 
-def assert_scaled(ours, theirs, rtol, what):
+def assert_scaled(ours, theirs, rtol: float, what) -> None:
     """Close relative to the largest number of the array."""
     scale = np.max(np.abs(theirs), initial=0.0)
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale, err_msg=what)

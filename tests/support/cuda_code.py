@@ -30,7 +30,7 @@ ARCHS = [(8, 0), (9, 0)]
 MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
-def compiled(compiler):
+def compiled(compiler: str):
     """One entry for each option set and architecture, of float32, and a few of float64 and of both."""
     cases = [(flags, "float32", "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
     cases += [(flags, "float64", "float64", (9, 0)) for flags in OPTION_SETS[::4]]

@@ -5,11 +5,13 @@ patched, so that Keras's own code runs in true float64.
 """
 
 import os
+from typing import Any, Self
 
 os.environ["KERAS_BACKEND"] = "numpy"
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras.src.backend.common import dtypes
 
 import rmsprop_jit
@@ -18,10 +20,10 @@ import rmsprop_jit
 class KerasSide:
     """Keras's RMSprop on copies of a case's variables."""
 
-    def __init__(self, case):
+    def __init__(self, case) -> None:
         self.case = case
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.floatx, self.widest = keras.config.floatx(), dict(dtypes.BIT64_TO_BIT32_DTYPE)
         keras.config.set_floatx(self.case.dtype)
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = self.case.dtype
@@ -40,19 +42,19 @@ class KerasSide:
         self.optimizer.build(self.tracked)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         keras.config.set_floatx(self.floatx)
         dtypes.BIT64_TO_BIT32_DTYPE.update(self.widest)
 
-    def apply(self, gradients):
+    def apply(self, gradients) -> None:
         with np.errstate(all="ignore"):
             self.optimizer.apply([None if g is None else np.array(g) for g in gradients], self.tracked)
 
-    def variables(self):
+    def variables(self) -> list[npt.NDArray[Any]]:
         return [np.asarray(v.value) for v in self.tracked]
 
     def slots(self):
         return {v.path.split("/")[1]: np.asarray(v.value) for v in self.optimizer.variables}
 
-    def iterations(self):
+    def iterations(self) -> int:
         return int(np.asarray(self.optimizer.iterations))

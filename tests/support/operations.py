@@ -36,7 +36,7 @@ TRUTHS = {
 REDUCTIONS = {name: getattr(codegen, name) for name in TRUTHS}
 
 
-def reduced(name, x, over):
+def reduced(name: str, x: codegen.Expr, over: str):
     """A reduction as a number."""
     made = REDUCTIONS[name](x, over=over)
     return codegen.where(made, 1.0, 0.0) if made.is_condition else made

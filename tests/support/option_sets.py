@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +42,11 @@ class Case:
     excluded: list = field(default_factory=list)
 
     @property
-    def has_norm(self):
+    def has_norm(self) -> bool:
         return "clipnorm" in self.options or "global_clipnorm" in self.options
 
 
-def learning_rate(rng):
+def learning_rate(rng: np.random.Generator):
     """A float, a schedule or a callable, with whether it is a schedule."""
     rate = float(rng.choice([0.001, 0.01, 0.1, 0.5]))
     kind = rng.integers(8)
@@ -89,7 +90,7 @@ def make_case(seed, dtype="float32"):
         options["gradient_accumulation_steps"] = int(rng.integers(2, 4))
     shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=rng.integers(1, 6))]
     variables = [np.asarray(rng.normal(size=shape), dtype) for shape in shapes]
-    gradients = [[_gradient(rng, shape, dtype) for shape in shapes] for _ in range(rng.integers(3, 8))]
+    gradients: list[list[Any]] = [[_gradient(rng, shape, dtype) for shape in shapes] for _ in range(rng.integers(3, 8))]
     if rng.integers(3) == 0 and len(shapes) > 1:
         for call in gradients[1:]:
             call[rng.integers(len(shapes))] = None
@@ -97,6 +98,6 @@ def make_case(seed, dtype="float32"):
     return Case(seed, dtype, options, schedule, variables, gradients, excluded)
 
 
-def _gradient(rng, shape, dtype):
+def _gradient(rng: np.random.Generator, shape, dtype):
     scale = rng.choice([1e-3, 1.0, 50.0])
     return np.asarray(rng.normal(size=shape) * scale, dtype)

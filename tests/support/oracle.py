@@ -6,13 +6,19 @@ overwriting under accumulation, what was accumulated when a gradient is missing,
 norms in float64.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 
 class Oracle:
     """The state of an optimizer over copies of some variables; `call` is one `apply`."""
 
-    def __init__(self, variables, options, excluded=()):
+    def __init__(
+        self, variables: Sequence[npt.NDArray[Any]], options: dict[str, Any], excluded: Iterable[int] = ()
+    ) -> None:
         self.o, self.excluded = options, set(excluded)
         self.v = [v.copy() for v in variables]
         self.slots = {
@@ -23,7 +29,7 @@ class Oracle:
         self.window = [False] * len(self.v)
         self.calls = 0
 
-    def call(self, gradients, rate):
+    def call(self, gradients: Sequence[npt.NDArray[Any] | None], rate: float) -> None:
         o, c = self.o, [v.dtype.type for v in self.v]
         steps = o.get("gradient_accumulation_steps")
         scale = o.get("loss_scale_factor")
@@ -40,7 +46,7 @@ class Oracle:
             self._average(c, steps)
         self.calls += 1
 
-    def _means(self, g, c, steps):
+    def _means(self, g: list[Any], c: list[type[Any]], steps: int) -> list[Any]:
         means = []
         for i, one in enumerate(g):
             acc = self.slots["gradient_accumulator"][i]
@@ -52,7 +58,7 @@ class Oracle:
             self.window[i] = False
         return means
 
-    def _clipped(self, g, c):
+    def _clipped(self, g: list[Any], c: list[type[Any]]) -> list[Any]:
         o, present = self.o, [one for one in g if one is not None]
         if o.get("clipvalue"):
             return [
@@ -72,7 +78,7 @@ class Oracle:
             return [None if one is None else one * c[i](factor) for i, one in enumerate(g)]
         return g
 
-    def _update(self, g, c, rate):
+    def _update(self, g, c, rate: float) -> None:
         o, s = self.o, self.slots
         for i, one in enumerate(g):
             if one is None:

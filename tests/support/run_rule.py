@@ -5,16 +5,26 @@ One step of programs on a backend: "cpu", the compiled kernels, "cuda", those of
 `tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
 """
 
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from rmsprop_jit.codegen import backends
+import numpy as np
+import numpy.typing as npt
+
+from rmsprop_jit.codegen import Program, Rule, backends
 from rmsprop_jit.codegen.backends import reference
 from rmsprop_jit.codegen.kinds import Space
 
 PLACES = {"cpu": "cpu", "cuda": "cuda:0"}
 
+Tensors = list[dict[str, npt.NDArray[Any]]]
+Hypers = Mapping[str, float]
+TensorHypers = Mapping[str, Sequence[float]]
 
-def run(backend, program, tensors, hypers, tensor_hypers=None):
+
+def run(
+    backend: str, program: Program, tensors: Tensors, hypers: Hypers, tensor_hypers: TensorHypers | None = None
+) -> dict[str, float]:
     """One step in place; returns the reductions over all tensors, by name."""
     if backend == "reference":
         return reference.run(program, tensors, hypers, tensor_hypers or {})
@@ -22,7 +32,12 @@ def run(backend, program, tensors, hypers, tensor_hypers=None):
     return {r.name: totals[r.what] for r in program.reductions(Space.ALL)}
 
 
-def run_together(backend, parts, hypers, **options):
+def run_together(
+    backend: str,
+    parts: Sequence[tuple[Program, Tensors]],
+    hypers: Mapping[str, float | Sequence[float]],
+    **options: Any,
+) -> dict[Any, float]:
     """One step of several programs, each on tensors of its own; returns the reductions over all by what they are of."""
     place = PLACES[backend]
     tables = [table_of(place, program, tensors, options) for program, tensors in parts]
@@ -31,7 +46,7 @@ def run_together(backend, parts, hypers, **options):
     return {what: total for turn in range(launch.turns) for what, total in launch.totals(turn).items()}
 
 
-def table_of(place, program, tensors, options):
+def table_of(place: str, program: Program, tensors: Tensors, options: dict[str, Any]) -> Any:
     """A table that points at the arrays of some tensors; in the simulator, addresses are those of NumPy arrays."""
     table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
     for array in program.arrays:
@@ -40,12 +55,18 @@ def table_of(place, program, tensors, options):
     return table
 
 
-def all_arrays(rule):
+def all_arrays(rule: Rule) -> tuple[str, ...]:
     """The names of every array that a rule can touch."""
     return ("parameter", "gradient", *rule.slots)
 
 
-def make_tensors(rule, sizes, dtype, make, gradient=None):
+def make_tensors(
+    rule: Rule,
+    sizes: Sequence[int],
+    dtype: str,
+    make: Callable[[int], npt.NDArray[Any]],
+    gradient: str | None = None,
+) -> Tensors:
     """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values."""
     tensors = []
     for size in sizes:
@@ -57,11 +78,11 @@ def make_tensors(rule, sizes, dtype, make, gradient=None):
     return tensors
 
 
-def copied(tensors):
+def copied(tensors: Tensors) -> Tensors:
     """Independent copies of all arrays."""
     return [{name: array.copy() for name, array in tensor.items()} for tensor in tensors]
 
 
-def defaults(rule, **changes):
+def defaults(rule: Rule, **changes: float) -> dict[str, float]:
     """The hyperparameters of one step at their defaults, with the built-in ones."""
     return {"learning_rate": 0.05, "step": 1.0} | {name: h.default for name, h in rule.hypers.items()} | changes

@@ -6,8 +6,10 @@ it was written. `theta` of the papers is p, `alpha` is h.learning_rate, `t` is h
 """
 
 import itertools
+from collections.abc import Iterator
 
 from rmsprop_jit.codegen import (
+    Expr,
     Flag,
     Hyper,
     Rule,
@@ -27,9 +29,10 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
+from rmsprop_jit.codegen.names import Names
 
 
-def sgd(p, g, s, h, on):
+def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Polyak 1964; nesterov: Sutskever et al. 2013, eq. 3-4, in the form that evaluates gradients at the parameters."""
     velocity = h.momentum * s.velocity - h.learning_rate * g
     ahead = where(on.nesterov, h.momentum * velocity - h.learning_rate * g, velocity)
@@ -45,7 +48,7 @@ SGD = Rule(
 )
 
 
-def adagrad(p, g, s, h, on):
+def adagrad(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Duchi, Hazan & Singer 2011, fig. 1, diagonal form."""
     total = s.total + square(g)
     return {s.total: total, p: p - h.learning_rate * g / (sqrt(total) + h.epsilon)}
@@ -54,7 +57,7 @@ def adagrad(p, g, s, h, on):
 ADAGRAD = Rule("adagrad", adagrad, slots={"total": 0.1}, hypers={"epsilon": 1e-7})
 
 
-def adadelta(p, g, s, h, on):
+def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Zeiler 2012, algorithm 1: the step uses the old average of squared steps."""
     squares = h.rho * s.squares + (1 - h.rho) * square(g)
     step = -(sqrt(s.steps + h.epsilon) / sqrt(squares + h.epsilon)) * g
@@ -67,12 +70,12 @@ BETAS = {"beta_1": Hyper(0.9, low=0.0, high=1.0), "beta_2": Hyper(0.999, low=0.0
 MOMENTS = {"m": 0.0, "v": 0.0}
 
 
-def moments(g, s, h):
+def moments(g: Expr, s: Names, h: Names) -> tuple[Expr, Expr]:
     """The two running moments of Adam."""
     return h.beta_1 * s.m + (1 - h.beta_1) * g, h.beta_2 * s.v + (1 - h.beta_2) * square(g)
 
 
-def adam(p, g, s, h, on):
+def adam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Kingma & Ba 2015, algorithm 1; amsgrad: Reddi, Kale & Kumar 2018, algorithm 2."""
     m, v = moments(g, s, h)
     largest = maximum(s.largest, v)
@@ -86,7 +89,7 @@ def adam(p, g, s, h, on):
 ADAM = Rule("adam", adam, slots=MOMENTS | {"largest": 0.0}, hypers=BETAS, flags={"amsgrad": False})
 
 
-def adamw(p, g, s, h, on):
+def adamw(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Loshchilov & Hutter 2019, algorithm 2."""
     m, v = moments(g, s, h)
     unbiased_m, unbiased_v = m / (1 - h.beta_1**h.step), v / (1 - h.beta_2**h.step)
@@ -97,7 +100,7 @@ def adamw(p, g, s, h, on):
 ADAMW = Rule("adamw", adamw, slots=MOMENTS, hypers=BETAS | {"decay": 0.01})
 
 
-def adamax(p, g, s, h, on):
+def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Kingma & Ba 2015, algorithm 2."""
     m = h.beta_1 * s.m + (1 - h.beta_1) * g
     u = maximum(h.beta_2 * s.u, abs(g))
@@ -107,7 +110,7 @@ def adamax(p, g, s, h, on):
 ADAMAX = Rule("adamax", adamax, slots={"m": 0.0, "u": 0.0}, hypers=BETAS)
 
 
-def lion(p, g, s, h, on):
+def lion(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Chen et al. 2023, algorithm 2: the sign of one average, another one kept."""
     direction = sign(h.beta_1 * s.m + (1 - h.beta_1) * g)
     return {p: p - h.learning_rate * (direction + h.decay * p), s.m: h.beta_2 * s.m + (1 - h.beta_2) * g}
@@ -116,7 +119,7 @@ def lion(p, g, s, h, on):
 LION = Rule("lion", lion, slots={"m": 0.0}, hypers={"beta_1": 0.9, "beta_2": 0.99, "decay": 0.01})
 
 
-def adabelief(p, g, s, h, on):
+def adabelief(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Zhuang et al. 2020, algorithm 2."""
     m = h.beta_1 * s.m + (1 - h.beta_1) * g
     belief = h.beta_2 * s.v + (1 - h.beta_2) * square(g - m) + h.epsilon
@@ -127,7 +130,7 @@ def adabelief(p, g, s, h, on):
 ADABELIEF = Rule("adabelief", adabelief, slots=MOMENTS, hypers=BETAS)
 
 
-def yogi(p, g, s, h, on):
+def yogi(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Zaheer et al. 2018, algorithm 2."""
     m = h.beta_1 * s.m + (1 - h.beta_1) * g
     v = s.v - (1 - h.beta_2) * sign(s.v - square(g)) * square(g)
@@ -137,7 +140,7 @@ def yogi(p, g, s, h, on):
 YOGI = Rule("yogi", yogi, slots={"m": 0.0, "v": 1e-6}, hypers=BETAS | {"epsilon": 1e-3})
 
 
-def adopt(p, g, s, h, on):
+def adopt(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Taniguchi et al. 2024, algorithm 2: the first step only measures, later ones divide by the old average."""
     first = h.step == 1
     scaled = g / maximum(sqrt(s.v), h.epsilon)
@@ -150,7 +153,7 @@ def adopt(p, g, s, h, on):
 ADOPT = Rule("adopt", adopt, slots=MOMENTS, hypers=BETAS | {"bound": 1.0, "epsilon": 1e-6}, flags={"clipped": True})
 
 
-def lamb(p, g, s, h, on):
+def lamb(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """You et al. 2020, algorithm 2: the norms of a parameter and of its update set the length of the step."""
     m, v = moments(g, s, h)
     unbiased_m, unbiased_v = m / (1 - h.beta_1**h.step), v / (1 - h.beta_2**h.step)
@@ -163,7 +166,7 @@ def lamb(p, g, s, h, on):
 LAMB = Rule("lamb", lamb, slots=MOMENTS, hypers=BETAS | {"decay": 0.01, "epsilon": 1e-6})
 
 
-def mars(p, g, s, h, on):
+def mars(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Yuan et al. 2024, algorithm 2 (MARS-AdamW): the corrected gradient is clipped to norm 1."""
     corrected = g + h.gamma * (h.beta_1 / (1 - h.beta_1)) * (g - s.before)
     norm = sqrt(sum_of_squares(corrected))
@@ -178,7 +181,7 @@ def mars(p, g, s, h, on):
 MARS = Rule("mars", mars, slots=MOMENTS | {"before": 0.0}, hypers=BETAS | {"gamma": 0.025, "decay": 0.01})
 
 
-def power_sign(p, g, s, h, on):
+def power_sign(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Bello et al. 2017: PowerSign; add_sign: AddSign; faded: with the cosine's place taken by an exponential."""
     m = h.beta_1 * s.m + (1 - h.beta_1) * g
     agree = sign(g) * sign(m) * where(on.faded, exp(-h.rate * h.step), 1.0)
@@ -195,7 +198,7 @@ POWER_SIGN = Rule(
 )
 
 
-def rprop(p, g, s, h, on):
+def rprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Riedmiller & Braun 1993; iRprop-: Igel & Huesken 2000, where a changed sign forgets the gradient."""
     agreement = s.before * g
     grown, shrunk = minimum(s.size * h.up, h.largest), maximum(s.size * h.down, h.smallest)
@@ -212,7 +215,7 @@ RPROP = Rule(
 )
 
 
-def padam(p, g, s, h, on):
+def padam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Chen et al. 2018 (Padam), algorithm 1: a power between SGD's 0 and Adam's 1/2."""
     m, v = moments(g, s, h)
     largest = maximum(s.largest, v)
@@ -222,7 +225,7 @@ def padam(p, g, s, h, on):
 PADAM = Rule("padam", padam, slots=MOMENTS | {"largest": 0.0}, hypers=BETAS | {"partial": 0.125})
 
 
-def exponentiated(p, g, s, h, on):
+def exponentiated(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Kivinen & Warmuth 1997 (EG), on the logarithm of a positive parameter."""
     return {p: exp(log(abs(p) + h.epsilon) - h.learning_rate * clip(g, -1.0, 1.0))}
 
@@ -230,7 +233,7 @@ def exponentiated(p, g, s, h, on):
 EXPONENTIATED = Rule("exponentiated", exponentiated, hypers={"epsilon": 1e-3})
 
 
-def normalised(p, g, s, h, on):
+def normalised(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Hazan, Levy & Shalev-Shwartz 2015 (NGD) over all tensors; a step that is not finite is left out."""
     length = sqrt(sum_of_squares(g, over="all"))
     usable = all_finite(g, over="all") & (length > h.epsilon)
@@ -240,7 +243,7 @@ def normalised(p, g, s, h, on):
 NORMALISED = Rule("normalised", normalised, hypers={"epsilon": 1e-12})
 
 
-def largest_first(p, g, s, h, on):
+def largest_first(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Steepest descent in the maximum norm, minus the mean of a tensor, with a decaying rate; no one's paper."""
     centred = g - sum_of(g) / h.count
     scale = where(all_finite(g) & ~(max_abs(g) == 0), 1 / max_abs(g), 0.0)
@@ -277,7 +280,7 @@ WITH_LIBRARY = (POWER_SIGN, PADAM, EXPONENTIATED)
 """Rules with exp, log or pow, whose last bits are the platform's."""
 
 
-def flag_sets(rule):
+def flag_sets(rule: Rule) -> Iterator[tuple[str, ...]]:
     """Every combination of a rule's flags."""
     names = list(rule.flags)
     for on in itertools.product((False, True), repeat=len(names)):
