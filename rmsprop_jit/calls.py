@@ -88,7 +88,11 @@ class Calls:
         return self._is_capturing is not None and self._is_capturing()
 
     def once(self, grads: Gradients, variables: Variables | None) -> bool:
-        """Do a call with all checks; False if another thread was faster: nothing was done. Raises ArrayError."""
+        """Do a call with all checks; False if another thread was faster: nothing was done. Raises ArrayError.
+
+        What is due of the call before is done first.
+        """
+        self._ledger.settle()
         resolved = self.resolved(grads, variables)
         calls = self._ledger.calls
         phase = self.phase(calls)
@@ -145,6 +149,7 @@ class Calls:
     def rule_alone(self, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
         """The rule's own equations on one variable, not counted. Raises ArrayError."""
         members = self._members.members
+        self._ledger.settle()
         (position,) = self._members.positions_of([variable])
         if gradient is None:
             raise ArrayError(f"the gradient of {members[position].name!r} is missing. Received: None. Pass an array.")

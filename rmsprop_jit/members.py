@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays.checks import adopted, check_gradient, check_variable, check_writable, for_variable
-from .arrays.homes import Array, Home, Int64, Reader, home_of, is_array, keeps_its_memory, write
+from .arrays.homes import Array, Home, Int64, Reader, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
 from .variable import Variable
@@ -28,6 +28,7 @@ class Member:
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     slots:      its state, each slot of the shape and dtype of the array.
+    works_in_place: whether its constraint is known to change the array that it is passed, rather than to return one.
     home, place: which kind of array it is, and where it lies.
     """
 
@@ -37,6 +38,7 @@ class Member:
     variable: Variable | None
     given: Any = None
     slots: dict[str, Array] = field(default_factory=dict)
+    works_in_place: bool = False
     home: Home = field(init=False, repr=False)
     place: str = field(init=False)
 
@@ -69,11 +71,6 @@ class Member:
     def is_constrained(self) -> bool:
         """Whether a constraint changes it after an update."""
         return self.variable is not None and self.variable.constraint is not None
-
-    def constrain(self) -> None:
-        """Apply the constraint, if there is one."""
-        if self.variable is not None and self.variable.constraint is not None:
-            write(self.array, self.variable.constraint(self.array))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "given": None, "home": None}

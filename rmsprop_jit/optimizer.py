@@ -253,6 +253,7 @@ class Optimizer:
         if not self._options.use_ema:
             return
         self._state.require_built()
+        self._state.ledger.settle()
         if self.iterations == 0:
             return
         members = self._state.members

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arrays.homes import Int64
 from .buckets import Buckets, Kind
-from .codegen.backends.ledger import Ledger, Marks
+from .codegen import backends
+from .codegen.backends.ledger import Ledger, Marks, Span
+from .constraints import constrained
 from .flags import Flags, part_flags
 from .members import Member
 from .options import Options
@@ -52,6 +56,11 @@ class Bound(NamedTuple):
 
 UNBOUND = Bound((), (), None, None)
 
+_NUMBERS = itertools.count(1)
+"""Of plans, so that the ledger can say which of them knows what is due."""
+
+ENDS_DUE = Marks(ends_due=True)
+
 
 class Plan:
     """What a kind of call launches: the step, then (for variables with a constraint) their averages.
@@ -73,10 +82,12 @@ class Plan:
         self.micro, self.dtypes = call.micro, call.gradients
         updated, step, after = _sorted(rule, members, call)
         own = {"decays": [float(position in call.decaying) for position in range(len(members))]}
-        marks = None if "gradient_accumulation_steps" not in call.flags else Marks(updated, call.micro)
-        self._constrained = [] if call.micro else [members[i] for i in updated if members[i].is_constrained]
+        self._ledger, self._number = ledger, next(_NUMBERS)
+        self._constrained = [] if call.micro else [(i, members[i]) for i in updated if members[i].is_constrained]
+        windows = updated if "gradient_accumulation_steps" in call.flags else []
+        marks = Marks(windows, call.micro, [i for i, _ in self._constrained], self._number)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock)
-        self.after = Buckets(rule, members, after, options, own, ledger, None, clock) if after else None
+        self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
 
@@ -111,18 +122,38 @@ class Plan:
             self.after.send(hypers)
 
     def run(self, bound: Bound, calls: int | None) -> bool:
-        """Do the call and count it, if so many calls were made; then the constraints. False if nothing was done.
+        """Do the call and count it, if so many calls were made, then what is due. False if nothing was done.
 
         Without `calls` it is not counted here: it is being captured.
         """
+        if self._constrained and calls is not None:
+            self._ledger.expect(calls + 1, self._number, functools.partial(self._settle, bound))
         if not self.step.launch(bound.step, calls):
             return False
         self.bound = bound
-        for member in self._constrained:
-            member.constrain()
+        if self._constrained:
+            self._ledger.settle() if calls is not None else self._record_rest(bound)
+        return True
+
+    def _settle(self, bound: Bound, call: int) -> None:
+        """Do what is due of a counted call: constraints that were not applied yet, then averages."""
+        for position, member in self._constrained:
+            cell = self._ledger.due_cell(position)
+            if self._ledger.cells[cell] == call:
+                value = constrained(member)
+                new, old = Span(value, member.home.address(value)), Span(member.array, member.address())
+                backends.of(member.place).replace(self._ledger, old, new, cell, call)
+        if self.after is None:
+            backends.end_due(self._ledger, call)
+        else:
+            self.after.launch(bound.after, call)
+
+    def _record_rest(self, bound: Bound) -> None:
+        """Make constraints and averages part of the graph that is being captured."""
+        for _, member in self._constrained:
+            member.home.write(member.array, constrained(member, is_recording=True))
         if self.after is not None:
             self.after.launch(bound.after)
-        return True
 
 
 def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:

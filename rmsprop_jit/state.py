@@ -6,6 +6,7 @@ replaced has been checked before (see `saving`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -94,6 +95,7 @@ class State:
 
     def allocate(self, flags: Flags) -> None:
         """Make the slots that the flags ask for, drop those that are no longer needed, keep the others."""
+        self.ledger.settle()
         for position, member in enumerate(self.variables):
             initial = initial_slots(self.rule, flags, member.array.dtype.name)
             member.slots = {
@@ -134,18 +136,27 @@ class State:
     def read(self) -> tuple[dict[str, Array], int, list[bool]]:
         """Copies of all slots in host memory, the calls made and the windows, all of one moment.
 
+        What is due of the last call is done first; where a constraint fails, the averages are those before it.
         Raises BackendError if a call was torn.
         """
         named = list(self.slots())
         while True:
             self.ledger.wait_for_marked()
+            calls = self.ledger.calls  # asked for before what is due is done: no call came since if it is the same
+            due = self._settled_for_reading()
             copies, counts, windows = self._read(named)
-            if len(set(counts)) == 1 and not self.ledger.torn:  # a call that Python runs may have come between
-                break
+            if {calls} == set(counts) and not self.ledger.torn and self.ledger.due == due:
+                break  # no call that Python runs came between
         for name, slot, position, _ in named:
             if slot == ACCUMULATOR and not windows[position]:
                 copies[name] = np.zeros_like(copies[name])
         return {name: copies[name] for name, _, _, _ in named}, counts[0], [bool(window) for window in windows]
+
+    def _settled_for_reading(self) -> int:
+        """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""
+        with contextlib.suppress(Exception):
+            self.ledger.settle()
+        return self.ledger.due
 
     def _read(self, named: Sequence[tuple[str, str, int, Array]]) -> tuple[dict[str, Array], list[int], Sequence[int]]:
         copies: dict[str, Array] = {}
@@ -167,6 +178,7 @@ class State:
         backends.write(self.ledger, pairs, calls, [int(window) for window in windows])
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settled_for_reading()
         places = [(array, self.members.find(array)) for array in self.excluded_arrays]
         excluded = [array if i is None else self.variables[i].array for array, i in places]
         windows = self.ledger.windows.tolist()

@@ -27,7 +27,8 @@ class Variable(NDArrayOperatorsMixin):
     dtype:      by default the array's own, and float32 for Python numbers and lists, as in Keras.
     name:       names slots and messages; `exclude_from_weight_decay(var_names=...)` matches it.
     path:       the name with its layers, as "dense/kernel"; by default the name.
-    constraint: a function from the updated array to the array to keep, called after each update.
+    constraint: a function from the updated array (a copy) to the array to keep, called after each update; one that
+                changes its argument may return None. If it raises, the update stands, and the next call does it first.
 
     Arithmetic and NumPy functions work on the value. In a loss given to `minimize` they are recorded by autograd.
     Raises ArrayError for a value that is not numeric.
@@ -40,7 +41,7 @@ class Variable(NDArrayOperatorsMixin):
         name: str = "variable",
         *,
         path: str | None = None,
-        constraint: Callable[[Array], Array] | None = None,
+        constraint: Callable[[Array], Any] | None = None,
     ) -> None:
         if value is None:
             raise ArrayError(f"variable {name!r} has no value. Received: None. Pass a number, a list or an array.")
@@ -77,7 +78,7 @@ class Variable(NDArrayOperatorsMixin):
         write(self._array, given)
 
     @property
-    def constraint(self) -> Callable[[Array], Array] | None:
+    def constraint(self) -> Callable[[Array], Any] | None:
         """The constraint given to the constructor."""
         return self._constraint
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackendError
+from .ledger import Cell
 
 if TYPE_CHECKING:
     from ..program import Program
@@ -64,6 +65,13 @@ def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, windows: Seque
     with ledger.rewritten(calls, windows):
         for place, own in pairs.items():
             of(place).write(ledger, own, None, windows)
+
+
+def end_due(ledger: Ledger, call: int) -> None:
+    """Nothing is due any more of this call."""
+    from .cpu import clear
+
+    clear(ledger, Cell.DUE, call)
 
 
 def warm(program: Program) -> None:

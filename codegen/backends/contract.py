@@ -122,6 +122,12 @@ class Backend(Protocol):
         Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
         """
 
+    def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
+        """Copy an array over one in this place, of the same shape and dtype, and clear a cell of the ledger.
+
+        Only if the cell stands at `expected`; else nothing is done: False. What is due for a variable is so done once.
+        """
+
     def explain(self, program: Program, form: str, options: BackendOptions) -> str:
         """What the program becomes, in one of this backend's `FORMS`.
 

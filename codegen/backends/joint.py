@@ -60,10 +60,9 @@ class Joint:
         if self._ledger is None:
             self._run(records)
             return True
-        with self._ledger.marked(expected) as is_there:
+        with self._ledger.marked(expected, self._marks) as is_there:
             if is_there:
                 self._run(records)
-                self._ledger.set_windows(self._marks)
         return is_there
 
     def _run(self, records: Sequence[Any]) -> None:

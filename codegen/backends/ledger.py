@@ -4,6 +4,9 @@ A call takes the ledger's word, works, counts itself and gives the word back, al
 done or not begun, and another thread's call comes before or after it. Where Python must run between parts that write
 (arrays on a GPU, several devices), the call leaves a mark while it works; one that never came to its end is torn, and
 nothing runs on what it left until a state is loaded.
+
+What the caller's own Python does after a call (constraints) follows when the call is counted. Until it is done it is
+due: the ledger says of which call and for which variables, and the next call does it first.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -35,7 +38,9 @@ class Cell(IntEnum):
     WORD = 0  # 1 while compiled code is at work on the optimizer's arrays
     CALLS = 1  # calls made
     TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
-    WINDOWS = 8  # for each variable, 1 while gradients are being added up
+    DUE = 3  # the number of the call whose rest is due; 0 for none
+    DUE_BY = 4  # the number of the plan that knows what is due
+    WINDOWS = 8  # for each variable, 1 while gradients are being added up; then for each the call whose rest is due
 
 
 LOOK_AGAIN = 1e-4
@@ -71,10 +76,18 @@ Pairs = Sequence[tuple[Span, Any]]
 
 @dataclass(frozen=True)
 class Marks:
-    """What a call changes in the ledger beside its count: the windows of variables, by position, become `value`."""
+    """What a call changes in the ledger beside its count.
 
-    positions: Sequence[int]
-    value: bool
+    positions: the variables whose windows become `value`.
+    due:       the variables for which something is due when the call is counted; the plan called `by` knows what.
+    ends_due:  it is not counted; it is the end of what is due.
+    """
+
+    positions: Sequence[int] = ()
+    value: bool = False
+    due: Sequence[int] = ()
+    by: int = 0
+    ends_due: bool = False
 
 
 class Ledger:
@@ -85,7 +98,9 @@ class Ledger:
     """
 
     def __init__(self, variables: int) -> None:
-        self.cells = np.zeros(Cell.WINDOWS + variables, np.int64)
+        self.cells = np.zeros(Cell.WINDOWS + 2 * variables, np.int64)
+        self._variables = variables
+        self._rests: dict[tuple[int, int], Callable[[int], None]] = {}
         self.at = int(self.cells.ctypes.data)
         self._worker = 0  # the thread whose call is under way outside compiled code
         self.clock: Clock | None = None
@@ -112,14 +127,14 @@ class Ledger:
         """For each variable, 1 while gradients are being added up; shared with compiled code."""
         if self.clock is not None:
             self._ask(self.clock)
-        return self.cells[Cell.WINDOWS :]
+        return self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables]
 
     def _ask(self, clock: Clock) -> None:
         """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
         counted = clock.calls()
         if counted is not None and counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
-            self.cells[Cell.WINDOWS :] = self._opens & (counted % self._every != 0)
+            self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables] = self._opens & (counted % self._every != 0)
 
     def count(self, calls: int) -> None:
         """Let so many calls have been made."""
@@ -137,6 +152,31 @@ class Ledger:
         opens: for each variable, whether gradients are added up for it at all.
         """
         self.clock, self._every, self._opens = clock, every, np.array(opens, bool)
+
+    @property
+    def due(self) -> int:
+        """The number of the call, from 1, whose rest is due; 0 if there is none."""
+        return int(self.cells[Cell.DUE])
+
+    def due_cell(self, position: int) -> int:
+        """Which cell says for a variable of which call something is due."""
+        return Cell.WINDOWS + self._variables + position
+
+    def expect(self, call: int, by: int, rest: Callable[[int], None]) -> None:
+        """Before the call of this number: `rest` does what is due, if it is counted and its plan is called `by`."""
+        self._rests[by, call] = rest
+
+    def settle(self) -> None:
+        """Do what is due. Raises what the caller's own Python raises; then it stays due.
+
+        Several threads may be here at once: each part is done by one of them, see `replace` of the backends.
+        """
+        while call := self.due:
+            rest = self._rests.get((int(self.cells[Cell.DUE_BY]), call))
+            if rest is not None:  # else another thread has just done it
+                rest(call)
+            for key in [key for key in tuple(self._rests) if key[1] <= call]:
+                self._rests.pop(key, None)
 
     @property
     def torn(self) -> int:
@@ -169,24 +209,41 @@ class Ledger:
         self.refuse_torn()
 
     @contextmanager
-    def marked(self, expected: int | None) -> Iterator[bool]:
-        """Around a call that runs in Python, the `expected`th: whether the ledger still stands there.
+    def marked(self, expected: int | None, marks: Marks | None = None) -> Iterator[bool]:
+        """Around a call that runs in Python, the `expected`th: whether the ledger still stands there, nothing due.
 
-        The call is counted, and the mark cleared, at the end of the block; an exception leaves the mark. Without
-        `expected` the call is marked but not counted. Raises BackendError if a call was torn or is under way.
+        At the end of the block the call is counted, what `marks` say is set, and the mark is cleared; an exception
+        leaves the mark. Without `expected` the call is marked but not counted. Raises BackendError if a call was torn
+        or is under way.
         """
         calls = self.calls
         with _CLAIM:
             self.refuse_torn()
             self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
         try:
-            is_there = expected is None or bool(self.cells[Cell.CALLS] == expected)
+            is_there = expected is None or self._stands_at(expected, marks)
             yield is_there
             if is_there and expected is not None:
-                self.count(expected + 1)
+                self._advance(expected, marks)
             self.cells[Cell.TORN] = 0
         finally:
             self._worker = 0
+
+    def _stands_at(self, expected: int, marks: Marks | None) -> bool:
+        if marks is not None and marks.ends_due:
+            return self.due == expected
+        return bool(self.cells[Cell.CALLS] == expected) and not self.due
+
+    def _advance(self, expected: int, marks: Marks | None) -> None:
+        """As the driver does where compiled code runs the whole call."""
+        if marks is not None and marks.ends_due:
+            self.cells[Cell.DUE] = 0
+            return
+        self.set_windows(marks)
+        if marks is not None and marks.due:
+            self.cells[[self.due_cell(position) for position in marks.due]] = expected + 1
+            self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, expected + 1
+        self.count(expected + 1)
 
     @contextmanager
     def rewritten(self, calls: int, windows: Sequence[int]) -> Iterator[None]:
@@ -201,8 +258,8 @@ class Ledger:
         try:
             yield
             self.count(calls)
-            self.cells[Cell.WINDOWS :] = windows
-            self.cells[Cell.TORN] = 0
+            self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables] = windows
+            self.cells[Cell.TORN] = self.cells[Cell.DUE] = 0
         finally:
             self._worker = 0
 

@@ -50,7 +50,7 @@ KNOWN = {
     "arrays.numpy": {"backends"},
     "arrays.cupy": {"backends.cuda.device"},
     "buckets": {"", "backends", "backends.contract", "backends.ledger"},
-    "plan": {"backends.contract", "backends.ledger"},
+    "plan": {"backends", "backends.contract", "backends.ledger"},
     "calls": {"backends.ledger"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import BackendError
 from ...program import Program
 from ..ledger import Clock, Ledger, Marks
-from .exchange import read, write
+from .exchange import clear, read, replace, write
 from .launch import Launch
 from .reader import Reader
 from .reader import reader as new_reader
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from ..contract import BackendOptions
 
 __all__ = [
+    "clear",
     "clock",
     "explain",
     "is_capturing",
     "launch",
     "read",
     "reader",
+    "replace",
     "table",
     "vector_bits",
     "warm",

@@ -25,9 +25,13 @@ class LaunchCell(IntEnum):
     MARK = 14  # what they become
     YIELD_AT = 15  # a function that gives up the processor, or 0
     PASSES = 16  # how many passes there are
+    DUE = 17  # for how many variables something is due after a counted call
+    DUE_AT = 18  # int64[due]: the addresses of the cells that say so
+    DUE_BY = 19  # the number of the plan that knows what
+    ENDS_DUE = 20  # 1 for what is not counted, because it is the end of what is due
 
 
-LAUNCH_SIZE = 17
+LAUNCH_SIZE = 21
 
 
 class RecordCell(IntEnum):

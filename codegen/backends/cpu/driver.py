@@ -159,15 +159,39 @@ def run(plan_at, k):
 PARTS = WAIT + TAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
 """What both entries below are made of."""
 
-DRIVE = f"""{PARTS}
+ADVANCE = f"""
+def advance(plan_at, expected):
+    plan = ints(plan_at)
+    ledger = ints(plan[{LaunchCell.LEDGER_AT}])
+    if plan[{LaunchCell.ENDS_DUE}] != 0:
+        ledger[{Cell.DUE}] = 0
+    else:
+        marks = ints(plan[{LaunchCell.MARKS_AT}])
+        for i in range(plan[{LaunchCell.MARKS}]):
+            ints(marks[i])[0] = plan[{LaunchCell.MARK}]
+        if plan[{LaunchCell.DUE}] > 0:
+            due = ints(plan[{LaunchCell.DUE_AT}])
+            for i in range(plan[{LaunchCell.DUE}]):
+                ints(due[i])[0] = expected + 1
+            ledger[{Cell.DUE_BY}] = plan[{LaunchCell.DUE_BY}]
+            ledger[{Cell.DUE}] = expected + 1
+        ledger[{Cell.CALLS}] = expected + 1
+"""
+"""Count a step that was done, with all that the ledger keeps of it."""
+
+DRIVE = f"""{PARTS}{ADVANCE}
 def drive(plan_at, prepared_at, expected):
     plan = ints(plan_at)
     word = plan[{LaunchCell.LEDGER_AT}]
     ledger = ints(word)
     take(word, plan[{LaunchCell.YIELD_AT}])
     answer = {DONE}
-    if expected >= 0 and ledger[{Cell.CALLS}] != expected:
-        answer = {ELSEWHERE}
+    if expected >= 0:
+        if plan[{LaunchCell.ENDS_DUE}] != 0:
+            if ledger[{Cell.DUE}] != expected:
+                answer = {ELSEWHERE}
+        elif ledger[{Cell.CALLS}] != expected or ledger[{Cell.DUE}] != 0:
+            answer = {ELSEWHERE}
     if ledger[{Cell.TORN}] != 0:
         answer = {TORN}
     if answer == {DONE}:
@@ -175,14 +199,11 @@ def drive(plan_at, prepared_at, expected):
         for k in range(plan[{LaunchCell.PASSES}]):
             run(plan_at, k)
         if expected >= 0:
-            marks = ints(plan[{LaunchCell.MARKS_AT}])
-            for i in range(plan[{LaunchCell.MARKS}]):
-                ints(marks[i])[0] = plan[{LaunchCell.MARK}]
-            ledger[{Cell.CALLS}] = expected + 1
+            advance(plan_at, expected)
     swap(word, 0)
     return answer
 """
-"""A whole step; with `expected` >= 0, only if so many calls were made, and counted as one more."""
+"""A whole step; with `expected` >= 0, only if so many calls were made and nothing is due, and counted as one more."""
 
 PASS = f"""{PARTS}
 def one_pass(plan_at, prepared_at, k):
@@ -224,6 +245,7 @@ def exchange(ledger, copies_at, count, calls, windows_at, yield_at):
     if calls >= 0:
         cells[{Cell.CALLS}] = calls
         cells[{Cell.TORN}] = 0
+        cells[{Cell.DUE}] = 0
         for i in range(windows[0]):
             cells[{Cell.WINDOWS} + i] = windows[i + 1]
     else:
@@ -234,3 +256,16 @@ def exchange(ledger, copies_at, count, calls, windows_at, yield_at):
     return calls
 """
 """Copies (target, source, bytes) while no call is at work; then what the ledger says is set, or read if `calls` < 0."""
+
+REPLACE = f"""{WAIT}{TAKE}
+def replace(ledger, cell, expected, target, source, count, yield_at):
+    done = 0
+    take(ledger, yield_at)
+    if ints(ledger)[cell] == expected:
+        copy(target, source, count)
+        ints(ledger)[cell] = 0
+        done = 1
+    swap(ledger + {8 * Cell.WORD}, 0)
+    return done
+"""
+"""Copy bytes, and clear a cell of the ledger, if it stands at a number: what is due for a variable is done once."""

@@ -35,6 +35,24 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int
     _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(windows), *windows], np.int64))
 
 
+def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
+    """Copy a contiguous array over one of the same dtype and size, and clear a cell of the ledger that stands there.
+
+    Both in one compiled call. False if the cell stands elsewhere: nothing was done then.
+    """
+    return _replace(ledger, cell, expected, target.address, source.address, target.array.nbytes)
+
+
+def clear(ledger: Ledger, cell: int, expected: int) -> bool:
+    """Clear a cell of the ledger if it stands at `expected`."""
+    return _replace(ledger, cell, expected, 0, 0, 0)
+
+
+def _replace(ledger: Ledger, *rest: int) -> bool:
+    entry = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 8)(jit.fixed(driver.REPLACE).address)
+    return bool(entry(ledger.at, *rest, pool.yield_address()))
+
+
 def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, windows: Int64) -> int:
     copies = np.array(rows, np.int64).reshape(-1, 3)
     exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(driver.EXCHANGE).address)

@@ -131,10 +131,14 @@ class Launch:
         self._plan[LaunchCell.TABLES] = len(self.tables)
 
     def _lay_out_marks(self, marks: Marks | None) -> None:
-        if marks is not None:
-            positions = np.array(marks.positions, np.int64)
-            self._keep(LaunchCell.MARKS_AT, self._ledger.at + 8 * (Cell.WINDOWS + positions))
-            self._plan[LaunchCell.MARKS], self._plan[LaunchCell.MARK] = len(positions), marks.value
+        if marks is None:
+            return
+        positions, due = np.array(marks.positions, np.int64), [self._ledger.due_cell(i) for i in marks.due]
+        self._keep(LaunchCell.MARKS_AT, self._ledger.at + 8 * (Cell.WINDOWS + positions))
+        self._keep(LaunchCell.DUE_AT, self._ledger.at + 8 * np.array(due, np.int64))
+        self._plan[LaunchCell.MARKS], self._plan[LaunchCell.MARK] = len(positions), marks.value
+        self._plan[LaunchCell.DUE], self._plan[LaunchCell.DUE_BY] = len(due), marks.by
+        self._plan[LaunchCell.ENDS_DUE] = marks.ends_due
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: an address for each tensor of each table, and the step's numbers."""

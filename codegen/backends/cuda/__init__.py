@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Int64 = npt.NDArray[np.int64]
 
-__all__ = ["Clock", "clock", "explain", "is_capturing", "launch", "read", "reader", "table", "write"]
+__all__ = ["Clock", "clock", "explain", "is_capturing", "launch", "read", "reader", "replace", "table", "write"]
 
 is_capturing = device.is_capturing
 
@@ -78,6 +78,17 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int
         for span, source in pairs:
             with device.use(device.index_of(span.array)):
                 span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))
+
+
+def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
+    """Copy an array over one on a GPU and clear a cell of the ledger that stands at `expected`; torn if interrupted."""
+    with ledger.marked(None):
+        is_there = bool(ledger.cells[cell] == expected)
+        if is_there:
+            with device.use(device.index_of(target.array)):
+                target.array[...] = source.array
+            ledger.cells[cell] = 0
+    return is_there
 
 
 def explain(program: Program, form: str, options: BackendOptions) -> str:

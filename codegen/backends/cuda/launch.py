@@ -116,10 +116,9 @@ class Launch:
             self._run(prepared)
             self._ledger.set_windows(self._marks)
             return True
-        with self._ledger.marked(expected) as is_there:
+        with self._ledger.marked(expected, self._marks) as is_there:
             if is_there:
                 self._run(prepared)
-                self._ledger.set_windows(self._marks)
         return is_there
 
     def _run(self, prepared: Record | None) -> None:
