@@ -11,9 +11,10 @@ import pytest
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, RmspropJitError, Variable
+from rmsprop_jit.arrays.homes import Array
 from rmsprop_jit.codegen import Rule
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "learning_rate": 0.1,
     "momentum": 0.5,
     "centered": True,
@@ -35,8 +36,8 @@ class Prepared:
         self.weights = rng.normal(size=(3, 4)).astype(np.float32)
         self.bias = self.buffer[4:8]
         self.scale = Variable(rng.normal(size=2), name="scale")
-        self.all = {"weights": self.weights, "bias": self.bias, "scale": self.scale}
-        self.gradients = {
+        self.all: dict[str, Array | Variable] = {"weights": self.weights, "bias": self.bias, "scale": self.scale}
+        self.gradients: dict[str, Array] = {
             "weights": rng.normal(size=(3, 4)).astype(np.float32),
             "bias": rng.normal(size=4).astype(np.float32),
             "scale": rng.normal(size=2),
@@ -49,16 +50,20 @@ class Prepared:
     def good_step(self) -> None:
         self.optimizer.apply({name: gradient.copy() for name, gradient in self.gradients.items()})
 
-    def slot(self, name: str) -> npt.NDArray[Any]:
+    def slot(self, name: str) -> Array:
         return next(one.value for one in self.optimizer.variables if one.name == name)
 
-    def state(self):
+    def state(self) -> dict[str, object]:
         """All that a call may change, as bytes."""
-        kept = {one.path: one.numpy().tobytes() for one in self.optimizer.variables}
+        kept: dict[str, object] = {one.path: one.numpy().tobytes() for one in self.optimizer.variables}
         kept |= {name: np.asarray(value).tobytes() for name, value in self.all.items()}
         kept |= {"buffer": self.buffer.tobytes(), "gradients": [g.tobytes() for g in self.gradients.values()]}
         kept |= {"saved": {name: value.tobytes() for name, value in self.optimizer.state_dict().items()}}
         return kept | {"iterations": self.optimizer.iterations, "config": self.optimizer.get_config()}
+
+
+Call = Callable[[Any], object]
+"""A call on a Prepared: of any type, because most of these calls pass what no type would let through."""
 
 
 @dataclass
@@ -66,61 +71,82 @@ class Row:
     """A bad call, the error it raises, and a word that the message must contain; `before` is a good call before it."""
 
     id: str
-    call: Callable[[Prepared], object]
+    call: Call
     error: type[Exception]
     culprit: str
-    before: Callable[[Prepared], object] = lambda p: None
+    before: Call = lambda p: None
 
 
-def gradient(make, name: str = "bias"):
+def gradient(make: Callable[[Array], object], name: str = "bias") -> Call:
     """A call whose gradient of one variable is what `make` returns for the good one."""
     return lambda p: p.optimizer.apply({**p.gradients, name: make(p.gradients[name])})
 
 
-def build(*variables):
+def build(*variables: Callable[[], object]) -> Call:
     """Build a new optimizer on variables that are made by functions."""
     return lambda p: RMSprop().build([variable() for variable in variables])
 
 
-def misaligned(array):
+def misaligned(array: Array) -> Array:
     raw = bytearray(array.nbytes + 1)
-    made = np.frombuffer(raw, array.dtype, count=array.size, offset=1).reshape(array.shape)
+    made: Array = np.frombuffer(raw, array.dtype, count=array.size, offset=1).reshape(array.shape)
     made[...] = array
     return made
 
 
-def read_only(array):
+def read_only(array: Array) -> Array:
     made = array.copy()
     made.flags.writeable = False
     return made
 
 
-def changed(**replaced: Any):
+def changed(**replaced: Any) -> Call:
     """The optimizer's own state with some entries replaced, or removed if they are `...`."""
 
-    def load(p) -> None:
+    def load(p: Prepared) -> None:
         state = {**p.optimizer.state_dict(), **replaced}
         p.optimizer.load_state_dict({name: value for name, value in state.items() if value is not ...})
 
     return load
 
 
-def stored(change):
+def stored(change: Callable[[dict[str, Any]], Any]) -> Call:
     """The optimizer's own store, as `save_own_variables` makes it, changed."""
 
-    def load(p) -> None:
-        store = {}
+    def load(p: Prepared) -> None:
+        store: dict[str, Any] = {}
         p.optimizer.save_own_variables(store)
         p.optimizer.load_own_variables(change(store))
 
     return load
 
 
-def with_rate(rate):
-    return lambda p: setattr(p.optimizer, "learning_rate", rate)
+def stored_with(key: str, value: Any) -> Call:
+    """The optimizer's own store with another value of one key."""
+    return stored(lambda store: {**store, key: value})
 
 
-def zeros(*shape: int, dtype=np.float32):
+def state_is(state: Any) -> Call:
+    return lambda p: p.optimizer.load_state_dict(state)
+
+
+def store_is(store: Any) -> Call:
+    return lambda p: p.optimizer.load_own_variables(store)
+
+
+def made_with(name: str, value: Any) -> Call:
+    return lambda p: RMSprop(**{name: value})
+
+
+def set_to(name: str, value: Any) -> Call:
+    return lambda p: setattr(p.optimizer, name, value)
+
+
+def with_rate(rate: Any) -> Call:
+    return set_to("learning_rate", rate)
+
+
+def zeros(*shape: int, dtype: npt.DTypeLike = np.float32) -> Callable[[], Array]:
     return lambda: np.zeros(shape, dtype)
 
 
@@ -137,10 +163,10 @@ def twice() -> None:
 class Returns(rmsprop_jit.LearningRateSchedule):
     """A schedule of one value, good or bad."""
 
-    def __init__(self, value: float | None) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: int) -> Any:
         return self.value
 
     def get_config(self) -> dict[str, Any]:
@@ -286,7 +312,7 @@ VARIABLES = [
     Row("build-none", build(zeros(2), lambda: None), ArrayError, "variable_1"),
     Row("build-a-float", build(zeros(2), lambda: 1.0), ArrayError, "variable_1"),
     Row("build-a-list", build(zeros(2), lambda: [1.0]), ArrayError, "variable_1"),
-    Row("build-a-number-as-a-name", lambda p: RMSprop().build({3: p.bias}), ArrayError, "3"),
+    Row("build-a-number-as-a-name", lambda p: RMSprop().build({3: p.bias}), ArrayError, "3"),  # type: ignore[dict-item]
     Row("build-int", build(zeros(2), zeros(2, dtype=np.int64)), ArrayError, "variable_1"),
     Row("build-float16", build(zeros(2), zeros(2, dtype=np.float16)), ArrayError, "variable_1"),
     Row("build-longdouble", build(zeros(2), zeros(2, dtype=np.longdouble)), ArrayError, "variable_1"),
@@ -351,7 +377,7 @@ VARIABLES = [
     ),
 ]
 
-BAD_VALUES = {
+BAD_VALUES: dict[str, list[Any]] = {
     "learning_rate": [np.nan, np.inf, -np.inf, "0.1", True, 1j, [0.1, 0.2], 10**400],
     "rho": [-0.1, 1.1, np.nan, np.inf, "0.9", None, True],
     "momentum": [-0.5, 1.5, np.nan, "0.9", None, True],
@@ -370,25 +396,25 @@ BAD_VALUES = {
 }
 
 MADE = [
-    Row(f"{name}={value!r:.20}-made", lambda p, n=name, v=value: RMSprop(**{n: v}), OptionError, name)
+    Row(f"{name}={value!r:.20}-made", made_with(name, value), OptionError, name)
     for name, values in BAD_VALUES.items()
     for value in values
 ]
 SET = [
     Row(
         f"{name}={value!r:.20}-set",
-        lambda p, n=name, v=value: setattr(p.optimizer, n, v),
+        set_to(name, value),
         OptionError,
         name,
         # one kind of clipping is on already
-        lambda p, n=name: setattr(p.optimizer, "clipnorm", None) if n in ("clipvalue", "global_clipnorm") else None,
+        set_to("clipnorm", None) if name in ("clipvalue", "global_clipnorm") else lambda p: None,
     )
     for name, values in BAD_VALUES.items()
     for value in values
 ]
 
 OPTION_ROWS = [
-    Row("no-learning-rate", lambda p: RMSprop(None), OptionError, "learning_rate"),
+    Row("no-learning-rate", lambda p: RMSprop(None), OptionError, "learning_rate"),  # type: ignore[arg-type]
     Row("no-learning-rate-set", with_rate(None), OptionError, "learning_rate"),
     Row("no-name-set", lambda p: setattr(p.optimizer, "name", None), OptionError, "name"),
     Row("unknown-keyword", lambda p: RMSprop(lr=0.1), OptionError, "lr"),
@@ -478,7 +504,7 @@ LOADING = [
     Row("store-without-a-rate", lambda p: _load_schedule_store(p), ArrayError, "variables"),
 ]
 
-NO_ARRAYS = {
+NO_ARRAYS: dict[str, Any] = {
     "none": None,
     "a-bool": np.True_,
     "bools": np.ones(4, bool),
@@ -493,7 +519,7 @@ NO_ARRAYS = {
     "a-dict": {"a": 1.0},
     "masked": np.ma.masked_array(np.ones(4, np.float32), [True, False, False, False]),
 }
-NO_COUNTS = {
+NO_COUNTS: dict[str, Any] = {
     **{name: value for name, value in NO_ARRAYS.items() if name != "masked"},
     "one-object": np.array(3, object),
     "one-text": "3",
@@ -506,7 +532,7 @@ NO_COUNTS = {
     "-inf": -np.inf,
     "nothing": np.zeros(0),
 }
-NO_WINDOWS = {
+NO_WINDOWS: dict[str, Any] = {
     "none": None,
     "one": True,
     "floats": [0.0, 1.0, np.nan],
@@ -517,7 +543,7 @@ NO_WINDOWS = {
     "long": np.ones(4, bool),
     "ragged": [[True], [True, True], []],
 }
-NO_STORES = {
+NO_STORES: dict[str, Any] = {
     "none": None,
     "list": [("format_version", 1), ("iteration", 3)],
     "text": "state",
@@ -530,10 +556,7 @@ LOADING += [
     *(Row(f"state-iteration-{k}", changed(iteration=v), ArrayError, "iteration") for k, v in NO_COUNTS.items()),
     *(Row(f"state-version-{k}", changed(format_version=v), ArrayError, "format_version") for k, v in NO_COUNTS.items()),
     *(Row(f"state-window-{k}", changed(window=v), ArrayError, "'window'") for k, v in NO_WINDOWS.items()),
-    *(
-        Row(f"state-is-{k}", lambda p, v=v: p.optimizer.load_state_dict(v), ArrayError, "dict")
-        for k, v in NO_STORES.items()
-    ),
+    *(Row(f"state-is-{k}", state_is(v), ArrayError, "dict") for k, v in NO_STORES.items()),
     Row("state-window-before-the-first-call", changed(iteration=0), ArrayError, "before the first call"),
     Row(
         "state-with-a-number-as-key",
@@ -553,35 +576,24 @@ LOADING += [
         RuntimeWarning,
         "overflow",
     ),
-    *(
-        Row(f"store-slot-{k}", stored(lambda s, v=v: {**s, "15": v}), ArrayError, "bias_average_gradient")
-        for k, v in NO_ARRAYS.items()
-    ),
-    *(
-        Row(f"store-iteration-{k}", stored(lambda s, v=v: {**s, "0": v}), ArrayError, "iteration")
-        for k, v in NO_COUNTS.items()
-    ),
-    *(
-        Row(f"store-rate-{k}", stored(lambda s, v=v: {**s, "1": v}), ArrayError, "learning rate")
-        for k, v in NO_ARRAYS.items()
-    ),
+    *(Row(f"store-slot-{k}", stored_with("15", v), ArrayError, "bias_average_gradient") for k, v in NO_ARRAYS.items()),
+    *(Row(f"store-iteration-{k}", stored_with("0", v), ArrayError, "iteration") for k, v in NO_COUNTS.items()),
+    *(Row(f"store-rate-{k}", stored_with("1", v), ArrayError, "learning rate") for k, v in NO_ARRAYS.items()),
     Row("store-rate-as-text", stored(lambda s: {**s, "1": "0.5"}), ArrayError, "learning rate"),
     Row("store-with-numbers-as-keys", stored(lambda s: {int(k): v for k, v in s.items()}), ArrayError, "'0'"),
-    *(
-        Row(f"store-is-{k}", lambda p, v=v: p.optimizer.load_own_variables(v), ArrayError, "dict")
-        for k, v in NO_STORES.items()
-    ),
+    *(Row(f"store-is-{k}", store_is(v), ArrayError, "dict") for k, v in NO_STORES.items()),
 ]
 
 
-def _plain_state(p: Prepared) -> dict[str, npt.NDArray[Any]]:
+def _plain_state(p: Prepared) -> dict[str, Array]:
     plain = RMSprop()
     plain.build({name: np.array(value) for name, value in p.all.items()})
     return plain.state_dict()
 
 
 def _load_schedule_store(p: Prepared) -> None:
-    store, other = {}, RMSprop(**{**OPTIONS, "learning_rate": lambda: 0.1})
+    store: dict[str, Array] = {}
+    other = RMSprop(**{**OPTIONS, "learning_rate": lambda: 0.1})
     other.build({name: np.array(value) for name, value in p.all.items()})
     other.save_own_variables(store)
     p.optimizer.load_own_variables(store)
@@ -607,7 +619,7 @@ def test_bad_input_changes_nothing(row: Row) -> None:
 def assert_goes_on(prepared: Prepared, twin: Prepared) -> None:
     """The next good calls do what they do without the bad one."""
     for one in (prepared, twin):
-        one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0
+        one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0  # type: ignore[misc]
         one.good_step()
         one.good_step()
     assert prepared.state() == twin.state()
@@ -667,8 +679,9 @@ def test_what_another_number_of_accumulation_steps_left_behind_is_loaded(
 
 
 @pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, np.uint64(2**63 - 1), np.array([7], np.int32), 4.0], ids=repr)
-def test_every_count_that_is_loaded_can_be_saved_again(count) -> None:
-    optimizer, store = RMSprop(0.1), {}
+def test_every_count_that_is_loaded_can_be_saved_again(count: float | np.uint64 | Array) -> None:
+    store: dict[str, Any] = {}
+    optimizer = RMSprop(0.1)
     optimizer.build([np.ones(3, np.float32)])
     optimizer.load_state_dict({**optimizer.state_dict(), "iteration": count})
     assert int(optimizer.state_dict()["iteration"]) == optimizer.iterations == int(np.array(count).item())
@@ -685,7 +698,7 @@ def test_there_are_many_rows_and_no_two_alike() -> None:
 @pytest.mark.parametrize(
     "bad", [np.zeros(3, np.float32), np.zeros(2, np.float16), "gradient"], ids=["shape", "dtype", "text"]
 )
-def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad: npt.NDArray[Any] | str) -> None:
+def test_a_bad_first_call_leaves_the_optimizer_unbuilt(bad: Array | str) -> None:
     optimizer, variables = RMSprop(), [np.ones(2, np.float32), np.ones(2, np.float32)]
     with pytest.raises(ArrayError, match="variable_1"):
         optimizer.apply([np.ones(2, np.float32), bad], variables)
@@ -743,14 +756,18 @@ def test_a_read_only_gradient_is_no_error() -> None:
 # Calls like the last one are checked in a shorter way, many gradients at once: what is refused is the same.
 
 
+Apply = Callable[[RMSprop, list[Any], list[Array]], object]
+"""A way to apply gradients to variables."""
+
+
 class Many:
     """Six variables, updated four times by calls that look alike."""
 
-    def __init__(self, call) -> None:
+    def __init__(self, call: Apply) -> None:
         rng = np.random.default_rng(0)
         self.call = call
         self.buffer = rng.normal(size=64).astype(np.float32)
-        self.variables = [self.buffer[8 * i : 8 * i + 6].reshape(2, 3) for i in range(5)]
+        self.variables: list[Array] = [self.buffer[8 * i : 8 * i + 6].reshape(2, 3) for i in range(5)]
         self.variables.insert(2, rng.normal(size=(2, 3)))
         self.optimizer = RMSprop(0.1, momentum=0.5)
         self.optimizer.build(self.variables)
@@ -758,7 +775,7 @@ class Many:
         for _ in range(4):
             self.apply(self.new_gradients())
 
-    def new_gradients(self) -> list[npt.NDArray[Any]]:
+    def new_gradients(self) -> list[Array]:
         return [self.rng.normal(size=v.shape).astype(v.dtype) for v in self.variables]
 
     def apply(self, gradients: list[Any]) -> None:
@@ -769,7 +786,7 @@ class Many:
         return slots, self.buffer.tobytes(), self.variables[2].tobytes(), self.optimizer.iterations
 
 
-CALLS = {
+CALLS: dict[str, Apply] = {
     "list": lambda optimizer, gradients, variables: optimizer.apply(gradients),
     "tuple": lambda optimizer, gradients, variables: optimizer.apply(tuple(gradients)),
     "dict": lambda optimizer, gradients, variables: optimizer.apply(
@@ -779,12 +796,13 @@ CALLS = {
     "backwards": lambda optimizer, gradients, variables: optimizer.apply(gradients[::-1], variables[::-1]),
     "pairs": lambda optimizer, gradients, variables: optimizer.apply_gradients(zip(gradients, variables, strict=True)),
 }
-SPOILED = {
+Spoil = Callable[[Array, Many], object]
+SPOILED: dict[str, Spoil] = {
     "list": lambda g, many: g.tolist(),
     "number": lambda g, many: 1.0,
     "text": lambda g, many: "gradient",
     "bytes": lambda g, many: g.tobytes(),
-    "memoryview": lambda g, many: memoryview(g),
+    "memoryview": lambda g, many: g.data,
     "numpy-scalar": lambda g, many: g[0, 0],
     "variable": lambda g, many: Variable(g),
     "transposed-shape": lambda g, many: g.reshape(3, 2),
@@ -816,10 +834,10 @@ SPOILED = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("spoiled", SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize("position", [0, 2, 5])
-def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position: int) -> None:
+def test_one_bad_gradient_among_many_changes_nothing(call: Apply, spoiled: Spoil, position: int) -> None:
     many, twin = Many(call), Many(call)
     before, gradients = many.state(), many.new_gradients()
-    spoilt = [*gradients]
+    spoilt: list[object] = [*gradients]
     spoilt[position] = spoiled(gradients[position], many)
     with pytest.raises(ArrayError, match=rf"variable_{position}.*Received"):
         many.apply(spoilt)
@@ -830,7 +848,7 @@ def test_one_bad_gradient_among_many_changes_nothing(call, spoiled, position: in
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_one_missing_gradient_among_many_is_warned_of(call) -> None:
+def test_one_missing_gradient_among_many_is_warned_of(call: Apply) -> None:
     many = Many(call)
     gradients, before = many.new_gradients(), many.variables[3].copy()
     with pytest.warns(UserWarning, match="variable_3"):
@@ -854,7 +872,7 @@ def test_another_number_of_gradients_is_seen(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", [CALLS["variables"], CALLS["backwards"]], ids=["variables", "backwards"])
-def test_other_variables_are_seen(call) -> None:
+def test_other_variables_are_seen(call: Apply) -> None:
     many = Many(call)
     before, known = many.state(), many.variables
     for wrong in ([*known[:5], known[0]], [*known[:5], known[5].copy()], [*known, known[0]]):
@@ -871,7 +889,7 @@ class Own(np.ndarray):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_gradients_in_any_memory_give_the_same(call) -> None:
+def test_gradients_in_any_memory_give_the_same(call: Apply) -> None:
     """New arrays, the same arrays again, views, read-only ones, subclasses: the values count."""
     many, twin = Many(call), Many(call)
     room = np.zeros(9, np.float32)
@@ -890,7 +908,7 @@ def test_gradients_in_any_memory_give_the_same(call) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_the_same_arrays_with_new_values(call) -> None:
+def test_the_same_arrays_with_new_values(call: Apply) -> None:
     many, twin = Many(call), Many(call)
     kept = many.new_gradients()
     twin.new_gradients()

@@ -7,11 +7,11 @@ long random sequences of calls with the oracle, which remembers nothing.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from oracle import Oracle
 
 import rmsprop_jit
+from rmsprop_jit.arrays.homes import Array
 
 SHAPES = [(5,), (), (130,), (3, 4), (0,), (17,), (2, 2)]
 OPTION_SETS = [
@@ -26,7 +26,7 @@ OPTION_SETS = [
 class Caller:
     """Makes random calls of one optimizer; keeps some gradient arrays to pass them again."""
 
-    def __init__(self, rng: np.random.Generator, variables: list[npt.NDArray[Any]]) -> None:
+    def __init__(self, rng: np.random.Generator, variables: list[Array]) -> None:
         self.rng, self.variables = rng, variables
         self.kept = [self.fresh() for _ in range(2)]
         self.style = "list"
@@ -34,7 +34,7 @@ class Caller:
     def fresh(self) -> list[Any]:
         return [np.asarray(self.rng.normal(size=v.shape), np.float32) for v in self.variables]
 
-    def gradients(self):
+    def gradients(self) -> list[Any]:
         """Fresh arrays, arrays of an earlier call (with new numbers in them), or some missing."""
         kind = self.rng.integers(6)
         gradients = self.fresh() if kind < 2 else self.kept[self.rng.integers(2)]
@@ -46,7 +46,7 @@ class Caller:
             gradients[0] = self.kept[0][0]
         return gradients
 
-    def call(self, optimizer: rmsprop_jit.RMSprop):
+    def call(self, optimizer: rmsprop_jit.RMSprop) -> list[Any]:
         """One call; returns the gradients in build order."""
         gradients = self.gradients()
         if self.rng.integers(4) == 0:
@@ -83,7 +83,7 @@ def test_every_style_gives_the_numbers_of_the_oracle(options: dict[str, Any], se
     caller = Caller(rng, variables)
     for call in range(60):
         if call == 30:
-            optimizer.learning_rate = 0.02
+            optimizer.learning_rate = 0.02  # type: ignore[misc]
         gradients = caller.call(optimizer)
         oracle.call(gradients, 0.05 if call < 30 else 0.02)
         for i, (ours, theirs) in enumerate(zip(variables, oracle.v, strict=True)):

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,31 @@ os.environ["KERAS_BACKEND"] = "numpy"
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
+from rmsprop_jit.arrays.homes import Array
+from rmsprop_jit.options import LearningRate
 
 F32 = np.float32
-PLAIN = {"rho": 1.0, "epsilon": 1.0}
+Float = type[np.float32] | type[np.float64]
+Keras = Any
+"""Keras's optimizers and variables have no types."""
+
+PLAIN: dict[str, Any] = {"rho": 1.0, "epsilon": 1.0}
 """With these the mean square stays 0 and the step is learning_rate * gradient, so that gradients can be seen."""
 
 
-def f32(*values: float) -> npt.NDArray[Any]:
+def f32(*values: float) -> Array:
     return np.array(values, F32)
 
 
-def slots(optimizer):
+def slots(optimizer: RMSprop) -> dict[str, Array]:
     return {one.name: one.value for one in optimizer.variables}
 
 
-def to_keras(options, variables: list[npt.NDArray[Any]]):
+def to_keras(options: Mapping[str, Any], variables: list[Array]) -> tuple[Keras, list[Keras]]:
     """Keras's optimizer of the same options, built on copies of the variables."""
     tracked = [keras.Variable(v.copy(), dtype="float32", name=f"variable_{i}") for i, v in enumerate(variables)]
     optimizer = keras.optimizers.RMSprop(name="rmsprop", **{"ema_overwrite_frequency": None, **options})
@@ -39,16 +45,16 @@ def to_keras(options, variables: list[npt.NDArray[Any]]):
     return optimizer, tracked
 
 
-def keras_store(optimizer):
+def keras_store(optimizer: Keras) -> dict[str, Any]:
     """What Keras's optimizer saves."""
-    store = {}
+    store: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Keras's variables, about NumPy's `copy=`
         optimizer.save_own_variables(store)
     return store
 
 
-def seen_gradient(gradients: list[Any], dtype=F32, **options: Any):
+def seen_gradient(gradients: Sequence[Any], dtype: Float = F32, **options: Any) -> list[Array]:
     """The gradients after clipping."""
     variables = [np.zeros(len(g), dtype) for g in gradients]
     RMSprop(1.0, **PLAIN, **options).apply([np.array(g, dtype) for g in gradients], variables)
@@ -71,8 +77,8 @@ def test_averages_under_accumulation_are_taken_at_updates_only() -> None:
 
 
 def test_overwriting_under_accumulation_happens_at_updates_only() -> None:
-    options = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": 2}
-    optimizer, v = RMSprop(0.1, **options), f32(1)
+    options: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
+    optimizer, v = RMSprop(0.1, **options, gradient_accumulation_steps=2), f32(1)
     for call in range(1, 13):
         before = v.copy()
         optimizer.apply([f32(1)], [v])
@@ -131,7 +137,7 @@ def test_the_average_is_taken_after_the_constraint() -> None:
 
 
 def test_averages_stay_in_a_convex_set() -> None:
-    def in_the_unit_ball(array):
+    def in_the_unit_ball(array: Array) -> Array:
         return array / max(1.0, float(np.sqrt(np.sum(np.square(array, dtype=np.float64)))))
 
     rng = np.random.default_rng(0)
@@ -156,7 +162,7 @@ def test_constraints_are_not_applied_between_updates() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"clipnorm": 1e3}, {"weight_decay": 0.0}])
-def test_what_was_accumulated_is_kept_when_the_gradient_is_missing_at_the_update(options) -> None:
+def test_what_was_accumulated_is_kept_when_the_gradient_is_missing_at_the_update(options: dict[str, Any]) -> None:
     optimizer, a, b = RMSprop(0.1, gradient_accumulation_steps=2, **options), f32(1), f32(1)
     optimizer.apply([f32(1), f32(2)], [a, b])
     with pytest.warns(UserWarning, match="variable_1"):
@@ -182,7 +188,7 @@ def test_a_variable_without_any_gradient_in_the_window_stays() -> None:
 # centered with steady gradients
 
 
-def steady(steps: int = 600, size: int = 2000) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
+def steady(steps: int = 600, size: int = 2000) -> tuple[Array, Array, int]:
     gradient = np.random.default_rng(0).uniform(0.5, 2, size).astype(F32)
     return np.zeros(size, F32), gradient, steps
 
@@ -261,8 +267,8 @@ def test_norms_do_not_depend_on_where_arrays_lie() -> None:
 
 @pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_gradient_below_the_threshold_is_untouched(option: str, dtype) -> None:
-    gradient = np.random.default_rng(0).normal(size=200).astype(dtype)
+def test_a_gradient_below_the_threshold_is_untouched(option: str, dtype: Float) -> None:
+    gradient: Array = np.random.default_rng(0).normal(size=200).astype(dtype)
     (seen,) = seen_gradient([gradient], dtype, **{option: 30.0})
     assert seen.tobytes() == gradient.tobytes()
     assert ((gradient * dtype(30)) / dtype(30) != gradient).any(), "multiplying and dividing would not do"
@@ -272,7 +278,7 @@ def test_a_gradient_below_the_threshold_is_untouched(option: str, dtype) -> None
 
 
 @pytest.mark.parametrize("rate", [0.1, lambda: 0.1, rmsprop_jit.PolynomialDecay(0.1, 10, 0.1)])
-def test_the_rate_of_float64_variables_is_not_rounded(rate) -> None:
+def test_the_rate_of_float64_variables_is_not_rounded(rate: LearningRate) -> None:
     v = np.zeros(1)
     RMSprop(rate, **PLAIN).apply([np.ones(1)], [v])
     assert -v[0] == pytest.approx(0.1, rel=1e-15)
@@ -283,7 +289,7 @@ def test_the_rate_reads_back_as_it_was_given() -> None:
     optimizer = RMSprop(0.1)
     assert optimizer.learning_rate == 0.1
     assert optimizer.get_config()["learning_rate"] == 0.1
-    optimizer.learning_rate = 0.3
+    optimizer.learning_rate = 0.3  # type: ignore[misc]
     assert optimizer.learning_rate == 0.3
     assert float(optimizer.variables[1].value) == 0.3
 
@@ -292,18 +298,18 @@ def test_the_rate_reads_back_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, np.int64(1), np.float32(1), np.float64(1), np.float16(1), np.array(1.0)])
-def test_any_number_is_a_learning_rate(rate) -> None:
+def test_any_number_is_a_learning_rate(rate: Any) -> None:
     v = f32(3)
     optimizer = RMSprop(rate, **PLAIN)
     optimizer.apply([f32(1)], [v])
     assert v[0] == 2
     assert type(optimizer.learning_rate) is float
-    optimizer.learning_rate = rate
+    optimizer.learning_rate = rate  # type: ignore[misc]
     assert optimizer.learning_rate == 1.0
 
 
 def test_numpy_scalars_are_numbers_in_every_option() -> None:
-    options = {
+    options: dict[str, Any] = {
         "rho": np.float32(0.5),
         "momentum": np.float64(0.5),
         "epsilon": np.float32(0.25),
@@ -327,7 +333,7 @@ def test_numpy_scalars_are_numbers_in_every_option() -> None:
     ("name", "value"),
     [("rho", 1.5), ("momentum", -0.1), ("epsilon", -1e-9), ("weight_decay", math.nan), ("rho", "0.9"), ("clipnorm", 0)],
 )
-def test_values_without_meaning_are_refused_when_made_and_when_assigned(name: str, value: str | float) -> None:
+def test_values_without_meaning_are_refused_when_made_and_when_assigned(name: str, value: Any) -> None:
     optimizer = RMSprop()
     before = optimizer.get_config()
     with pytest.raises(OptionError, match=name):
@@ -346,7 +352,8 @@ def test_the_ends_of_a_range_are_in_it(name: str, low: int, high: int) -> None:
 
 @pytest.mark.parametrize("option", ["clipnorm", "clipvalue", "global_clipnorm"])
 def test_none_switches_clipping_off(option: str) -> None:
-    optimizer, v = RMSprop(1.0, **PLAIN, **{option: 1.0}), f32(0)
+    clipping: dict[str, Any] = {option: 1.0}
+    optimizer, v = RMSprop(1.0, **PLAIN, **clipping), f32(0)
     optimizer.apply([f32(8)], [v])
     assert v[0] == -1
     setattr(optimizer, option, None)
@@ -367,7 +374,7 @@ def test_two_clip_options_cannot_be_set_by_attribute() -> None:
     assert optimizer.global_clipnorm == 2.0
 
 
-FEATURES = {
+FEATURES: dict[str, Any] = {
     "momentum": 0.9,
     "centered": True,
     "weight_decay": 0.1,
@@ -384,7 +391,7 @@ NEW_SLOTS = {"momentum": "momentum", "centered": "average_gradient", "use_ema": 
 def test_a_feature_switched_on_after_build_acts_from_then_on(feature: str) -> None:
     """As an optimizer that always had it and comes to this state by loading it."""
     rng, off = np.random.default_rng(0), {"use_ema": False, "centered": False, "momentum": 0.0}.get(feature)
-    variables = [rng.normal(size=5).astype(F32), rng.normal(size=(2, 3))]
+    variables: list[Array] = [rng.normal(size=5).astype(F32), rng.normal(size=(2, 3))]
     ours = RMSprop(0.1)
     ours.build(variables)
     ours.apply([np.ones_like(v) for v in variables])
@@ -407,7 +414,7 @@ def test_a_feature_switched_on_after_build_acts_from_then_on(feature: str) -> No
     ours.apply(gradients)
 
 
-def _common(one: RMSprop, other: RMSprop) -> dict[str, npt.NDArray[Any]]:
+def _common(one: RMSprop, other: RMSprop) -> dict[str, Array]:
     kept = one.state_dict()
     return {name: kept[name] for name in kept.keys() & other.state_dict().keys()}
 
@@ -429,7 +436,7 @@ def test_accumulation_switched_on_after_build() -> None:
 def test_numbers_take_effect_at_once() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN), f32(0)
     for rate in (1.0, 2.0, 0.5):
-        optimizer.learning_rate = rate
+        optimizer.learning_rate = rate  # type: ignore[misc]
         optimizer.apply([f32(1)], [v])
     assert v[0] == -3.5
 
@@ -469,7 +476,7 @@ def test_minimize_works() -> None:
 
 # pickle, copy.deepcopy
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "learning_rate": rmsprop_jit.CosineDecay(0.1, 20),
     "momentum": 0.5,
     "centered": True,
@@ -481,38 +488,46 @@ EVERYTHING = {
     "loss_scale_factor": 2.0,
     "gradient_accumulation_steps": 2,
 }
-COPIES = {
+Copy = Callable[[Any], Any]
+"""From an optimizer, or a tuple with one, to a copy."""
+
+
+def pickled_by(protocol: int) -> Copy:
+    return lambda thing: pickle.loads(pickle.dumps(thing, protocol=protocol))
+
+
+COPIES: dict[str, Copy] = {
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
     "deepcopy": copy.deepcopy,
-    **{f"protocol-{i}": lambda thing, i=i: pickle.loads(pickle.dumps(thing, protocol=i)) for i in (2, 4, 5)},
+    **{f"protocol-{i}": pickled_by(i) for i in (2, 4, 5)},
 }
 copying = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 calls_before = pytest.mark.parametrize("calls", [0, 3, 4])
 
 
-def named_variables() -> dict[str, npt.NDArray[Any]]:
+def named_variables() -> dict[str, Array]:
     rng = np.random.default_rng(3)
     return {"kernel": rng.normal(size=(4, 3)).astype(F32), "bias": rng.normal(size=3)}
 
 
-def gradients_for(variables, call: int):
+def gradients_for(variables: Mapping[str, Array], call: int) -> dict[str, Array]:
     rng = np.random.default_rng(100 + call)
     return {name: np.asarray(rng.normal(size=v.shape), v.dtype) for name, v in variables.items()}
 
 
-def run(optimizer, variables, calls: range) -> None:
+def run(optimizer: RMSprop, variables: Mapping[str, Array], calls: range) -> None:
     for call in calls:
         optimizer.apply(gradients_for(variables, call))
 
 
-def everything(optimizer, variables: dict[str, npt.NDArray[Any]]):
+def everything(optimizer: RMSprop, variables: dict[str, Array]) -> dict[str, bytes]:
     state = {name: value.tobytes() for name, value in optimizer.state_dict().items()}
     return state | {f"variable {name}": np.asarray(value).tobytes() for name, value in variables.items()}
 
 
 @copying
 @calls_before
-def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied, calls: int) -> None:
+def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied: Copy, calls: int) -> None:
     ours, variables = RMSprop(**EVERYTHING), named_variables()
     ours.exclude_from_weight_decay(var_names=["bias"])
     ours.build(variables)
@@ -528,7 +543,7 @@ def test_a_copy_built_on_new_arrays_goes_on_as_the_original(copied, calls: int) 
 
 
 @copying
-def test_a_copy_has_memory_of_its_own(copied) -> None:
+def test_a_copy_has_memory_of_its_own(copied: Copy) -> None:
     ours, variables = RMSprop(0.1, momentum=0.5), named_variables()
     ours.build(variables)
     run(ours, variables, range(2))
@@ -541,7 +556,7 @@ def test_a_copy_has_memory_of_its_own(copied) -> None:
 
 @copying
 @pytest.mark.parametrize("rebuilt", [False, True])
-def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied, rebuilt: bool) -> None:
+def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied: Copy, rebuilt: bool) -> None:
     ours, variables = RMSprop(1.0, weight_decay=0.5, **PLAIN), {"a": f32(8), "b": f32(8)}
     ours.build(variables)
     ours.exclude_from_weight_decay(var_list=[variables["b"]])
@@ -555,7 +570,7 @@ def test_arrays_excluded_from_weight_decay_stay_excluded_in_a_copy(copied, rebui
 
 
 @copying
-def test_an_optimizer_and_its_variables_copied_together_stay_together(copied) -> None:
+def test_an_optimizer_and_its_variables_copied_together_stay_together(copied: Copy) -> None:
     v = Variable(f32(1.0), name="v")
     ours = RMSprop(0.1)
     ours.apply([f32(1)], [v])
@@ -566,14 +581,14 @@ def test_an_optimizer_and_its_variables_copied_together_stay_together(copied) ->
 
 
 @copying
-def test_an_unbuilt_optimizer_is_copied_too(copied) -> None:
+def test_an_unbuilt_optimizer_is_copied_too(copied: Copy) -> None:
     theirs, v = copied(RMSprop(0.1, momentum=0.5)), f32(1)
     theirs.apply([f32(1)], [v])
     assert v[0] == pytest.approx(0.683772385, rel=1e-6)
 
 
 @copying
-def test_a_copy_refuses_variables_of_other_shapes_and_keeps_its_state(copied) -> None:
+def test_a_copy_refuses_variables_of_other_shapes_and_keeps_its_state(copied: Copy) -> None:
     ours, variables = RMSprop(0.1), named_variables()
     ours.build(variables)
     run(ours, variables, range(2))
@@ -588,7 +603,7 @@ def test_a_copy_refuses_variables_of_other_shapes_and_keeps_its_state(copied) ->
 
 # saving
 
-SAVED = {
+SAVED: dict[str, dict[str, Any]] = {
     "plain": {"learning_rate": 0.1},
     "momentum": {"learning_rate": 0.1, "momentum": 0.9},
     "centered": {"learning_rate": 0.1, "momentum": 0.9, "centered": True},
@@ -600,19 +615,20 @@ saving = pytest.mark.parametrize("options", SAVED.values(), ids=SAVED)
 in_a_window = pytest.mark.parametrize("calls", [0, 2, 3, 4])
 
 
-def two_variables() -> list[npt.NDArray[Any]]:
+def two_variables() -> list[Array]:
     rng = np.random.default_rng(5)
     return [rng.normal(size=(2, 3)).astype(F32), rng.normal(size=4).astype(F32)]
 
 
-def two_gradients(call: int) -> list[npt.NDArray[Any]]:
+def two_gradients(call: int) -> list[Array]:
     rng = np.random.default_rng(50 + call)
     return [rng.normal(size=(2, 3)).astype(F32), rng.normal(size=4).astype(F32)]
 
 
-def same_as_keras(ours: RMSprop, variables: list[npt.NDArray[Any]], theirs, tracked) -> None:
+def same_as_keras(ours: RMSprop, variables: list[Array], theirs: Keras, tracked: list[Keras]) -> None:
     assert [v.tobytes() for v in variables] == [np.asarray(v.value).tobytes() for v in tracked]
-    mine, other = {}, keras_store(theirs)
+    mine: dict[str, Array] = {}
+    other = keras_store(theirs)
     ours.save_own_variables(mine)
     assert mine.keys() == other.keys()
     for key in mine:
@@ -622,9 +638,10 @@ def same_as_keras(ours: RMSprop, variables: list[npt.NDArray[Any]], theirs, trac
 
 @saving
 @in_a_window
-def test_state_moves_to_keras(options, calls: int) -> None:
+def test_state_moves_to_keras(options: dict[str, Any], calls: int) -> None:
     options = {"ema_overwrite_frequency": None, **options}
-    ours, variables, store = RMSprop(**options), two_variables(), {}
+    store: dict[str, Any] = {}
+    ours, variables = RMSprop(**options), two_variables()
     ours.build(variables)
     for call in range(calls):
         ours.apply(two_gradients(call))
@@ -640,7 +657,7 @@ def test_state_moves_to_keras(options, calls: int) -> None:
 
 @saving
 @in_a_window
-def test_state_moves_from_keras(options, calls: int) -> None:
+def test_state_moves_from_keras(options: dict[str, Any], calls: int) -> None:
     options = {"ema_overwrite_frequency": None, **options}
     theirs, tracked = to_keras(options, two_variables())
     for call in range(calls):
@@ -658,8 +675,9 @@ def test_state_moves_from_keras(options, calls: int) -> None:
 
 
 def test_a_store_has_keras_order_and_numbers() -> None:
-    options = {"momentum": 0.5, "centered": True, "use_ema": True, "gradient_accumulation_steps": 2}
-    ours, variables, store = RMSprop(**options), two_variables(), {}
+    options: dict[str, Any] = {"momentum": 0.5, "centered": True, "use_ema": True, "gradient_accumulation_steps": 2}
+    store: dict[str, Any] = {}
+    ours, variables = RMSprop(**options), two_variables()
     ours.build(variables)
     theirs, _ = to_keras(options, variables)
     ours.save_own_variables(store)
@@ -668,7 +686,7 @@ def test_a_store_has_keras_order_and_numbers() -> None:
 
 
 def test_loading_takes_the_saved_learning_rate() -> None:
-    store = {}
+    store: dict[str, Any] = {}
     first, second = RMSprop(0.1), RMSprop(0.7)
     for optimizer in (first, second):
         optimizer.build([f32(1)])
@@ -725,13 +743,14 @@ def test_a_state_dict_goes_through_npz(tmp_path: Path) -> None:
 # Reading the state changes nothing, not even what the next call overwrites: another thread may be in that call.
 
 
-def saved_by_number(optimizer):
-    store = {}
+def saved_by_number(optimizer: RMSprop) -> dict[str, Array]:
+    store: dict[str, Array] = {}
     optimizer.save_own_variables(store)
     return dict(zip([one.name for one in optimizer.variables], store.values(), strict=True))
 
 
-READS = {
+Read = Callable[[RMSprop], dict[str, Array]]
+READS: dict[str, Read] = {
     "state_dict": lambda optimizer: optimizer.state_dict(),
     "variables": slots,
     "save_own_variables": saved_by_number,
@@ -742,7 +761,7 @@ reading = pytest.mark.parametrize("read", READS.values(), ids=READS)
 ACCUMULATORS = ("kernel_gradient_accumulator", "bias_gradient_accumulator")
 
 
-def with_leftovers():
+def with_leftovers() -> tuple[RMSprop, dict[str, Array], dict[str, Array]]:
     """An optimizer just after an update, its variables, and its slots themselves, seen while gradients were added."""
     optimizer, variables = RMSprop(**EVERYTHING), named_variables()
     optimizer.build(variables)
@@ -754,7 +773,7 @@ def with_leftovers():
 
 
 @reading
-def test_reading_the_state_writes_nothing(read) -> None:
+def test_reading_the_state_writes_nothing(read: Read) -> None:
     optimizer, variables, own = with_leftovers()
     before = [array.tobytes() for array in (*own.values(), *variables.values())]
     read(optimizer)
@@ -766,7 +785,7 @@ def test_reading_the_state_writes_nothing(read) -> None:
 
 
 @reading
-def test_a_reader_sees_zeros_in_place_of_leftovers(read) -> None:
+def test_a_reader_sees_zeros_in_place_of_leftovers(read: Read) -> None:
     optimizer, _, own = with_leftovers()
     found = read(optimizer)
     for name in ACCUMULATORS:
@@ -778,7 +797,7 @@ def test_a_reader_sees_zeros_in_place_of_leftovers(read) -> None:
 
 
 @reading
-def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read) -> None:
+def test_a_reader_sees_what_one_variable_has_added_up_and_another_has_not(read: Read) -> None:
     optimizer, variables, own = with_leftovers()
     gradient = gradients_for(variables, 4)["bias"]
     optimizer.apply([gradient], [variables["bias"]])

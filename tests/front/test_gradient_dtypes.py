@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rmsprop_jit
+from rmsprop_jit.arrays.homes import Array
 
 OPTION_SETS = [
     {},
@@ -20,7 +21,9 @@ SHAPES = [(7,), (3, 5), (), (1000,), (70_001,), (0,)]
 OTHER = {"float32": "float64", "float64": "float32"}
 
 
-def trained(dtypes: list[str], cast, options, calls: int = 5, keep: bool = False):
+def trained(
+    dtypes: list[str], cast: list[bool], options: dict[str, Any], calls: int = 5, keep: bool = False
+) -> list[Array]:
     """Variables and slots after some calls; gradients are of the other dtype where `cast` says so, else rounded."""
     rng = np.random.default_rng(8)
     variables = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in zip(SHAPES, dtypes, strict=True)]

@@ -4,11 +4,12 @@ import ast
 import copy
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zoo
 from tiny_home import Tiny
@@ -16,6 +17,7 @@ from tiny_home import Tiny
 import rmsprop_jit
 from rmsprop_jit import ArrayError, Optimizer, RMSprop, Variable
 from rmsprop_jit.arrays import homes
+from rmsprop_jit.arrays.homes import Array
 
 FRONT = Path(rmsprop_jit.__file__).parent
 ASKS = re.compile(r"ndarray|_gpu\(|cupy|torch|HOST\b")
@@ -30,7 +32,7 @@ def tiny_arrays() -> Iterator[None]:
     homes.HOMES.remove("tiny_home")
 
 
-def make(*shape, seed: int = 0, dtype="float32"):
+def make(*shape: int, seed: int = 0, dtype: npt.DTypeLike = "float32") -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
@@ -52,12 +54,14 @@ def test_an_unknown_kind_of_arrays_trains_as_numpy_does(options: dict[str, Any])
         gradients = [make(*v.shape, seed=7 * call + i, dtype=v.dtype) for i, v in enumerate(host)]
         ours.apply(gradients, host)
         theirs.apply([Tiny(gradient) for gradient in gradients], tiny)
-    for a, b in zip([*host, *(v.numpy() for v in ours.variables)], [*tiny, *theirs.variables], strict=True):
+    trained: list[Tiny | Variable] = [*tiny, *theirs.variables]
+    for a, b in zip([*host, *(v.numpy() for v in ours.variables)], trained, strict=True):
         assert a.tobytes() == (b.get() if isinstance(b, Tiny) else b.numpy()).tobytes()
 
 
 def test_kinds_can_be_mixed_in_one_list_and_other_rules_work() -> None:
-    host, mixed = [make(7), make(9, seed=1)], [make(7), Tiny(make(9, seed=1))]
+    host: list[Array] = [make(7), make(9, seed=1)]
+    mixed: list[Any] = [make(7), Tiny(make(9, seed=1))]
     ours, theirs = Optimizer(zoo.ADAM), Optimizer(zoo.ADAM)
     for seed in (2, 4):
         gradients = [make(7, seed=seed), make(9, seed=seed + 1)]
@@ -94,13 +98,14 @@ def test_variables_constraints_and_averages() -> None:
     theirs.finalize_variable_values()
     assert np.array_equal(variable.numpy(), host.numpy())
     variable.assign(np.ones(4, np.float32))
-    assert variable.value.get().all()
+    value: Any = variable.value
+    assert value.get().all()
     assert "Variable 'w', shape=(4,)" in repr(variable)
     with pytest.raises(ArrayError, match=r"differentiates NumPy arrays.*Received"):
         theirs.minimize(lambda: variable, [variable])
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[], object], str]] = {
     "int": (lambda: Tiny(np.zeros(3, np.int32)), "dtype"),
     "read-only": (lambda: Tiny(make(3), read_only=True), "read-only"),
     "list": (lambda: [1.0], "not a NumPy array or an array on a GPU or a Tiny array"),
@@ -143,7 +148,7 @@ def test_nobody_else_asks_what_library_an_array_is_of(path: Path) -> None:
 
 # What to do about a bad array: a variable is trained where it is, so that a copy that is passed once helps nobody.
 
-SPOILED = {
+SPOILED: dict[str, tuple[Callable[[Array], object], str]] = {
     "strided": (lambda a: np.repeat(a, 2)[::2], "numpy.ascontiguousarray({})"),
     "byte-order": (lambda a: a.astype(">f4"), "{}.astype('float32')"),
     "int": (lambda a: a.astype(int), "{}.astype('float32')"),

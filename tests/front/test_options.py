@@ -11,7 +11,7 @@ import zoo
 from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen.names import Names
-from rmsprop_jit.flags import option_flags, own_flags, part_flags
+from rmsprop_jit.flags import Part, option_flags, own_flags, part_flags
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.around import CALL_FLAGS, OPTION_FLAGS, STEP_HYPERS, step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -35,7 +35,7 @@ GIVEN = {
 """A value for each option; a new one needs a line here."""
 
 
-def written(function: Callable[..., None]):
+def written(function: Callable[..., None]) -> dict[str, Any]:
     """The arguments that a constructor writes out, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
     return {one.name: one.default for one in parameters if one.kind is not one.VAR_KEYWORD}
@@ -48,7 +48,7 @@ def test_the_signature_of_every_optimizer_is_the_table() -> None:
 
 
 @pytest.mark.parametrize("make", [RMSprop, lambda **options: Optimizer(zoo.ADAM, **options)], ids=["rmsprop", "adam"])
-def test_every_option_is_kept_read_written_configured_and_restored(make) -> None:
+def test_every_option_is_kept_read_written_configured_and_restored(make: Callable[..., Optimizer]) -> None:
     assert GIVEN.keys() == OPTIONS.keys()
     optimizer, plain = make(**GIVEN), make()
     for name, value in GIVEN.items():
@@ -94,8 +94,9 @@ def test_what_a_backend_reads_is_one_mapping() -> None:
 
 
 def test_options_do_not_change() -> None:
+    options: Any = Options(GIVEN)
     with pytest.raises(AttributeError):
-        Options(GIVEN).threads = 5
+        options.threads = 5
 
 
 # Flags.
@@ -134,7 +135,7 @@ EVERYTHING = frozenset({"centered", "momentum", *OPTION_FLAGS}) - {"clipvalue", 
     [("idle", {"use_ema", "ema_overwrite_frequency"}), ("micro_step", {"loss_scale_factor", "window_empty"})],
 )
 @pytest.mark.parametrize("rule", [RMSPROP, zoo.ADAM, zoo.LAMB, zoo.NORMALISED], ids=zoo.label)
-def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, part: str, left: set[str]) -> None:
+def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, part: Part, left: set[str]) -> None:
     flags = frozenset({*OPTION_FLAGS, *rule.flags, "window_empty"})
     kept = part_flags(rule, flags, part)
     assert left | {part} <= kept
@@ -145,7 +146,7 @@ def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, p
 @pytest.mark.parametrize("part", ["idle", "micro_step"])
 @pytest.mark.parametrize("more", [set(), {"window_empty"}], ids=len)
 @pytest.mark.parametrize("less", [set(), {"use_ema", "ema_overwrite_frequency"}], ids=len)
-def test_dropping_them_leaves_the_kernels_as_they_are(more: set[str], less: set[str], part: str) -> None:
+def test_dropping_them_leaves_the_kernels_as_they_are(more: set[str], less: set[str], part: Part) -> None:
     flags = (EVERYTHING | more) - less
     whole = codegen.specialize(step_of(RMSPROP), flags | {part})
     kept = part_flags(RMSPROP, flags, part)
@@ -160,7 +161,12 @@ def test_dropping_them_leaves_the_kernels_as_they_are(more: set[str], less: set[
 
 
 def test_option_sets_share_the_kernels_of_their_micro_steps() -> None:
-    sets = [{}, {"clipnorm": 1.0}, {"use_ema": True}, {"weight_decay": 0.1, "momentum": 0.9, "centered": True}]
+    sets: list[dict[str, Any]] = [
+        {},
+        {"clipnorm": 1.0},
+        {"use_ema": True},
+        {"weight_decay": 0.1, "momentum": 0.9, "centered": True},
+    ]
     programs = set()
     for options in sets:
         flags = flags_of(gradient_accumulation_steps=2, **options) | {"window_empty"}
@@ -180,7 +186,8 @@ def plain(p: codegen.Expr, g: codegen.Expr, s: Names, h: Names, on: Names) -> di
     "name", [*sorted(OPTIONS.keys() - {"learning_rate"}), "rule", "self", "apply", "iterations", "get_config"]
 )
 def test_a_rule_with_a_number_called_like_an_option_is_refused(part: str, name: str) -> None:
-    trial = codegen.Rule("trial", plain, **{part: {name: 0.5 if part == "hypers" else False}})
+    declared: dict[str, Any] = {part: {name: 0.5 if part == "hypers" else False}}
+    trial = codegen.Rule("trial", plain, **declared)
     with pytest.raises(RuleError, match=rf"'trial' declares '{name}'.*Received: .*Choose another.*'trial_{name}'"):
         Optimizer(trial)
 

@@ -10,11 +10,12 @@ from option_sets import Case, make_case
 from oracle import Oracle
 
 import rmsprop_jit
+from rmsprop_jit.arrays.homes import Array
 
 SLOTS = ("average", "gradient_accumulator", "velocity", "momentum", "average_gradient")
 
 
-def build_ours(case):
+def build_ours(case: Case) -> tuple[rmsprop_jit.RMSprop, list[Array]]:
     ours = rmsprop_jit.RMSprop(**case.options)
     variables = [v.copy() for v in case.variables]
     ours.build(variables)
@@ -22,11 +23,11 @@ def build_ours(case):
     return ours, variables
 
 
-def our_slots(ours):
+def our_slots(ours: rmsprop_jit.RMSprop) -> dict[str, Array]:
     return {variable.path.split("/")[1]: variable.value for variable in ours.variables}
 
 
-def keep_to_common_ground(case):
+def keep_to_common_ground(case: Case) -> Case:
     """Leave out averages and missing gradients under accumulation: rows of the README with tests of their own."""
     if "gradient_accumulation_steps" in case.options:
         case.options.pop("use_ema", None)
@@ -59,7 +60,7 @@ def test_float64_equals_keras_in_float64(seed: int) -> None:
     compare_with_keras(keep_to_common_ground(case))
 
 
-def compare_with_keras(case) -> None:
+def compare_with_keras(case: Case) -> None:
     ours, variables = build_ours(case)
     with KerasSide(case) as keras, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -68,11 +69,10 @@ def compare_with_keras(case) -> None:
             keras.apply(gradients)
             for i, (mine, theirs) in enumerate(zip(variables, keras.variables(), strict=True)):
                 assert_close(mine, theirs, case, f"{case}: variable {i} after call {call}")
-            slots = our_slots(ours)
-            theirs = keras.slots()
-            assert slots.keys() == theirs.keys()
+            slots, judged = our_slots(ours), keras.slots()
+            assert slots.keys() == judged.keys()
             for name in slots.keys() - {"iteration", "learning_rate"}:
-                assert_close(slots[name], theirs[name], case, f"{case}: {name} after call {call}")
+                assert_close(slots[name], judged[name], case, f"{case}: {name} after call {call}")
             assert ours.iterations == keras.iterations()
 
 
@@ -91,7 +91,9 @@ def test_every_option_set_equals_the_oracle(seed: int, dtype: str) -> None:
             compare_with_oracle(ours, variables, oracle, case, call)
 
 
-def compare_with_oracle(ours, variables, oracle: Oracle, case, call: int) -> None:
+def compare_with_oracle(
+    ours: rmsprop_jit.RMSprop, variables: list[Array], oracle: Oracle, case: Case, call: int
+) -> None:
     exact_or_close = make_case(case.seed, case.dtype)
     exact_or_close.schedule = False  # both sides use the same rate
     for i, variable in enumerate(variables):

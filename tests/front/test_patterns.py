@@ -38,7 +38,7 @@ def test_the_error_shows_some_of_many_names() -> None:
 
 
 @pytest.mark.parametrize("bad", ["(", "[a", 3, None, re.compile("a")], ids=repr)
-def test_what_is_no_regular_expression_is_named(bad) -> None:
+def test_what_is_no_regular_expression_is_named(bad: object) -> None:
     with pytest.raises(OptionError, match=rf"`var_names` holds.*Received: {re.escape(repr(bad))}"):
         checked("var_names", ["a", bad])
 

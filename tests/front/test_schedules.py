@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -77,12 +78,12 @@ cases = pytest.mark.parametrize(("kind", "arguments"), CASES, ids=[f"{k.__name__
 kinds = pytest.mark.parametrize(("kind", "arguments"), [(kind, rows[1]) for kind, rows in ARGUMENTS.items()])
 
 
-def theirs(kind: type[LearningRateSchedule], arguments):
+def theirs(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> Any:
     return getattr(keras.optimizers.schedules, kind.__name__)(*arguments)
 
 
 @cases
-def test_equals_keras(kind: type[LearningRateSchedule], arguments) -> None:
+def test_equals_keras(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     ours, judge = kind(*arguments), theirs(kind, arguments)
     scale = max(abs(ours(step)) for step in range(41))
     for step in range(41):
@@ -92,14 +93,15 @@ def test_equals_keras(kind: type[LearningRateSchedule], arguments) -> None:
 
 
 @cases
-def test_gives_a_float(kind: type[LearningRateSchedule], arguments) -> None:
+def test_gives_a_float(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     schedule = kind(*arguments)
-    for step in (0, 3, np.int64(7)):
+    steps: list[Any] = [0, 3, np.int64(7)]
+    for step in steps:
         assert type(schedule(step)) is float
 
 
 @cases
-def test_config_goes_round(kind: type[LearningRateSchedule], arguments) -> None:
+def test_config_goes_round(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     schedule = kind(*arguments)
     again = kind.from_config(schedule.get_config())
     assert again == schedule
@@ -111,7 +113,7 @@ def test_config_goes_round(kind: type[LearningRateSchedule], arguments) -> None:
 
 
 @cases
-def test_config_is_that_of_keras(kind: type[LearningRateSchedule], arguments) -> None:
+def test_config_is_that_of_keras(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     ours, judge = kind(*arguments).get_config(), theirs(kind, arguments).get_config()
     assert list(ours) == list(judge)
     assert {**ours, "name": None} == {**judge, "name": None}
@@ -119,7 +121,7 @@ def test_config_is_that_of_keras(kind: type[LearningRateSchedule], arguments) ->
 
 
 @kinds
-def test_names_are_those_of_keras(kind: type[LearningRateSchedule], arguments) -> None:
+def test_names_are_those_of_keras(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     assert kind(*arguments[:3]).name == theirs(kind, arguments[:3]).name
 
 
@@ -200,7 +202,7 @@ def test_cycles_begin_after_a_full_period() -> None:
     ],
     ids=["exponential", "polynomial", "inverse", "cosine", "restarts", "t_mul"],
 )
-def test_steps_must_be_positive(make, name: str, steps: float) -> None:
+def test_steps_must_be_positive(make: Callable[[float], LearningRateSchedule], name: str, steps: float) -> None:
     with pytest.raises(OptionError, match=rf"Argument `{name}` must be > 0\. Received: {name}="):
         make(steps)
 
@@ -216,7 +218,9 @@ def test_piecewise_lengths_must_fit(boundaries: list[int], values: list[float]) 
 
 
 def test_numpy_arrays_are_boundaries_and_values() -> None:
-    schedule = PiecewiseConstantDecay(np.array([2, 4]), np.array([1.0, 0.5, 0.1]))
+    boundaries: Any = np.array([2, 4])
+    values: Any = np.array([1.0, 0.5, 0.1])
+    schedule = PiecewiseConstantDecay(boundaries, values)
     assert [schedule(step) for step in (2, 3, 5)] == [1, 0.5, 0.1]
 
 
@@ -240,7 +244,9 @@ def test_the_base_class_must_be_completed() -> None:
 
 
 @kinds
-def test_each_call_uses_the_rate_of_the_calls_before_it(kind: type[LearningRateSchedule], arguments) -> None:
+def test_each_call_uses_the_rate_of_the_calls_before_it(
+    kind: type[LearningRateSchedule], arguments: tuple[Any, ...]
+) -> None:
     schedule, v = kind(*arguments), np.zeros(1)
     optimizer = RMSprop(schedule, rho=1.0, epsilon=1.0)  # steps of learning_rate * gradient
     for step in range(15):
@@ -251,7 +257,7 @@ def test_each_call_uses_the_rate_of_the_calls_before_it(kind: type[LearningRateS
 
 
 @kinds
-def test_float32_variables_follow_keras(kind: type[LearningRateSchedule], arguments) -> None:
+def test_float32_variables_follow_keras(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     rng = np.random.default_rng(0)
     v = rng.normal(size=20).astype(np.float32)
     judged = keras.Variable(v.copy(), dtype="float32")
@@ -265,7 +271,7 @@ def test_float32_variables_follow_keras(kind: type[LearningRateSchedule], argume
 
 
 @kinds
-def test_an_optimizers_config_holds_the_schedule(kind: type[LearningRateSchedule], arguments) -> None:
+def test_an_optimizers_config_holds_the_schedule(kind: type[LearningRateSchedule], arguments: tuple[Any, ...]) -> None:
     optimizer = RMSprop(kind(*arguments))
     config = optimizer.get_config()
     assert config["learning_rate"] == {"class_name": kind.__name__, "config": kind(*arguments).get_config()}
@@ -274,7 +280,9 @@ def test_an_optimizers_config_holds_the_schedule(kind: type[LearningRateSchedule
 
 
 @kinds
-def test_keras_own_serialized_schedule_is_understood(kind: type[LearningRateSchedule], arguments) -> None:
+def test_keras_own_serialized_schedule_is_understood(
+    kind: type[LearningRateSchedule], arguments: tuple[Any, ...]
+) -> None:
     config = keras.optimizers.schedules.serialize(theirs(kind, arguments))
     optimizer = RMSprop(config)
     assert optimizer.learning_rate == kind(*arguments)(0)
@@ -283,10 +291,10 @@ def test_keras_own_serialized_schedule_is_understood(kind: type[LearningRateSche
 def test_schedule_replaces_number_and_back() -> None:
     optimizer, v = RMSprop(1.0, rho=1.0, epsilon=1.0), np.zeros(1)
     optimizer.apply([np.ones(1)], [v])
-    optimizer.learning_rate = PiecewiseConstantDecay([1], [5.0, 7.0])
+    optimizer.learning_rate = PiecewiseConstantDecay([1], [5.0, 7.0])  # type: ignore[misc, assignment]
     optimizer.apply([np.ones(1)], [v])
     optimizer.apply([np.ones(1)], [v])
-    optimizer.learning_rate = 2
+    optimizer.learning_rate = 2  # type: ignore[misc]
     optimizer.apply([np.ones(1)], [v])
     assert -v[0] == 1 + 5 + 7 + 2
 

@@ -11,14 +11,19 @@ import numpy.typing as npt
 import pytest
 
 from rmsprop_jit import ArrayError, BackendError, OptionError, RMSprop, Variable
+from rmsprop_jit.arrays.homes import Array
 
 anp = pytest.importorskip("autograd.numpy")
-PLAIN = {"rho": 1.0, "epsilon": 1.0}
+PLAIN: dict[str, Any] = {"rho": 1.0, "epsilon": 1.0}
 """With these the mean square stays 0 and the step is learning_rate * gradient, so that gradients can be seen."""
 
 
-def gradients_of(loss, *variables: Variable):
-    """The gradients that `minimize` finds, read from the step that it makes."""
+Loss = Callable[[], Any]
+"""A loss without arguments, of anything that autograd gives."""
+
+
+def gradients_of(loss: Loss, *variables: Variable) -> list[Any]:
+    """The gradients that `minimize` finds, arrays or numbers, read from the step that it makes."""
     before = [variable.numpy() for variable in variables]
     RMSprop(1.0, **PLAIN).minimize(loss, list(variables))
     gradients = [old - variable.value for old, variable in zip(before, variables, strict=True)]
@@ -27,7 +32,7 @@ def gradients_of(loss, *variables: Variable):
     return gradients
 
 
-def by_differences(loss, *variables: Variable):
+def by_differences(loss: Loss, *variables: Variable) -> list[Array]:
     """The gradients by central differences."""
     found = []
     for variable in variables:
@@ -77,7 +82,7 @@ def test_minimize_updates_the_array_given() -> None:
         (np.zeros(2, int), None, "int64"),
     ],
 )
-def test_dtypes(value, dtype: npt.DTypeLike | None, expected: str) -> None:
+def test_dtypes(value: npt.ArrayLike, dtype: npt.DTypeLike | None, expected: str) -> None:
     assert Variable(value, dtype).dtype == expected
 
 
@@ -106,7 +111,7 @@ def test_assignment_copies_into_the_array() -> None:
 
 
 @pytest.mark.parametrize("value", [[1, 2, 3], 1.0, [[1, 2]], []])
-def test_assignment_of_another_shape_is_refused(value) -> None:
+def test_assignment_of_another_shape_is_refused(value: npt.ArrayLike) -> None:
     variable = Variable(np.zeros(2), name="kernel")
     with pytest.raises(ArrayError, match=r"kernel.*Received: shape="):
         variable.assign(value)
@@ -116,7 +121,7 @@ def test_assignment_of_another_shape_is_refused(value) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", object(), None, {"a": 1}, [[1], [1, 2]], np.array([None])])
-def test_values_that_are_not_numeric_are_refused(value) -> None:
+def test_values_that_are_not_numeric_are_refused(value: object) -> None:
     with pytest.raises(ArrayError, match=r"kernel.*Received"):
         Variable(value, name="kernel")
 
@@ -130,7 +135,7 @@ def test_conversions() -> None:
     assert float(Variable(2.5)) == 2.5
     assert bool(Variable(1.0))
     assert not Variable(0.0)
-    assert list(variable) == [1, 2]
+    assert list(iter(variable)) == [1, 2]
     assert variable[1] == 2
 
 
@@ -147,7 +152,7 @@ def test_ufunc_and_array_function_results_are_arrays() -> None:
     assert np.sum(variable, where=variable > 2) == 4
 
 
-ARITHMETIC = {
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: a * b,
@@ -160,19 +165,19 @@ ARITHMETIC = {
     "equal": lambda a, b: a == b,
     "matmul": lambda a, b: a @ b,
 }
-OTHERS = {"variable": Variable, "array": np.asarray}
+OTHERS: dict[str, Callable[[Array], Any]] = {"variable": Variable, "array": np.asarray}
 
 
 @pytest.mark.parametrize("operation", ARITHMETIC.values(), ids=ARITHMETIC)
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_arithmetic_is_that_of_the_arrays(operation, other) -> None:
+def test_arithmetic_is_that_of_the_arrays(operation: Callable[[Any, Any], Any], other: Callable[[Array], Any]) -> None:
     a, b = np.array([1.0, 2.0, 5.0]), np.array([3.0, 2.0, 1.5])
     np.testing.assert_array_equal(operation(Variable(a), other(b)), operation(a, b))
     np.testing.assert_array_equal(operation(other(a), Variable(b)), operation(a, b))
 
 
 @pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.float64(2), np.array(2.0)], ids=repr)
-def test_arithmetic_with_numbers(number) -> None:
+def test_arithmetic_with_numbers(number: Any) -> None:
     variable = Variable(np.array([1.0, 4.0]))
     assert (variable * number).tolist() == (number * variable).tolist() == [2, 8]
     assert (number / variable).tolist() == [2, 0.5]
@@ -201,7 +206,7 @@ B = np.array([0.4, 1.2])
 X = np.array([1.0, -2.0, 0.5])
 WEIGHTS, BIAS = Variable(W.copy(), name="weights"), Variable(B.copy(), name="bias")
 
-LOSSES = {
+LOSSES: dict[str, Loss] = {
     "sum-of-squares": lambda: (WEIGHTS * WEIGHTS).sum() + (BIAS**2).sum(),
     "numpy-sum": lambda: np.sum(WEIGHTS**2) + np.sum(BIAS),
     "autograd-sum": lambda: anp.sum(WEIGHTS**2) + anp.sum(BIAS),
@@ -255,7 +260,7 @@ def _as_at_the_start() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_gradients_are_those_of_finite_differences(loss) -> None:
+def test_gradients_are_those_of_finite_differences(loss: Loss) -> None:
     expected = by_differences(loss, WEIGHTS, BIAS)
     for actual, wanted in zip(gradients_of(loss, WEIGHTS, BIAS), expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-7)
@@ -270,7 +275,7 @@ def test_a_loss_over_other_arrays_and_modules() -> None:
     y = np.sin(x[:, 0]) + x[:, 1]
     first, second = Variable(rng.normal(size=(3, 8)) * 0.5), Variable(rng.normal(size=8) * 0.5)
 
-    def loss():
+    def loss() -> Any:
         return anp.mean((anp.tanh(x @ first) @ second - y) ** 2)
 
     optimizer = RMSprop(0.01)
@@ -283,7 +288,7 @@ def test_a_loss_over_other_arrays_and_modules() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gradients_have_the_variables_dtype(dtype) -> None:
+def test_gradients_have_the_variables_dtype(dtype: type[np.floating[Any]]) -> None:
     variable, other = Variable(np.array([1.0, 2.0], dtype)), Variable(np.array(3.0, np.float64))
     optimizer = RMSprop(0.1)
     optimizer.minimize(lambda: np.sum(variable * other) ** 2, [variable, other])
@@ -299,7 +304,8 @@ def test_variables_of_no_dimension() -> None:
 
 def test_a_loss_of_shape_one_will_do() -> None:
     variable = Variable(np.array([3.0]))
-    np.testing.assert_allclose(*gradients_of(lambda: variable**2, variable), [6.0])
+    (gradient,) = gradients_of(lambda: variable**2, variable)
+    np.testing.assert_allclose(gradient, [6.0])
 
 
 def test_a_variable_that_the_loss_does_not_read_has_no_gradient() -> None:
@@ -319,8 +325,10 @@ def test_a_variable_read_without_effect_has_gradient_zero() -> None:
 
 def test_variables_that_are_not_updated_are_constants() -> None:
     updated, constant = Variable(np.array([2.0])), Variable(np.array([5.0]))
-    np.testing.assert_allclose(*gradients_of(lambda: np.sum(updated**2 * constant), updated), [20.0])
-    np.testing.assert_allclose(*gradients_of(lambda: np.sum(constant * updated**2), updated), [20.0])
+    (gradient,) = gradients_of(lambda: np.sum(updated**2 * constant), updated)
+    np.testing.assert_allclose(gradient, [20.0])
+    (gradient,) = gradients_of(lambda: np.sum(constant * updated**2), updated)
+    np.testing.assert_allclose(gradient, [20.0])
     assert constant.value[0] == 5
 
 
@@ -335,7 +343,7 @@ def test_after_a_loss_variables_are_plain_again() -> None:
     assert optimizer.iterations == 1
 
 
-def _raises(variable: Variable) -> Callable[[], Any]:
+def _raises(variable: Variable) -> Loss:
     def loss() -> NoReturn:
         assert not isinstance(variable * 2, np.ndarray)
         raise RuntimeError("in the loss")
@@ -346,7 +354,7 @@ def _raises(variable: Variable) -> Callable[[], Any]:
 def test_a_loss_computes_with_the_values_of_the_moment() -> None:
     variable, seen = Variable(np.array([1.0])), []
 
-    def loss():
+    def loss() -> Any:
         value = np.sum(variable**2)
         seen.append(float(getattr(value, "_value", value)))
         return value
@@ -359,7 +367,7 @@ def test_a_loss_computes_with_the_values_of_the_moment() -> None:
 
 
 @pytest.mark.parametrize("order", [lambda a, b: [a, b], lambda a, b: [b, a]])
-def test_minimize_takes_variables_in_any_order(order) -> None:
+def test_minimize_takes_variables_in_any_order(order: Callable[[Variable, Variable], list[Variable]]) -> None:
     a, b = Variable(np.array([1.0]), name="a"), Variable(np.array([1.0, 1.0]), name="b")
     optimizer = RMSprop(1.0, **PLAIN)
     optimizer.build([a, b])
@@ -389,7 +397,7 @@ def test_minimize_and_loss_scaling() -> None:
 @pytest.mark.parametrize(
     ("loss", "shape"), [(lambda v: v * 2, (2,)), (lambda v: np.outer(v, v), (2, 2)), (lambda v: v[:0], (0,))]
 )
-def test_a_loss_must_be_one_number(loss, shape: tuple[int, ...]) -> None:
+def test_a_loss_must_be_one_number(loss: Callable[[Variable], Any], shape: tuple[int, ...]) -> None:
     variable = Variable(np.array([1.0, 2.0]))
     with pytest.raises(OptionError, match=rf"`loss`.*Received: a result of shape \({shape[0]},"):
         RMSprop().minimize(lambda: loss(variable), [variable])
@@ -397,7 +405,7 @@ def test_a_loss_must_be_one_number(loss, shape: tuple[int, ...]) -> None:
 
 
 def test_minimize_needs_variables() -> None:
-    array = np.array([1.0])
+    array: Any = np.array([1.0])
     with pytest.raises(ArrayError, match=r"Received: ndarray\. Wrap arrays as rmsprop_jit\.Variable"):
         RMSprop().minimize(lambda: np.sum(array), [array])
 
@@ -416,7 +424,7 @@ def test_without_autograd_the_error_says_what_to_install(monkeypatch: pytest.Mon
 def test_constraint_is_applied_to_the_updated_value() -> None:
     seen = []
 
-    def to_the_box(array):
+    def to_the_box(array: Array) -> Array:
         seen.append(array.copy())
         return np.clip(array, -1, 1)
 
@@ -446,7 +454,7 @@ def test_constraint_with_overwriting() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_copies(copied) -> None:
+def test_copies(copied: Callable[[Variable], Variable]) -> None:
     variable = Variable(np.array([1.0, 2.0]), name="kernel", path="dense/kernel")
     other = copied(variable)
     assert (other.name, other.path, other.value.tolist()) == ("kernel", "dense/kernel", [1, 2])
