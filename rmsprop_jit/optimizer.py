@@ -15,7 +15,7 @@ from . import capture, patterns, saving
 from .arrays.homes import Array, is_array, write
 from .buckets import explain_step
 from .calls import Calls
-from .errors import ArrayError, OptionError
+from .errors import ArrayError, OptionError, RuleError
 from .flags import option_flags
 from .gradients import gradients as gradients_of
 from .graphs import Graph
@@ -71,6 +71,14 @@ class Optimizer:
         self._state = State(rule)
         self._graph: Graph | None = None
         self._calls = self._new_calls()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "update_step" in vars(cls):
+            raise RuleError(
+                f"`update_step` of {cls.__name__} would never be called: a step is compiled from its rule. "
+                "Received: a subclass that overrides it. Write the equations as a codegen.Rule for Optimizer."
+            )
 
     # Options are attributes.
 
@@ -177,11 +185,12 @@ class Optimizer:
                              none. A list, or a dict by name where the variables are a dict.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
-        Nothing happens for an empty list. Raises ArrayError or OptionError before anything is written. In host memory a
-        call is done and counted, or nothing has changed, whatever signal interrupts it (constraints follow it), and
-        calls of several threads come one after the other. Elsewhere a call that does not end is torn: BackendError.
+        Nothing happens for an empty list, as in Keras; a dict names every variable. Raises ArrayError or OptionError
+        before anything is written. In host memory a call is done and counted, or nothing has changed, whatever signal
+        interrupts it, and calls of several threads come one after the other. Elsewhere a call that does not end is
+        torn: BackendError. Constraints follow; where one raises, it is due, and the next call applies it first.
         """
-        if self._calls.again(grads, trainable_variables) or len(grads) == 0:
+        if self._calls.again(grads, trainable_variables) or (len(grads) == 0 and not isinstance(grads, Mapping)):
             return
         if trainable_variables is None:
             self._state.require_built()

@@ -34,10 +34,11 @@ def _by_name(
     known = variables if variables is not None else {one.name: one.array for one in members}
     if not isinstance(known, Mapping):
         known = {getattr(variable, "name", f"variable_{i}"): variable for i, variable in enumerate(known)}
-    if grads.keys() - known.keys() or (variables is not None and known.keys() - grads.keys()):
+    unknown, forgotten = ([name for name in a if name not in b] for a, b in ((grads, known), (known, grads)))
+    if unknown or forgotten:
         raise ArrayError(
-            f"gradients and variables must have the same names. Received: gradients {sorted(grads)[:5]}, "
-            f"variables {sorted(known)[:5]}. Use None as the gradient of a variable that has none."
+            f"gradients and variables must have the same names. Received: gradients without a variable {unknown[:5]}, "
+            f"variables without a gradient {forgotten[:5]}. Pass None as the gradient of a variable that has none."
         )
     return {name: known[name] for name in grads}, list(grads.values())
 
@@ -78,4 +79,4 @@ def check_given(given: Sequence[bool], expected: int, members: Sequence[Member])
     _require_one(given)
     if sum(given) < expected:
         missing = [one.path for one, has in zip(members, given, strict=True) if not has]
-        warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=3)
+        warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=5)

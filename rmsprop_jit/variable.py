@@ -10,7 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .arrays.checks import adopted, for_variable
 from .arrays.homes import Array, is_array, to_host, write
-from .errors import ArrayError
+from .errors import ArrayError, OptionError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,6 +81,19 @@ class Variable(NDArrayOperatorsMixin):
     def constraint(self) -> Callable[[Array], Any] | None:
         """The constraint given to the constructor."""
         return self._constraint
+
+    @property
+    def overwrite_with_gradient(self) -> bool:
+        """Always false. Differs: Keras replaces a variable for which this is true by its gradient."""
+        return False
+
+    @overwrite_with_gradient.setter
+    def overwrite_with_gradient(self, value: bool) -> None:
+        if value is not False:
+            raise OptionError(
+                f"`overwrite_with_gradient` of variable {self.name!r} must be False. Received: {value!r}. "
+                "Use variable.assign(gradient) in place of an update."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import rmsprop_jit
-from rmsprop_jit import ArrayError, OptionError, RMSprop, RmspropJitError, Variable
+from rmsprop_jit import ArrayError, OptionError, RMSprop, RmspropJitError, RuleError, Variable
 from rmsprop_jit.arrays.homes import Array
 from rmsprop_jit.codegen import Rule
 
@@ -254,6 +254,9 @@ GRADIENTS = [
         ArrayError,
         "weights",
     ),
+    Row("a-forgotten-name", lambda p: p.optimizer.apply({"bias": p.gradients["bias"]}), ArrayError, "Pass None"),
+    Row("no-name-at-all", lambda p: p.optimizer.apply({}), ArrayError, "weights"),
+    Row("no-name-at-all-for-variables", lambda p: p.optimizer.apply({}, {"bias": p.bias}), ArrayError, "bias"),
     Row("gradients-swapped", lambda p: p.optimizer.apply(list(p.gradients.values())[::-1]), ArrayError, "weights"),
     Row(
         "pairs-with-a-bad-gradient",
@@ -733,7 +736,6 @@ def test_no_gradients_at_all_is_no_call() -> None:
     prepared = Prepared()
     before = prepared.state()
     prepared.optimizer.apply([])
-    prepared.optimizer.apply({})
     prepared.optimizer.apply([], [])
     prepared.optimizer.apply_gradients([])
     assert prepared.state() == before
@@ -918,3 +920,30 @@ def test_the_same_arrays_with_new_values(call: Apply) -> None:
         many.apply(kept)
         twin.apply(twin.new_gradients())
         assert many.state() == twin.state()
+
+
+def test_a_subclass_with_an_update_of_its_own_is_refused_since_it_would_not_be_called() -> None:
+    with pytest.raises(RuleError, match=r"update_step.*Own.*codegen\.Rule"):
+
+        class Own(RMSprop):
+            def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
+                variable -= learning_rate * gradient
+
+    class Harmless(RMSprop):
+        """Other methods may be overridden."""
+
+        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+            super().apply(grads, trainable_variables)
+
+    variable = np.ones(3, np.float32)
+    Harmless().apply([np.ones(3, np.float32)], [variable])
+    assert (variable < 1).all()
+
+
+def test_a_variable_that_its_gradient_should_overwrite_is_refused() -> None:
+    variable = Variable([1.0], name="scale")
+    variable.overwrite_with_gradient = False
+    for wrong in (True, 1, None):
+        with pytest.raises(OptionError, match=r"overwrite_with_gradient.*'scale'.*assign"):
+            variable.overwrite_with_gradient = wrong  # type: ignore[assignment]
+    assert not variable.overwrite_with_gradient
