@@ -22,6 +22,7 @@ from .resolve import Gradients, check_given, in_build_order, side_by_side
 
 if TYPE_CHECKING:
     from .arrays.homes import Int64
+    from .codegen.backends.contract import Read
     from .flags import Flags
     from .options import Options
     from .rules.around import Rule
@@ -71,16 +72,20 @@ class Calls:
         plan = habit.plans.get(self.phase(calls))
         if plan is None:
             return False
-        bound, addresses = plan.bound, None
+        bound = plan.bound
+        read, addresses = bound.read, None
         passed = grads.values() if isinstance(grads, Mapping) else grads
         if len(passed) != len(bound.passed):
             return False
         if not all(map(is_, passed, bound.passed)):
             passed = list(passed)
-            addresses = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
-            if addresses is None:
+            read = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
+            if read is None:
                 return False
-        return self._run(plan, passed, addresses, calls, bound)
+            addresses = read.addresses
+        elif read is None or not read.holds():  # the arrays themselves may have been changed
+            return False
+        return self._run(plan, passed, read, addresses, calls, bound)
 
     @property
     def is_captured(self) -> bool:
@@ -98,18 +103,18 @@ class Calls:
         phase = self.phase(calls)
         plan = self._plan(self.call_of(resolved, phase))
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
-        if not self._run(plan, passed, resolved.addresses, calls, plan.bound):
+        if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
         self._habit = _Habit.formed(self._habit, grads, variables, resolved.gradients, self._members, phase, plan)
         return True
 
-    def _run(self, plan: Plan, passed: Any, addresses: Int64 | None, calls: int, old: Bound) -> bool:
+    def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
         options = self.options
         rate = 0.0 if plan.micro else options.learning_rate
         if type(rate) is not float:
             rate = options.rate(calls)
         update = calls // (options.gradient_accumulation_steps or 1) + 1
-        return plan.run(plan.prepared(passed, addresses, options, rate, update, old), calls)
+        return plan.run(plan.prepared(passed, read, addresses, options, rate, update, old), calls)
 
     def resolved(self, grads: Gradients, variables: Variables | None) -> Resolved:
         """A call's gradients in build order, after all checks. Raises ArrayError."""

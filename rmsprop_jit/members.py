@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays.checks import adopted, check_gradient, check_variable, check_writable, for_variable
-from .arrays.homes import Array, Home, Int64, Reader, home_of, is_array, keeps_its_memory
+from .arrays.checks import DTYPES, adopted, check_gradient, check_variable, check_writable, for_variable
+from .arrays.homes import Array, Home, Int64, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
+from .readers import Readers
 from .variable import Variable
 
-MANY = 4
-"""From so many gradients on they are read at once by compiled code, which costs a compilation the first time."""
+if TYPE_CHECKING:
+    from .codegen.backends.contract import Read, Reader
+
+NAMES: dict[Any, str] = {np.dtype(name): name for name in DTYPES}
 
 Variables = Mapping[str, Any] | Sequence[Any]
 """Arrays or Variables: a list, or a dict from names to them."""
@@ -45,17 +49,24 @@ class Member:
     def __post_init__(self) -> None:
         self.home = home_of(self.array)
         self.place = self.home.place(self.array)
+        self._built = self._layout(self.array)
 
     def address(self, name: str = "parameter") -> int:
         """Where the array, or the slot of this name, begins."""
         return self.home.address(self.array if name == "parameter" else self.slots[name])
 
-    def is_where_it_was(self) -> bool:
-        """Whether the caller's object still stands for the array that is updated."""
-        if self.given is None or self.home.keeps_memory(self.given):
-            return True
-        seen, _ = adopted(self.given, f"variable {self.name!r}", for_variable)
-        return same_memory(self.array, seen)
+    def _layout(self, array: Array) -> tuple[object, ...]:
+        return self.home.address(array), array.shape, array.strides, array.dtype
+
+    @property
+    def caller_s(self) -> Any:
+        """The caller's own object for the array, or the array itself."""
+        return self.array if self.given is None else self.given
+
+    def is_as_built(self) -> bool:
+        """Whether the caller's object stands for the same memory, in the same shape and dtype, as when it was built."""
+        seen, _ = adopted(self.caller_s, f"variable {self.name!r}", for_variable)
+        return self._layout(seen) == self._built
 
     @property
     def prefix(self) -> str:
@@ -142,11 +153,15 @@ def _tell_apart(members: Sequence[Member]) -> None:
 
 
 class Resolved(NamedTuple):
-    """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None."""
+    """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None.
+
+    read: what can say later whether they are still as they were; None where that must be found out anew.
+    """
 
     gradients: Sequence[Any]
     addresses: Int64
     dtypes: tuple[str | None, ...]
+    read: Read | None
 
 
 class Members:
@@ -154,8 +169,6 @@ class Members:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self._read_last: tuple[tuple[str | None, ...], Reader | None, Int64] | None = None
-        self._dtypes = tuple(one.array.dtype.name for one in members)
         self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
         self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
         self._position |= {id(one.array): i for i, one in enumerate(members)}
@@ -177,73 +190,55 @@ class Members:
 
     def read(self, gradients: Sequence[Any]) -> Resolved:
         """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
-        return self._read_all(gradients) or self._read_each(gradients)
+        dtypes = tuple([NAMES.get(getattr(gradient, "dtype", None)) for gradient in gradients])
+        read = self.read_at_once(gradients, dtypes)
+        return self._read_each(gradients) if read is None else Resolved(gradients, read.addresses, dtypes, read)
 
-    def _read_all(self, gradients: Sequence[Any]) -> Resolved | None:
-        """`read` by compiled code, if all gradients are ordinary arrays of their variables' dtypes; None otherwise."""
-        given = np.array([gradient is not None for gradient in gradients], bool)
-        if len(gradients) != len(self.members) or not given.any() or not self._stay:
+    def read_at_once(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
+        """What `read` finds, at once, if every gradient is an ordinary array of these dtypes, or None.
+
+        None means no more than that `read` must have a look at each.
+        """
+        return None if self._reader is None else self._reader.read(gradients, dtypes)
+
+    @functools.cached_property
+    def _reader(self) -> Reader | None:
+        """What looks at all gradients at once; None where there are arrays that can only be looked at one by one."""
+        homes: dict[Home, list[int]] = {}
+        for position, one in enumerate(self.members):
+            homes.setdefault(one.home, []).append(position)
+        readers = [(positions, self._reader_of(home, positions)) for home, positions in homes.items()]
+        known = [(positions, reader) for positions, reader in readers if reader is not None]
+        if len(known) < len(readers) or not known:
             return None
-        pairs = list(zip(gradients, self.members, strict=True))
-        filled = [one.array if gradient is None else gradient for gradient, one in pairs]
-        found = self._addresses(filled, self._dtypes)
-        if found is None:
-            return None
-        addresses, nbytes = np.where(given, found[0], 0), np.where(given, found[1], 0)
-        if self.memory.is_touched(addresses, nbytes):
-            return None
-        return Resolved(
-            gradients, addresses, tuple(None if gradient is None else one.array.dtype.name for gradient, one in pairs)
-        )
+        return known[0][1] if len(known) == 1 else Readers(known)
+
+    def _reader_of(self, home: Home, positions: Sequence[int]) -> Reader | None:
+        return home.reader([self.members[i].caller_s for i in positions], self.memory.begins, self.memory.ends)
 
     def _read_each(self, gradients: Sequence[Any]) -> Resolved:
         for one in self.members:
-            check_writable(one.array, one.name, one.home)
-            if not one.is_where_it_was():
+            check_writable(one.caller_s, one.name, one.home)
+            if not one.is_as_built():
                 raise ArrayError(
-                    f"variable {one.name!r} has other memory than when the optimizer was built. Received: "
-                    f"{type(one.given).__name__} that was pointed elsewhere. Make a new optimizer for it."
+                    f"variable {one.name!r} has other memory than when the optimizer was built, or another shape or "
+                    f"dtype. Received: {type(one.caller_s).__name__} that was changed or pointed elsewhere. "
+                    "Make a new optimizer for it."
                 )
         pairs = zip(gradients, self.members, strict=True)
         found = [(0, None) if gradient is None else self._read(gradient, one) for gradient, one in pairs]
         addresses = np.array([address for address, _ in found], np.int64)
-        return Resolved(gradients, addresses, tuple(dtype for _, dtype in found))
-
-    def read_at_once(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> Int64 | None:
-        """The addresses that `read` gives, by compiled code, if every gradient is an ordinary array of these dtypes.
-
-        None means no more than that `read` must have a look.
-        """
-        found = self._addresses(gradients, dtypes)
-        return None if found is None or self.memory.is_touched(*found) else found[0]
-
-    def _addresses(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> tuple[Int64, Int64] | None:
-        """The addresses of arrays of these dtypes and of the variables' shapes, and their bytes; None otherwise."""
-        if len(gradients) < MANY:
-            return None
-        if self._read_last is None or self._read_last[0] != dtypes:  # the same tuple again costs nothing to compare
-            self._read_last = (dtypes, *self._new_reader(dtypes))
-        _, reader, nbytes = self._read_last
-        addresses = None if reader is None else reader.read(gradients)
-        return None if addresses is None else (addresses, nbytes)
-
-    def _new_reader(self, dtypes: tuple[str | None, ...]) -> tuple[Reader | None, Int64]:
-        arrays = [one.array for one in self.members]
-        pairs = zip(arrays, dtypes, strict=True)
-        nbytes = np.array([array.size * np.dtype(dtype or array.dtype).itemsize for array, dtype in pairs], np.int64)
-        first, *others = {one.home for one in self.members}
-        is_readable = not others and None not in dtypes
-        return first.reader(arrays, dtypes) if is_readable else None, nbytes  # type: ignore[arg-type]
+        return Resolved(gradients, addresses, tuple(dtype for _, dtype in found), None)
 
     def keep_their_memory(self, gradients: Sequence[Any]) -> bool:
-        """Whether all gradients stand for the same memory as long as they live."""
-        return all(map(keeps_its_memory, gradients))
+        """Whether all gradients, and the variables, stand for the same memory as long as they live."""
+        return self._stay and all(map(keeps_its_memory, gradients))
 
     def find(self, array: object) -> int | None:
         """The position of an array, itself or a full view of it, in the built list."""
         position = self._position.get(id(array))
         if position is not None and array is not self.members[position].array:
-            position = position if self.members[position].is_where_it_was() else None
+            position = position if self.members[position].is_as_built() else None
         if position is None and is_array(array):
             seen, _ = adopted(array, "a variable", for_variable)
             position = next((i for i, one in enumerate(self.members) if same_memory(one.array, seen)), None)

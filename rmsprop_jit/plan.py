@@ -19,7 +19,7 @@ from .options import Options
 from .rules.around import Rule
 
 if TYPE_CHECKING:
-    from .codegen.backends.contract import BackendOptions
+    from .codegen.backends.contract import BackendOptions, Read
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,19 @@ class Call:
 class Bound(NamedTuple):
     """What one call runs on; never changed, so that threads may prepare calls at the same time.
 
-    passed:  the gradients as the caller passed them.
+    passed:  the gradients as the caller passed them; `read` is what was found of them, if that can be looked at again.
     numbers: what the numbers were computed from.
     step, after: the launches' records.
     """
 
     passed: Sequence[Any]
+    read: Read | None
     numbers: tuple[object, ...]
     step: Any
     after: Any
 
 
-UNBOUND = Bound((), (), None, None)
+UNBOUND = Bound((), None, (), None, None)
 
 _NUMBERS = itertools.count(1)
 """Of plans, so that the ledger can say which of them knows what is due."""
@@ -94,6 +95,7 @@ class Plan:
     def prepared(
         self,
         passed: Sequence[Any],
+        read: Read | None,
         addresses: Int64 | None,
         options: Options,
         rate: float,
@@ -102,7 +104,7 @@ class Plan:
     ) -> Bound:
         """What a call runs on; what did not change is that of `old`, mostly all of it. `update` counts from 1.
 
-        addresses: for each variable; None if they are those of `old`.
+        addresses: for each variable; None if they are those of `old`. `read`: what they were read by.
         """
         numbers = (options, rate, update if self._reads_update else 0)
         if old.numbers == numbers:
@@ -110,10 +112,10 @@ class Plan:
                 return old
             if self.after is None:  # fresh gradients, and no more
                 step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
-                return Bound(passed, numbers, step, None)
+                return Bound(passed, read, numbers, step, None)
         hypers = None if old.numbers == numbers else options.numbers(rate, update)
         step = self.step.prepared(addresses, hypers, old.step)
-        return Bound(passed, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
+        return Bound(passed, read, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
 
     def send_numbers(self, hypers: Mapping[str, float]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""

@@ -191,6 +191,7 @@ class State:
         for member in kept:
             if member.variable is not None:
                 member.array = member.variable.value
+                member.__post_init__()
         self.__dict__.update(state)
         self.members = Members(kept)
         self.restored = self.built

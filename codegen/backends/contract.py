@@ -89,11 +89,26 @@ class Part(Launch, Protocol):
         """Take over a reduction over the tensors of all parts, and of all but this one."""
 
 
-class Reader(Protocol):
-    """Reads many addresses at once."""
+class Read(Protocol):
+    """What was found of some gradients."""
 
-    def read(self, arrays: Sequence[object]) -> Int64 | None:
-        """The addresses of `arrays`, valid until the next call; None if any is not as the patterns were."""
+    @property
+    def addresses(self) -> Int64:
+        """Where each begins; 0 where there is none."""
+
+    def holds(self) -> bool:
+        """Whether the same array objects, and the variables, are still as they were found."""
+
+
+class Reader(Protocol):
+    """Looks at the gradients of variables, all at once."""
+
+    def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
+        """What is found of gradients of these dtypes, and None where a dtype is None.
+
+        None if any is not an ordinary array of its variable's shape, touches memory that a step writes, or belongs to a
+        variable that is no more as it was.
+        """
 
 
 class Backend(Protocol):
@@ -110,8 +125,11 @@ class Backend(Protocol):
     ) -> Part:
         """A step over tables of one place, counted in a ledger; in a graph, by a `clock` of this backend."""
 
-    def reader(self, patterns: Sequence[Any], dtypes: Sequence[Any]) -> Reader | None:
-        """Reads arrays like `patterns`, but of these dtypes; None where that is not possible."""
+    def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+        """Looks at gradients of `variables`; None where that is not possible.
+
+        begins, ends: the memory that a step writes, sorted; no gradient may touch it.
+        """
 
     def read(self, ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
         """Copies of arrays as NumPy's, calls and windows, all of one moment in which no call is at work."""

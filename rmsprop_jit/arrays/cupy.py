@@ -6,12 +6,15 @@ The only way from the front end to CuPy, which is imported when the first such a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..codegen.backends.cuda import device as gpu
-from .homes import Array, Home, Reader
+from .homes import Array, Home, Int64
+
+if TYPE_CHECKING:
+    from ..codegen.backends.contract import Reader
 
 
 class CuPyHome:
@@ -64,9 +67,9 @@ class CuPyHome:
             made[...] = fill
         return made
 
-    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
-        """Reads contiguous CuPy arrays of these dtypes with the shapes and devices of `patterns`."""
-        return gpu.Reader(patterns, dtypes)
+    def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+        """Looks at contiguous CuPy arrays; what others do with theirs is not known."""
+        return gpu.Reader(variables, begins, ends) if all(map(gpu.is_cupy, variables)) else None
 
 
 HOME: Home = CuPyHome()

@@ -16,6 +16,8 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..codegen.backends.contract import Reader
+
     Array = npt.NDArray[Any]
     Int64 = npt.NDArray[np.int64]
 else:
@@ -26,13 +28,6 @@ HOMES = [".numpy", ".cupy"]
 
 Each is imported when the first array comes that none before it owns: NumPy work loads nothing for GPUs.
 """
-
-
-class Reader(Protocol):
-    """Reads the addresses of many arrays at once."""
-
-    def read(self, arrays: Sequence[object]) -> Int64 | None:
-        """The addresses of `arrays`, valid until the next call; None if any is not as expected."""
 
 
 class Home(Protocol):
@@ -80,8 +75,11 @@ class Home(Protocol):
     def new_like(self, array: Array, fill: Any) -> Array:
         """A new array of the same shape, dtype and place, holding a number or an array of this kind."""
 
-    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
-        """Reads the addresses of arrays like `patterns`, of these dtypes, at once; None where that is not possible."""
+    def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+        """Looks at gradients of `variables` of this kind, all at once; None where that is not possible.
+
+        begins, ends: the memory that a step writes, sorted; no gradient may touch it.
+        """
 
 
 @functools.cache

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .homes import Array, Int64, address_of, place_of
+from .homes import Array, address_of, place_of
 
 CACHE_LINE = 64
 """Bytes. Slots lie like their variable in relation to it, so that what is aligned for one is aligned for all."""
 
 
 class Memory:
-    """The memory of some arrays, to ask whether another one touches it."""
+    """The memory of some arrays, to ask whether another one touches it: sorted `begins` and `ends`."""
 
     def __init__(self, arrays: Sequence[tuple[str, Array]]) -> None:
         begins = [(address_of(array), array.nbytes, name) for name, array in arrays if array.nbytes]
@@ -32,14 +32,6 @@ class Memory:
         """The name of an array that overlaps the given bytes, if any does; the arrays must not overlap each other."""
         i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
         return self.names[i] if nbytes and i >= 0 and self.ends[i] > begin else None
-
-    def is_touched(self, begins: Int64, nbytes: Int64) -> bool:
-        """Whether any of many spans of bytes overlaps any of the arrays."""
-        if not len(self.ends):
-            return False
-        ends = begins + nbytes
-        before = np.searchsorted(self.begins, ends) - 1
-        return bool(((self.ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
 def same_memory(ours: Array, theirs: Array) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..codegen import backends
-from .homes import Array, Home, Reader
+from .homes import Array, Home, Int64
 from .memory import CACHE_LINE
+
+if TYPE_CHECKING:
+    from ..codegen.backends.contract import Reader
 
 
 class NumPyHome:
@@ -60,9 +63,9 @@ class NumPyHome:
         made[...] = fill
         return made
 
-    def reader(self, patterns: Sequence[Array], dtypes: Sequence[str]) -> Reader | None:
+    def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Compiled code that reads array objects; None where they are not laid out as usual."""
-        return backends.get("cpu").reader(patterns, dtypes)
+        return backends.get("cpu").reader(variables, begins, ends)
 
 
 HOME: Home = NumPyHome()

@@ -64,7 +64,7 @@ class TinyHome:
         self.write(made, fill)
         return made
 
-    def reader(self, patterns, dtypes):
+    def reader(self, variables, begins, ends):
         return None
 
 

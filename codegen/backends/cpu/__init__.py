@@ -6,7 +6,7 @@ worker      Numba, here or in another process
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
 fixed       a small compiler for the code that is the same for every rule:
 driver        a whole step as one call, and the helpers' loop; cells: what the integers mean that they share
-reader        the addresses of many arrays at once
+reader        the addresses of many arrays at once, if each is what was expected
 exchange      reading and writing state while no call is at work
 pool        the helper threads
 tables      what a compiled step reads
@@ -28,7 +28,12 @@ from .reader import reader as new_reader
 from .tables import Table
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from ..contract import BackendOptions
+
+    Int64 = npt.NDArray[np.int64]
 
 __all__ = [
     "clear",
@@ -60,9 +65,9 @@ def launch(
     return Launch(tables, ledger, marks)
 
 
-def reader(patterns: Sequence[Any], dtypes: Sequence[Any]) -> Reader | None:
-    """Reads the addresses of arrays like `patterns`, of these dtypes; None where array objects cannot be read."""
-    return new_reader(patterns, dtypes)
+def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+    """Looks at variables and gradients of theirs; None where array objects cannot be read."""
+    return new_reader(variables, begins, ends)
 
 
 def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:

@@ -185,7 +185,7 @@ class _Function:
     def arithmetic(self, op: ast.operator, x: Value, y: Value) -> Value:
         """A sum and the like, of two integers, two float64 or two truths."""
         words = {ast.Add: ("add", "fadd"), ast.Sub: ("sub", "fsub"), ast.Mult: ("mul", "fmul")}
-        words |= {ast.BitOr: ("or_", ""), ast.BitAnd: ("and_", "")}
+        words |= {ast.BitOr: ("or_", ""), ast.BitAnd: ("and_", ""), ast.RShift: ("ashr", "")}
         if type(op) not in words or x.type != y.type:
             raise _unknown(op)
         return getattr(self.builder, words[type(op)][x.type == FLOAT])(x, y)

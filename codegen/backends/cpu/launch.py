@@ -16,6 +16,7 @@ from ..ledger import Cell, Ledger, Marks
 from . import driver, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
 from .frame import fold_code
+from .memory import begin_of
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -45,23 +46,18 @@ class Record:
 
     def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None = None) -> None:
         block = np.empty(RECORD_SIZE + (0 if gradients is None else len(gradients)), np.int64)
-        self.at = _address(block)
+        self.at = begin_of(block)
         if gradients is not None:
             block[RECORD_SIZE:] = gradients
             self.gradients = next(_NAMES), self.at + 8 * RECORD_SIZE, block
         else:
             self.gradients = like.gradients if like is not None else (0, 0, block)
         if numbers is not None:
-            self.numbers = next(_NAMES), _address(numbers), numbers
+            self.numbers = next(_NAMES), begin_of(numbers), numbers
         else:
             self.numbers = like.numbers if like is not None else (0, 0, NO_NUMBERS)
         block[:RECORD_SIZE] = (*self.gradients[:2], *self.numbers[:2])
         self._block = block
-
-
-def _address(array: npt.NDArray[Any]) -> int:
-    """Where an array begins, or 0 for an empty one; a third of the time that `array.ctypes` takes."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else 0  # type: ignore[arg-type]
 
 
 NO_NUMBERS = np.zeros(0)

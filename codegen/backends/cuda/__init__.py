@@ -56,9 +56,9 @@ def launch(
     return Launch(tables, ledger, marks, clock)
 
 
-def reader(patterns: Sequence[Any], dtypes: Sequence[Any]) -> device.Reader | None:
-    """Reads the addresses of CuPy arrays like `patterns`, of these dtypes, at once."""
-    return device.Reader(patterns, dtypes)
+def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> device.Reader:
+    """Looks at CuPy arrays that are gradients of variables."""
+    return device.Reader(variables, begins, ends)
 
 
 def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:

@@ -1,0 +1,42 @@
+"""Readers: gradients of several kinds of arrays, each kind looked at by its own reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays.homes import Int64
+
+if TYPE_CHECKING:
+    from .codegen.backends.contract import Read, Reader
+
+
+class Readers:
+    """A reader made of others: for each of them, the positions of its variables."""
+
+    def __init__(self, parts: Sequence[tuple[Sequence[int], Reader]]) -> None:
+        self._parts = parts
+
+    def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Reads | None:
+        """What the readers find; None if any of them finds nothing."""
+        addresses, reads = np.zeros(len(arrays), np.int64), []
+        for positions, reader in self._parts:
+            read = reader.read([arrays[i] for i in positions], tuple([dtypes[i] for i in positions]))
+            if read is None:
+                return None
+            addresses[positions] = read.addresses
+            reads.append(read)
+        return Reads(addresses, reads)
+
+
+class Reads:
+    """What was found by several readers."""
+
+    def __init__(self, addresses: Int64, reads: Sequence[Read]) -> None:
+        self.addresses, self._reads = addresses, reads
+
+    def holds(self) -> bool:
+        """Whether all of it still holds."""
+        return all(read.holds() for read in self._reads)
