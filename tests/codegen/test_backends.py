@@ -10,12 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import zoo
-from compare import SPECIAL, assert_same_bits, assert_scaled, assert_within, cast, ordinary, special
+from compare import SPECIAL, Array, Maker, assert_same_bits, assert_scaled, assert_within, cast, ordinary, special
 from operations import FUNCTIONS, REDUCTIONS, TRUTHS, reduced
-from run_rule import Tensors, copied, defaults, make_tensors, run
+from run_rule import Hypers, TensorHypers, Tensors, copied, defaults, make_tensors, run
 
 import rmsprop_jit
 from rmsprop_jit.buckets import program_of
@@ -49,7 +48,7 @@ def compare(
     ours: Tensors,
     theirs: Tensors,
     program: Program,
-    check: Callable[[npt.NDArray[Any], npt.NDArray[Any], str], None],
+    check: Callable[[Array, Array, str], None],
 ) -> None:
     """Every array that the program writes, in every tensor."""
     for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
@@ -57,7 +56,14 @@ def compare(
             check(mine[name], other[name], f"{program.name}: {name} of tensor {i}, size {mine[name].size}")
 
 
-def both(program, tensors, steps: int, make, hypers, tensor_hypers=None):
+def both(
+    program: Program,
+    tensors: Tensors,
+    steps: int,
+    make: Maker,
+    hypers: Hypers,
+    tensor_hypers: TensorHypers | None = None,
+) -> tuple[Tensors, Tensors]:
     """Some steps on copies of the same tensors: on the CPU backend and by the reference."""
     ours, theirs = copied(tensors), copied(tensors)
     for step in range(1, steps + 1):
@@ -65,7 +71,7 @@ def both(program, tensors, steps: int, make, hypers, tensor_hypers=None):
             mine["gradient"][...] = make(mine["gradient"].size)
             other["gradient"][...] = mine["gradient"]
         for backend, side in (("cpu", ours), ("reference", theirs)):
-            run(backend, program, side, hypers | {"step": float(step)}, tensor_hypers)
+            run(backend, program, side, {**hypers, "step": float(step)}, tensor_hypers)
     return ours, theirs
 
 
@@ -84,7 +90,7 @@ NORMS = [case for case in zoo.ALL if case[0] in zoo.WITH_NORMS]
 @pytest.mark.parametrize(("rule", "flags"), EXACT, ids=zoo.label)
 @pytest.mark.parametrize("kind", [ordinary, special])
 def test_a_rule_of_elements_equals_the_reference_bit_for_bit(
-    rule: Rule, flags: tuple[str, ...], dtype: str, kind
+    rule: Rule, flags: tuple[str, ...], dtype: str, kind: Callable[[int], Maker]
 ) -> None:
     program = specialize(rule, flags, dtype)
     make = cast(kind(1), dtype)
@@ -110,7 +116,9 @@ def test_a_rule_with_exp_log_or_pow_equals_the_reference_closely(
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("kind", [ordinary, special])
 @pytest.mark.parametrize(("backend", "ulps"), [("cpu", 2), ("reference", 4)])
-def test_a_function_of_the_library_is_close_to_the_truth(name: str, dtype: str, kind, backend: str, ulps: int) -> None:
+def test_a_function_of_the_library_is_close_to_the_truth(
+    name: str, dtype: str, kind: Callable[[int], Maker], backend: str, ulps: int
+) -> None:
     function, truth = FUNCTIONS[name]
     rule = Rule("function", lambda p, g, s, h, on: {p: function(p)})
     tensors = make_tensors(rule, SMALL, dtype, cast(kind(3), dtype))
@@ -213,7 +221,9 @@ NUMBERS = {
 }
 
 
-def rmsprop_case(flags: Collection[str], dtype: str, make, sizes: list[int]):
+def rmsprop_case(
+    flags: Collection[str], dtype: str, make: Maker, sizes: list[int]
+) -> tuple[Program, Tensors, dict[str, float], dict[str, list[float]]]:
     """Program, tensors, numbers and each tensor's own numbers."""
     rule = step_of(RMSPROP)
     program = program_of(RMSPROP, flags, dtype)
@@ -260,7 +270,7 @@ def written_only(program: Program) -> list[str]:
     return [array.name for array in program.arrays if array.name in program.written and array.name not in loaded]
 
 
-def assert_poison_does_not_matter(rule: Rule, program, hypers, own) -> None:
+def assert_poison_does_not_matter(rule: Rule, program: Program, hypers: Hypers, own: TensorHypers) -> None:
     make = cast(ordinary(10), program.compute)
     tensors = make_tensors(rule, SMALL, program.compute, make)
     poisoned = copied(tensors)
@@ -333,7 +343,7 @@ def reduction_rule(name: str, over: str) -> Rule:
     )
 
 
-def expected(name: str, arrays: list[npt.NDArray[Any]]) -> tuple[float, float]:
+def expected(name: str, arrays: list[Array]) -> tuple[float, float]:
     """The reduction of some arrays, and the size of what was added up."""
     return TRUTHS[name](np.concatenate(arrays).astype(np.float64))
 
@@ -435,7 +445,7 @@ def test_stores_of_constants_scalars_and_other_arrays() -> None:
         yield s.e, h.own * 2
         yield p, p - (s.a + s.b + s.c + s.d + s.e)
 
-    hypers = {"rho": 0.9, "own": Hyper(1.0, per="tensor")}
+    hypers: dict[str, Hyper | float] = {"rho": 0.9, "own": Hyper(1.0, per="tensor")}
     rule = Rule("stores", equations, slots=dict.fromkeys("abcde", 0.25), hypers=hypers)
     program = specialize(rule, (), "float32")
     make = cast(ordinary(16), "float32")
@@ -481,7 +491,7 @@ ALIKE = [("table", "table_"), ("t0", "t0_"), ("x", "x_new"), ("x", "x_at"), ("ro
 
 @pytest.mark.parametrize("pair", ALIKE, ids="+".join)
 def test_slots_with_names_alike_are_not_mixed_up(pair: tuple[str, str]) -> None:
-    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         one, two = (getattr(s, name) for name in pair)
         return {one: one + g, two: two * 0.5 - g, p: p - one * two}
 
@@ -549,18 +559,18 @@ class Surroundings:
 
     scale, steps, bound, decay, momentum, rate, every = 4.0, 2, 0.5, 0.1, 0.75, 0.05, 2
 
-    def __init__(self, rule: Rule, flags: tuple[str, ...], variables: list[npt.NDArray[Any]]) -> None:
+    def __init__(self, rule: Rule, flags: tuple[str, ...], variables: list[Array]) -> None:
         self.rule, self.program = rule, specialize(rule, flags, "float32")
         self.tensors = [self._tensor(variable) for variable in variables]
         self.averages = [variable.copy() for variable in variables]
         self.sums = [np.zeros_like(variable) for variable in variables]
         self.calls = 0
 
-    def _tensor(self, variable: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    def _tensor(self, variable: Array) -> dict[str, Array]:
         (tensor,) = make_tensors(self.rule, [variable.size], "float32", np.zeros)
         return tensor | {"parameter": variable.copy()}
 
-    def apply(self, gradients: list[npt.NDArray[Any]]) -> None:
+    def apply(self, gradients: list[Array]) -> None:
         f, self.calls = np.float32, self.calls + 1
         for i, gradient in enumerate(gradients):
             self.sums[i] = gradient / f(self.scale) + self.sums[i]
@@ -579,7 +589,7 @@ class Surroundings:
             if update % self.every == 0:
                 tensor["parameter"][...] = self.averages[i]
 
-    def options(self) -> dict[str, float]:
+    def options(self) -> dict[str, Any]:
         """The same as arguments of an Optimizer."""
         return {
             "learning_rate": self.rate,
@@ -601,8 +611,10 @@ def test_a_rule_runs_in_an_optimizer_with_everything_on(rule: Rule, flags: tuple
     rng = np.random.default_rng(21)
     variables = [rng.normal(size=size).astype(np.float32) for size in SMALL]
     by_hand = Surroundings(rule, flags, variables)
-    switches = {name: name in flags for name, flag in rule.flags.items() if flag.follows is None}
-    follows = {flag.follows: 0.9 if name in flags else 0.0 for name, flag in rule.flags.items() if flag.follows}
+    switches: dict[str, Any] = {name: name in flags for name, flag in rule.flags.items() if flag.follows is None}
+    follows: dict[str, Any] = {
+        flag.follows: 0.9 if name in flags else 0.0 for name, flag in rule.flags.items() if flag.follows
+    }
     optimizer = rmsprop_jit.Optimizer(rule, **by_hand.options(), **switches, **follows)
     optimizer.build(variables)
     for _ in range(6):
@@ -630,7 +642,8 @@ def test_a_rule_runs_behind_a_clipped_norm(rule: Rule, clip: str) -> None:
     for tensor, variable, gradient, norm in zip(tensors, variables, gradients, norms, strict=True):
         tensor["parameter"][...], tensor["gradient"][...] = variable, gradient * min(1.0, 0.3 / max(norm, 1e-9))
     run("reference", specialize(rule, (), "float64"), tensors, defaults(rule, learning_rate=0.1))
-    optimizer = rmsprop_jit.Optimizer(rule, 0.1, **{clip: 0.3})
+    options: dict[str, Any] = {clip: 0.3}
+    optimizer = rmsprop_jit.Optimizer(rule, 0.1, **options)
     optimizer.apply(gradients, variables)
     for ours, tensor in zip(variables, tensors, strict=True):
         assert_scaled(ours, tensor["parameter"], 1e-12, rule.name)

@@ -1,6 +1,7 @@
 """Gradients kept in another type than parameters: cast once, where they are loaded, on every backend, with no copy."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +80,9 @@ def test_a_cast_is_one_rounding_to_nearest_for_all_numbers(dtype: str, gradient:
     assert_same_bits(tensors[0]["seen"], rounded + dtype_zero(dtype), f"{gradient} as {dtype}")
 
 
-def dtype_zero(dtype: str):
-    return np.dtype(dtype).type(-0.0)
+def dtype_zero(dtype: str) -> np.floating[Any]:
+    zero: np.floating[Any] = np.dtype(dtype).type(-0.0)
+    return zero
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])

@@ -1,9 +1,11 @@
 """Conditions of conditions, where settling leaves truths as constants: right on every backend."""
 
 import itertools
+from typing import Any, Self
 
 import numpy as np
 import pytest
+from compare import Array
 from run_rule import defaults, make_tensors, run
 
 from rmsprop_jit.codegen import Expr, Rule, explain, max_abs, specialize, where
@@ -48,7 +50,7 @@ RULES = [
 SETS = [(), ("extra",), ("other",), ("extra", "other")]
 
 
-def by_hand(rule: Rule, flags: tuple[str, ...], p, g, numbers: dict[str, float]):
+def by_hand(rule: Rule, flags: tuple[str, ...], p: Array, g: Array, numbers: dict[str, float]) -> Array:
     """The equations again, with truths, numbers and NumPy in place of expressions."""
 
     class On:
@@ -57,23 +59,25 @@ def by_hand(rule: Rule, flags: tuple[str, ...], p, g, numbers: dict[str, float])
     class H:
         step, learning_rate = numbers["step"], numbers["learning_rate"]
 
-    names = rule.equations.__globals__
+    equations: Any = rule.equations
+    names = equations.__globals__
     kept = {name: names[name] for name in ("where", "max_abs")}
     names.update(where=np.where, max_abs=lambda x, over="": np.max(np.abs(x)))
     try:
         key = Key(p)
-        return rule.equations(key, g, None, H, On)[key]
+        value: Array = equations(key, g, None, H, On)[key]
+        return value
     finally:
         names.update(kept)
 
 
-class Key(np.ndarray):
+class Key(np.ndarray[tuple[int, ...], np.dtype[Any]]):
     """An array that can be the key of a dict."""
 
-    def __new__(cls, array):
+    def __new__(cls, array: Array) -> Self:
         return array.view(cls)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
     def __eq__(self, other: object) -> bool:

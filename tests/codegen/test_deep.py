@@ -17,15 +17,17 @@ from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.scalars import compile_scalars
 
 
-def grown(x):
+def grown(x: Expr) -> Expr:
     """A value that is used twice, so that its text as a tree would double."""
     return x * x + x
 
 
-def chain(steps: int, start, grow=grown):
+def chain(
+    steps: int, start: Callable[[Expr, Expr, Names], Expr], grow: Callable[[Expr], Expr] = grown
+) -> Callable[[], Rule]:
     """A rule in which a value goes through an operation again and again."""
 
-    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names):
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         x = start(p, g, h)
         for _ in range(steps):
             x = grow(x)
@@ -77,7 +79,7 @@ SECONDS = 5.0
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
-def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make) -> None:
+def test_a_deep_rule_is_lowered_and_printed_in_linear_time(make: Callable[[], Rule]) -> None:
     begin = time.process_time()
     rule = make()
     program = specialize(rule)

@@ -4,6 +4,8 @@ import gc
 import math
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +45,9 @@ ON = Symbol(Kind.FLAG, "centered")
 DEEP = 2000
 
 
-def deep_dag() -> Symbol:
+def deep_dag() -> Expr:
     """A chain in which every node is used twice: 2**DEEP paths, DEEP nodes."""
-    e = X
+    e: Expr = X
     for _ in range(DEEP):
         e = e + e
     return e
@@ -93,7 +95,7 @@ def test_unused_nodes_are_forgotten_and_their_places_are_safe() -> None:
 def test_threads_get_the_same_nodes() -> None:
     made: list[list[object]] = [[] for _ in range(4)]
 
-    def work(i) -> None:
+    def work(i: int) -> None:
         made[i].extend(sqrt(X * float(k) + Y) for k in range(500))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
@@ -198,7 +200,12 @@ def misuse_chained() -> Expr:
     return 0 < X < 1
 
 
-MISUSES = {
+def wrong(value: object) -> Any:
+    """What stands where its type does not belong."""
+    return value
+
+
+MISUSES: dict[str, Callable[[], object]] = {
     "if": misuse_if,
     "and": lambda: (X > 0) and (Y > 0),
     "not": lambda: not X,
@@ -211,7 +218,7 @@ MISUSES = {
     "math.sqrt": lambda: math.sqrt(X),
     "math.floor": lambda: math.floor(X),
     "where of a number": lambda: where(X, 1.0, 0.0),
-    "where of a constant": lambda: where(1.0, X, Y),
+    "where of a constant": lambda: where(wrong(1.0), X, Y),
     "where of condition and number": lambda: where(ON, X > 0, 1.0),
     "where of number and condition": lambda: where(ON, 1.0, X > 0),
     "sum with a condition": lambda: X + (Y > 0),
@@ -222,13 +229,13 @@ MISUSES = {
     "and of numbers": lambda: X & Y,
     "or with a number": lambda: (X > 0) | Y,
     "invert a number": lambda: ~X,
-    "array": lambda: X * np.ones(3),
-    "array on the left": lambda: np.ones(3) * X,
+    "array": lambda: X * wrong(np.ones(3)),
+    "array on the left": lambda: np.ones(3) * wrong(X),
     "list": lambda: X * [1.0],
-    "string": lambda: X + "1",
-    "None": lambda: where(ON, X, None),
-    "complex": lambda: X * 1j,
-    "array as condition": lambda: where(np.ones(3) > 0, X, Y),
+    "string": lambda: X + wrong("1"),
+    "None": lambda: where(ON, X, wrong(None)),
+    "complex": lambda: X * wrong(1j),
+    "array as condition": lambda: where(wrong(np.ones(3) > 0), X, Y),
     "rounded of an element": lambda: rounded(X * RHO),
     "rounded of a tensor's number": lambda: rounded(sum_of(X)),
     "rounded of a reduction over all": lambda: rounded(sum_of(X, over="all")),
@@ -243,14 +250,14 @@ MISUSES = {
 
 
 @pytest.mark.parametrize("mistake", MISUSES.values(), ids=MISUSES.keys())
-def test_misuse_is_a_rule_error(mistake) -> None:
+def test_misuse_is_a_rule_error(mistake: Callable[[], object]) -> None:
     with pytest.raises(RuleError):
         mistake()
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS.values(), ids=REDUCTIONS.keys())
 @pytest.mark.parametrize("over", ["", "tensors", None, 1])
-def test_a_bad_scope_is_named(reduce, over: str | int | None) -> None:
+def test_a_bad_scope_is_named(reduce: Callable[..., Expr], over: str | int | None) -> None:
     with pytest.raises(RuleError, match=r"'tensor' or 'all'. Received: over="):
         reduce(X, over=over)
 
@@ -263,7 +270,7 @@ def test_messages_name_the_expression_and_a_remedy() -> None:
     with pytest.raises(RuleError, match=r"Write `where\(\(s.x \+ 1\) != 0, a, b\)`"):
         where(X + 1, X, Y)
     with pytest.raises(RuleError, match=r"Received: array\(.*ndarray.*slots"):
-        X + np.ones(2)
+        X + wrong(np.ones(2))
     with pytest.raises(RuleError, match=r"`\+` needs a number. Received: `s.y > 0`"):
         X + (Y > 0)
     with pytest.raises(RuleError, match=r"`&` needs a condition.*Received: `s.x`"):
@@ -272,7 +279,7 @@ def test_messages_name_the_expression_and_a_remedy() -> None:
 
 def test_numpy_functions_do_not_take_expressions() -> None:
     with pytest.raises(TypeError, match="does not support ufuncs"):
-        np.sqrt(X)
+        np.sqrt(wrong(X))
 
 
 def test_functions_build_their_operation() -> None:
@@ -310,13 +317,18 @@ def test_walk_and_rewrite_of_a_deep_shared_dag() -> None:
 
 
 def test_rewrite_visits_shared_nodes_once() -> None:
-    seen = []
-    rewrite([deep_dag()], lambda node: seen.append(node) or node)
+    seen: list[Expr] = []
+
+    def kept(node: Expr) -> Expr:
+        seen.append(node)
+        return node
+
+    rewrite([deep_dag()], kept)
     assert len(seen) == DEEP + 1
 
 
 def test_a_mistake_in_a_deep_expression_is_answered_too() -> None:
-    e = X
+    e: Expr = X
     for _ in range(DEEP):
         e = e + 1.0
     with pytest.raises(RuleError, match="has no truth value"):

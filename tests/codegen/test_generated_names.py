@@ -4,7 +4,8 @@ import ast
 import builtins
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,8 @@ def names_of(program: Program) -> set[str]:
     found = {f"h.{name}" for name in (*program.hypers, *program.tensor_hypers)} | {let.name for let in program.step}
     for kernel in program.kernels:
         lets = [let.name for let in (*kernel.head, *kernel.body)]
-        found |= {*lets, *(one.name for one in (*kernel.givens, *kernel.loads, *kernel.reductions))}
+        found |= {*lets, *(one.name for one in kernel.givens), *(one.name for one in kernel.loads)}
+        found |= {one.name for one in kernel.reductions}
     return found | {"p'", "p", "g"} | {f"s.{slot}{new}" for slot in program.slots for new in ("", "'")}
 
 
@@ -72,7 +74,7 @@ def sources(program: Program) -> Iterator[str]:
         yield kernel.text
 
 
-def assert_names_are_apart(program: Program, names) -> None:
+def assert_names_are_apart(program: Program, names: Iterable[str]) -> None:
     """A name that looks like one of a rule is one, behind prefixes; all others are the frame's own."""
     known = {mangled(name) for name in names_of(program)}
     for name in names:
@@ -115,7 +117,7 @@ TRAPS = """
 """Names that frames, compilers and mangling use, some of them alike but for accents or underscores."""
 
 
-def trapped(names):
+def trapped(names: Sequence[str]) -> Rule:
     """A rule in which each name is a slot, a number and a tensor's number or flag."""
 
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
@@ -126,7 +128,7 @@ def trapped(names):
             yield slot, slot * 0.5 + g * (i + 1) + (1 - number)
         yield p, where(all_finite(p), total, p) + 0 * (sum_of(g, over="all") + sum_of_squares(p))
 
-    hypers = {name: 0.1 + 0.001 * i for i, name in enumerate(names) if name != "step"}
+    hypers: dict[str, Hyper | float] = {name: 0.1 + 0.001 * i for i, name in enumerate(names) if name != "step"}
     return Rule(
         "traps",
         equations,
@@ -176,7 +178,7 @@ def test_a_rules_name_is_any_line_of_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a\rb", "a\u2028b", "a\tb", "a\x00b", "\x85", None, 3])
-def test_a_rules_name_is_no_more_than_a_line(name: str | int | None) -> None:
+def test_a_rules_name_is_no_more_than_a_line(name: Any) -> None:
     with pytest.raises(RuleError, match=r"a line of printable text.*Received: name="):
         Rule(name, lambda p, g, s, h, on: {p: p - g})
 
@@ -190,6 +192,8 @@ def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     ("name", "normal"), [("\ufb01", "fi"), ("\uff41", "a"), ("\u212b", "\xc5"), ("e\u0301", "\xe9")]
 )
 def test_a_name_that_python_reads_as_another_is_refused(kind: str, name: str, normal: str) -> None:
+    refused: dict[str, Any] = {kind: {name: 0.0}}
+    accepted: dict[str, Any] = {kind: {normal: 0.0}}
     with pytest.raises(RuleError, match=rf"is read as '{normal}' by Python.*Received: .*Write '{normal}'"):
-        Rule("trial", sgd, **{kind: {name: 0.0}})
-    Rule("trial", sgd, **{kind: {normal: 0.0}})
+        Rule("trial", sgd, **refused)
+    Rule("trial", sgd, **accepted)

@@ -36,7 +36,7 @@ def filled(rule: Rule, *gradients: float, dtype: str = "float64") -> Tensors:
     return tensors
 
 
-def values(*parts: Tensors):
+def values(*parts: Tensors) -> list[list[float]]:
     return [[tensor["parameter"][0] for tensor in tensors] for tensors in parts]
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 SECONDS = 60.0
 
 
-def fork(work: Callable[[], tuple[None, None] | None]) -> bool:
+def fork(work: Callable[[], None]) -> bool:
     """Whether a forked child does some work in time; one that does not is ended."""
     child = os.fork()
     if child == 0:
@@ -46,7 +46,7 @@ class Busy:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._repeat, args=(work,)) for _ in range(threads)]
 
-    def _repeat(self, work) -> None:
+    def _repeat(self, work: Callable[[], None]) -> None:
         while not self._stop.is_set():
             work()
 
@@ -79,9 +79,13 @@ def test_locks_that_are_nested_in_any_order_stop_no_fork() -> None:
         with two, one:
             time.sleep(0)
 
+    def both() -> None:
+        forwards()
+        backwards()
+
     for order in (forwards, backwards):
         with Busy(order, 1):
-            assert all(fork(lambda: (forwards(), backwards())) for _ in range(8))
+            assert all(fork(both) for _ in range(8))
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

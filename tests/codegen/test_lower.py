@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 import weakref
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
 
 import pytest
@@ -98,7 +98,7 @@ FREE = ("loss_scale_factor", "weight_decay", "weight_decay_exclusions")
 """Options that cost no memory traffic."""
 
 
-def traffic(flags):
+def traffic(flags: Collection[str]) -> list[tuple[int, int]]:
     """Loads and stores of each kernel."""
     return [(len(k.loads), len(k.stores)) for k in program_of(RMSPROP, flags, "float32").kernels]
 
@@ -108,7 +108,7 @@ def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(len(names) + 1))
 
 
-def update_sets():
+def update_sets() -> list[frozenset[str]]:
     """All flags of calls that update: rule, free options, clipping, averages, accumulation."""
     clips = [(), ("clipvalue",), ("clipnorm",), ("global_clipnorm",)]
     windows = [(), (ACCUMULATE,), (ACCUMULATE, "window_empty"), (ACCUMULATE, "gradient_missing")]

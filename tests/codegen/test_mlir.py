@@ -73,7 +73,7 @@ def join(kernel: Kernel, numbers: list[dict[str, float]]) -> None:
                 own[reduce.name] = total
 
 
-def load(text: str):
+def load(text: str) -> Any:
     """A module compiled for this processor and loaded; the compiler verifies it on the way."""
     binary = compiler.compile_str(text, target_backends=["llvm-cpu"], extra_args=FLAGS)
     context = runtime.SystemContext(config=runtime.Config("local-sync"))
@@ -104,7 +104,7 @@ def compare(rule: Rule, program: Program, gradient: str | None = None, **changes
 def test_rmsprop_runs_as_mlir(flags: tuple[str, ...]) -> None:
     rule = step_of(RMSPROP)
     program = program_of(RMSPROP, frozenset(flags), "float32")
-    numbers = {
+    numbers: dict[str, Any] = {
         "clipnorm": 0.5,
         "global_clipnorm": 0.5,
         "clipvalue": 0.3,

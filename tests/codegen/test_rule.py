@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ from rmsprop_jit.rules.around import OPTION_FLAGS, STEP_HYPERS, STEP_SLOTS, whol
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 
-def rule(equations, **parts: Any):
+def rule(equations: Any, **parts: Any) -> Rule:
     """A rule with slots x and y, hyperparameter rho and flag on."""
-    usual = {"slots": {"x": 0.0, "y": 0.0}, "hypers": {"rho": 0.9}, "flags": {"on": False}}
+    usual: dict[str, Any] = {"slots": {"x": 0.0, "y": 0.0}, "hypers": {"rho": 0.9}, "flags": {"on": False}}
     return Rule("trial", equations, **(usual | parts))
 
 
@@ -208,7 +208,7 @@ def adds_to_a_slot_and_returns_it(p: Expr, g: Expr, s: Names, h: Names, on: Name
     return {s.x: s.x, p: p - s.x}
 
 
-def assigns_a_slot_by_item(p: Expr, g: Expr, s: Names, h: Names, on: Names):
+def assigns_a_slot_by_item(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     s["x"] = g
     return {p: p - s.x}
 
@@ -228,7 +228,7 @@ def deletes_a_slot(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr
     return {p: p - g}
 
 
-def deletes_a_slot_by_item(p: Expr, g: Expr, s: Names, h: Names, on: Names):
+def deletes_a_slot_by_item(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     del s["x"]
     return {p: p - g}
 
@@ -243,7 +243,7 @@ def assigns_a_flag(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr
     return {p: p - where(on.on, g, 0.0)}
 
 
-MISTAKES = {
+MISTAKES: dict[Callable[..., object], str] = {
     twice_in_a_display: r"stores `s.x` twice. Keep one",
     parameter_twice_in_a_display: r"stores `p` twice. Keep one",
     twice_in_a_list: r"stores `s.x` twice. Keep one",
@@ -292,7 +292,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("equations", "message"), MISTAKES.items(), ids=lambda x: getattr(x, "__name__", ""))
-def test_a_mistake_is_answered_where_the_rule_is_defined(equations, message: str) -> None:
+def test_a_mistake_is_answered_where_the_rule_is_defined(equations: Any, message: str) -> None:
     with pytest.raises(RuleError, match=message):
         rule(equations)
 
@@ -355,8 +355,9 @@ def test_two_slots_may_swap_their_old_values() -> None:
 @pytest.mark.parametrize("name", ["_x", "", "1x", "a b", "a-b", "x.y", "lambda"])
 @pytest.mark.parametrize("kind", ["slots", "hypers", "flags"])
 def test_bad_names(kind: str, name: str) -> None:
+    parts: dict[str, Any] = {kind: {name: 0.0}}
     with pytest.raises(RuleError, match="identifiers"):
-        Rule("trial", sgd, **{kind: {name: 0.0}})
+        Rule("trial", sgd, **parts)
 
 
 @pytest.mark.parametrize("name", ["parameter", "gradient"])
@@ -386,14 +387,15 @@ def test_a_hyperparameter_and_a_flag_of_one_name_belong_together() -> None:
 
 
 @pytest.mark.parametrize("initial", ["zeros", "gradient", None, "0"])
-def test_a_slot_starts_as_a_number_or_as_the_parameter(initial: str | None) -> None:
+def test_a_slot_starts_as_a_number_or_as_the_parameter(initial: Any) -> None:
     with pytest.raises(RuleError):
         Rule("trial", sgd, slots={"x": initial})
 
 
 def test_a_hyper_is_a_number_a_step_or_a_tensor() -> None:
+    per: Any = "element"
     with pytest.raises(RuleError):
-        Rule("trial", sgd, hypers={"x": Hyper(1.0, per="element")})
+        Rule("trial", sgd, hypers={"x": Hyper(1.0, per=per)})
 
 
 @pytest.mark.parametrize(
@@ -403,7 +405,8 @@ def test_a_hyper_is_a_number_a_step_or_a_tensor() -> None:
     + [("flags", name) for name in (*OPTION_FLAGS, "micro_step", "idle", "window_empty")],
 )
 def test_the_whole_step_refuses_names_of_the_optimizer(part: str, name: str) -> None:
-    trial = Rule("trial", sgd, **{part: {name: 0.0 if part != "flags" else False}})
+    parts: dict[str, Any] = {part: {name: 0.0 if part != "flags" else False}}
+    trial = Rule("trial", sgd, **parts)
     with pytest.raises(
         RuleError,
         match=rf"rule 'trial' declares '{name}', a name of the optimizer itself\. Received: .*Choose",
@@ -455,7 +458,7 @@ NEVER = [math.nan, math.inf, -math.inf, None, "0.5", True, False, [0.5], 1j, np.
 
 
 @pytest.mark.parametrize(("hyper", "good", "bad"), RANGES, ids=lambda x: x.range_text if isinstance(x, Hyper) else "")
-def test_a_hyper_accepts_its_range_and_nothing_else(hyper: Hyper, good, bad: list[float]) -> None:
+def test_a_hyper_accepts_its_range_and_nothing_else(hyper: Hyper, good: list[Any], bad: list[Any]) -> None:
     for value in good:
         assert hyper.checked("x", value) == float(value)
         assert type(hyper.checked("x", value)) is float

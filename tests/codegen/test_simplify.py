@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,19 +55,20 @@ def settle(e: Expr, flags: Collection[str]) -> Expr:
 
 def evaluate(e: Expr, values: dict[str, float]) -> float:
     """An expression of numbers of a step, by IEEE rules in float64."""
-    known = {}
+    known: dict[Expr, float | bool] = {}
     for node in walk(e):
         if isinstance(node, Const):
             known[node] = node.value
         elif isinstance(node, Symbol):
             known[node] = values[node.name]
         else:
+            assert isinstance(node, Call | Select)
             fn = Fn.WHERE if isinstance(node, Select) else node.fn
             known[node] = scalar(fn, *(known[child] for child in node.children))
     return known[e]
 
 
-def bits(value: float):
+def bits(value: float) -> bool | str | bytes:
     """The 8 bytes of a number; every nan is one nan; a truth value is itself."""
     if isinstance(value, bool):
         return value
@@ -94,7 +96,7 @@ def test_a_law_is_applied(before: Expr, after: Expr) -> None:
 
 @pytest.mark.parametrize("law", ["x * 1", "1 * x", "x / 1", "x - 0", "--x"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_law_of_arithmetic_holds_for_arrays_too(law: str, dtype) -> None:
+def test_a_law_of_arithmetic_holds_for_arrays_too(law: str, dtype: type[np.floating[Any]]) -> None:
     with np.errstate(all="ignore"):
         x = np.array(SPECIAL, dtype)
         one, zero = dtype(1), dtype(0)

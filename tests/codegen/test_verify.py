@@ -84,8 +84,15 @@ def with_array(i: int, array: Array | None) -> Program:
     return replace(PROGRAM, arrays=tuple(arrays))
 
 
+def total_of(e: Expr) -> Reduction:
+    """The sum over all tensors."""
+    total = sum_of(e, over="all")
+    assert isinstance(total, Reduction)
+    return total
+
+
 REDUCE = FIRST.reductions[0]
-OTHER = sum_of(PARAMETER, over="all")
+OTHER = total_of(PARAMETER)
 
 BROKEN = {
     "a name twice": (lambda: with_let(Let("t0", Fn.ADD, ("p", 1.0))), "'t0' is defined twice"),
@@ -161,6 +168,6 @@ def test_a_broken_program_is_named(broken: Callable[[], Program], message: str) 
 
 
 def test_reductions_are_compared_without_asking_expressions_for_a_truth() -> None:
-    assert Reduce("r0", ReduceOp.SUM, "g", Space.ALL, sum_of(GRADIENT, over="all")) == Reduce(
-        "r0", ReduceOp.SUM, "g", Space.ALL, sum_of(PARAMETER, over="all")
+    assert Reduce("r0", ReduceOp.SUM, "g", Space.ALL, total_of(GRADIENT)) == Reduce(
+        "r0", ReduceOp.SUM, "g", Space.ALL, total_of(PARAMETER)
     )

@@ -82,6 +82,7 @@ def test_a_worker_that_was_killed_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     source = "# {}\ndef step(table):\n    table[0] = table[0] + {}\n"
     first = worker.compiled(source.format(1, 1), "step_1")
     pid = worker.worker_pid()
+    assert pid is not None
     os.kill(pid, 9)
     second = worker.compiled(source.format(2, 2), "step_2")
     assert worker.worker_pid() not in (None, pid)

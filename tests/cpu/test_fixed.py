@@ -3,6 +3,7 @@
 import ctypes
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,8 @@ def function(source: str, arguments: int) -> Callable[..., int]:
 
 
 def test_functions_loops_and_choices_are_pythons() -> None:
-    compiled, names = function(COLLATZ, 2), {}
+    compiled = function(COLLATZ, 2)
+    names: dict[str, Any] = {}
     exec(COLLATZ, names)
     for n in (1, 2, 7, 27, 97):
         assert compiled(n, 1000) == names["collatz"](n, 1000)

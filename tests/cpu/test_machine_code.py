@@ -52,18 +52,18 @@ def packed(dtype: str, *names: str) -> list[str]:
     return [rf"^\s+f{name}\s+v\d+\.({shape})" for name in names]
 
 
-def widths(text: str, pattern: str):
+def widths(text: str, pattern: str) -> set[str]:
     """The register classes in which an instruction occurs."""
     return set(re.findall(pattern, text, re.MULTILINE))
 
 
-def widest(classes):
+def widest(classes: set[str]) -> str:
     """The widest of some register classes; those of x86 are x, y and z."""
     return max(classes, default="")
 
 
 @functools.cache
-def simplest(dtype: str):
+def simplest(dtype: str) -> str:
     """The register class that LLVM chooses on this machine for the simplest rule with a root."""
     simple = Rule("simple", lambda p, g, s, h, on: {p: p - sqrt(square(g))})
     (pattern,) = packed(dtype, "sqrt")

@@ -61,7 +61,7 @@ def cubin(symbol: str) -> bytes:
     return bytes(made)
 
 
-WRONG_CODE = {
+WRONG_CODE: dict[str, dict[str, Any]] = {
     "another-kernel": {"ptx": PTX.replace("tick", "tock")},
     "another-symbol": {"symbol": "tock"},
     "cut-ptx": {"ptx": PTX[:-3]},
@@ -73,18 +73,20 @@ WRONG_CODE = {
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[compilers.Code, list[Any]]:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[compilers.Code, list[compilers.Code]]:
     """An empty store, and whatever code is in the list, compiled by turns."""
     monkeypatch.setenv(store.VARIABLE, str(tmp_path))
     return compilers.Code(PTX, "tick", cubin("tick")), []
 
 
-def machine_code(turns):
+def machine_code(turns: list[compilers.Code]) -> compilers.Code:
     return compilers.kept("cubin", TICK, "numba-cuda", ARCH, lambda *which: turns.pop())
 
 
 @pytest.mark.parametrize("wrong", WRONG_CODE.values(), ids=WRONG_CODE)
-def test_kept_code_for_gpus_is_looked_at(made: tuple[compilers.Code, list[Any]], wrong) -> None:
+def test_kept_code_for_gpus_is_looked_at(
+    made: tuple[compilers.Code, list[compilers.Code]], wrong: dict[str, Any]
+) -> None:
     right, turns = made
     turns += [right, dataclasses.replace(right, **wrong)]
     machine_code(turns)
@@ -94,11 +96,12 @@ def test_kept_code_for_gpus_is_looked_at(made: tuple[compilers.Code, list[Any]],
     assert machine_code(turns) == right
 
 
-def test_kept_code_for_gpus_is_of_its_source(made: tuple[compilers.Code, list[Any]]) -> None:
+def test_kept_code_for_gpus_is_of_its_source(made: tuple[compilers.Code, list[compilers.Code]]) -> None:
     right, turns = made
     turns += [right, right]
     machine_code(turns)
     ((key, _, parts),) = store.entries()
+    assert parts is not None
     store.write(key, {**parts, "source": b"another"})
     with pytest.warns(UserWarning, match="another source"):
         machine_code(turns)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ rmsprop_jit.RMSprop(0.1, centered=True).apply([np.ones(100, np.float32)], [v])
 assert v[0] < 1, v[0]
 print("numba" in sys.modules)
 """
+Parts = dict[str, bytes]
+"""What an entry of the store holds."""
+
 has_modes = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no modes of files")
 SOURCE = "def step(table):\n    table[0] = table[0] + {}\n"
 
@@ -128,7 +131,7 @@ def test_a_part_does_not_fill_the_memory(folder: Path, monkeypatch: pytest.Monke
 
 
 def test_an_entry_of_another_source_or_use_is_dropped(folder: Path) -> None:
-    def check(parts) -> None:
+    def check(parts: Parts) -> None:
         parts["object"]
 
     for wanted in (("another", None), ("source", check)):
@@ -173,7 +176,7 @@ def test_truncated_files_are_compiled_anew_by_the_next_process(folder: Path) -> 
     assert again.stdout.strip() == "False"
 
 
-def for_another_machine(ir):
+def for_another_machine(ir: str) -> bytes:
     """An object file of the same function for AArch64, or for x86-64 where this is AArch64."""
     from llvmlite import binding
 
@@ -181,14 +184,16 @@ def for_another_machine(ir):
     binding.initialize_all_asmprinters()
     triple = "x86_64-linux-gnu" if binding.get_process_triple().startswith("a") else "aarch64-linux-gnu"
     bare = re.sub(r"^(target|attributes) .*$| #\d+", "", ir, flags=re.MULTILINE)
-    return binding.Target.from_triple(triple).create_target_machine().emit_object(binding.parse_assembly(bare))
+    machine = binding.Target.from_triple(triple).create_target_machine()
+    made: bytes = machine.emit_object(binding.parse_assembly(bare))
+    return made
 
 
-def without(parts, name: str):
+def without(parts: Parts, name: str) -> Parts:
     return {key: part for key, part in parts.items() if key != name}
 
 
-SPOILT = {
+SPOILT: dict[str, Callable[[Parts, Parts], Parts]] = {
     "another-entry": lambda parts, other: {**other, "source": parts["source"]},
     "another-object": lambda parts, other: {**parts, "object": other["object"]},
     "another-source": lambda parts, other: {**parts, "source": other["source"]},
@@ -205,27 +210,33 @@ SPOILT = {
 }
 
 
-def entry_of_a_rule() -> tuple[str, dict[str, bytes] | None]:
+def entry_of_a_rule() -> tuple[str, Parts]:
     """Key and parts of the one entry that a step keeps beside the code that all rules share."""
-    ((key, parts),) = [(key, parts) for key, _, parts in store.entries() if b"def step(table)" in parts["source"]]
+    entries = store.entries()
+    ((key, parts),) = [
+        (key, parts) for key, _, parts in entries if parts is None or b"def step(table)" in parts["source"]
+    ]
+    assert parts is not None
     return key, parts
 
 
-def kept_parts(source: str) -> dict[str, bytes]:
+def kept_parts(source: str) -> Parts:
     """What the store keeps of a source."""
     made = jit.code(source).machine_code
     return {"source": source.encode(), "ir": made.ir.encode(), "object": made.object_file}
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder: Path, spoil) -> None:
+def test_an_entry_that_cannot_be_loaded_is_compiled_anew(folder: Path, spoil: Callable[[Parts, Parts], Parts]) -> None:
     source = SOURCE.format(4)
     right, key = kept_parts(source), jit.key_of(source)
     store.write(key, spoil(right, kept_parts(SOURCE.format(5))))
     with pytest.warns(UserWarning, match="damaged file") as caught:
         made = jit.fetched(source).machine_code
     assert len(caught) == 1
-    assert store.read(key, source)["object"] == made.object_file
+    kept = store.read(key, source)
+    assert kept is not None
+    assert kept["object"] == made.object_file
     assert jit.fetched(source).machine_code == made
     llvm.check(made)
 
@@ -250,7 +261,7 @@ class Refusing:
         self.later = later
         self.calls = 0
 
-    def __call__(self, machine_code):
+    def __call__(self, machine_code: llvm.MachineCode) -> llvm.Code:
         self.calls += 1
         if self.calls == 1:
             raise BackendError("no address")
@@ -319,7 +330,9 @@ def test_a_folder_that_others_can_only_read_is_used(folder: Path) -> None:
     assert step(folder).stdout.strip() == "False"
 
 
-OTHERS = {
+Give = Callable[[Path], None]
+
+OTHERS: dict[str, Give] = {
     "all-write": lambda path: path.chmod(path.stat().st_mode | 0o002),
     "group-writes": lambda path: path.chmod(path.stat().st_mode | 0o020),
     "another-owner": lambda path: os.chown(path, os.geteuid() + 1234, -1),
@@ -327,14 +340,14 @@ OTHERS = {
 
 
 @pytest.fixture(params=OTHERS)
-def give(request: pytest.FixtureRequest):
+def give(request: pytest.FixtureRequest) -> Give:
     """Let others write a file or folder."""
     if not hasattr(os, "geteuid") or (request.param == "another-owner" and os.geteuid() != 0):
         pytest.skip("needs modes, and root for another's files")
     return OTHERS[request.param]
 
 
-def use_thrice() -> tuple[list[dict[str, bytes] | None], list[str]]:
+def use_thrice() -> tuple[list[Parts | None], list[str]]:
     """Read, write, read again; returns what was read and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -345,7 +358,7 @@ def use_thrice() -> tuple[list[dict[str, bytes] | None], list[str]]:
 
 @pytest.mark.parametrize("through_a_link", [False, True])
 def test_a_folder_of_others_is_not_used_and_one_warning_says_so(
-    folder: Path, give, monkeypatch: pytest.MonkeyPatch, through_a_link: bool
+    folder: Path, give: Give, monkeypatch: pytest.MonkeyPatch, through_a_link: bool
 ) -> None:
     store.write("key", {"a": b"1"})
     content = (folder / "key.step").read_bytes()
@@ -363,14 +376,14 @@ def test_a_folder_of_others_is_not_used_and_one_warning_says_so(
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("key.step", content)]
 
 
-def test_a_step_needs_no_store_that_others_can_write(folder: Path, give) -> None:
+def test_a_step_needs_no_store_that_others_can_write(folder: Path, give: Give) -> None:
     folder.mkdir()
     give(folder)
     assert step(folder).stderr.count("compile without the cache") == 1
     assert list(folder.iterdir()) == []
 
 
-def test_an_entry_of_others_is_neither_read_nor_replaced(folder: Path, give) -> None:
+def test_an_entry_of_others_is_neither_read_nor_replaced(folder: Path, give: Give) -> None:
     store.write("key", {"a": b"1"})
     content = (folder / "key.step").read_bytes()
     give(folder / "key.step")
@@ -461,7 +474,7 @@ def test_shapes_counts_and_numbers_never_compile_again(folder: Path) -> None:
 
     import rmsprop_jit
 
-    def use(shapes, **options: Any) -> None:
+    def use(shapes: list[tuple[int, ...]], **options: Any) -> None:
         arrays = [np.ones(shape, np.float32) for shape in shapes]
         rmsprop_jit.RMSprop(**options).apply([a.copy() for a in arrays], arrays)
 

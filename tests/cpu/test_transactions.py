@@ -2,15 +2,18 @@
 
 import dis
 import functools
+import inspect
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from compare import Array
 
 import rmsprop_jit
 from rmsprop_jit.errors import BackendError
@@ -19,7 +22,8 @@ EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "11"))
 """One in so many bytecodes is interrupted; 1 takes minutes."""
 
 FOLDERS = tuple(
-    os.path.dirname(os.path.realpath(package.__file__)) + os.sep for package in (rmsprop_jit, rmsprop_jit.codegen)
+    os.path.dirname(os.path.realpath(inspect.getfile(package))) + os.sep
+    for package in (rmsprop_jit, rmsprop_jit.codegen)
 )
 
 
@@ -29,7 +33,7 @@ a `with` block and the release of its lock."""
 
 
 @functools.cache
-def is_ours(filename):
+def is_ours(filename: str) -> bool:
     """Whether a file is one of this package's."""
     return os.path.realpath(filename).startswith(FOLDERS)
 
@@ -41,7 +45,7 @@ class Interrupter:
         self.left = n
         self.raised = False
         self._last = "RESUME"
-        self._names = {}
+        self._names: dict[CodeType, list[str]] = {}
 
     def __enter__(self) -> Self:
         sys.settrace(self.on_call)
@@ -50,7 +54,7 @@ class Interrupter:
     def __exit__(self, *problem: object) -> None:
         sys.settrace(None)
 
-    def on_call(self, frame, event, arg):
+    def on_call(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
         if not is_ours(code.co_filename):
             return None
@@ -60,7 +64,7 @@ class Interrupter:
         frame.f_trace_lines = False
         return self.on_bytecode
 
-    def on_bytecode(self, frame, event, arg):
+    def on_bytecode(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any]:
         if event == "opcode":
             self.left -= 1
             if self.left < 0 and not self.raised and self._last.startswith(ENDED):
@@ -94,8 +98,8 @@ class Twins:
     def counted(self) -> int:
         return int(self.optimizers[0].state_dict()["iteration"])
 
-    def gradients_of(self, call: int, kind: str) -> list[npt.NDArray[Any]]:
-        chosen = list(self.gradients[call % 3 if kind != "same" else 0])
+    def gradients_of(self, call: int, kind: str) -> list[Array | None]:
+        chosen: list[Array | None] = list(self.gradients[call % 3 if kind != "same" else 0])
         if kind == "missing":
             chosen[call % len(chosen)] = None
         return chosen
@@ -132,7 +136,7 @@ class Twins:
     [{"global_clipnorm": 0.5, "momentum": 0.9}, {"gradient_accumulation_steps": 2, "use_ema": True}],
     ids=lambda options: "+".join(options),
 )
-def test_an_interrupt_finds_a_call_done_or_not_begun(kind: str, options) -> None:
+def test_an_interrupt_finds_a_call_done_or_not_begun(kind: str, options: dict[str, Any]) -> None:
     twins = Twins(**options)
     for _ in range(2 * options.get("gradient_accumulation_steps", 1)):
         twins.call(kind)  # compiles, which would take minutes while every call is watched
@@ -145,7 +149,7 @@ def test_an_interrupt_finds_a_call_done_or_not_begun(kind: str, options) -> None
         twins.call(kind)
 
 
-def stepped(calls: int, **options: Any) -> tuple[npt.NDArray[Any], rmsprop_jit.RMSprop]:
+def stepped(calls: int, **options: Any) -> tuple[Array, rmsprop_jit.RMSprop]:
     """Variables and slots after so many calls of one thread."""
     variable = np.linspace(-1, 1, 30_000, dtype=np.float32)
     optimizer = rmsprop_jit.RMSprop(0.01, **options)
@@ -163,7 +167,7 @@ def test_threads_that_step_one_optimizer_exclude_each_other(options: dict[str, A
     gradients = [[np.ones_like(variable)] for _ in range(7)]
     problems = []
 
-    def work(k) -> None:
+    def work(k: int) -> None:
         try:
             for i in range(30):
                 optimizer.apply(gradients[(i + k) % 7] if fresh else gradients[0])

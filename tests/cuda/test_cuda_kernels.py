@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import simulated_gpu
 import zoo
-from compare import assert_same_bits, cast, ordinary, special
+from compare import Array, Maker, assert_same_bits, cast, ordinary, special
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
@@ -27,13 +27,24 @@ from rmsprop_jit.rules.rmsprop import RMSPROP
 SMALL = [0, 1, 3, 129, 700]
 SIZES = [0, 1, 3, 129, 700, 17000]
 
-NUMBERS = {"clipnorm": 3.0, "global_clipnorm": 3.0, "clipvalue": 0.3, "weight_decay": 0.1, "momentum": 0.9}
+NUMBERS: dict[str, Any] = {
+    "clipnorm": 3.0,
+    "global_clipnorm": 3.0,
+    "clipvalue": 0.3,
+    "weight_decay": 0.1,
+    "momentum": 0.9,
+}
 NUMBERS |= {"loss_scale_factor": 8.0, "gradient_accumulation_steps": 2.0, "step": 3.0, "ema_overwrite_frequency": 3.0}
 RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
 
 
 def compare(
-    rule: Rule, program: Program, make=None, sizes: list[int] = SIZES, tolerance: float = 2e-6, **changes: Any
+    rule: Rule,
+    program: Program,
+    make: Maker | None = None,
+    sizes: list[int] = SIZES,
+    tolerance: float = 2e-6,
+    **changes: float,
 ) -> None:
     tensors = make_tensors(rule, sizes, program.compute, cast(make or ordinary(len(program.name)), program.compute))
     expected, hypers = copied(tensors), defaults(rule, **changes)
@@ -103,7 +114,7 @@ def test_a_sum_with_much_cancellation_keeps_its_digits() -> None:
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: sum_of(g) + p * 0.0}
 
-    def make(size):
+    def make(size: int) -> Array:
         values = np.random.default_rng(1).normal(size=size) * 1e6
         values[1::2] = -values[: size // 2 * 2 : 2] * (1 + 1e-6)
         return values

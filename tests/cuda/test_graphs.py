@@ -1,45 +1,20 @@
 """Calls captured into CUDA graphs, in the simulator: a graph that is launched does what as many calls would do."""
 
-import copy
-import pickle
+import functools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import simulated_cupy as cupy
 import zoo
-from compare import assert_same_bits
-from simulated_gpu import LaunchFailure, failing_after
+from compare import assert_same_bits, make
+from simulated_gpu import LaunchFailure, capture, failing_after
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
-from rmsprop_jit.codegen import Rule
-
-STREAM = cupy.cuda.get_current_stream()
 
 
-def make(n: int = 300, seed: int = 0) -> npt.NDArray[Any]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=n).astype(np.float32)
-
-
-@pytest.fixture
-def capture():
-    """Capture what a function does to the current stream; returns the graph. Nothing stays captured after a failure."""
-
-    def captured(work):
-        STREAM.begin_capture()
-        try:
-            work()
-        finally:
-            graph = STREAM.end_capture()
-        return graph
-
-    return captured
-
-
-def replayed(options, replays: int, calls_in_graph: int, before: int = 1, capture=None):
+def replayed(options: dict[str, Any], replays: int, calls_in_graph: int, before: int = 1) -> None:
     """Calls before, in and after a graph, against as many calls on the host."""
     variables = [make(50), make(21, 5)]
     gradients = [make(50, 1), make(21, 2)]
@@ -49,7 +24,12 @@ def replayed(options, replays: int, calls_in_graph: int, before: int = 1, captur
     theirs.build(device)
     for _ in range(before):
         theirs.apply(on_gpu)
-    graph = capture(lambda: [theirs.apply(on_gpu) for _ in range(calls_in_graph)])
+
+    def work() -> None:
+        for _ in range(calls_in_graph):
+            theirs.apply(on_gpu)
+
+    graph = capture(work)
     calls = before + calls_in_graph * replays
     assert theirs.state_dict()["iteration"] == before, "capturing is not doing"
     for _ in range(replays):
@@ -62,9 +42,8 @@ def replayed(options, replays: int, calls_in_graph: int, before: int = 1, captur
     theirs.apply(on_gpu)  # and on without a graph
     ours.apply(gradients, host)
     assert theirs.iterations == ours.iterations
-    for a, b in zip(ours.variables, theirs.variables, strict=True):
-        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=3e-6, atol=1e-6)
-    return theirs, graph
+    for mine, other in zip(theirs.variables, ours.variables, strict=True):
+        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=3e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("calls_in_graph", [1, 2])
@@ -78,29 +57,29 @@ def replayed(options, replays: int, calls_in_graph: int, before: int = 1, captur
     ],
     ids=lambda options: "+".join(options) or "plain",
 )
-def test_a_graph_counts_its_own_steps(options: dict[str, Any], calls_in_graph: int, capture) -> None:
-    replayed(options, 4, calls_in_graph, capture=capture)
+def test_a_graph_counts_its_own_steps(options: dict[str, Any], calls_in_graph: int) -> None:
+    replayed(options, 4, calls_in_graph)
 
 
-def test_a_graph_of_a_whole_window_accumulates(capture) -> None:
-    replayed({"gradient_accumulation_steps": 3, "momentum": 0.5}, 3, 3, before=3, capture=capture)
+def test_a_graph_of_a_whole_window_accumulates() -> None:
+    replayed({"gradient_accumulation_steps": 3, "momentum": 0.5}, 3, 3, before=3)
 
 
-def test_a_graph_follows_options_that_are_set_later(capture) -> None:
+def test_a_graph_follows_options_that_are_set_later() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(learning_rate=0.1, rho=0.9)
     optimizer.build([variable])
     graph = capture(lambda: optimizer.apply([gradient]))
     host, twin = make(), RMSprop(learning_rate=0.1, rho=0.9)
     for rate, rho in ((0.1, 0.9), (0.02, 0.9), (0.3, 0.5)):
-        optimizer.learning_rate = twin.learning_rate = rate
+        optimizer.learning_rate = twin.learning_rate = rate  # type: ignore[misc]
         optimizer.rho = twin.rho = rho
         graph.launch()
         twin.apply([gradient.get()], [host])
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture) -> None:
+def test_a_graph_keeps_its_gradients_when_later_calls_have_others() -> None:
     variable, first, second = cupy.asarray(make()), cupy.asarray(make(seed=1)), cupy.asarray(make(seed=2))
     optimizer = RMSprop()
     optimizer.build([variable])
@@ -113,7 +92,7 @@ def test_a_graph_keeps_its_gradients_when_later_calls_have_others(capture) -> No
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_rules_that_read_the_step_are_counted_in_a_graph(capture) -> None:
+def test_rules_that_read_the_step_are_counted_in_a_graph() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer, twin, host = rmsprop_jit.Optimizer(zoo.ADAM), rmsprop_jit.Optimizer(zoo.ADAM), make()
     optimizer.build([variable])
@@ -124,7 +103,7 @@ def test_rules_that_read_the_step_are_counted_in_a_graph(capture) -> None:
     assert_same_bits(variable.get(), host, "variable")
 
 
-def test_what_a_graph_would_freeze_is_refused(capture) -> None:
+def test_what_a_graph_would_freeze_is_refused() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     with pytest.raises(OptionError, match="build"):
         capture(lambda: RMSprop().apply([gradient], [variable]))
@@ -140,21 +119,26 @@ def test_what_a_graph_would_freeze_is_refused(capture) -> None:
     assert scheduled.iterations == 1
 
 
-def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate(capture) -> None:
+def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(0.5)
     optimizer.build([variable])
     capture(lambda: optimizer.apply([gradient]))
     with pytest.raises(OptionError, match="frozen in a graph"):
-        optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)
+        optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)  # type: ignore[misc, assignment]
     assert optimizer.learning_rate == 0.5
 
 
-def test_a_captured_optimizer_refuses_changes_of_structure(capture) -> None:
+def test_a_captured_optimizer_refuses_changes_of_structure() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(loss_scale_factor=2.0, gradient_accumulation_steps=2)
     optimizer.build([variable])
-    capture(lambda: [optimizer.apply([gradient]) for _ in range(2)])
+
+    def window() -> None:
+        for _ in range(2):
+            optimizer.apply([gradient])
+
+    capture(window)
     for name, value in (("loss_scale_factor", None), ("clipnorm", 1.0), ("gradient_accumulation_steps", 3)):
         with pytest.raises(OptionError, match="switched on or off"):
             setattr(optimizer, name, value)
@@ -162,7 +146,7 @@ def test_a_captured_optimizer_refuses_changes_of_structure(capture) -> None:
     optimizer.loss_scale_factor = 4.0
 
 
-def test_a_refused_capture_leaves_no_trace(capture) -> None:
+def test_a_refused_capture_leaves_no_trace() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop(lambda: 0.1)
     optimizer.build([variable])
@@ -173,86 +157,36 @@ def test_a_refused_capture_leaves_no_trace(capture) -> None:
     assert optimizer.iterations == 1
 
 
-def test_update_step_cannot_be_captured(capture) -> None:
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+def test_update_step_cannot_be_captured() -> None:
+    variable: Any = cupy.asarray(make())
+    gradient: Any = cupy.asarray(make(seed=1))
     optimizer = RMSprop()
     optimizer.build([variable])
     with pytest.raises(OptionError, match="update_step"):
         capture(lambda: optimizer.update_step(gradient, variable, 0.1))
 
 
-def test_saving_between_launches_keeps_what_was_added_up(capture) -> None:
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
-    optimizer = RMSprop(gradient_accumulation_steps=2)
-    optimizer.build([variable])
-    graphs = [capture(lambda: optimizer.apply([gradient])) for _ in range(2)]
-    graphs[0].launch()
-    state = optimizer.state_dict()
-    assert state["iteration"] == 1
-    assert state["window"].all()
-    assert np.array_equal(state["variable_0_gradient_accumulator"], make(seed=1))
-    twin = copy.deepcopy(optimizer)
-    (added,) = (slot for slot in twin.variables if slot.name.endswith("gradient_accumulator"))
-    assert np.array_equal(added.numpy(), make(seed=1))
-    with pytest.raises(ArrayError):
-        optimizer.load_state_dict({**state, "surplus": np.zeros(3)})
-    assert optimizer.state_dict()["variable_0_gradient_accumulator"].any()
-
-
-def test_a_graph_follows_a_rate_that_is_loaded(capture) -> None:
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
-    optimizer, stored = RMSprop(0.1), {}
-    optimizer.build([variable])
-    optimizer.save_own_variables(stored)
-    stored["1"] = np.float64(1e-6)
-    graph = capture(lambda: optimizer.apply([gradient]))
-    optimizer.load_own_variables(stored)
-    graph.launch()
-    assert np.max(np.abs(variable.get() - make())) < 1e-5
-
-
-@pytest.mark.parametrize(
-    "twin_of", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"]
-)
-@pytest.mark.parametrize("launches", [1, 2])
-def test_a_copy_of_an_optimizer_with_a_graph_has_what_the_graph_did(capture, twin_of, launches: int) -> None:
-    """It counts for itself from then on; graphs go on with the original."""
-    options = {"gradient_accumulation_steps": 3, "momentum": 0.9}
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
-    optimizer, twin_on_host, host = RMSprop(**options), RMSprop(**options), make()
-    optimizer.build([variable])
-    for _ in range(launches):
-        capture(lambda: optimizer.apply([gradient])).launch()
-    twin = twin_of(optimizer)  # nothing has asked the clock since
-    capture(lambda: optimizer.apply([gradient])).launch()
-    again = cupy.asarray(make())
-    twin.build([again])
-    for _ in range(3 - launches):
-        twin.apply([gradient])
-    for _ in range(3):
-        twin_on_host.apply([gradient.get()], [host])
-    assert twin.iterations == 1
-    assert_same_bits(again.get(), host, "variable")
-    assert optimizer.state_dict()["iteration"] == launches + 1
-    twin.clipnorm = 1.0  # no graph of its own
-
-
-def test_every_captured_call_follows_every_option(capture) -> None:
+def test_every_captured_call_follows_every_option() -> None:
     """Graphs of a whole window, one for each call: the first two only add up."""
-    options = {"gradient_accumulation_steps": 3, "loss_scale_factor": 2.0, "global_clipnorm": 0.7}
+    options: dict[str, Any] = {"gradient_accumulation_steps": 3, "loss_scale_factor": 2.0, "global_clipnorm": 0.7}
     variable, gradients = cupy.asarray(make()), [cupy.asarray(make(seed=seed)) for seed in (1, 2, 3)]
     optimizer, twin, host = RMSprop(**options), RMSprop(**options), make()
     optimizer.build([variable])
     graphs = []
-    capture(lambda: [optimizer.apply([gradient]) for gradient in gradients])  # never launched
+
+    def window() -> None:
+        for gradient in gradients:
+            optimizer.apply([gradient])
+
+    capture(window)  # never launched
     for gradient in gradients:
-        graphs.append(capture(lambda one=gradient: optimizer.apply([one])))
+        graphs.append(capture(functools.partial(optimizer.apply, [gradient])))
         graphs[-1].launch()
         twin.apply([gradient.get()], [host])
         assert optimizer.state_dict()["iteration"] == len(graphs)
     for factor, norm, rate in ((4.0, 0.2, 0.05), (0.5, 30.0, 0.2)):
         for one in (optimizer, twin):
-            one.loss_scale_factor, one.global_clipnorm, one.learning_rate = factor, norm, rate
+            one.loss_scale_factor, one.global_clipnorm, one.learning_rate = factor, norm, rate  # type: ignore[misc]
         for graph, gradient in zip(graphs, gradients, strict=True):
             graph.launch()
             twin.apply([gradient.get()])
@@ -260,9 +194,9 @@ def test_every_captured_call_follows_every_option(capture) -> None:
     np.testing.assert_allclose(variable.get(), host, rtol=3e-6, atol=1e-6)
 
 
-def test_constraints_and_averages_are_part_of_a_graph(capture) -> None:
+def test_constraints_and_averages_are_part_of_a_graph() -> None:
     """Averages of a constrained variable come after its constraint, and are written back every second update."""
-    options = {"use_ema": True, "ema_overwrite_frequency": 2, "learning_rate": 0.1}
+    options: dict[str, Any] = {"use_ema": True, "ema_overwrite_frequency": 2, "learning_rate": 0.1}
     ours = Variable(cupy.asarray(make()), constraint=lambda array: array * 0.5)
     host = Variable(make(), constraint=lambda array: array * 0.5)
     gradient, optimizer, twin = cupy.asarray(make(seed=1)), RMSprop(**options), RMSprop(**options)
@@ -278,43 +212,7 @@ def test_constraints_and_averages_are_part_of_a_graph(capture) -> None:
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=3e-6, atol=1e-6)
 
 
-def test_a_state_that_is_loaded_sets_the_clock(capture) -> None:
-    """Of a rule that has no slots, too; what a graph does next is the update after those that were loaded."""
-    rule = Rule("decaying", lambda p, g, s, h, on: {p: p - h.learning_rate / h.step * g})
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
-    optimizer, twin, host = rmsprop_jit.Optimizer(rule), rmsprop_jit.Optimizer(rule), make()
-    optimizer.build([variable])
-    twin.build([host])
-    graph = capture(lambda: optimizer.apply([gradient]))
-    graph.launch()
-    twin.apply([gradient.get()])
-    for calls in (7, 0, 3):
-        state = {**twin.state_dict(), "iteration": np.array(calls)}
-        for one in (optimizer, twin):
-            one.load_state_dict(state)
-        assert optimizer.iterations == calls
-        graph.launch()
-        twin.apply([gradient.get()])
-        assert optimizer.iterations == calls + 1
-        assert_same_bits(variable.get(), host, "variable")
-
-
-def test_a_variable_that_never_adds_up_has_no_window_after_a_graph(capture) -> None:
-    rule = Rule("shrinking", lambda p, g, s, h, on: {p: p * 0.5})
-    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
-    optimizer = rmsprop_jit.Optimizer(rule, gradient_accumulation_steps=2)
-    optimizer.build([variable])
-    graph = capture(lambda: optimizer.apply([gradient]))
-    graph.launch()
-    state = optimizer.state_dict()
-    assert state["iteration"] == 1
-    assert not state["window"].any()
-    optimizer.load_state_dict(state)
-    optimizer.apply([gradient])
-    np.testing.assert_array_equal(variable.get(), make() * np.float32(0.5))
-
-
-def test_a_call_that_fails_while_it_is_captured_is_not_counted(capture) -> None:
+def test_a_call_that_fails_while_it_is_captured_is_not_counted() -> None:
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer = RMSprop()
     optimizer.build([variable])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cuda_code import ARCHS, MIXED, OPTION_SETS
+from cuda_code import ARCHS, MIXED, OPTION_SETS, Entry
 
 from rmsprop_jit.codegen.backends.cuda.compilers import COMPILERS
 
@@ -38,24 +38,25 @@ def in_another_process(*arguments: str, **environment: Any) -> str:
 
 
 @functools.cache
-def everything(compiler: str):
-    return json.loads(in_another_process(str(SUPPORT / "cuda_code.py"), compiler))
+def everything(compiler: str) -> list[Entry]:
+    entries: list[Entry] = json.loads(in_another_process(str(SUPPORT / "cuda_code.py"), compiler))
+    return entries
 
 
 @pytest.fixture(params=list(COMPILERS))
-def compiler(request: pytest.FixtureRequest):
+def compiler(request: pytest.FixtureRequest) -> str:
     if request.param not in INSTALLED:
         pytest.skip(f"{request.param} is not installed")
-    return request.param
+    return str(request.param)
 
 
-def steps(compiler: str, dtype: str = "float32"):
+def steps(compiler: str, dtype: str = "float32") -> list[Entry]:
     found = [one for one in everything(compiler) if one["kernel"].startswith("step_") and one["dtype"] == dtype]
     assert found
     return found
 
 
-def named(one):
+def named(one: Entry) -> str:
     return f"{'+'.join(one['flags']) or 'plain'}, {one['kernel']}, {one['arch']}"
 
 

@@ -2,79 +2,24 @@
 
 import copy
 import pickle
-import threading
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import simulated_cupy as cupy
-from compare import assert_same_bits
-from simulated_gpu import LaunchFailure, before_launches, failing_after
+from compare import Array, assert_same_bits, make
+from simulated_gpu import LaunchFailure, failing_after
+from training import OPTIONS, PLACES, Saved, Training, fetched
 
 from rmsprop_jit import ArrayError, BackendError, RMSprop, Variable
 
-OPTIONS = {"global_clipnorm": 0.5, "momentum": 0.9}
-PLACES = {"gpu": (0, 1), "gpu and host": (0,)}
 
-
-def make(n: int, seed: int) -> npt.NDArray[Any]:
-    return np.random.default_rng(seed).normal(size=n).astype(np.float32)
-
-
-def fetched(array):
-    return array.get() if isinstance(array, cupy.ndarray) else array.copy()
-
-
-def write(array, value) -> None:
-    if isinstance(array, cupy.ndarray):
-        array.set(value)
-    else:
-        array[...] = value
-
-
-class Training:
-    """Two variables, some of them on the GPU, and an optimizer of them."""
-
-    def __init__(self, on_gpu, **options: Any) -> None:
-        self.on_gpu = on_gpu
-        self.variables = self.placed([make(50, 1), make(21, 2)])
-        self.optimizer = RMSprop(0.1, **(options or OPTIONS))
-        self.optimizer.build(self.variables)
-
-    def placed(self, arrays: list[npt.NDArray[Any]]):
-        return [cupy.asarray(array) if i in self.on_gpu else array.copy() for i, array in enumerate(arrays)]
-
-    def gradients(self, seed: int):
-        return self.placed([make(50, 10 + seed), make(21, 20 + seed)])
-
-    def step(self, seed: int) -> None:
-        self.optimizer.apply(self.gradients(seed))
-
-    def saved(self):
-        return [fetched(variable) for variable in self.variables], self.optimizer.state_dict()
-
-    def restore(self, saved) -> None:
-        values, state = saved
-        for variable, value in zip(self.variables, values, strict=True):
-            write(variable, value)
-        self.optimizer.load_state_dict(state)
-
-    def assert_like(self, other: "Training") -> None:
-        ours, theirs = self.saved(), other.saved()
-        for mine, their in zip(ours[0], theirs[0], strict=True):
-            assert_same_bits(mine, their, "variable")
-        assert ours[1].keys() == theirs[1].keys()
-        for name, value in theirs[1].items():
-            assert np.array_equal(ours[1][name], value), name
-
-
-@pytest.fixture(params=PLACES.values(), ids=PLACES)
+@pytest.fixture(params=list(PLACES.values()), ids=list(PLACES))
 def training(request: pytest.FixtureRequest) -> Training:
     return Training(request.param)
 
 
-def torn(training: Training, launches: int = 1):
+def torn(training: Training, launches: int = 1) -> Saved:
     """One whole call, and one that fails after so many launches; what was saved between them."""
     training.step(1)
     saved = training.saved()
@@ -111,7 +56,7 @@ def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(
     failed = True
     for seed in range(2, 20):
         saved = training.saved()
-        training.optimizer.learning_rate = twin.optimizer.learning_rate = 0.1 / seed
+        training.optimizer.learning_rate = twin.optimizer.learning_rate = 0.1 / seed  # type: ignore[misc]
         try:
             with failing_after(seed - 2):
                 training.step(seed)
@@ -146,7 +91,7 @@ def test_a_state_that_does_not_fit_leaves_the_call_torn(training: Training) -> N
     with pytest.raises(BackendError, match="step 2 was torn"):
         training.step(2)
     training.restore(saved)
-    stored = {}
+    stored: dict[str, Any] = {}
     training.optimizer.save_own_variables(stored)
     with failing_after(0), pytest.raises(LaunchFailure):
         training.step(2)
@@ -163,7 +108,7 @@ def test_a_state_that_is_loaded_in_part_is_torn(
     training.step(2)
     left, whole = [copies], cupy.ndarray.set
 
-    def set_some(array, host) -> None:
+    def set_some(array: cupy.ndarray, host: Array) -> None:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
@@ -219,7 +164,7 @@ def test_a_torn_call_cannot_be_captured() -> None:
 def test_a_constraint_that_fails_tears_nothing() -> None:
     """It runs after the step, which is counted."""
 
-    def refuse(array) -> NoReturn:
+    def refuse(array: object) -> NoReturn:
         raise ZeroDivisionError
 
     variable = Variable(cupy.asarray(make(50, 1)), constraint=refuse)
@@ -228,88 +173,3 @@ def test_a_constraint_that_fails_tears_nothing() -> None:
     with pytest.raises(ZeroDivisionError):
         optimizer.apply([cupy.asarray(make(50, 2))])
     assert optimizer.state_dict()["iteration"] == 1
-
-
-# Threads.
-
-
-class InTheMiddle:
-    """A call on another thread that waits before its second launch, and goes on at the end of the `with` block."""
-
-    def __init__(self, training: Training, seed: int) -> None:
-        self._reached, self._go_on = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(training, seed))
-        self._launches = 0
-
-    def _run(self, training, seed) -> None:
-        with before_launches(self._wait):
-            training.step(seed)
-
-    def _wait(self) -> None:
-        self._launches += 1
-        if self._launches == 2 and threading.current_thread() is self._thread:
-            self._reached.set()
-            assert self._go_on.wait(60)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-        assert self._reached.wait(60)
-
-    def __exit__(self, *problem: object) -> None:
-        self._go_on.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-
-
-def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(training: Training) -> None:
-    training.step(1)
-    saved, gradients = training.saved(), training.gradients(3)
-    with InTheMiddle(training, 2):
-        for work in (lambda: training.optimizer.apply(gradients), lambda: training.optimizer.load_state_dict(saved[1])):
-            with pytest.raises(BackendError, match=r"call 2 of this optimizer is under way\. .*one thread"):
-                work()
-    assert training.optimizer.iterations == 2
-    training.step(3)
-    twin = Training(training.on_gpu)
-    for seed in (1, 2, 3):
-        twin.step(seed)
-    training.assert_like(twin)
-
-
-def test_a_state_that_is_read_beside_a_call_is_of_before_or_after(training: Training) -> None:
-    training.step(1)
-    read = []
-    reader = threading.Thread(target=lambda: read.append(training.saved()[1]))
-    with InTheMiddle(training, 2):
-        reader.start()
-        reader.join(0.05)
-        assert reader.is_alive(), "it waits for the call"
-    reader.join(60)
-    for name, value in training.optimizer.state_dict().items():
-        assert np.array_equal(read[0][name], value), name
-    assert read[0]["iteration"] == 2
-
-
-def test_a_thread_that_left_a_call_torn_is_not_waited_for(training: Training) -> None:
-    """It may live on, in a pool, and do other things."""
-    training.step(1)
-    failed, end = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with pytest.raises(LaunchFailure):
-            training.step(2)
-        failed.set()
-        end.wait(60)
-
-    thread = threading.Thread(target=work)
-    with failing_after(1):
-        thread.start()
-        assert failed.wait(60)
-    try:
-        with pytest.raises(BackendError, match="step 2 was torn"):
-            training.step(2)
-        with pytest.raises(BackendError, match="step 2 was torn"):
-            training.optimizer.state_dict()
-    finally:
-        end.set()
-        thread.join(60)

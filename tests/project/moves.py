@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -56,30 +57,31 @@ class Count:
 
 
 @functools.cache
-def own_file(name):
+def own_file(name: str) -> Path | None:
     """A file of this package, with links followed; None for any other."""
     path = Path(name).resolve()
     return path if any(path.is_relative_to(folder) for folder in FOLDERS) else None
 
 
-def is_function(code):
+def is_function(code: CodeType) -> bool:
     """Whether a frame of this code is a function: not the body of a module or class, nor a comprehension."""
     return bool(code.co_flags & inspect.CO_OPTIMIZED) and code.co_name not in COMPREHENSIONS
 
 
-def files_called(call: Callable[[], None]):
+def files_called(call: Callable[[], None]) -> list[Path]:
     """The file of every function that `call` calls in this package, in order."""
-    files, generators = [], set()
+    files: list[Path] = []
+    generators: set[FrameType] = set()
 
-    def note(frame, event, _):
+    def note(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event != "call" or not is_function(code) or own_file(code.co_filename) is None:
+        if event != "call" or not is_function(code) or (path := own_file(code.co_filename)) is None:
             return
         if code.co_flags & inspect.CO_GENERATOR:
             if frame in generators:
                 return
             generators.add(frame)
-        files.append(own_file(code.co_filename))
+        files.append(path)
 
     before = sys.getprofile()
     sys.setprofile(note)

@@ -25,7 +25,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("problem", "word", "is_bad"), BAD)
-def test_a_row_says_why_it_has_no_figure(problem, word: str, is_bad: bool) -> None:
+def test_a_row_says_why_it_has_no_figure(problem: Exception, word: str, is_bad: bool) -> None:
     def work() -> NoReturn:
         raise problem
 
@@ -68,7 +68,7 @@ def test_cases_of_a_process_that_crashed_are_rows_and_a_failure(monkeypatch: pyt
 
 
 def test_a_peer_that_is_missing_is_swept_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(case, budget) -> NoReturn:
+    def measure(case: Case, budget: float) -> NoReturn:
         raise ModuleNotFoundError("no", name="optax")
 
     (row,) = sweep.swept("optax jitted", [10, 100], [1], measure, 0.1)

@@ -3,10 +3,13 @@
 import ast
 import dataclasses
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from compare import Array
 
 import rmsprop_jit
 
@@ -20,8 +23,8 @@ from benchmarks.cuda import measure as cuda_measure
 from benchmarks.cuda import peers as cuda_peers
 from benchmarks.cuda import timing as cuda_timing
 from rmsprop_jit.codegen.backends.cuda import step
-from rmsprop_jit.codegen.printer import mangled
-from rmsprop_jit.codegen.program import Store, new, old
+from rmsprop_jit.codegen.printer import mangled, print_lets
+from rmsprop_jit.codegen.program import Let, Program, Store, new, old
 
 
 def test_the_models_have_the_sizes_of_the_real_ones() -> None:
@@ -31,7 +34,7 @@ def test_the_models_have_the_sizes_of_the_real_ones() -> None:
     assert workloads.elements(workloads.gpt2_small()) == 124_439_808
 
 
-OPTIONS = [
+OPTIONS: list[dict[str, Any]] = [
     workloads.PLAIN,
     workloads.EVERYTHING,
     workloads.EVERYTHING_GLOBAL,
@@ -40,7 +43,7 @@ OPTIONS = [
 ]
 
 
-def stepped(options):
+def stepped(options: dict[str, Any]) -> tuple[rmsprop_jit.RMSprop, list[Array], list[Array]]:
     """An optimizer that has made a call, and its arrays."""
     parameters, gradients = peers.arrays_for([(1000,), (7, 11), (70_000,)])
     optimizer = rmsprop_jit.RMSprop(**options)
@@ -49,7 +52,7 @@ def stepped(options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_ceiling_moves_the_same_bytes(options) -> None:
+def test_the_ceiling_moves_the_same_bytes(options: dict[str, Any]) -> None:
     program = programs.step_program(rmsprop_jit.RMSprop(**options))
     (bare,) = ceiling.trivial(program).kernels
     assert bare.loads == program.kernels[-1].loads
@@ -57,14 +60,16 @@ def test_the_ceiling_moves_the_same_bytes(options) -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_ceiling_writes_all_arrays_and_changes_none(monkeypatch: pytest.MonkeyPatch, options) -> None:
+def test_the_ceiling_writes_all_arrays_and_changes_none(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     trivial = ceiling.trivial
     optimizer, parameters, gradients = stepped(options)
     program = programs.step_program(optimizer)
     arrays = programs.arrays_of(program, optimizer, parameters, gradients)
     before = {name: [one.copy() for one in own] for name, own in arrays.items()}
 
-    def is_now(value_of) -> None:
+    def is_now(value_of: Callable[[str, Array], Array]) -> None:
         for name, own in arrays.items():
             for one, kept in zip(own, before[name], strict=True):
                 np.testing.assert_array_equal(one, value_of(name, kept))
@@ -73,7 +78,7 @@ def test_the_ceiling_writes_all_arrays_and_changes_none(monkeypatch: pytest.Monk
     is_now(lambda _, kept: kept)
     written = program.written
 
-    def with_ones(program):
+    def with_ones(program: Program) -> Program:
         (kernel,) = trivial(program).kernels
         ones = dataclasses.replace(kernel, stores=tuple(Store(store.array, 1.0) for store in kernel.stores))
         return dataclasses.replace(trivial(program), kernels=(ones,))
@@ -165,7 +170,7 @@ def stopped_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cuda_peers.PEERS, "by hand", by_hand)
 
 
-def by_hand(parameters, gradients, options):
+def by_hand(parameters: list[Any], gradients: list[Any], options: dict[str, Any]) -> cuda_peers.Made:
     own = [parameter.get() for parameter in parameters]
     optimizer = rmsprop_jit.RMSprop(**options)
     return cuda_peers.Made(lambda: optimizer.apply([g.get() for g in gradients], own), lambda: own)
@@ -173,7 +178,7 @@ def by_hand(parameters, gradients, options):
 
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize(("against", "options"), ON_GPU)
-def test_a_case_on_a_gpu_is_checked_and_timed(against: str, options) -> None:
+def test_a_case_on_a_gpu_is_checked_and_timed(against: str, options: dict[str, Any]) -> None:
     row = cuda_measure.measure(Case("small", [(100,), (33,)], options, against, 1.0), budget=1e-5)
     assert row["correct"]
     assert row["ratio"] > 0
@@ -183,12 +188,10 @@ def test_a_case_on_a_gpu_is_checked_and_timed(against: str, options) -> None:
 @pytest.mark.usefixtures("stopped_clocks")
 @pytest.mark.parametrize("against", ["copy", "by hand"])
 def test_a_wrong_result_on_a_gpu_is_not_reported(monkeypatch: pytest.MonkeyPatch, against: str) -> None:
-    whole = step.print_lets
-
-    def without_the_step(lets, *others):
+    def without_the_step(lets: Iterable[Let], *others: str) -> list[str]:
         updates = any(let.name == new("parameter") for let in lets)
         undone = f"{mangled(new('parameter'))} = {mangled(old('parameter'))}"
-        return [*whole(lets, *others), *([undone] if updates else [])]
+        return [*print_lets(lets, *others), *([undone] if updates else [])]
 
     monkeypatch.setattr(step, "print_lets", without_the_step)
     row = cuda_measure.measure(Case("small", [(100,)], workloads.PLAIN, against, 1.0), budget=1e-5)

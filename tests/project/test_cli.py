@@ -81,7 +81,7 @@ def test_wrong_input_is_one_clear_message(tmp_path: Path, arguments: tuple[str, 
 
 
 def test_the_store_is_warmed_shown_and_cleared(tmp_path: Path) -> None:
-    store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path / "store")}
+    store: dict[str, Any] = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path / "store")}
     assert "0 entries" in command("cache", cwd=tmp_path, **store).stdout
     warmed = command("cache", "--warm", cwd=tmp_path, **store)
     assert "48 option sets are compiled" in warmed.stdout, warmed.stderr
@@ -93,7 +93,7 @@ def test_the_store_is_warmed_shown_and_cleared(tmp_path: Path) -> None:
 
 
 def test_odd_entries_of_the_store_are_shown_too(tmp_path: Path) -> None:
-    store = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path)}
+    store: dict[str, Any] = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path)}
     (tmp_path / "old.step").write_bytes(b"rmsprop_jit 1\n")
     body = json.dumps({"key": "bare", "sizes": {}}).encode() + b"\n"
     (tmp_path / "bare.step").write_bytes(b"rmsprop_jit 2\n" + hashlib.sha256(body).digest() + body)

@@ -16,6 +16,9 @@ README = (CODEGEN / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 HEAD = "flowchart TD"
 
+Edges = dict[str, set[str]]
+"""For each box or module, those that it imports."""
+
 
 def box(module: str) -> str:
     """The box of a module: what lies in a folder of backends/ shares one; the package itself is "codegen"."""
@@ -23,29 +26,29 @@ def box(module: str) -> str:
     return "/".join([first, *rest[:1]]) if first == "backends" else first or "codegen"
 
 
-def boxes(uses: dict[str, set[str]]):
+def boxes(uses: Edges) -> Edges:
     """For each box, those that its modules import."""
-    found = {}
+    found: Edges = {}
     for module, used in uses.items():
         found.setdefault(box(module), set()).update({box(one) for one in used} - {box(module)})
     return found
 
 
-def reach(edges, name):
+def reach(edges: Edges, name: str) -> set[str]:
     """All that can be reached from a box."""
-    found = set()
+    found: set[str] = set()
     for one in edges[name]:
         found |= {one} | reach(edges, one)
     return found
 
 
-def reduced(edges):
+def reduced(edges: Edges) -> Edges:
     """The edges without those that follow from others."""
     below = {name: reach(edges, name) for name in edges}
     return {name: {one for one in used if not any(one in below[two] for two in used)} for name, used in edges.items()}
 
 
-def text(edges):
+def text(edges: Edges) -> str:
     """The diagram: a line for each box that imports any, users before what they use."""
     height = {name: 0 for name in edges}
     for _ in edges:
@@ -68,7 +71,7 @@ def test_each_module_that_has_a_box_is_explained() -> None:
 
 
 def test_edges_that_follow_from_others_are_left_out() -> None:
-    uses = {"": {"pipeline"}, "pipeline": {"expr", "backends.cpu.jit"}, "expr": set(), "backends.cpu": {"expr"}}
+    uses: Edges = {"": {"pipeline"}, "pipeline": {"expr", "backends.cpu.jit"}, "expr": set(), "backends.cpu": {"expr"}}
     uses |= {"backends.cpu.jit": {"backends.cpu", "expr"}}
     drawn = {"codegen": {"pipeline"}, "pipeline": {"backends/cpu"}, "expr": set(), "backends/cpu": {"expr"}}
     assert reduced(boxes(uses)) == drawn

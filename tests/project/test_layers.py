@@ -177,11 +177,12 @@ def absolute(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert node.module is not None
             found.add(node.module.split(".")[0])
     return found
 
 
-def loaded_after(statement: str):
+def loaded_after(statement: str) -> set[str]:
     """The top-level modules that a fresh interpreter has loaded after a statement."""
     script = (
         f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"

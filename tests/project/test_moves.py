@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import asdict
+from typing import Any
 
 import moves
 import pytest
@@ -23,7 +24,7 @@ def test_a_call_takes_no_more_than_it_did(name: str) -> None:
 
 def test_a_move_is_a_call_in_another_file_than_the_call_before() -> None:
     path, other = moves.PACKAGE / "a.py", moves.PACKAGE / "b.py"
-    made = {}
+    made: dict[str, Any] = {}
     for file, text in (
         (path, "def outer(inner):\n    inner(), inner()\n    [own() for _ in 'ab']\n\ndef own(): pass"),
         (other, "def inner(): return sum(i for i in steps())\n\ndef steps():\n    yield 1\n    yield 2"),

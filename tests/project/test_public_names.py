@@ -2,6 +2,7 @@
 
 import inspect
 import types
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,12 @@ PACKAGES = [rmsprop_jit, codegen]
 NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
 
 
-def order(name):
+def order(name: str) -> tuple[int, str]:
     """CONSTANTS, then Classes, then functions, each by name."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-def public_globals(package: types.ModuleType):
+def public_globals(package: types.ModuleType) -> set[str]:
     """What a package's module defines or imports for others, now or when first asked; submodules aside."""
     return getattr(package, "_COMPILER", {}).keys() | {
         name
@@ -38,21 +39,21 @@ def test_all_is_sorted_and_complete(package: types.ModuleType) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_a_star_import_gives_all(package: types.ModuleType) -> None:
-    names = {}
+    names: dict[str, Any] = {}
     exec(f"from {package.__name__} import *", names)
     assert names.keys() - {"__builtins__"} == set(package.__all__)
 
 
-def is_documented(thing):
+def is_documented(thing: object) -> bool:
     return bool((inspect.getdoc(thing) or "").strip())
 
 
-def label(value):
+def label(value: str | types.ModuleType) -> str:
     return value if isinstance(value, str) else value.__name__
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
-def test_a_public_name_has_a_docstring_of_its_own(package: types.ModuleType, name) -> None:
+def test_a_public_name_has_a_docstring_of_its_own(package: types.ModuleType, name: str) -> None:
     thing = getattr(package, name)
     if isinstance(thing, type) or callable(thing):
         assert thing.__doc__
@@ -61,7 +62,7 @@ def test_a_public_name_has_a_docstring_of_its_own(package: types.ModuleType, nam
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES, ids=label)
-def test_a_public_function_or_class_knows_its_name(package: types.ModuleType, name) -> None:
+def test_a_public_function_or_class_knows_its_name(package: types.ModuleType, name: str) -> None:
     thing = getattr(package, name)
     if isinstance(thing, type) or callable(thing):
         assert thing.__name__ == name
@@ -72,7 +73,7 @@ CLASSES = [(package, name) for package, name in NAMES if isinstance(getattr(pack
 
 
 @pytest.mark.parametrize(("package", "name"), CLASSES, ids=label)
-def test_public_methods_have_docstrings(package: types.ModuleType, name) -> None:
+def test_public_methods_have_docstrings(package: types.ModuleType, name: str) -> None:
     bare = []
     for owner in getattr(package, name).__mro__:
         if not owner.__module__.startswith("rmsprop_jit"):

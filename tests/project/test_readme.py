@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_first_example_trains() -> None:
-    names = {}
+    names: dict[str, Any] = {}
     exec(EXAMPLES[0], names)
     assert len(EXAMPLES[0].splitlines()) <= 10
     assert np.all(names["weights"]["w"] < 1)
@@ -24,7 +25,7 @@ def test_the_first_example_trains() -> None:
 
 
 def test_the_example_of_minimize_gives_the_documented_number() -> None:
-    names = {"rmsprop_jit": rmsprop_jit}
+    names: dict[str, Any] = {"rmsprop_jit": rmsprop_jit}
     exec(re.sub(r"^  ", "", EXAMPLES[1], flags=re.MULTILINE), names)
     assert round(float(names["x"]), 6) == 9.683772
 
@@ -32,13 +33,13 @@ def test_the_example_of_minimize_gives_the_documented_number() -> None:
 def test_the_example_on_a_gpu_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     ones, zeros = (lambda *which, make=make: cupy.asarray(make(*which)) for make in (np.ones, np.zeros))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ones=ones, zeros=zeros))
-    names = {"rmsprop_jit": rmsprop_jit}
+    names: dict[str, Any] = {"rmsprop_jit": rmsprop_jit}
     exec(EXAMPLES[2].replace("784, 128", "7, 12"), names)
     assert np.all(names["weights"]["w"].get() < 1)
 
 
 def test_the_example_of_a_rule_is_adam() -> None:
-    names = {}
+    names: dict[str, Any] = {}
     exec(EXAMPLES[3], names)
     variable, gradient = np.ones(3, np.float32), np.array([0.1, -0.2, 0.3], np.float32)
     names["optimizer"].apply([gradient], [variable])

@@ -25,9 +25,11 @@ pytestmark = [
 ]
 
 
-def run(*command: str | Path, **options: Any):
+def run(*command: str | Path, **options: Any) -> str:
     """Run a command; its output is in the message if it fails."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=300, **options
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

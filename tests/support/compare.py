@@ -1,25 +1,30 @@
 """Makers of numbers, and how results are compared: the same bits, so many units in the last place, or a scale."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
+Maker = Callable[[int], Array]
+"""Makes so many numbers."""
+
 SPECIAL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40, -1e-42, 1e-45, 3e38, -3e38, 1e-30, 5e-324, 1.0, -1.0]
 
 
-def ordinary(seed: int):
+def ordinary(seed: int) -> Maker:
     """A maker of normal numbers."""
     rng = np.random.default_rng(seed)
     return lambda size: rng.normal(size=size)
 
 
-def special(seed: int):
+def special(seed: int) -> Maker:
     """A maker of normal numbers with nan, inf, zeros of both signs and denormals at every third place."""
     rng = np.random.default_rng(seed)
 
-    def make(size):
+    def make(size: int) -> Array:
         values = rng.normal(size=size)
         values[::3] = rng.choice(SPECIAL, size=values[::3].size)
         return values
@@ -27,17 +32,22 @@ def special(seed: int):
     return make
 
 
-def cast(make, dtype):
+def make(n: int = 300, seed: int = 0) -> Array:
+    """Normal numbers of float32."""
+    return np.random.default_rng(seed).normal(size=n).astype(np.float32)
+
+
+def cast(make: Maker, dtype: npt.DTypeLike) -> Maker:
     """`make` in the arrays' own precision, so that casting does not warn of overflow."""
 
-    def made(size):
+    def made(size: int) -> Array:
         with np.errstate(all="ignore"):
             return make(size).astype(dtype)
 
     return made
 
 
-def assert_same_bits(ours, theirs, what) -> None:
+def assert_same_bits(ours: Array, theirs: Array, what: object) -> None:
     """Equal bits, but any nan equals any nan."""
     number = ~np.isnan(theirs)
     assert np.array_equal(number, ~np.isnan(ours)), f"{what}: nan in other places"
@@ -46,7 +56,7 @@ def assert_same_bits(ours, theirs, what) -> None:
     assert not different.size, f"{what}: {different.size} differ, {ours[number][first]} != {theirs[number][first]}"
 
 
-def assert_within(ours: npt.NDArray[Any], theirs, ulps: int, what: str) -> None:
+def assert_within(ours: Array, theirs: Array, ulps: int, what: str) -> None:
     """Within some units in the last place, and infinite or nan at the same places."""
     finite = np.isfinite(theirs)
     assert_same_bits(ours[~finite], theirs[~finite], what)
@@ -55,7 +65,7 @@ def assert_within(ours: npt.NDArray[Any], theirs, ulps: int, what: str) -> None:
     assert worst <= ulps, f"{what}: {worst} ulp apart"
 
 
-def assert_scaled(ours, theirs, rtol: float, what) -> None:
+def assert_scaled(ours: Array, theirs: Array, rtol: float, what: str) -> None:
     """Close relative to the largest number of the array."""
     scale = np.max(np.abs(theirs), initial=0.0)
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale, err_msg=what)

@@ -5,11 +5,16 @@ A process of its own, since the tests' own process has Numba's CUDA simulator in
 
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
+
+Entry = dict[str, Any]
+"""What came out of a kernel, and which it was."""
 
 OPTION_SETS = [
     (),
@@ -30,7 +35,7 @@ ARCHS = [(8, 0), (9, 0)]
 MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
-def compiled(compiler: str):
+def compiled(compiler: str) -> Iterator[Entry]:
     """One entry for each option set and architecture, of float32, and a few of float64 and of both."""
     cases = [(flags, "float32", "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
     cases += [(flags, "float64", "float64", (9, 0)) for flags in OPTION_SETS[::4]]

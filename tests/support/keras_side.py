@@ -5,14 +5,16 @@ patched, so that Keras's own code runs in true float64.
 """
 
 import os
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Self
 
 os.environ["KERAS_BACKEND"] = "numpy"
 
 import keras
 import numpy as np
-import numpy.typing as npt
+from compare import Array
 from keras.src.backend.common import dtypes
+from option_sets import Case
 
 import rmsprop_jit
 
@@ -20,7 +22,7 @@ import rmsprop_jit
 class KerasSide:
     """Keras's RMSprop on copies of a case's variables."""
 
-    def __init__(self, case) -> None:
+    def __init__(self, case: Case) -> None:
         self.case = case
 
     def __enter__(self) -> Self:
@@ -46,14 +48,14 @@ class KerasSide:
         keras.config.set_floatx(self.floatx)
         dtypes.BIT64_TO_BIT32_DTYPE.update(self.widest)
 
-    def apply(self, gradients) -> None:
+    def apply(self, gradients: Iterable[Array | None]) -> None:
         with np.errstate(all="ignore"):
             self.optimizer.apply([None if g is None else np.array(g) for g in gradients], self.tracked)
 
-    def variables(self) -> list[npt.NDArray[Any]]:
+    def variables(self) -> list[Array]:
         return [np.asarray(v.value) for v in self.tracked]
 
-    def slots(self):
+    def slots(self) -> dict[str, Array]:
         return {v.path.split("/")[1]: np.asarray(v.value) for v in self.optimizer.variables}
 
     def iterations(self) -> int:

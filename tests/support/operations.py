@@ -6,13 +6,15 @@ over some float64 numbers, and the size of what is added up on the way, of which
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from compare import Array
 
 from rmsprop_jit import codegen
-from rmsprop_jit.codegen import exp, log, tanh
+from rmsprop_jit.codegen import Expr, exp, log, tanh
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array]]] = {
     "exp": (lambda x: exp(x), np.exp),
     "log": (lambda x: log(abs(x)), lambda x: np.log(np.abs(x))),
     "tanh": (lambda x: tanh(x), np.tanh),
@@ -23,7 +25,7 @@ FUNCTIONS = {
 }
 """Functions of the platform's library, which are close to the truth but not correctly rounded."""
 
-TRUTHS = {
+TRUTHS: dict[str, Callable[[Array], tuple[float, float]]] = {
     "all_finite": lambda x: (float(np.isfinite(x).all()), 0.0),
     "max_abs": lambda x: (float(np.max(np.abs(x), initial=0.0)), 0.0),
     "max_of": lambda x: (float(np.max(x, initial=-np.inf)), 0.0),
@@ -33,10 +35,10 @@ TRUTHS = {
 }
 """Reductions; one that is a condition counts as 1 or 0."""
 
-REDUCTIONS = {name: getattr(codegen, name) for name in TRUTHS}
+REDUCTIONS: dict[str, Callable[..., Expr]] = {name: getattr(codegen, name) for name in TRUTHS}
 
 
-def reduced(name: str, x: codegen.Expr, over: str):
+def reduced(name: str, x: Expr, over: str) -> Expr:
     """A reduction as a number."""
     made = REDUCTIONS[name](x, over=over)
     return codegen.where(made, 1.0, 0.0) if made.is_condition else made

@@ -1,12 +1,16 @@
 """Random option sets, variables and gradients: seeds in, the same case out."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from compare import Array
 
 import rmsprop_jit
+
+LearningRate = float | rmsprop_jit.LearningRateSchedule | Callable[[], float]
 
 OWN = [(), ("centered",), ("momentum",), ("centered", "momentum")]
 AROUND = [
@@ -35,18 +39,18 @@ class Case:
 
     seed: int
     dtype: str
-    options: dict
+    options: dict[str, Any]
     schedule: bool
-    variables: list = field(repr=False)
-    gradients: list = field(repr=False)
-    excluded: list = field(default_factory=list)
+    variables: list[Array] = field(repr=False)
+    gradients: list[list[Array | None]] = field(repr=False)
+    excluded: list[int] = field(default_factory=list)
 
     @property
     def has_norm(self) -> bool:
         return "clipnorm" in self.options or "global_clipnorm" in self.options
 
 
-def learning_rate(rng: np.random.Generator):
+def learning_rate(rng: np.random.Generator) -> tuple[LearningRate, bool]:
     """A float, a schedule or a callable, with whether it is a schedule."""
     rate = float(rng.choice([0.001, 0.01, 0.1, 0.5]))
     kind = rng.integers(8)
@@ -61,11 +65,11 @@ def learning_rate(rng: np.random.Generator):
     return rate, False
 
 
-def make_case(seed, dtype="float32"):
+def make_case(seed: int, dtype: str = "float32") -> Case:
     """The case of a seed."""
     rng = np.random.default_rng(seed)
     rate, schedule = learning_rate(rng)
-    options = {
+    options: dict[str, Any] = {
         "learning_rate": rate,
         "rho": float(rng.choice([0.0, 0.5, 0.9, 0.99])),
         "momentum": float(rng.choice([0.0, 0.5, 0.9])),
@@ -90,7 +94,9 @@ def make_case(seed, dtype="float32"):
         options["gradient_accumulation_steps"] = int(rng.integers(2, 4))
     shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=rng.integers(1, 6))]
     variables = [np.asarray(rng.normal(size=shape), dtype) for shape in shapes]
-    gradients: list[list[Any]] = [[_gradient(rng, shape, dtype) for shape in shapes] for _ in range(rng.integers(3, 8))]
+    gradients: list[list[Array | None]] = [
+        [_gradient(rng, shape, dtype) for shape in shapes] for _ in range(rng.integers(3, 8))
+    ]
     if rng.integers(3) == 0 and len(shapes) > 1:
         for call in gradients[1:]:
             call[rng.integers(len(shapes))] = None
@@ -98,6 +104,6 @@ def make_case(seed, dtype="float32"):
     return Case(seed, dtype, options, schedule, variables, gradients, excluded)
 
 
-def _gradient(rng: np.random.Generator, shape, dtype):
+def _gradient(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
     scale = rng.choice([1e-3, 1.0, 50.0])
     return np.asarray(rng.normal(size=shape) * scale, dtype)

@@ -10,15 +10,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from compare import Array
+
+Scalars = list[type[Any]]
+"""The type of each variable's numbers, which rounds what it is called with."""
+
+Gradients = list[Array | None]
 
 
 class Oracle:
     """The state of an optimizer over copies of some variables; `call` is one `apply`."""
 
-    def __init__(
-        self, variables: Sequence[npt.NDArray[Any]], options: dict[str, Any], excluded: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, variables: Sequence[Array], options: dict[str, Any], excluded: Iterable[int] = ()) -> None:
         self.o, self.excluded = options, set(excluded)
         self.v = [v.copy() for v in variables]
         self.slots = {
@@ -29,7 +32,7 @@ class Oracle:
         self.window = [False] * len(self.v)
         self.calls = 0
 
-    def call(self, gradients: Sequence[npt.NDArray[Any] | None], rate: float) -> None:
+    def call(self, gradients: Sequence[Array | None], rate: float) -> None:
         o, c = self.o, [v.dtype.type for v in self.v]
         steps = o.get("gradient_accumulation_steps")
         scale = o.get("loss_scale_factor")
@@ -46,8 +49,8 @@ class Oracle:
             self._average(c, steps)
         self.calls += 1
 
-    def _means(self, g: list[Any], c: list[type[Any]], steps: int) -> list[Any]:
-        means = []
+    def _means(self, g: Gradients, c: Scalars, steps: int) -> Gradients:
+        means: Gradients = []
         for i, one in enumerate(g):
             acc = self.slots["gradient_accumulator"][i]
             if one is None and not self.window[i]:
@@ -58,7 +61,7 @@ class Oracle:
             self.window[i] = False
         return means
 
-    def _clipped(self, g: list[Any], c: list[type[Any]]) -> list[Any]:
+    def _clipped(self, g: Gradients, c: Scalars) -> Gradients:
         o, present = self.o, [one for one in g if one is not None]
         if o.get("clipvalue"):
             return [
@@ -78,7 +81,7 @@ class Oracle:
             return [None if one is None else one * c[i](factor) for i, one in enumerate(g)]
         return g
 
-    def _update(self, g, c, rate: float) -> None:
+    def _update(self, g: Gradients, c: Scalars, rate: float) -> None:
         o, s = self.o, self.slots
         for i, one in enumerate(g):
             if one is None:
@@ -98,7 +101,7 @@ class Oracle:
                 step = s["momentum"][i]
             self.v[i] = self.v[i] - step
 
-    def _average(self, c, steps):
+    def _average(self, c: Scalars, steps: int | None) -> None:
         o = self.o
         if not o.get("use_ema"):
             return

@@ -5,11 +5,11 @@ One step of programs on a backend: "cpu", the compiled kernels, "cuda", those of
 `tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from compare import Array, Maker
 
 from rmsprop_jit.codegen import Program, Rule, backends
 from rmsprop_jit.codegen.backends import reference
@@ -17,7 +17,7 @@ from rmsprop_jit.codegen.kinds import Space
 
 PLACES = {"cpu": "cpu", "cuda": "cuda:0"}
 
-Tensors = list[dict[str, npt.NDArray[Any]]]
+Tensors = list[dict[str, Array]]
 Hypers = Mapping[str, float]
 TensorHypers = Mapping[str, Sequence[float]]
 
@@ -41,7 +41,7 @@ def run_together(
     """One step of several programs, each on tensors of its own; returns the reductions over all by what they are of."""
     place = PLACES[backend]
     tables = [table_of(place, program, tensors, options) for program, tensors in parts]
-    launch = backends.launch({place: tables})
+    launch = backends.of(place).launch(tables)
     assert launch(launch.prepared(None, hypers))
     return {what: total for turn in range(launch.turns) for what, total in launch.totals(turn).items()}
 
@@ -64,7 +64,7 @@ def make_tensors(
     rule: Rule,
     sizes: Sequence[int],
     dtype: str,
-    make: Callable[[int], npt.NDArray[Any]],
+    make: Maker,
     gradient: str | None = None,
 ) -> Tensors:
     """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import simulated_cupy
 from numba import cuda
+from simulated_streams import Graph
 
 from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.codegen.backends.cuda.words import words
@@ -131,3 +132,14 @@ def failing_after(launches: int) -> contextlib.AbstractContextManager[None]:
             raise LaunchFailure("a kernel could not be started")
 
     return before_launches(hook)
+
+
+def capture(work: Callable[[], object]) -> Graph:
+    """What a function does to the current stream, as a graph. Nothing stays captured after a failure."""
+    stream = simulated_cupy.cuda.get_current_stream()
+    stream.begin_capture()
+    try:
+        work()
+    finally:
+        graph: Graph = stream.end_capture()
+    return graph

@@ -1,15 +1,19 @@
 """A home for a kind of arrays that the package has never heard of, in host memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from compare import Array
+
+from rmsprop_jit.arrays.homes import Int64
 
 
 class Tiny:
     """An array that is nobody's: not NumPy's, and without a protocol by which NumPy could read it."""
 
-    def __init__(self, values, read_only: bool = False) -> None:
+    def __init__(self, values: npt.ArrayLike, read_only: bool = False) -> None:
         self._host = np.array(values)
         self.read_only = read_only
         self.shape, self.dtype, self.strides = self._host.shape, self._host.dtype, self._host.strides
@@ -19,13 +23,13 @@ class Tiny:
     def __array__(self, *arguments: Any, **keywords: Any) -> Any:
         raise TypeError("a Tiny array is not converted silently")
 
-    def __reduce__(self) -> tuple[type["Tiny"], tuple[npt.NDArray[Any], bool]]:
+    def __reduce__(self) -> tuple[type["Tiny"], tuple[Array, bool]]:
         return Tiny, (self._host, self.read_only)
 
-    def __mul__(self, other):
+    def __mul__(self, other: float | Array) -> "Tiny":
         return Tiny(self._host * other)
 
-    def get(self) -> npt.NDArray[Any]:
+    def get(self) -> Array:
         return self._host.copy()
 
 
@@ -35,36 +39,36 @@ class TinyHome:
     kind = "a Tiny array"
     contiguous = "Tiny({}.get())"
 
-    def owns(self, array):
+    def owns(self, array: object) -> bool:
         return isinstance(array, Tiny)
 
-    def keeps_memory(self, array):
+    def keeps_memory(self, array: object) -> bool:
         return True
 
-    def adopt(self, array):
+    def adopt(self, array: Tiny) -> Tiny:
         return array
 
-    def is_read_only(self, array):
+    def is_read_only(self, array: Tiny) -> bool:
         return array.read_only
 
-    def place(self, array):
+    def place(self, array: Tiny) -> str:
         return "cpu"
 
-    def address(self, array):
+    def address(self, array: Tiny) -> int:
         return array._host.ctypes.data
 
-    def fetch(self, array):
+    def fetch(self, array: Tiny) -> Array:
         return array.get()
 
-    def write(self, array: Tiny, value) -> None:
+    def write(self, array: Tiny, value: Tiny | npt.ArrayLike) -> None:
         array._host[...] = value._host if isinstance(value, Tiny) else value
 
-    def new_like(self, array, fill):
+    def new_like(self, array: Tiny, fill: Tiny | npt.ArrayLike) -> Tiny:
         made = Tiny(array._host)
         self.write(made, fill)
         return made
 
-    def reader(self, variables, begins, ends):
+    def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> None:
         return None
 
 

@@ -66,7 +66,11 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
 
 ADADELTA = Rule("adadelta", adadelta, slots={"squares": 0.0, "steps": 0.0}, hypers={"rho": 0.95, "epsilon": 1e-6})
 
-BETAS = {"beta_1": Hyper(0.9, low=0.0, high=1.0), "beta_2": Hyper(0.999, low=0.0, high=1.0), "epsilon": 1e-8}
+BETAS: dict[str, Hyper | float] = {
+    "beta_1": Hyper(0.9, low=0.0, high=1.0),
+    "beta_2": Hyper(0.999, low=0.0, high=1.0),
+    "epsilon": 1e-8,
+}
 MOMENTS = {"m": 0.0, "v": 0.0}
 
 
@@ -291,6 +295,6 @@ ALL = [(rule, flags) for rule in RULES for flags in flag_sets(rule)]
 """Every rule with every combination of its flags."""
 
 
-def label(value):
+def label(value: object) -> str | None:
     """The name of a rule or of a set of flags in a test's id."""
     return value.name if isinstance(value, Rule) else "+".join(value) if isinstance(value, tuple) else None

@@ -1,0 +1,166 @@
+"""Which arrays on a GPU are taken, in whose memory, and which are refused: the same errors as with NumPy arrays."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import simulated_cupy as cupy
+from compare import Array, assert_same_bits, make
+
+from rmsprop_jit import ArrayError, RMSprop
+
+
+class TorchLike:
+    """A tensor on a GPU: what torch's has, no more."""
+
+    def __init__(self, host: Array, requires_grad: bool = False, device_type: int = 2) -> None:
+        self.memory, self.requires_grad, self._type = cupy.asarray(host), requires_grad, device_type
+        self.shape = host.shape
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if self.requires_grad:
+            raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+        return self.memory.__cuda_array_interface__
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._type, 0
+
+    def detach(self) -> "TorchLike":
+        twin = copy.copy(self)
+        twin.requires_grad = False
+        return twin
+
+
+class OnlyDLPack:
+    """An array that can be reached through DLPack alone."""
+
+    def __init__(self, host: Array) -> None:
+        self.simulated_memory = cupy.asarray(host)._host
+        self.shape = host.shape
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, **keywords: Any) -> NoReturn:
+        raise AssertionError("the simulated from_dlpack looks at the memory itself")
+
+
+@pytest.mark.parametrize("wrap", [TorchLike, OnlyDLPack, lambda host: TorchLike(host, requires_grad=True)])
+def test_arrays_of_other_libraries_are_updated_in_their_own_memory(wrap: Callable[[Array], Any]) -> None:
+    variable, gradient = make(30), make(30, 1)
+    theirs = wrap(variable)
+    memory = theirs.simulated_memory if isinstance(theirs, OnlyDLPack) else theirs.memory._host
+    optimizer = RMSprop()
+    for _ in range(3):
+        optimizer.apply([wrap(gradient)], [theirs])
+    host, twin = variable.copy(), RMSprop()
+    for _ in range(3):
+        twin.apply([gradient], [host])
+    assert_same_bits(memory, host, "memory")
+    assert optimizer.iterations == 3
+
+
+def test_a_tensor_of_another_library_on_the_host_is_refused() -> None:
+    with pytest.raises(ArrayError, match="not a NumPy array or an array on a GPU"):
+        RMSprop().build([TorchLike(make(), device_type=1)])
+
+
+def test_a_gradient_on_another_device_is_refused_before_anything_is_written() -> None:
+    variable = cupy.asarray(make())
+    for ours, theirs in ((variable, make()), (make(), cupy.asarray(make()))):
+        optimizer = RMSprop()
+        optimizer.build([ours])
+        with pytest.raises(ArrayError, match=r"where the variable is, on (cpu|cuda:0)\. Received: .*(cuda:0|cpu)"):
+            optimizer.apply([theirs])
+        assert optimizer.iterations == 0
+    assert np.array_equal(variable.get(), make())
+
+
+BAD = {
+    "int": lambda: cupy.asarray(np.zeros(5, np.int32)),
+    "half": lambda: cupy.asarray(np.zeros(5, np.float16)),
+    "strided": lambda: cupy.asarray(make(10))[::2],
+    "transposed": lambda: cupy.asarray(np.asfortranarray(make(12).reshape(3, 4))),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_arrays_that_no_kernel_can_use_are_refused_by_name(kind: str) -> None:
+    with pytest.raises(ArrayError, match=r"'w'.*Received: "):
+        RMSprop().build({"w": BAD[kind]()})
+
+
+def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host() -> None:
+    memory = cupy.asarray(make(100))
+    optimizer = RMSprop(momentum=0.9)
+    optimizer.build([memory[:50]])
+    for gradient, words in (
+        (memory[:50], "shares memory"),
+        (memory[50:60], "must have the variable's shape"),
+        (cupy.asarray(np.zeros(50, np.int32)), "must be of dtype float32 or float64"),
+    ):
+        with pytest.raises(ArrayError, match=words):
+            optimizer.apply([gradient])
+    with pytest.raises(ArrayError, match="share memory"):
+        RMSprop().build([memory[:60], memory[40:]])
+    not_a_list: Any = memory
+    with pytest.raises(ArrayError, match="a list or a dict"):
+        RMSprop().build(not_a_list)
+
+
+def test_read_only_memory_is_refused() -> None:
+    class ReadOnly(TorchLike):
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            interface = self.memory.__cuda_array_interface__
+            return {**interface, "data": (interface["data"][0], True)}
+
+    with pytest.raises(ArrayError, match="read-only"):
+        RMSprop().build([ReadOnly(make())])
+
+
+# Objects that can be pointed to other memory.
+
+
+def test_a_tensor_that_is_pointed_elsewhere_is_looked_at_again() -> None:
+    variable, gradient = TorchLike(make()), TorchLike(make(seed=1))
+    optimizer, host, twin = RMSprop(), make(), RMSprop()
+    for seed in (1, 2):
+        gradient.memory = cupy.asarray(make(seed=seed))
+        optimizer.apply([gradient], [variable])
+        twin.apply([make(seed=seed)], [host])
+    assert_same_bits(variable.memory.get(), host, "variable")
+    variable.memory = cupy.asarray(make())
+    with pytest.raises(ArrayError, match="has other memory than when"):
+        optimizer.apply([gradient])
+    with pytest.raises(ArrayError, match="Unknown variable"):
+        optimizer.apply([gradient], [variable])
+
+
+@pytest.mark.parametrize("wrap", [TorchLike, lambda array: array[:]], ids=["tensor", "view"])
+def test_the_same_memory_is_the_same_variable(wrap: Callable[[Array], Any]) -> None:
+    """Said by what decays: a variable whose gradient is zero changes only if it does."""
+    memory, zeros = make(), np.zeros(300, np.float32)
+    variable = wrap(memory)
+    optimizer = RMSprop(weight_decay=0.1)
+    optimizer.build([variable])
+    optimizer.build([variable if isinstance(variable, TorchLike) else wrap(memory)])
+    copies = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
+    optimizer.exclude_from_weight_decay([variable])
+    excluded = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
+    optimizer.apply([wrap(zeros)])
+    assert np.array_equal(on_host(variable), make())
+    for twins, decays in ((excluded, False), (copies, True)):
+        for twin in twins:
+            own = wrap(make())
+            twin.build([own])
+            twin.apply([wrap(zeros)])
+            assert np.array_equal(on_host(own), make()) != decays
+
+
+def on_host(array: TorchLike | Array) -> Array:
+    return array.memory.get() if isinstance(array, TorchLike) else array
