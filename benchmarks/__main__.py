@@ -1,7 +1,8 @@
 """`python -m benchmarks cpu`, or `cuda`: measure, print the table, write JSON and a picture to benchmarks/results.
 
-`python -m benchmarks readme` puts the kept results into the README. Peers that are not installed are skipped; the exit
-status is 1 if something failed or gave a wrong result, and 2 if there was nothing to measure.
+`python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
+is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
+there was nothing to measure or to write.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, machine, picture, report, starts
+from . import children, machine, picture, readme, report, starts, sweep
 from .cases import CASES, Case
-from .cuda.cases import CASES as CUDA_CASES
-from .cuda.cases import SWEEP_PEERS as SWEEP_PEERS_ON_GPU
+from .cuda import cases as on_gpu
 from .rows import Row, Rows, is_bad
 
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
@@ -29,15 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     cpu = commands.add_parser("cpu", help="the CPU, beside torch, jax, optax, keras, numexpr and NumPy")
     cpu.add_argument("--seconds", type=float, default=3.0, help="time for each case (default: %(default)s)")
-    cpu.add_argument("--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep")
     cpu.set_defaults(run=run_cpu)
     cuda = commands.add_parser("cuda", help="one NVIDIA GPU, beside a copy, torch, jax and CuPy; under 8 minutes")
     cuda.add_argument("--seconds", type=float, default=2.0, help="time for each case (default: %(default)s)")
     cuda.add_argument("--minutes", type=float, default=7.5, help="start nothing after so many (default: %(default)s)")
-    cuda.add_argument("--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep")
     cuda.set_defaults(run=run_cuda)
-    readme = commands.add_parser("readme", help="put the table of the kept results into the README")
-    readme.set_defaults(run=lambda _: report.update_readme())
+    for command in (cpu, cuda):
+        command.add_argument(
+            "--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep"
+        )
+        command.add_argument(
+            "--out", metavar="FOLDER", type=Path, default=report.RESULTS, help="where to write (default: %(default)s)"
+        )
+    write = commands.add_parser("readme", help="write the README's figures, and draw the pictures, from kept results")
+    write.set_defaults(run=run_readme)
     options = parser.parse_args(arguments)
     options.run(options)
 
@@ -48,43 +54,65 @@ def run_cpu(options: argparse.Namespace) -> None:
     rows = _with_progress(
         children.rows_of("benchmarks.measure", options.seconds, CASES, chosen), console, "cases", len(chosen)
     )
-    sweep: Rows = []
+    points: Rows = []
     if not options.only:
         console.print("first steps, imports, memory ...")
         rows += [*starts.first_steps(), starts.imports(), starts.memory()]
-        swept = (row for peer in SWEEP_PEERS for row in children.swept("benchmarks.sweep", peer=peer))
-        sweep = _with_progress(swept, console, "size and count")
-    _finish(rows, sweep, "cpu", machine.this_one(), console, is_whole=not options.only)
+        seconds, count = str(min(1.0, options.seconds / 3)), len(sweep.SIZES) + len(sweep.COUNTS)
+        swept = (
+            row for peer in SWEEP_PEERS for row in children.swept("benchmarks.sweep", seconds, peer=peer, points=count)
+        )
+        points = _with_progress(swept, console, "size and count", len(SWEEP_PEERS) * count)
+    _finish(rows, points, "cpu", machine.this_one(), console, options)
 
 
 def run_cuda(options: argparse.Namespace) -> None:
     """All cases on the GPU, one process for each peer, then the sweeps; whatever the time allows."""
     console, module = Console(), "benchmarks.cuda.measure"
-    chosen = _chosen(CUDA_CASES, options.only)
+    chosen = _chosen(on_gpu.CASES, options.only)
     end = time.monotonic() + 60 * options.minutes
     try:
         (device,) = children.lines(module, "0", "device")
     except children.Ended:
         console.print("No CUDA device can be used (see above). Nothing was measured.")
         raise SystemExit(2) from None
-    measured = children.rows_of(module, options.seconds, CUDA_CASES, chosen, until=end)
+    measured = children.rows_of(module, options.seconds, on_gpu.CASES, chosen, until=end)
     rows = _with_progress(measured, console, "cases", len(chosen))
-    sweep: Rows = []
+    points: Rows = []
     if not options.only:
-        peers = SWEEP_PEERS_ON_GPU
-        swept = (row for peer in peers for row in children.swept(module, "0.3", "sweep", peer=peer, until=end))
-        sweep = _with_progress(swept, console, "size and count")
-    _finish(rows, sweep, "cuda", device, console, is_whole=not options.only)
+        peers, count = on_gpu.SWEEP_PEERS, len(on_gpu.SIZES) + len(on_gpu.COUNTS)
+        swept = (
+            row for peer in peers for row in children.swept(module, "0.3", "sweep", peer=peer, points=count, until=end)
+        )
+        points = _with_progress(swept, console, "size and count", len(peers) * count)
+    _finish(rows, points, "cuda", device, console, options)
+
+
+def run_readme(_options: argparse.Namespace) -> None:
+    """The README's figures and the pictures, of every kind of results that is kept."""
+    try:
+        text = readme.README.read_text(encoding="utf-8")
+        for path in sorted(report.RESULTS.glob("*.json")) or [report.RESULTS / "cpu.json"]:
+            results = report.read(path)
+            text = readme.updated(text, path.stem, results)
+            picture.draw(results["sweep"], path.with_suffix(".png"), results["machine"])
+    except ValueError as problem:
+        _give_up(str(problem))
+    readme.README.write_text(text, encoding="utf-8")
 
 
 def _chosen(cases: Sequence[Case], only: str) -> list[int]:
     """The numbers of the cases to measure; ends the program if there are none."""
     chosen = [i for i, case in enumerate(cases) if only in f"{case.name} {case.against}"]
     if not chosen:
-        known = ", ".join(dict.fromkeys(case.against for case in cases))
-        Console(stderr=True).print(f"No case's name or peer contains {only!r}. Peers: {known}.", markup=False)
-        raise SystemExit(2)
+        known = "\n".join(f"  {case.name}, against {case.against}" for case in cases)
+        _give_up(f"No case's name or peer contains this text. Received: {only!r}. The cases are:\n{known}")
     return chosen
+
+
+def _give_up(why: str) -> NoReturn:
+    Console(stderr=True).print(why, markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(2)
 
 
 def _with_progress(rows: Iterable[Row], console: Console, what: str, total: int | None = None) -> Rows:
@@ -98,15 +126,24 @@ def _with_progress(rows: Iterable[Row], console: Console, what: str, total: int 
     return found
 
 
-def _finish(rows: Rows, sweep: Rows, name: str, measured_on: dict[str, Any], console: Console, is_whole: bool) -> None:
-    """Show all rows (of the sweep only those without figures); keep a whole run; say whether it went well."""
+def _finish(
+    rows: Rows,
+    points: Rows,
+    name: str,
+    measured_on: dict[str, Any],
+    console: Console,
+    options: argparse.Namespace,
+) -> None:
+    """Show all rows (of the sweep those that failed); keep a whole run; say whether it went well."""
     console.print(machine.named(measured_on), soft_wrap=True)
-    report.show(rows + [row for row in sweep if "ratio" not in row], console)
-    if is_whole:
-        written = report.write(rows, sweep, name, measured_on)
-        drawn = picture.draw(sweep, report.RESULTS / f"{name}.png", measured_on)
+    report.show(report.shown(rows, points), console)
+    if not options.only:
+        written = report.write(rows, points, name, measured_on, options.out)
+        drawn = picture.draw(points, options.out / f"{name}.png", measured_on)
         console.print(f"{written}\n{drawn}", soft_wrap=True)
-    if any(map(is_bad, [*rows, *sweep])):
+    bad = sum(map(is_bad, [*rows, *points]))
+    if bad:
+        console.print(f"{bad} of {len(rows) + len(points)} rows failed.")
         raise SystemExit(1)
 
 

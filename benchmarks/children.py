@@ -1,21 +1,26 @@
-"""Peers run in processes of their own, which print a line of JSON for each row; here they are started and read."""
+"""Peers run in processes of their own, which print a line of JSON for each row; here they are started and read.
+
+A row that was asked for is always there: what a process owes when it ends is made up here, and says why.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from .cases import Case
-from .rows import Row
+from .rows import Row, is_bad
 
 ROOT = Path(__file__).parents[1]
+NO_ROW = {"failed": "its process gave no row"}
 
 
 class Ended(Exception):
@@ -30,30 +35,69 @@ def lines(module: str, *arguments: str, until: float = math.inf) -> Iterator[Row
     """The lines of JSON that a process prints; what it says otherwise is shown if it fails.
 
     until: the time (of `time.monotonic`) at which it is stopped.
-    Raises Ended after the last line if the process failed, or had no time.
+    Raises Ended after the last line if the process failed, or had no time, or if a line was cut off.
     """
     command = [sys.executable, "-m", module, *arguments]
     left = until - time.monotonic()
     if left <= 0:
         raise Ended("not reached in time", late=True)
+    cut_off = False
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as process:
             watch = threading.Timer(left, process.kill) if left < math.inf else None
             if watch is not None:
                 watch.start()
             for line in process.stdout or ():
-                if line.startswith("{"):
-                    yield json.loads(line)
+                row = _row(line)
+                cut_off |= row is None
+                if row:
+                    yield row
             process.wait()
             if watch is not None:
                 watch.cancel()
-        if not process.returncode:
+        if not process.returncode and not cut_off:
             return
         if time.monotonic() >= until:
             raise Ended("not reached in time", late=True)
         errors.seek(0)
         sys.stderr.write(errors.read())
-        raise Ended(f"its process ended with {process.returncode}")
+        raise Ended(_how(process.returncode))
+
+
+def _row(line: str) -> Row | None:
+    """What a line says: nothing for what others print, None for a row that was cut off."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        row: Row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row
+
+
+def _how(code: int) -> str:
+    if code == 0:
+        return "its process printed a row that cannot be read"
+    if code < 0 and -code in {*signal.Signals}:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with {code}"
+
+
+def _read(found: Iterator[Row]) -> Generator[Row, None, tuple[list[Row], Row]]:
+    """Pass a process's rows on; returns them, and what to say of those that it owes (nothing: it ended well)."""
+    got: list[Row] = []
+    try:
+        for row in found:
+            got.append(row)
+            yield row
+    except Ended as end:
+        return got, {"missing" if end.late else "failed": str(end)}
+    return got, {}
+
+
+def _unexplained(got: list[Row], reason: Row) -> bool:
+    """Whether a process ended badly though each of its rows is good: a row must say so."""
+    return bool(reason) and not any(map(is_bad, got))
 
 
 def rows_of(
@@ -62,23 +106,17 @@ def rows_of(
     """A row for each of the cases of these numbers, whatever happens; a process for each peer."""
     for peer in dict.fromkeys(cases[i].against for i in numbers):
         own = [i for i in numbers if cases[i].against == peer]
-        done, reason = 0, {"failed": "its process gave no row"}
-        try:
-            for row in lines(module, str(seconds), *map(str, own), until=until):
-                yield row
-                done += 1
-        except Ended as end:
-            reason = {"missing" if end.late else "failed": str(end)}
-        yield from (cases[i].about() | reason for i in own[done:])
+        got, reason = yield from _read(lines(module, str(seconds), *map(str, own), until=until))
+        owed = [cases[i].about() for i in own[len(got) :]]
+        if not owed and _unexplained(got, reason):
+            owed = [cases[own[-1]].about() | {"case": "end of the process"}]
+        yield from (about | (reason or NO_ROW) for about in owed)
 
 
-def swept(module: str, *arguments: str, peer: str, until: float = math.inf) -> Iterator[Row]:
-    """The rows of a sweep against one peer, then, where it did not come to its end, one that says so."""
-    failed = False
-    try:
-        for row in lines(module, *arguments, peer, until=until):
-            failed |= "failed" in row
-            yield row
-    except Ended as end:
-        if end.late or not failed:
-            yield Case("sweep", [], {}, peer, 0.0).about() | {"missing" if end.late else "failed": str(end)}
+def swept(module: str, *arguments: str, peer: str, points: int = 1, until: float = math.inf) -> Iterator[Row]:
+    """The rows of a sweep of so many points against one peer; where some are not there, one that says so."""
+    got, reason = yield from _read(lines(module, *arguments, peer, until=until))
+    owed = 0 if any("absent" in row for row in got) else points - len(got)
+    if owed > 0 or _unexplained(got, reason):
+        name = f"sweep, {owed} of {points} points" if owed > 0 else "sweep, end of the process"
+        yield Case(name, [], {}, peer, 0.0).about() | (reason or NO_ROW)

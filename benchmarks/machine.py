@@ -39,7 +39,7 @@ def this_one() -> dict[str, Any]:
 def named(machine: dict[str, Any]) -> str:
     """In a line."""
     cores = f"{machine['threads']} cores, " if "threads" in machine else ""
-    return f"{cores}{machine['processor']}, {machine.get('date', 'no date kept')}"
+    return f"{cores}{machine['processor']}, {machine['date']}"
 
 
 def _processor() -> str:

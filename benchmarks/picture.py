@@ -2,49 +2,119 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from .machine import named
-from .rows import Row, Rows
+from .report import number, reached
+from .rows import Row, Rows, has_figures
 
-AXES = {"size": "elements of one tensor", "count": "tensors (1 M elements in all)"}
+AXES = {"size": "elements of one tensor", "count": "tensors of equal size, 1,000,000 elements in all"}
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Of Okabe and Ito: told apart by colour-blind eyes, too."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Beside the colours, so that no line hangs on its colour alone."""
+
+WIDTH = 130
+"""Letters in a line of the title."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A peer's points on one axis, and how they look in every panel."""
+
+    peer: str
+    points: Rows
+    look: dict[str, Any]
+
+    def draw(self, ax: Any, value: str, around: str, **style: Any) -> None:
+        """Medians, and their band where it is known."""
+        at = [row["at"] for row in self.points]
+        look = self.look | {"markersize": 6, "markeredgewidth": 1.2} | style
+        ax.plot(at, [row[value] for row in self.points], **look)
+        if self.points and all(around in row for row in self.points):
+            low, high = zip(*(row[around] for row in self.points), strict=True)
+            ax.fill_between(at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def source(sweep: Rows, measured_on: dict[str, Any]) -> str:
+    """Which results a picture is of: kept in it, so that a picture of other ones can be found out."""
+    return hashlib.sha256(json.dumps([sweep, measured_on]).encode()).hexdigest()
+
+
+def lines_of(sweep: Rows, axis: str) -> list[Line]:
+    """A line for each peer that was asked for, so that a peer without figures takes no other's colour."""
+    peers = list(dict.fromkeys(row["against"] for row in sweep))
+    return [
+        Line(
+            peer,
+            sorted((row for row in sweep if _is_at(row, axis, peer)), key=lambda row: int(row["at"])),
+            {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]},
+        )
+        for i, peer in enumerate(peers)
+    ]
+
+
+def _is_at(row: Row, axis: str, peer: str) -> bool:
+    return row.get("axis") == axis and row["against"] == peer and has_figures(row)
 
 
 def draw(sweep: Rows, path: Path, measured_on: dict[str, Any]) -> Path:
-    """Above: step time, a peer's and (dashed, in its colour) ours beside it. Below: their ratio. Bands: 10 to 90 %."""
+    """Above: step times, a peer's filled and ours beside it hollow. Below: their ratio. Bands: 10 to 90 %."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained", sharey="row", sharex="col")
+    figure, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained", sharey="row", sharex="col")
     for column, (axis, label) in enumerate(AXES.items()):
-        times, ratios = axes[:, column]
-        here = [row for row in sweep if row.get("axis") == axis and "ratio" in row]
-        for i, peer in enumerate(dict.fromkeys(row["against"] for row in here)):
-            own = sorted((row for row in here if row["against"] == peer), key=lambda row: int(row["at"]))
-            _line(times, own, "theirs_s", "theirs_p10_p90_s", color=f"C{i}", label=peer)
-            _line(times, own, "ours_s", "ours_p10_p90_s", color=f"C{i}", linestyle="--", label=f"ours beside {peer}")
-            _line(ratios, own, "ratio", "ratio_p10_p90", color=f"C{i}", label=peer)
-        ratios.axhline(1.0, color="black", linewidth=1)
-        ratios.set(xlabel=label)
-        for ax in (times, ratios):
-            ax.set(xscale="log", yscale="log")
-            ax.grid(alpha=0.3)
-    axes[0, 0].set(ylabel="seconds for one plain RMSprop step, float32")
-    axes[1, 0].set(ylabel="theirs / ours; below 1 they are faster")
-    if axes[0, 0].lines:
-        axes[0, 0].legend(fontsize="small")
-    figure.suptitle(f"{named(measured_on)}. Medians; bands from the 10th to the 90th percentile", fontsize="medium")
-    figure.savefig(path, dpi=110)
+        _draw_axis(axes[:, column], lines_of(sweep, axis))
+        axes[1, column].set(xlabel=label)
+    axes[0, 0].set(ylabel="time of one plain RMSprop step, float32")
+    axes[1, 0].set(ylabel="their time / our time\n(below 1: they are faster)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(handles) // 2), frameon=False)
+    spread = ", bands from the 10th to the 90th percentile" if any("ratio_p10_p90" in row for row in sweep) else ""
+    title = [f"{named(measured_on)}: medians{spread}", *notes(sweep)]
+    figure.suptitle("\n".join(fill(line, WIDTH) for line in title), fontsize="medium")
+    figure.savefig(path, dpi=110, metadata={"Comment": source(sweep, measured_on)})
     plt.close(figure)
     return path
 
 
-def _line(ax: Any, rows: list[Row], value: str, around: str, **style: Any) -> None:
-    """Medians and their band over the points of one peer."""
-    places = [row["at"] for row in rows]
-    ax.plot(places, [row[value] for row in rows], marker=".", **style)
-    low, high = zip(*(row[around] for row in rows), strict=True)
-    ax.fill_between(places, low, high, color=style["color"], alpha=0.2, linewidth=0)
+def _draw_axis(panels: Sequence[Any], lines: list[Line]) -> None:
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
+
+    times, ratios = panels
+    for line in lines:
+        if line.points:
+            line.draw(times, "theirs_s", "theirs_p10_p90_s", label=line.peer)
+            line.draw(ratios, "ratio", "ratio_p10_p90", label=line.peer)
+    for line in lines:
+        if line.points:
+            hollow = {"color": "black", "markerfacecolor": "white", "linestyle": "--", "linewidth": 1}
+            line.draw(times, "ours_s", "ours_p10_p90_s", label=f"rmsprop_jit beside {line.peer}", **hollow)
+    ratios.axhline(1.0, color="black", linewidth=1.2)
+    for ax, formatter in ((times, EngFormatter(unit="s")), (ratios, FuncFormatter(lambda value, _: number(value)))):
+        ax.set(xscale="log", yscale="log")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        ax.yaxis.set_major_formatter(formatter)
+        ax.grid(alpha=0.3)
+    ratios.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=99))
+
+
+def notes(sweep: Rows) -> list[str]:
+    """What was asked for and is not in the picture, with the reason; one note for each reason of a peer."""
+    why: dict[tuple[str, str], list[str]] = {}
+    for row in sweep:
+        if not has_figures(row):
+            why.setdefault((row["against"], reached(row)), []).append(row["case"].removeprefix("sweep, "))
+    return [f"Not shown: {peer}, {'; '.join(cases)} ({reason})" for (peer, reason), cases in why.items()]

@@ -1,4 +1,4 @@
-"""Results as a table in the terminal and in the README, and as JSON. Every row is shown, whoever wins."""
+"""Results as a table, in the terminal and as Markdown, and as JSON. Every row is shown, whoever wins."""
 
 from __future__ import annotations
 
@@ -11,51 +11,69 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .machine import named
-from .rows import Row, Rows
+from .rows import Row, Rows, has_figures, is_bad
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parents[1] / "README.md"
+SCHEMA = 2
 HEAD = ("case", "against", "ours", "theirs", "ratio", "hoped for", "reached")
 COLOURS = {"yes": "green", "no": "yellow", "skipped": "yellow"}
+TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+SIZES = (("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 
 
 def seconds(value: float | None, around: Sequence[float] = ()) -> str:
     """A time with a unit that fits, and what it lies between."""
+    return amount(value, around, TIMES)
+
+
+def amount(value: float | None, around: Sequence[float], units: Sequence[tuple[str, float]]) -> str:
+    """The same in any units, the largest first."""
     if value is None:
         return ""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if value * scale >= 1 or unit == "us":
-            return f"{value * scale:.3g} {unit}{between([edge * scale for edge in around])}"
-    return ""
+    name, unit = next((pair for pair in units if value >= pair[1]), units[-1])
+    return f"{number(value / unit)} {name}{between([edge / unit for edge in around])}"
+
+
+def number(value: float) -> str:
+    """Three digits; all of them where there are more before the point, and no exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def between(around: Sequence[float]) -> str:
     """The 10th and 90th percentile of what was measured, where they are known."""
-    return f" ({around[0]:.3g} to {around[-1]:.3g})" if around else ""
+    return f" ({number(around[0])} to {number(around[-1])})" if around else ""
 
 
 def reached(row: Row) -> str:
     """Whether a row has what was hoped for, or why there is no figure."""
     if "missing" in row:
         return f"skipped: {row['missing']}"
-    if "failed" in row:
-        return f"failed: {row['failed']}"
-    if not row["correct"]:
-        return "wrong result, not timed"
+    if not has_figures(row):
+        return f"failed: {row.get('failed', 'wrong result, not timed')}"
     return "yes" if row["ratio"] >= row["target"] else "no"
 
 
 def cells(row: Row) -> list[str]:
     """A row of the table, as `HEAD` says."""
-    times = [seconds(row.get(f"{side}_s"), row.get(f"{side}_p10_p90_s", ())) for side in ("ours", "theirs")]
-    ratio = f"{row['ratio']:.3g}{between(row.get('ratio_p10_p90', ()))}" if "ratio" in row else ""
-    return [row["case"], row["against"], *times, ratio, f"{row['target']:.3g}", reached(row)]
+    sides = [
+        seconds(row.get(f"{side}_s"), row.get(f"{side}_p10_p90_s", ())) or amount(row.get(f"{side}_bytes"), (), SIZES)
+        for side in ("ours", "theirs")
+    ]
+    ratio = f"{number(row['ratio'])}{between(row.get('ratio_p10_p90', ()))}" if has_figures(row) else ""
+    target = f"{row['target']:.3g}" if row["target"] else ""
+    return [row["case"], row["against"], *sides, ratio, target, reached(row)]
+
+
+def shown(rows: Rows, sweep: Rows) -> Rows:
+    """What the table is of: all cases, and what went wrong in the sweep, whose figures are in the picture."""
+    return rows + [row for row in sweep if is_bad(row)]
 
 
 def show(rows: Rows, console: Console) -> None:
     """The table: a ratio above 1 means that theirs takes longer."""
-    table = Table(*HEAD, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in HEAD:
+        table.add_column(name, overflow="fold")
     for row in rows:
         *figures, last = map(escape, cells(row))
         table.add_row(*figures, f"[{COLOURS.get(last.partition(':')[0], 'red')}]{last}[/]")
@@ -65,28 +83,31 @@ def show(rows: Rows, console: Console) -> None:
 def markdown(rows: Rows) -> str:
     """The table for the README."""
     lines = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in line)} |" for line in lines
-    )
+    return "\n".join(f"| {' | '.join(map(_one_line, line))} |" for line in lines)
 
 
-def update_readme(name: str = "cpu") -> None:
-    """Put the table of the kept results between the README's marks."""
-    results = json.loads((RESULTS / f"{name}.json").read_text())
-    begin, end = f"<!-- benchmarks {name} -->\n", "<!-- end -->"
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(begin)
-    lead = (
-        f"On {named(results['machine'])}: float32; medians, in brackets the 10th and 90th percentile; ours and theirs "
-        "of a row are of one run, in turns. A ratio above 1 means that theirs takes longer."
-    )
-    after = rest.split(end, 1)[1]
-    README.write_text(f"{before}{begin}{lead}\n\n{markdown(results['cases'])}\n{end}{after}", encoding="utf-8")
+def _one_line(cell: str) -> str:
+    """What would break a table of Markdown, replaced."""
+    return " ".join(cell.replace("|", "/").split())
 
 
-def write(rows: Rows, sweep: Rows, name: str, measured_on: dict[str, Any]) -> Path:
+def write(rows: Rows, sweep: Rows, name: str, measured_on: dict[str, Any], folder: Path) -> Path:
     """Everything as JSON."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"schema": 2, "machine": measured_on, "cases": rows, "sweep": sweep}, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    results = {"schema": SCHEMA, "machine": measured_on, "cases": rows, "sweep": sweep}
+    path.write_text(json.dumps(results, indent=1) + "\n")
     return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` wrote. Raises ValueError for what it did not."""
+    if not path.exists():
+        raise ValueError(f"There are no results at {path}. Measure first: python -m benchmarks {path.stem}.")
+    results: dict[str, Any] = json.loads(path.read_text())
+    if results.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} has results of another schema than {SCHEMA}. Received: {results.get('schema')!r}. "
+            f"Measure again: python -m benchmarks {path.stem}."
+        )
+    return results

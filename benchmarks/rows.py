@@ -2,8 +2,9 @@
 
 ratio, ours_s, ...   figures
 correct              false: the result was wrong, and was not timed
-missing              what is not installed, what the other side cannot do, or that time was up
+missing              what the other side cannot do, or that it was not asked to: these alone are no fault
 failed               the error of a case that should have worked, or how its process ended
+absent               beside `failed`: the package that is not installed
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _without_figures(problem: ModuleNotFoundError | NotImplementedError) -> Row:
     if isinstance(problem, NotImplementedError):
         return {"missing": str(problem)}
     name = (problem.name or "").partition(".")[0]
-    return _failed(problem) if name in ("", *OWN) else {"missing": f"{name} is not installed"}
+    return _failed(problem) if name in ("", *OWN) else {"failed": f"{name} is not installed", "absent": name}
 
 
 def _failed(problem: Exception) -> Row:
@@ -59,5 +60,10 @@ def print_each(rows: Iterable[Row]) -> None:
 
 
 def is_bad(row: Row) -> bool:
-    """Whether a run with this row has failed: what is not installed is no fault, a wrong result is."""
-    return "failed" in row or row.get("correct") is False
+    """Whether a run with this row has failed: whatever has no figures, and was not left out on purpose."""
+    return not has_figures(row) and "missing" not in row
+
+
+def has_figures(row: Row) -> bool:
+    """Whether a row was measured, after its result was found right."""
+    return "ratio" in row and row.get("correct") is not False

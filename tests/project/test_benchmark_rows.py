@@ -17,7 +17,7 @@ FIGURES = {"correct": True, "ours_s": 2e-3, "theirs_s": 1e-3, "ratio": 0.5, "rat
 LOST = Case("lost", [], {}, "peer", 1.0).about() | FIGURES | {"ours_p10_p90_s": [1e-3, 3e-3]}
 BAD = [
     (NotImplementedError("cannot"), "skipped: cannot", False),
-    (ModuleNotFoundError("no", name="torch.nn"), "skipped: torch is not installed", False),
+    (ModuleNotFoundError("no", name="torch.nn"), "failed: torch is not installed", True),
     (ModuleNotFoundError("no", name="rmsprop_jit.gone"), "failed: ModuleNotFoundError: no", True),
     (ImportError("broken"), "failed: ImportError: broken", True),
     (ValueError("[red]"), "failed: ValueError: [red]", True),
@@ -72,7 +72,7 @@ def test_a_peer_that_is_missing_is_swept_once(monkeypatch: pytest.MonkeyPatch) -
         raise ModuleNotFoundError("no", name="optax")
 
     (row,) = sweep.swept("optax jitted", [10, 100], [1], measure, 0.1)
-    assert row["missing"] == "optax is not installed"
+    assert row["failed"] == "optax is not installed"
 
 
 def test_the_picture_draws_what_has_figures(tmp_path: Path) -> None:
