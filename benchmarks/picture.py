@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """Beside the colours, so that no line hangs on its colour alone."""
 
+HOLLOW = {"color": "black", "markerfacecolor": "white", "linestyle": "--", "linewidth": 1}
+"""Our side of a pair, with the marker of the peer beside it."""
+
+NOTHING = (math.nan, math.nan)
+
 WIDTH = 130
 """Letters in a line of the title."""
 
@@ -35,13 +41,14 @@ class Line:
     look: dict[str, Any]
 
     def draw(self, ax: Any, value: str, around: str, **style: Any) -> None:
-        """Medians, and their band where it is known."""
+        """Medians and their spread; the line is broken where a point has no figures."""
         at = [row["at"] for row in self.points]
         look = self.look | {"markersize": 6, "markeredgewidth": 1.2} | style
-        ax.plot(at, [row[value] for row in self.points], **look)
-        if self.points and all(around in row for row in self.points):
-            low, high = zip(*(row[around] for row in self.points), strict=True)
-            ax.fill_between(at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        ax.plot(at, [row[value] if has_figures(row) else math.nan for row in self.points], **look)
+        spread = [row[around] if has_figures(row) and around in row else NOTHING for row in self.points]
+        low, high = zip(*spread, strict=True)
+        ax.fill_between(at, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        ax.vlines(at, low, high, color=look["color"], alpha=0.6, linewidth=1)  # a point alone has no band
 
 
 def source(sweep: Rows, measured_on: dict[str, Any]) -> str:
@@ -50,20 +57,20 @@ def source(sweep: Rows, measured_on: dict[str, Any]) -> str:
 
 
 def lines_of(sweep: Rows, axis: str) -> list[Line]:
-    """A line for each peer that was asked for, so that a peer without figures takes no other's colour."""
+    """A line for each peer that was asked for; one without figures is there too, and takes no other's colour."""
     peers = list(dict.fromkeys(row["against"] for row in sweep))
     return [
         Line(
             peer,
-            sorted((row for row in sweep if _is_at(row, axis, peer)), key=lambda row: int(row["at"])),
+            sorted((row for row in sweep if _is_of(row, axis, peer)), key=lambda row: int(row["at"])),
             {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]},
         )
         for i, peer in enumerate(peers)
     ]
 
 
-def _is_at(row: Row, axis: str, peer: str) -> bool:
-    return row.get("axis") == axis and row["against"] == peer and has_figures(row)
+def _is_of(row: Row, axis: str, peer: str) -> bool:
+    return row.get("axis") == axis and row["against"] == peer
 
 
 def draw(sweep: Rows, path: Path, measured_on: dict[str, Any]) -> Path:
@@ -94,14 +101,12 @@ def _draw_axis(panels: Sequence[Any], lines: list[Line]) -> None:
     from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
 
     times, ratios = panels
-    for line in lines:
-        if line.points:
-            line.draw(times, "theirs_s", "theirs_p10_p90_s", label=line.peer)
-            line.draw(ratios, "ratio", "ratio_p10_p90", label=line.peer)
-    for line in lines:
-        if line.points:
-            hollow = {"color": "black", "markerfacecolor": "white", "linestyle": "--", "linewidth": 1}
-            line.draw(times, "ours_s", "ours_p10_p90_s", label=f"rmsprop_jit beside {line.peer}", **hollow)
+    drawn = [line for line in lines if any(map(has_figures, line.points))]
+    for line in drawn:
+        line.draw(times, "theirs_s", "theirs_p10_p90_s", label=line.peer)
+        line.draw(ratios, "ratio", "ratio_p10_p90", label=line.peer)
+    for line in drawn:
+        line.draw(times, "ours_s", "ours_p10_p90_s", label=f"rmsprop_jit beside {line.peer}", **HOLLOW)
     ratios.axhline(1.0, color="black", linewidth=1.2)
     for ax, formatter in ((times, EngFormatter(unit="s")), (ratios, FuncFormatter(lambda value, _: number(value)))):
         ax.set(xscale="log", yscale="log")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -153,6 +154,29 @@ def test_a_picture_is_of_pairs_and_their_medians() -> None:
         (10**8, 43e-3, 41e-3),
     ]
     assert [(row["ours_s"], row["theirs_s"]) for row in numpy.points] == [(2e-6, 8e-6)]
+
+
+def test_a_line_is_broken_where_a_point_has_no_figures() -> None:
+    """A line over the gap would show what was never measured."""
+    sweep = [point("numpy", "size", at, figures(1e-6, 2e-6)) for at in (10, 100, 1000)]
+    sweep[1] = point("numpy", "size", 100, {"correct": False})
+    (line,), drawn = picture.lines_of(sweep, "size"), Drawn()
+    line.draw(drawn, "theirs_s", "theirs_p10_p90_s")
+    assert drawn.at == [10, 100, 1000]
+    assert drawn.values == pytest.approx([2e-6, math.nan, 2e-6], nan_ok=True)
+    assert drawn.low == pytest.approx([1e-6, math.nan, 1e-6], nan_ok=True)
+
+
+class Drawn:
+    """Axes that keep what they are told to draw."""
+
+    def plot(self, at: list[int], values: list[float], **_: Any) -> None:
+        self.at, self.values = at, values
+
+    def fill_between(self, _at: list[int], low: list[float], _high: list[float], **_: Any) -> None:
+        self.low = list(low)
+
+    vlines = fill_between
 
 
 def test_lines_are_told_apart_without_colours_and_by_colour_blind_eyes() -> None:
