@@ -61,7 +61,9 @@ def lines(module: str, *arguments: str, until: float = math.inf) -> Iterator[Row
             raise Ended("not reached in time", late=True)
         errors.seek(0)
         sys.stderr.write(errors.read())
-        raise Ended(_how(process.returncode))
+        raise Ended(
+            ended(process.returncode) if process.returncode else "its process printed a row that cannot be read"
+        )
 
 
 def _row(line: str) -> Row | None:
@@ -75,9 +77,8 @@ def _row(line: str) -> Row | None:
     return row
 
 
-def _how(code: int) -> str:
-    if code == 0:
-        return "its process printed a row that cannot be read"
+def ended(code: int) -> str:
+    """How a process ended, by its exit status."""
     if code < 0 and -code in {*signal.Signals}:
         return f"its process was ended by {signal.Signals(-code).name}"
     return f"its process ended with {code}"

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import children
 from .cases import Case
 from .rows import Row, Rows, attempted
 from .timing import Paired
@@ -70,14 +71,16 @@ ALLOCATED = Case("memory that two calls allocate, 16.7 M, all options", [], {}, 
 
 
 def _run(script: str, **environment: str) -> str:
-    """The last line that a script prints in a new process. Raises what stopped it, as far as the script says."""
+    """The last line that a script prints in a new process. Raises what stopped it: its error, or how it ended."""
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
     if result.returncode == 0:
         return result.stdout.strip().splitlines()[-1]
-    reason = (result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1]
-    missing = NOT_INSTALLED.search(reason)
-    raise ModuleNotFoundError(reason, name=missing[1]) if missing else RuntimeError(reason)
+    said = result.stderr.strip().splitlines()
+    if result.returncode != 1 or not said:  # what it said last was no error, then
+        raise RuntimeError(children.ended(result.returncode))
+    missing = NOT_INSTALLED.search(said[-1])
+    raise ModuleNotFoundError(said[-1], name=missing[1]) if missing else RuntimeError(said[-1])
 
 
 def imports(rounds: int = 9) -> Row:

@@ -155,8 +155,24 @@ def test_memory_is_shown_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 class Finished:
     """What `subprocess.run` returns."""
 
-    def __init__(self, stdout: str) -> None:
-        self.stdout, self.stderr, self.returncode = stdout, "", 0
+    def __init__(self, stdout: str, stderr: str = "", returncode: int = 0) -> None:
+        self.stdout, self.stderr, self.returncode = stdout, stderr, returncode
+
+
+STOPPED = [
+    (Finished("", "a warning", -9), "failed: RuntimeError: its process was ended by SIGKILL"),
+    (Finished("", "", 1), "failed: RuntimeError: its process ended with 1"),
+    (Finished("", "a warning\nValueError: no", 1), "failed: RuntimeError: ValueError: no"),
+    (Finished("", "ModuleNotFoundError: No module named 'psutil'", 1), "failed: psutil is not installed"),
+]
+
+
+@pytest.mark.parametrize(("process", "reason"), STOPPED)
+def test_a_script_that_was_stopped_says_by_what(
+    process: Finished, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
+    assert report.reached(starts.memory()) == reason
 
 
 def test_first_steps_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
