@@ -24,6 +24,9 @@ from .rows import Row, Rows, is_bad
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
 
 
+WIDE = 200
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_cpu(options: argparse.Namespace) -> None:
     """All cases, one process for each peer, then starts, then the sweeps."""
-    console, chosen = Console(), _chosen(CASES, options.only)
+    console, chosen = _console(), _chosen(CASES, options.only)
     rows = _with_progress(
         children.rows_of("benchmarks.measure", options.seconds, CASES, chosen), console, "cases", len(chosen)
     )
@@ -68,7 +71,7 @@ def run_cpu(options: argparse.Namespace) -> None:
 
 def run_cuda(options: argparse.Namespace) -> None:
     """All cases on the GPU, one process for each peer, then the sweeps; whatever the time allows."""
-    console, module = Console(), "benchmarks.cuda.measure"
+    console, module = _console(), "benchmarks.cuda.measure"
     chosen = _chosen(on_gpu.CASES, options.only)
     end = time.monotonic() + 60 * options.minutes
     try:
@@ -99,6 +102,12 @@ def run_readme(_options: argparse.Namespace) -> None:
     except ValueError as problem:
         _give_up(str(problem))
     readme.README.write_text(text, encoding="utf-8")
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe has room for the whole table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def _chosen(cases: Sequence[Case], only: str) -> list[int]:

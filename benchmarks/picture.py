@@ -12,7 +12,7 @@ from textwrap import fill
 from typing import Any
 
 from .machine import named
-from .report import number, reached
+from .report import notes, number
 from .rows import Row, Rows, has_figures
 
 AXES = {"size": "elements of one tensor", "count": "tensors of equal size, 1,000,000 elements in all"}
@@ -90,7 +90,7 @@ def draw(sweep: Rows, path: Path, measured_on: dict[str, Any]) -> Path:
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(handles) // 2), frameon=False)
     spread = ", bands from the 10th to the 90th percentile" if any("ratio_p10_p90" in row for row in sweep) else ""
-    title = [f"{named(measured_on)}: medians{spread}", *notes(sweep)]
+    title = [f"{named(measured_on)}: medians{spread}", *(f"Not shown: {note}" for note in notes(sweep))]
     figure.suptitle("\n".join(fill(line, WIDTH) for line in title), fontsize="medium")
     figure.savefig(path, dpi=110, metadata={"Comment": source(sweep, measured_on)})
     plt.close(figure)
@@ -114,12 +114,3 @@ def _draw_axis(panels: Sequence[Any], lines: list[Line]) -> None:
         ax.yaxis.set_major_formatter(formatter)
         ax.grid(alpha=0.3)
     ratios.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=99))
-
-
-def notes(sweep: Rows) -> list[str]:
-    """What was asked for and is not in the picture, with the reason; one note for each reason of a peer."""
-    why: dict[tuple[str, str], list[str]] = {}
-    for row in sweep:
-        if not has_figures(row):
-            why.setdefault((row["against"], reached(row)), []).append(row["case"].removeprefix("sweep, "))
-    return [f"Not shown: {peer}, {'; '.join(cases)} ({reason})" for (peer, reason), cases in why.items()]

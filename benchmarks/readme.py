@@ -67,13 +67,12 @@ def lost(rows: Rows, sweep: Rows) -> str:
         f"{_list(_about(row, 'of {target:.3g}'.format_map(row)) for row in short)}."
     ]
     for what, all_of in (("rows", rows), ("points of the picture", sweep)):
-        ahead = [row for row in all_of if has_figures(row) and row["ratio"] < 1]
-        lines.append(
-            f"- **Theirs takes less time** in {len(ahead)} of {len(all_of)} {what}{_list(map(_about, ahead))}."
-        )
-    left_out = [row for row in sweep if "missing" in row]
-    if left_out:
-        lines.append(f"- **Not measured**: {len(left_out)} points of the picture{_list(map(_about, left_out))}.")
+        measured = [row for row in all_of if has_figures(row)]
+        ahead = [row for row in measured if row["ratio"] < 1]
+        counts = f"{len(ahead)} of {len(measured)} {what}"
+        lines.append(f"- **Theirs takes less time** in {counts}{_list(map(_about, ahead))}.")
+    if without := report.notes(sweep):
+        lines.append(f"- **Not in the picture**{_list(without)}.")
     return "\n".join(lines)
 
 

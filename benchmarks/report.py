@@ -41,7 +41,8 @@ def number(value: float) -> str:
 
 def between(around: Sequence[float]) -> str:
     """The 10th and 90th percentile of what was measured, where they are known."""
-    return f" ({number(around[0])} to {number(around[-1])})" if around else ""
+    is_known = around and around[0] < around[-1]  # a bar has none, nor has what was measured once
+    return f" ({number(around[0])} to {number(around[-1])})" if is_known else ""
 
 
 def reached(row: Row) -> str:
@@ -78,6 +79,15 @@ def show(rows: Rows, console: Console) -> None:
         *figures, last = map(escape, cells(row))
         table.add_row(*figures, f"[{COLOURS.get(last.partition(':')[0], 'red')}]{last}[/]")
     console.print(table)
+
+
+def notes(sweep: Rows) -> list[str]:
+    """What was asked for and is not in the picture; one note for each reason of a peer."""
+    why: dict[tuple[str, str], list[str]] = {}
+    for row in sweep:
+        if not has_figures(row):
+            why.setdefault((row["against"], reached(row)), []).append(row["case"].removeprefix("sweep, "))
+    return [f"{peer}, {' and '.join(cases)} ({reason})" for (peer, reason), cases in why.items()]
 
 
 def markdown(rows: Rows) -> str:

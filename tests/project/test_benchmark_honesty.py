@@ -141,6 +141,19 @@ def test_a_run_in_which_a_peer_wins_goes_well(monkeypatch: pytest.MonkeyPatch) -
     command_line.main(["cpu", "--only", "numpy"])
 
 
+def test_a_file_has_room_for_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = Case("a name of many words that needs a line of its own in a narrow table", [], {}, "numpy", 1.0).about()
+    monkeypatch.setattr(children, "rows_of", lambda *_, **__: iter([row | GOOD]))
+    command_line.main(["cpu", "--only", "numpy"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if row["case"] in line and "2 ms" in line]
+    assert line.split()[-1] == "no"
+
+
+def test_a_constant_has_no_spread() -> None:
+    """Nor has what was measured once."""
+    assert report.seconds(1.0, (1.0, 1.0)) == "1 s"
+
+
 def test_names_are_whole_in_a_narrow_terminal() -> None:
     console = Console(record=True, width=60)
     report.show([Case("case", [], {}, "cupy.ElementwiseKernel", 1.0).about() | GOOD], console)

@@ -97,11 +97,11 @@ def test_rows_that_are_lost_wrong_or_failed_stand_in_the_table() -> None:
 def test_what_we_lose_is_said_in_words_too() -> None:
     words = readme.lost(RESULTS["cases"], RESULTS["sweep"])
     assert "3 of 4 rows: 16.7 M, plain, against torch.compile (0.75 of 1); " in words
-    assert "less time** in 1 of 4 rows: 16.7 M, plain, against torch.compile (0.75)." in words
+    assert "less time** in 1 of 2 rows: 16.7 M, plain, against torch.compile (0.75)." in words
     assert (
-        "less time** in 1 of 5 points of the picture: sweep, size 100,000,000, against torch.compile (0.953)." in words
+        "less time** in 1 of 3 points of the picture: sweep, size 100,000,000, against torch.compile (0.953)." in words
     )
-    assert "sweep, count 1,000, against torch.compile (skipped: so many tensors" in words
+    assert "torch.compile, count 1,000 (skipped: so many tensors" in words
 
 
 def test_the_headline_names_every_side_slower_or_faster() -> None:
@@ -194,7 +194,8 @@ def test_a_peer_without_figures_takes_no_colour_of_another() -> None:
 
 
 def test_a_picture_says_what_it_does_not_show() -> None:
-    assert picture.notes(RESULTS["sweep"]) == [
-        "Not shown: torch.compile, count 1,000 (skipped: so many tensors compile for many minutes)",
-        "Not shown: numpy, count 10 (failed: MemoryError: )",
+    more = point("torch.compile", "count", 10_000, {"missing": RESULTS["sweep"][2]["missing"]})
+    assert report.notes([more, *RESULTS["sweep"]]) == [
+        "torch.compile, count 10,000 and count 1,000 (skipped: so many tensors compile for many minutes)",
+        "numpy, count 10 (failed: MemoryError: )",
     ]
