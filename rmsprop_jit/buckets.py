@@ -93,7 +93,7 @@ def _grouped(
     groups: dict[tuple[str, str, Flags, str | None], list[int]] = {}
     for position, (flags, gradient) in kinds.items():
         member = members[position]
-        groups.setdefault((member.place, member.array.dtype.name, flags, gradient), []).append(position)
+        groups.setdefault((member.place, member.dtype, flags, gradient), []).append(position)
     return groups
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays.checks import DTYPES, adopted, check_gradient, check_variable, check_writable, for_variable
+from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
 from .arrays.homes import Array, Home, Int64, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
@@ -18,8 +18,6 @@ from .variable import Variable
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import Read, Reader
-
-NAMES: dict[Any, str] = {np.dtype(name): name for name in DTYPES}
 
 Variables = Mapping[str, Any] | Sequence[Any]
 """Arrays or Variables: a list, or a dict from names to them."""
@@ -33,7 +31,7 @@ class Member:
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     slots:      its state, each slot of the shape and dtype of the array.
     works_in_place: whether its constraint is known to change the array that it is passed, rather than to return one.
-    home, place: which kind of array it is, and where it lies.
+    home, place, dtype: which kind of array it is, where it lies, and the name of its dtype.
     """
 
     name: str
@@ -45,17 +43,25 @@ class Member:
     works_in_place: bool = False
     home: Home = field(init=False, repr=False)
     place: str = field(init=False)
+    dtype: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.home = home_of(self.array)
-        self.place = self.home.place(self.array)
+        self.place, self.dtype = self.home.place(self.array), NAMES[self.array.dtype]
         self._built = self._layout(self.array)
+        self._begins: dict[str, tuple[Array, int]] = {}
 
     def address(self, name: str = "parameter") -> int:
-        """Where the array, or the slot of this name, begins."""
-        return self.home.address(self.array if name == "parameter" else self.slots[name])
+        """Where the array (as it was built), or the slot of this name, begins."""
+        if name == "parameter":
+            return self._built[0]
+        slot = self.slots[name]
+        known = self._begins.get(name)
+        if known is None or known[0] is not slot:
+            known = self._begins[name] = slot, self.home.address(slot)
+        return known[1]
 
-    def _layout(self, array: Array) -> tuple[object, ...]:
+    def _layout(self, array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
         return self.home.address(array), array.shape, array.strides, array.dtype
 
     @property
@@ -84,7 +90,7 @@ class Member:
         return self.variable is not None and self.variable.constraint is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "given": None, "home": None}
+        return {**self.__dict__, "given": None, "home": None, "_begins": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -130,10 +136,11 @@ def _refuse_shared(members: Sequence[Member]) -> None:
                 f"Received: the same array of shape {one.array.shape}. Pass each variable once."
             )
         seen[id(one.array)] = one.name
-    pair = Memory([(one.name, one.array) for one in members]).overlapping_pair()
+    pair = Memory([(one.address(), one.array.nbytes) for one in members]).overlapping_pair()
     if pair:
+        first, second = (members[i].name for i in pair)
         raise ArrayError(
-            f"variables {pair[0]!r} and {pair[1]!r} share memory, so that one update would destroy the other's. "
+            f"variables {first!r} and {second!r} share memory, so that one update would destroy the other's. "
             "Received: overlapping arrays. Pass copies, or only the array that holds both."
         )
 
@@ -172,10 +179,8 @@ class Members:
         self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
         self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
         self._position |= {id(one.array): i for i, one in enumerate(members)}
-        self.memory = Memory(
-            [(f"variable {one.name!r}", one.array) for one in members]
-            + [(f"slot {slot!r} of {one.name!r}", array) for one in members for slot, array in one.slots.items()]
-        )
+        self._written = [(one, name) for one in members for name in ("parameter", *one.slots)]
+        self.memory = Memory([(one.address(name), one.array.nbytes) for one, name in self._written])
 
     def positions_of(self, variables: Variables) -> list[int]:
         """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
@@ -260,12 +265,14 @@ class Members:
         """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
         checked, _, address = check_gradient(gradient, one.array, one.place, one.name)
         touched = self.memory.touched_by(address, checked.nbytes)
-        if touched:
+        if touched is not None:
+            other, name = self._written[touched]
+            what = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
             raise ArrayError(
-                f"the gradient of {one.name!r} shares memory with {touched}, which the step writes. "
+                f"the gradient of {one.name!r} shares memory with {what}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
-        return address, checked.dtype.name
+        return address, NAMES[checked.dtype]
 
 
 def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:

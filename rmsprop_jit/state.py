@@ -96,14 +96,14 @@ class State:
     def allocate(self, flags: Flags) -> None:
         """Make the slots that the flags ask for, drop those that are no longer needed, keep the others."""
         self.ledger.settle()
-        for position, member in enumerate(self.variables):
-            initial = initial_slots(self.rule, flags, member.array.dtype.name)
+        wanted = {dtype: initial_slots(self.rule, flags, dtype) for dtype in {one.dtype for one in self.variables}}
+        for member in self.variables:
+            initial = wanted[member.dtype]
             member.slots = {
-                name: member.slots[name] if name in member.slots else _new_slot(member.array, value)
+                name: member.slots[name] if name in member.slots else _new_slot(member, value)
                 for name, value in initial.items()
             }
-            if ACCUMULATOR not in member.slots:
-                self.ledger.windows[position] = 0
+        self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0
         self.members = Members(self.variables)
 
     def decaying(self) -> frozenset[int]:
@@ -204,8 +204,8 @@ def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[st
     return places
 
 
-def _new_slot(array: Array, initial: float | str) -> Array:
-    return home_of(array).new_like(array, array if initial == "parameter" else float(initial))
+def _new_slot(member: Member, initial: float | str) -> Array:
+    return member.home.new_like(member.array, member.array if initial == "parameter" else float(initial))
 
 
 def _without_leftovers(member: Member, window: int) -> dict[str, Array]:

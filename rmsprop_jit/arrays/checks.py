@@ -6,13 +6,18 @@ All are made before anything is written, and every message names the array.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
 
 from ..errors import ArrayError
 from .homes import Array, Home, find_home, kinds
 
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
+
+NAMES: dict[Any, str] = {np.dtype(name): name for name in DTYPES}
+"""Their names, in a tenth of the time that a dtype takes to say its own."""
 
 FLOATS = " or ".join(DTYPES)
 
@@ -61,21 +66,25 @@ def adopted(array: object, what: str, remedy: Remedy) -> tuple[Array, Home]:
         ) from problem
 
 
+def _refuse_dtype(seen: Array, what: str, remedy: Remedy) -> NoReturn:
+    if seen.dtype.name not in DTYPES:
+        raise ArrayError(
+            f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {remedy(cast_to('float32'))}"
+        )
+    raise ArrayError(
+        f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. "
+        f"{remedy(cast_to(seen.dtype.name))}"
+    )
+
+
 def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     """`array`, adopted, if a compiled kernel can read it where it lies.
 
     Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
     """
     seen, home = adopted(array, what, remedy)
-    if seen.dtype.name not in DTYPES:
-        raise ArrayError(
-            f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {remedy(cast_to('float32'))}"
-        )
-    if not seen.dtype.isnative:
-        raise ArrayError(
-            f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. "
-            f"{remedy(cast_to(seen.dtype.name))}"
-        )
+    if seen.dtype not in NAMES:
+        _refuse_dtype(seen, what, remedy)
     if not seen.flags.c_contiguous:
         raise ArrayError(
             f"{what} is not C-contiguous. Received: shape={seen.shape}, strides={seen.strides}. "

@@ -13,25 +13,28 @@ CACHE_LINE = 64
 
 
 class Memory:
-    """The memory of some arrays, to ask whether another one touches it: sorted `begins` and `ends`."""
+    """The memory of some arrays, to ask whether another one touches it.
 
-    def __init__(self, arrays: Sequence[tuple[str, Array]]) -> None:
-        begins = [(address_of(array), array.nbytes, name) for name, array in arrays if array.nbytes]
-        spans = sorted((begin, begin + nbytes, name) for begin, nbytes, name in begins)
-        self.begins = np.array([begin for begin, _, _ in spans], np.int64)
-        self.ends = np.array([end for _, end, _ in spans], np.int64)
-        self.names = [name for _, _, name in spans]
+    spans: where each begins, and its bytes. `begins` and `ends` are those of arrays that have any, sorted.
+    """
 
-    def overlapping_pair(self) -> tuple[str, str] | None:
-        """The names of two of the arrays that share memory, if any do."""
+    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
+        begins, nbytes = np.array(spans, np.int64).reshape(-1, 2).T
+        order = np.argsort(begins, kind="stable")
+        self._order = order[nbytes[order] > 0]
+        self.begins = begins[self._order]
+        self.ends = self.begins + nbytes[self._order]
+
+    def overlapping_pair(self) -> tuple[int, int] | None:
+        """Two of the arrays that share memory, if any do."""
         for i in np.flatnonzero(self.begins[1:] < self.ends[:-1]):
-            return self.names[i], self.names[i + 1]
+            return int(self._order[i]), int(self._order[i + 1])
         return None
 
-    def touched_by(self, begin: int, nbytes: int) -> str | None:
-        """The name of an array that overlaps the given bytes, if any does; the arrays must not overlap each other."""
+    def touched_by(self, begin: int, nbytes: int) -> int | None:
+        """Which array overlaps the given bytes, if any does; the arrays must not overlap each other."""
         i = int(np.searchsorted(self.begins, begin + nbytes)) - 1
-        return self.names[i] if nbytes and i >= 0 and self.ends[i] > begin else None
+        return int(self._order[i]) if nbytes and i >= 0 and self.ends[i] > begin else None
 
 
 def same_memory(ours: Array, theirs: Array) -> bool:
