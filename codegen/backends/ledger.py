@@ -12,6 +12,7 @@ due: the ledger says of which call and for which variables, and the next call do
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -169,8 +171,14 @@ class Ledger:
     def settle(self) -> None:
         """Do what is due. Raises what the caller's own Python raises; then it stays due.
 
-        Several threads may be here at once: each part is done by one of them, see `replace` of the backends.
+        Several threads may be here at once: each part is done by one of them, see `replace` of the backends. Raises
+        BackendError inside what is being done, which would otherwise go round in circles.
         """
+        if self.due and _is_running(Ledger.settle.__code__):
+            raise BackendError(
+                f"a constraint called the optimizer whose call {self.due} it belongs to. Received: a call or a change "
+                "that comes after it. Let the constraint work on its argument alone."
+            )
         while call := self.due:
             rest = self._rests.get((int(self.cells[Cell.DUE_BY]), call))
             if rest is not None:  # else another thread has just done it
@@ -267,6 +275,14 @@ class Ledger:
         """What `Marks` say."""
         if marks is not None:
             self.cells[Cell.WINDOWS + np.array(marks.positions, np.intp)] = marks.value
+
+
+def _is_running(code: CodeType) -> bool:
+    """Whether the caller was called from this code. The stack cannot be left wrong by an interrupt, as a mark could."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None
 
 
 _LEDGERS: weakref.WeakSet[Ledger] = weakref.WeakSet()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from rmsprop_jit import RMSprop, Variable
-from rmsprop_jit.errors import ArrayError
+from rmsprop_jit.errors import ArrayError, BackendError
 
 Array = npt.NDArray[Any]
 
@@ -162,6 +162,29 @@ def test_threads_apply_each_constraint_once_per_call() -> None:
         theirs[0].apply(GRADIENTS)
     assert not problems
     assert everything(*ours) == everything(*theirs)
+
+
+def test_a_constraint_may_read_the_state_but_not_make_calls() -> None:
+    read: list[int] = []
+
+    def curious(array: Array) -> Array:
+        read.append(int(optimizer.state_dict()["iteration"]) + optimizer.iterations)
+        return array * np.float32(0.5)
+
+    def greedy(array: Array) -> Array:
+        other.apply(GRADIENTS)
+        return array
+
+    optimizer, variables = new(curious, use_ema=True)
+    twin = new(Halving(), use_ema=True)
+    optimizer.apply(GRADIENTS)
+    twin[0].apply(GRADIENTS)
+    assert read == [2]
+    assert everything(optimizer, variables) == everything(*twin)
+    other, _ = new(greedy)
+    with pytest.raises(BackendError, match="a constraint called the optimizer"):
+        other.apply(GRADIENTS)
+    assert other.iterations == 1
 
 
 # What a constraint may return.
