@@ -16,10 +16,13 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, final
 
+import numpy as np
+
 from . import locks
 from .errors import RuleError
 from .kinds import RATES, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
+from .refusals import Refusals, number
 
 PREFIXES = {Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
 LONGEST, DEEPEST = 1000, 100
@@ -46,7 +49,7 @@ def _operator(fn: Fn) -> tuple[Callable[[Expr, Operand], Expr], Callable[[Expr, 
     return (lambda self, other: call(fn, self, other)), (lambda self, other: call(fn, other, self))
 
 
-class Expr:
+class Expr(Refusals):
     """A node of a rule. Build it with operators and the functions of `functions.py`, never directly."""
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -101,20 +104,6 @@ class Expr:
                 stack.extend((one, depth + 1) for one in reversed(_pieces(piece)))
         return "".join(text)
 
-    def __bool__(self) -> NoReturn:
-        raise RuleError(
-            f"`{self}` has no truth value while a rule is being written. "
-            "Use where(condition, a, b) instead of `if`, and & | ~ instead of `and`, `or`, `not`."
-        )
-
-    def __float__(self) -> NoReturn:
-        raise RuleError(
-            f"`{self}` has no value while a rule is being written. Received: a conversion to a Python number; "
-            "use the functions of rmsprop_jit.codegen (sqrt, exp, ...) instead of those of `math` or NumPy."
-        )
-
-    __int__ = __index__ = __float__
-    __array_ufunc__ = None
     __hash__ = object.__hash__
 
     __add__, __radd__ = _operator(Fn.ADD)
@@ -132,6 +121,9 @@ class Expr:
     def __neg__(self) -> Expr:
         return call(Fn.NEG, self)
 
+    def __pos__(self) -> Expr:
+        return self
+
     def __abs__(self) -> Expr:
         return call(Fn.ABS, self)
 
@@ -139,7 +131,7 @@ class Expr:
         return call(Fn.NOT, self)
 
 
-Operand = Expr | float | int
+Operand = Expr | float | int | np.integer[Any] | np.floating[Any]
 
 
 @final
@@ -275,14 +267,7 @@ def _listed(name: str, args: Iterable[str | Expr]) -> Sequence[str | Expr]:
 
 def as_expr(value: Operand) -> Expr:
     """A number as a constant; an expression as itself. Raises RuleError for anything else (arrays, strings)."""
-    if isinstance(value, Expr):
-        return value
-    if isinstance(value, int | float):
-        return Const(value if isinstance(value, bool) else float(value))
-    raise RuleError(
-        f"an expression or a number is needed here. Received: {value!r} of type {type(value).__name__}. "
-        "Arrays enter a rule as slots, run-time numbers as hyperparameters."
-    )
+    return value if isinstance(value, Expr) else Const(number(value))
 
 
 def call(fn: Fn, *operands: Operand) -> Expr:
@@ -296,5 +281,8 @@ def call(fn: Fn, *operands: Operand) -> Expr:
                 "into a number, and a comparison to turn a number into a condition."
             )
         if fn.row.in_step and not arg.is_known:
-            raise RuleError(f"{fn.symbol} takes a value that is known before the step. Received: `{arg}`.")
+            raise RuleError(
+                f"{fn.symbol} takes a value that is known before the step. Received: `{arg}`. "
+                "Use hyperparameters (h.step is one), numbers, and what is computed from them."
+            )
     return Call(fn, args)

@@ -104,9 +104,15 @@ def rounded(x: Operand) -> Expr:
 
 
 def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:
-    def reduce(x: Operand, over: str = "tensor") -> Expr:
+    def reduce(x: Operand, over: str = "tensor", **habits: object) -> Expr:
         arg = as_expr(x)
-        if over not in ("tensor", "all"):
+        if habits:
+            raise RuleError(
+                f"{op.symbol}(x, over=) has no argument {', '.join(map(repr, habits))}. Received: "
+                f"{', '.join(f'{key}={value!r}' for key, value in habits.items())}. Leave it out: a reduction is of a "
+                "whole tensor, over='tensor', or of all tensors, over='all', and gives one number."
+            )
+        if not isinstance(over, str) or over not in ("tensor", "all"):
             raise RuleError(f"{op.symbol}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
         if arg.is_condition:
             raise RuleError(

@@ -7,22 +7,21 @@ pairs from a list or a generator. It is called when the rule is defined, so mist
 
 from __future__ import annotations
 
-import ast
-import dis
-import inspect
 import math
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from .equations import check_arguments, check_picklable, refuse_repeated_keys
 from .errors import OptionError, RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
+from .listing import listed
 from .memo import Memo
 from .names import BUILT_IN_STEPS, Names, check
+from .refusals import number
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
@@ -43,9 +42,18 @@ class Slot:
     result: bool = False
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.initial, int | float) and not isinstance(self.initial, bool)
-        if not is_number and self.initial != "parameter":
-            raise RuleError(f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}.')
+        if isinstance(self.initial, str) and self.initial == "parameter":
+            return
+        try:
+            initial = number(self.initial)
+        except RuleError:
+            initial = True
+        if isinstance(initial, bool):
+            raise RuleError(
+                f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}. '
+                "Give the number that every element starts with."
+            )
+        object.__setattr__(self, "initial", initial)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def new(slot: Expr) -> Expr:
     return Symbol(Kind.NEW, slot.name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rule:
     """The equations with the names they may use.
 
@@ -129,8 +137,8 @@ class Rule:
     slots: Mapping[str, Slot] = field(default_factory=dict)
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
-    stores: Mapping[Expr, Expr] = field(init=False, repr=False)
-    memo: Memo = field(init=False, repr=False)
+    stores: Mapping[Symbol, Expr] = field(init=False)
+    memo: Memo = field(init=False)
 
     def __init__(
         self,
@@ -148,6 +156,7 @@ class Rule:
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()})
+        check_arguments(name, equations)
         put(self, "memo", Memo())
         put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
 
@@ -156,8 +165,17 @@ class Rule:
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def __repr__(self) -> str:
+        parts = ("slots", "hypers", "flags")
+        named = "".join(f", {part}={list(getattr(self, part))}" for part in parts if getattr(self, part))
+        return f"{type(self).__name__}({self.name!r}{named})"
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self!r}:", *listed(self.stores)])
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its definition: equations by reference, as functions are."""
+        """Pickled as its definition: equations by reference, as functions are. Raises RuleError for a lambda."""
+        check_picklable(self.name, self.equations)
         return _restored, (self.name, self.equations, dict(self.slots), dict(self.hypers), dict(self.flags))
 
     def __deepcopy__(self, _memo: object) -> Rule:
@@ -170,10 +188,13 @@ class Rule:
         """
         s, h, on = names or self.namespaces()
         returned = self.equations(p, g, s, h, on)
-        if not isinstance(returned, Mapping) and not isinstance(returned, Iterable):
-            raise RuleError(f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}.")
+        if not isinstance(returned, Mapping | Iterable):
+            raise RuleError(
+                f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}. "
+                "Return {p: new_value}, with {s.name: new_value} for each slot that changes."
+            )
         if isinstance(returned, Mapping) and names is None:  # seen when the rule was defined, before it was stacked
-            _refuse_repeated_keys(self.name, self.equations, len(returned))
+            refuse_repeated_keys(self.name, self.equations, len(returned))
         pairs = returned.items() if isinstance(returned, Mapping) else returned
         seen: set[int] = set()
         for pair in pairs:
@@ -256,24 +277,3 @@ def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:
     names = [node.name for node in news if isinstance(node, Symbol)]
     circle = " -> ".join(names[names.index(names[-1]) :])
     raise RuleError(f"rule {rule!r} has a cycle of new values: {circle}. Use the old value, s.{names[-1]}, once.")
-
-
-def _refuse_repeated_keys(name: str, equations: Callable[..., Any], stored: int) -> None:
-    """Python keeps the last of two equal keys of a dict display without a word.
-
-    The bytecode says how many keys a display has; if that is more than were stored, the source names the culprit.
-    """
-    code = getattr(equations, "__code__", None)
-    displays = [step.arg or 0 for step in dis.get_instructions(code) if step.opname == "BUILD_MAP"] if code else []
-    if max(displays, default=0) <= stored:
-        return
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(equations)))
-    except (OSError, TypeError, SyntaxError):
-        return  # written at a prompt or generated: nothing to read
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            keys = [ast.unparse(key) for key in node.keys if key is not None]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise RuleError(f"rule {name!r} stores `{key}` twice. Keep one of the two values.")

@@ -16,9 +16,10 @@ CODEGEN = FRONT / "codegen"
 
 ORDER = [
     {"errors", "kinds", "locks", "memo"},
-    {"ops", "dtypes"},
+    {"ops", "dtypes", "refusals", "equations"},
     {"expr"},
     {"functions", "names", "walk"},
+    {"listing"},
     {"simplify", "rule"},
     {"program"},
     {"printer", "schedule", "verify"},
