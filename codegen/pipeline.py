@@ -27,7 +27,9 @@ from collections.abc import Callable, Collection
 
 from . import backends
 from .errors import OptionError, RuleError
-from .lower import live, lower
+from .expr import Symbol
+from .listing import listed
+from .lower import live, lower, prune
 from .program import Program
 from .rule import Rule
 
@@ -51,6 +53,17 @@ def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", 
     return program
 
 
+def unread(rule: Rule) -> list[str]:
+    """A note for each slot that no set of flags keeps, since nothing wanted is computed from it."""
+    stores = {target: value for target, value in rule.stores.items() if isinstance(target, Symbol)}
+    kept = prune(rule, stores)[1]
+    return [
+        f"note: slot {name!r} is declared, but neither the parameter nor a result is computed from it: it is not kept"
+        for name in rule.slots
+        if name not in kept
+    ]
+
+
 def _summary(program: Program) -> str:
     """One line: loads, stores, bytes per parameter, vector width."""
     from .backends import cpu
@@ -59,6 +72,9 @@ def _summary(program: Program) -> str:
     stores = sum(len(kernel.stores) for kernel in program.kernels)
     width = cpu.vector_bits(program)
     speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
+    called = cpu.called(program)
+    if width and called:
+        speed += f", but for {', '.join(called)}: one element at a time, several times slower"
     return (
         f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
         f"parameter, {speed}"
@@ -75,6 +91,9 @@ BACKENDS = {form: name for name, forms in backends.FORMS.items() for form in for
 """Which backend shows a form."""
 
 BESIDE: dict[str, Callable[[Program], str]] = {"kernel": str, "summary": _summary, "mlir": _mlir}
+
+ANNOTATED = ("kernel", "summary")
+"""Forms that are for reading alone, so that notes may follow, as they do in "rule"."""
 
 FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir")
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
@@ -99,8 +118,8 @@ def explain(
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
     if form == "rule":
         stores, _ = live(rule, flags)
-        return "\n".join(f"{target} <- {value}" for target, value in stores.items())
+        return "\n".join([*listed(stores), *unread(rule)])
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})
-    return BESIDE[form](program)
+    return "\n".join([BESIDE[form](program), *unread(rule)]) if form in ANNOTATED else BESIDE[form](program)

@@ -276,14 +276,16 @@ class Optimizer:
         factor = self._options.loss_scale_factor
         return loss if factor is None else loss * factor
 
-    def explain(self, form: str = "kernel", dtype: str = "float32") -> str:
+    def explain(self, form: str = "kernel", dtype: str | None = None) -> str:
         """What these options compile to, as text.
 
+        dtype: by default that of the variables (of the first one); float32 before there are any.
         form: "rule", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "mlir-cuda", "ptx", "sass";
               "mlir" for MLIR's compilers; "summary" for one line: loads, stores, bytes per parameter, vector width.
         Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
         """
-        return explain_step(self._rule, self._calls.widest_flags(), dtype, form, self._options.backend)
+        kept = dtype or next((member.array.dtype.name for member in self._state.variables), "float32")
+        return explain_step(self._rule, self._calls.widest_flags(), kept, form, self._options.backend)
 
     # Saving.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,10 @@ PACKED = re.compile(
 )
 REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128, r"\b[vz]\d+": 128}
 """Packed arithmetic of x86-64 and AArch64, and the bits of its registers (at least, for SVE)."""
+
+MOVED = re.compile(r"(?:load|store) <(?:vscale x )?(\d+) x (float|double)>.*!alias\.scope")
+TYPES = {"float": 32, "double": 64}
+"""Packed loads and stores of arrays in IR (only they have scopes), and the bits of what they move."""
 
 LOCK = locks.new()
 """Held by whoever compiles or loads: LLVM's contexts are not thread safe."""
@@ -168,8 +173,16 @@ def assembly(ir: str) -> str:
         return str(_target_machine().emit_assembly(_binding().parse_assembly(ir)))
 
 
-def vector_bits(assembly_text: str) -> int:
-    """The width of the widest packed arithmetic in machine code; 0 if there is none."""
-    packed = [line for line in assembly_text.splitlines() if PACKED.search(line)]
-    widths = [bits for register, bits in REGISTERS.items() if any(re.search(register, line) for line in packed)]
-    return max(widths, default=0)
+def vector_bits(assembly_text: str, ir: str = "") -> int:
+    """The width of the widest packed arithmetic in machine code; 0 if there is none.
+
+    ir: what the machine code is made of, if its packed loads and stores of arrays count, too, as wide as a register is.
+    """
+    lines = assembly_text.splitlines()
+    moved = max([int(lanes) * TYPES[kind] for lanes, kind in MOVED.findall(ir)], default=0)
+    return max(_widest([line for line in lines if PACKED.search(line)]), min(moved, _widest(lines)))
+
+
+def _widest(lines: Sequence[str]) -> int:
+    """Bits of the widest vector register that is named."""
+    return max([bits for name, bits in REGISTERS.items() if any(re.search(name, line) for line in lines)], default=0)
