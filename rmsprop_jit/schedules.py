@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .errors import OptionError
 
 
@@ -54,10 +56,31 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
+def _floor(number: float) -> float:
+    """The next whole number below, in the type of `number`; infinity as itself."""
+    return type(number)(math.floor(number)) if math.isfinite(number) else number
+
+
 class _Stored(LearningRateSchedule):
-    """A schedule whose arguments are kept as attributes of the same names."""
+    """A schedule whose arguments are kept as attributes of the same names.
+
+    A subclass defines `rate(step)`, and computes what can leave the range in the type of `step`: Python's floats are
+    quick, and where they raise or turn complex, NumPy's give inf and nan by IEEE's rules, as Keras's tensors do.
+    """
 
     arguments: tuple[str, ...] = ()
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        try:
+            return float(self.rate(float(step)))
+        except (ArithmeticError, TypeError):
+            with np.errstate(all="ignore"):
+                return float(self.rate(np.float64(step)))
+
+    def rate(self, step: float) -> float:
+        """The schedule's formula."""
+        raise NotImplementedError(f"{type(self).__name__} must define rate(step).")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -81,10 +104,10 @@ class _Decay(_Stored):
         self.decay_steps = _positive("decay_steps", decay_steps)
         self.staircase, self.name = staircase, name or type(self).__name__
 
-    def _passed(self, step: int) -> float:
+    def _passed(self, step: float) -> float:
         """How many times `decay_steps` have passed."""
         passed = step / self.decay_steps
-        return math.floor(passed) if self.staircase else passed
+        return _floor(passed) if self.staircase else passed
 
 
 class ExponentialDecay(_Decay):
@@ -93,8 +116,8 @@ class ExponentialDecay(_Decay):
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
+    def rate(self, step: float) -> float:
+        """The formula above."""
         return float(self.initial_learning_rate * self.decay_rate ** self._passed(step))
 
 
@@ -115,9 +138,9 @@ class PiecewiseConstantDecay(_Stored):
             )
         self.boundaries, self.values, self.name = list(boundaries), list(values), name
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
-        return float(self.values[sum(step > boundary for boundary in self.boundaries)])
+    def rate(self, step: float) -> float:
+        """The value of the stretch that the step is in."""
+        return self.values[sum(bool(step > boundary) for boundary in self.boundaries)]
 
 
 class PolynomialDecay(_Stored):
@@ -142,12 +165,13 @@ class PolynomialDecay(_Stored):
         self.decay_steps = _positive("decay_steps", decay_steps)
         self.power, self.cycle, self.name = power, cycle, name
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
-        periods = max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1
-        length = self.decay_steps * periods
+    def rate(self, step: float) -> float:
+        """The formula above, between the two rates."""
+        periods = max(1.0, -_floor(-step / self.decay_steps)) if self.cycle else 1.0
+        length = self.decay_steps * type(step)(periods)
         left = 1 - min(step, length) / length
-        return float((self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate)
+        shape = float(left**self.power)
+        return (self.initial_learning_rate - self.end_learning_rate) * shape + self.end_learning_rate
 
 
 class InverseTimeDecay(_Decay):
@@ -156,9 +180,9 @@ class InverseTimeDecay(_Decay):
     Raises OptionError unless decay_steps > 0. Source: Keras 3.
     """
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
-        return float(self.initial_learning_rate / (1 + self.decay_rate * self._passed(step)))
+    def rate(self, step: float) -> float:
+        """The formula above."""
+        return self.initial_learning_rate / (1 + self.decay_rate * self._passed(step))
 
 
 class CosineDecay(_Stored):
@@ -183,18 +207,18 @@ class CosineDecay(_Stored):
         self.decay_steps = _positive("decay_steps", decay_steps)
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
+    def rate(self, step: float) -> float:
+        """The warm-up's line, then the cosine."""
         if self.warmup_target is None:
             return self._cosine(step, self.initial_learning_rate)
         if step < self.warmup_steps:
             rise = self.warmup_target - self.initial_learning_rate
-            return float(rise * step / self.warmup_steps + self.initial_learning_rate)
+            return rise * step / self.warmup_steps + self.initial_learning_rate
         return self._cosine(step - self.warmup_steps, self.warmup_target)
 
     def _cosine(self, step: float, top: float) -> float:
         wave = 0.5 * (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps))
-        return float(top * ((1 - self.alpha) * wave + self.alpha))
+        return top * ((1 - self.alpha) * wave + self.alpha)
 
 
 class CosineDecayRestarts(_Stored):
@@ -218,17 +242,17 @@ class CosineDecayRestarts(_Stored):
         self.first_decay_steps = _positive("first_decay_steps", first_decay_steps)
         self.t_mul = _positive("t_mul", t_mul)
 
-    def __call__(self, step: int) -> float:
-        """The learning rate of a step."""
+    def rate(self, step: float) -> float:
+        """The cosine of the period that the step is in."""
         period, since = self._period(step)
-        top = 0.5 * self.m_mul**period
+        top = 0.5 * self.m_mul ** type(step)(period)
         wave = top * (1 + math.cos(math.pi * since))
         return float(self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha))
 
-    def _period(self, step: int) -> tuple[int, float]:
+    def _period(self, step: float) -> tuple[float, float]:
         """Which period a step is in, and how much of it has passed, in [0, 1)."""
         if self.t_mul == 1:
-            whole = math.floor(step / self.first_decay_steps)
+            whole = _floor(step / self.first_decay_steps)
             return whole, step / self.first_decay_steps - whole
         period, begin, length = 0, 0.0, float(self.first_decay_steps)
         while step >= begin + length and length > 0:
