@@ -141,7 +141,8 @@ def _refuse_shared(members: Sequence[Member]) -> None:
         first, second = (members[i].name for i in pair)
         raise ArrayError(
             f"variables {first!r} and {second!r} share memory, so that one update would destroy the other's. "
-            "Received: overlapping arrays. Pass copies, or only the array that holds both."
+            "Received: overlapping arrays. Pass only the array that holds both, or make one of them "
+            "anew before the optimizer is built, and use the new array from then on."
         )
 
 

@@ -6,6 +6,7 @@ launch (which counts it) -> constraints. What can fail comes before the launch, 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
@@ -79,6 +80,13 @@ class Optimizer:
                 f"`update_step` of {cls.__name__} would never be called: a step is compiled from its rule. "
                 "Received: a subclass that overrides it. Write the equations as a codegen.Rule for Optimizer."
             )
+
+    def __repr__(self) -> str:
+        hypers, switches = _own_values(self._rule, {})
+        shown = self._options.differing({**hypers, **switches, "name": self._rule.name})
+        arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
+        counts = f"{len(self._state.variables)} variables, {self._state.ledger.calls} calls"
+        return f"<{type(self).__name__}({arguments}): {counts}>"
 
     # Options are attributes.
 
@@ -158,6 +166,7 @@ class Optimizer:
     def variables(self) -> list[Variable]:
         """The state in Keras's order: iteration, learning_rate (if it is a number), then slots kind by kind.
 
+        By name they are `{one.name: one for one in optimizer.variables}`; `state_dict` has copies under these names.
         Slots share memory with the optimizer; the first two are copies of the moment. One kind of slot does not always
         share: for a variable that has added up no gradients since its last update, `gradient_accumulator` is a new
         array of zeros, because the optimizer's own holds leftovers then.
@@ -298,8 +307,16 @@ class Optimizer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> Self:
-        """An optimizer from what `get_config` returned; `config` is not changed."""
+        """An optimizer from what `get_config` returned; `config` is not changed.
+
+        A config holds no equations: `Optimizer.from_config(config, rule=...)` takes them as an argument.
+        """
         remaining = {**config}
+        if "rule" in inspect.signature(cls).parameters and not {"rule"} & {*config, *arguments}:
+            raise OptionError(
+                f"a config holds no equations. Received: {cls.__name__}.from_config(config) without `rule`. Pass the "
+                f"rule that the optimizer had: {cls.__name__}.from_config(config, rule=...)."
+            )
         excluded = remaining.pop("weight_decay_exclusions", None)
         optimizer = cls(**arguments, **remaining)
         if excluded:

@@ -227,6 +227,12 @@ class Options:
         """How kernels are compiled and launched: what backends read, each its own part."""
         return {name: getattr(self, name) for name, option in OPTIONS.items() if option.backend}
 
+    def differing(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """The learning rate, and what is not as by default; `own` has the defaults of the rule's own, and the name."""
+        usual = {name: option.default for name, option in OPTIONS.items()} | {**own}
+        now = {name: getattr(self, name) for name in OPTIONS} | {**self.hypers, **self.switches}
+        return {name: value for name, value in now.items() if name == "learning_rate" or value != usual[name]}
+
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
         placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)

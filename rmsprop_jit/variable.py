@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .arrays.checks import adopted, for_variable
+from .arrays.checks import adopted, for_variable, made_by_numpy
 from .arrays.homes import Array, is_array, to_host, write
 from .errors import ArrayError, OptionError
 
@@ -55,8 +55,9 @@ class Variable(NDArrayOperatorsMixin):
                 found = np.asarray(value, dtype=default if dtype is None else dtype)
             same = dtype is None or np.dtype(dtype) == found.dtype
             self._array = found if same else found.astype(dtype)
-        except (TypeError, ValueError) as problem:
-            raise ArrayError(f"variable {name!r} is not numeric ({problem}). Received: {value!r}.") from None
+        except (TypeError, ValueError, RuntimeError, BufferError) as problem:
+            remedy = for_variable(made_by_numpy(value)) if hasattr(value, "detach") else "Pass a float array."
+            raise ArrayError(f"variable {name!r} is not numeric ({problem}). Received: {value!r}. {remedy}") from None
         if self._array.dtype == object:
             raise ArrayError(f"variable {name!r} is not numeric. Received: {value!r}. Pass a float array.")
 

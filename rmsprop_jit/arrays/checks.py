@@ -43,6 +43,11 @@ def cast_to(dtype: str) -> str:
     return f"{{}}.astype({dtype!r})"
 
 
+def made_by_numpy(array: object) -> str:
+    """How NumPy's array of something is made; tensors that record their history refuse to become one otherwise."""
+    return "{}.detach().numpy()" if hasattr(array, "detach") else "numpy.asarray({})"
+
+
 class Checked(NamedTuple):
     """An array in the class that its home works with, in the same memory, and where it begins."""
 
@@ -56,8 +61,7 @@ def adopted(array: object, what: str, remedy: Remedy) -> tuple[Array, Home]:
     home = find_home(array)
     received = f"Received: {type(array).__name__}."
     if home is None:
-        detached = "{}.detach().numpy()" if hasattr(array, "detach") else "numpy.asarray({})"
-        raise ArrayError(f"{what} is not {kinds()}. {received} {remedy(detached)}")
+        raise ArrayError(f"{what} is not {kinds()}. {received} {remedy(made_by_numpy(array))}")
     try:
         return home.adopt(array), home
     except (TypeError, ValueError, RuntimeError, BufferError) as problem:
