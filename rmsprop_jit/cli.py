@@ -190,7 +190,7 @@ def _check_plot(path: Path | None) -> None:
     except ImportError:
         raise BackendError(
             f"a picture needs matplotlib, which is not installed. Received: --plot {path}. "
-            "Run `pip install 'rmsprop-jit[demo]'`."
+            "Run `pip install matplotlib`."
         ) from None
 
 

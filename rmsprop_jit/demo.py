@@ -27,7 +27,7 @@ def digits() -> tuple[Array, npt.NDArray[np.int64], Array, npt.NDArray[np.int64]
     except ImportError:
         raise BackendError(
             "the demo's digits come with scikit-learn, which is not installed. Received: no module 'sklearn'. "
-            "Run `pip install 'rmsprop-jit[demo]'`."
+            "Run `pip install scikit-learn`."
         ) from None
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))

@@ -59,7 +59,7 @@ def _autograd() -> Any:
     except ImportError:
         raise BackendError(
             "minimize() differentiates with the autograd package, which is not installed. "
-            "Received: a loss function. Run `pip install 'rmsprop-jit[autograd]'`, or compute gradients yourself and "
+            "Received: a loss function. Run `pip install autograd`, or compute gradients yourself and "
             "call apply()."
         ) from None
     # A variable in a loss counts as recorded, so that autograd's functions see it among their arguments.
