@@ -49,6 +49,13 @@ def _default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("rmsprop_jit", appauthor=False))
 
 
+@functools.cache
+def compiler_files() -> str:
+    """A hash of every file of the compiler, for keys: any of them may shape code."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def read(
     key: str, source: str | None = None, check: Callable[[Mapping[str, bytes]], None] | None = None
 ) -> dict[str, bytes] | None:

@@ -1,7 +1,7 @@
 """From source to code: from memory, else from the store, else compiled.
 
 Code is the same for the same source, so the source's hash (with all that shapes the machine code: versions, processor,
-the files of this package that compile) is its name everywhere. Nothing here keeps code for good: it lives as long as
+settings, the files of the compiler) is its name everywhere. Nothing here keeps code for good: it lives as long as
 its users, and for a while after them in case it is wanted again.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from ... import store
 from ...errors import BackendError
-from . import worker
+from . import settings, worker
 from .llvm import LOCK, Code, MachineCode, check, from_ir, host_text, is_complete
 
 RECENT = 32
@@ -27,15 +27,19 @@ _RECENT: deque[Code] = deque(maxlen=RECENT)
 _FIXED: dict[str, Code] = {}
 
 
-@functools.cache
 def circumstances() -> str:
-    """What shapes machine code beside its source, as text: versions, processor, the files that compile."""
+    """What shapes machine code beside its source, as text: versions, processor, the compiler's files, settings."""
+    return f"{_lasting()}\n{settings.text()}"
+
+
+@functools.cache
+def _lasting() -> str:
+    """The part of it that a process cannot change."""
     from importlib import metadata  # not light, and only wanted when there is something to compile
 
     versions = [f"{package} {metadata.version(package)}" for package in ("numba", "llvmlite")]
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    return "\n".join([*versions, host_text(), digest])
+    python = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
+    return "\n".join([*versions, python, host_text(), store.compiler_files()])
 
 
 def key_of(source: str) -> str:

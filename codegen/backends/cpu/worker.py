@@ -15,6 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
+from . import settings
 from .llvm import LOCK, MachineCode, from_numba
 
 HERE = 50
@@ -39,7 +40,7 @@ def compiled(source: str, symbol: str) -> MachineCode:
     """The machine code of a source that defines `step(table)`, to be loaded as `symbol`."""
     global _done_here
     with LOCK:
-        if _done_here >= HERE:
+        if _done_here >= HERE and not settings.assigned():  # which no other process would know of
             made = _compiled_beside(source, symbol)
             if made is not None:
                 return made
@@ -74,8 +75,19 @@ class _Worker:
     def __init__(self) -> None:
         start = START.format(path=[path or os.getcwd() for path in sys.path], module=__name__)
         command = [sys.executable, "-c", start]
-        self.owner, self.done = os.getpid(), 0
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.owner, self.done, self.settings = os.getpid(), 0, settings.from_environment()
+        # A group of its own, as a Control-C in the terminal is for this process alone.
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0 if os.name == "posix" else None,
+        )
+
+    def is_right(self) -> bool:
+        """Whether it is this process's, and began in the environment that there is now."""
+        return self.owner == os.getpid() and self.settings == settings.from_environment()
 
     def ask(self, source: str, symbol: str) -> MachineCode:
         """One function. Raises OSError or ValueError if the process is gone or gave no answer."""
@@ -101,7 +113,7 @@ def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
     global _worker
     for _ in range(2):  # a worker that has ended meanwhile is replaced once
         try:
-            if _worker is not None and _worker.owner != os.getpid():
+            if _worker is not None and not _worker.is_right():
                 end()
             _worker = _worker or _Worker()
             made = _worker.ask(source, symbol)

@@ -1,7 +1,7 @@
 """From a kernel's source to PTX and machine code, by whichever CUDA compiler is chosen. Needs no GPU.
 
 PTX is the compiler's; NVIDIA's linker (nvJitLink) makes machine code of it for one architecture. Both are kept in the
-store, under a name made from the source and all versions that took part.
+store, under a name made from the source, and from all versions, files and settings that took part.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import linecache
+import os
 import re
 import shutil
 import subprocess
@@ -46,8 +47,12 @@ PACKAGES = (
     "numba-cuda-mlir",
     "numba-cuda",
     "numba",
+    "llvmlite",
+    "cuda-core",
+    "cuda-bindings",
     "nvidia-nvvm",
     "nvidia-nvjitlink",
+    "nvidia-cuda-nvcc",
     "nvidia-cuda-nvcc-cu12",
     "nvidia-nvjitlink-cu12",
 )
@@ -122,7 +127,7 @@ def kept(
 ) -> Code:
     """A kernel's "ptx" or "cubin", from the store or made there; what is kept is looked at first."""
     with LOCK:
-        name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{kernel.text}"
+        name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{store.compiler_files()}\n{_settings()}\n{kernel.text}"
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
         source = f"# {kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}\n{kernel.text}"
         parts = store.read(key, source, lambda parts: _check(_code(parts), has_cubin=kind == "cubin"))
@@ -159,7 +164,7 @@ def _check(code: Code, has_cubin: bool) -> None:
 
 @functools.cache
 def _versions() -> str:
-    """Versions of all that takes part, and the files of this package that do."""
+    """Versions of all that takes part."""
     from importlib import metadata
 
     found = []
@@ -168,9 +173,12 @@ def _versions() -> str:
             found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    folder = Path(__file__).parent
-    files = [folder / name for name in ("compilers.py", *(f"{module}.py" for module in COMPILERS.values()))]
-    return "\n".join([*found, hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()])
+    return "\n".join(found)
+
+
+def _settings() -> str:
+    """What the compilers read in the environment; asked anew each time."""
+    return "\n".join(sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_")))
 
 
 def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
