@@ -19,6 +19,7 @@ import numpy as np
 
 from . import jit
 from .cells import STRIDE, BoardCell
+from .cores import Places, cores
 from .driver import HELP
 
 MAX_HELPERS = 127
@@ -32,11 +33,6 @@ RETRY = 60.0
 
 SCARCE = (RuntimeError, MemoryError, OSError)
 """What Python raises when the system has no thread or no memory to give."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def address_of(function: Any) -> int:
@@ -65,6 +61,7 @@ class Pool:
         self._starters: dict[int, object] = {}
         self._threads: list[threading.Thread] = []
         self._core = _core_function()
+        self._places = Places()
         api = ctypes.pythonapi
         self.board[BoardCell.ACQUIRE_AT] = address_of(api.PyThread_acquire_lock)
         self.board[BoardCell.RELEASE_AT] = address_of(api.PyThread_release_lock)
@@ -124,14 +121,12 @@ class Pool:
         """
         if self._core is None:
             return
-        others = os.sched_getaffinity(0) - {self._core()}
-        for thread in self._threads if others else ():
-            if thread.native_id is None:  # its start was interrupted
-                continue
-            try:
-                os.sched_setaffinity(thread.native_id, others)
-            except OSError:
-                self._core = None  # not allowed here; do without
+        # A helper whose start was interrupted has no number.
+        helpers = [thread.native_id for thread in self._threads if thread.native_id is not None]
+        try:
+            self._places.keep_off(self._core(), helpers)
+        except OSError:
+            self._core = None  # not allowed here; do without
 
 
 def _core_function() -> Callable[[], int] | None:

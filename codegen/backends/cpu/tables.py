@@ -16,7 +16,8 @@ from ...expr import Reduction
 from ...program import Program
 from ...rows import Rows, cut
 from ...scalars import ScalarFunction, compile_scalars
-from . import frame, jit, pool
+from . import frame, jit
+from .cores import cores
 from .frame import Header
 
 if TYPE_CHECKING:
@@ -40,12 +41,16 @@ CACHE_LINE = 64
 @functools.cache
 def default_threads() -> int:
     """Cores that this process may use, or less if RMSPROP_JIT_NUM_THREADS says so."""
-    limit = os.environ.get(THREADS_VARIABLE, "")
-    if not limit:
-        return pool.cores()
-    if not limit.isdigit() or int(limit) < 1:
-        raise OptionError(f"{THREADS_VARIABLE} must be a whole number >= 1. Received: {limit!r}.")
-    return min(pool.cores(), int(limit))
+    given = os.environ.get(THREADS_VARIABLE, "")
+    if not given:
+        return cores()
+    try:
+        limit = int(given)
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise OptionError(f"{THREADS_VARIABLE} must be a whole number >= 1. Received: {given!r}.")
+    return min(cores(), limit)
 
 
 def _printed(program: Program) -> tuple[str, ScalarFunction]:
