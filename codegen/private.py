@@ -75,7 +75,7 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Write a file beside and move it into place. Raises OSError, or NotPrivateError over a file of others."""
         with contextlib.suppress(FileNotFoundError):
-            _judge(self._info(name), self.path / name)
+            _judge(self.info(name), self.path / name)
         temporary = PREFIX + os.urandom(8).hex()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN
         handle = os.open(self._named(temporary), flags, 0o600, dir_fd=self._handle)
@@ -99,21 +99,24 @@ class Folder:
     def has(self, name: str) -> bool:
         """Whether there is anything of this name."""
         try:
-            self._info(name)
+            self.info(name)
         except OSError:
             return False
         return True
 
-    def size(self, name: str) -> int:
-        """The bytes of a file. Raises OSError."""
-        return self._info(name).st_size
+    def info(self, name: str) -> os.stat_result:
+        """What the system knows of a file. Raises OSError."""
+        return os.stat(self._named(name), dir_fd=self._handle, follow_symlinks=False)
+
+    def touch(self, name: str) -> None:
+        """Give a file the present time, if that is possible."""
+        follow = os.utime not in os.supports_follow_symlinks
+        with contextlib.suppress(OSError):
+            os.utime(self._named(name), dir_fd=self._handle, follow_symlinks=follow)
 
     def names(self) -> list[str]:
         """What is in the folder, files that are being written included."""
         return sorted(os.listdir(self.path if self._handle is None else self._handle))
-
-    def _info(self, name: str) -> os.stat_result:
-        return os.stat(self._named(name), dir_fd=self._handle, follow_symlinks=False)
 
     def _named(self, name: str) -> str:
         return name if self._handle is not None else str(self.path / name)

@@ -5,7 +5,8 @@ reader sees a whole file or none. It carries its own hash, its key and its sourc
 before using it: a file that is truncated, damaged, or under another's name is dropped with one warning and made anew.
 Where the folder cannot be written, work goes on without it; so it does, with a warning, where others can write it.
 
-The folder is the user's cache folder, or the environment variable RMSPROP_JIT_CACHE_DIR ("off" for none).
+The folder is the user's cache folder, or the environment variable RMSPROP_JIT_CACHE_DIR ("off" for none). It holds so
+much and no more (see `room`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import private
+from . import private, room
 
 VARIABLE = "RMSPROP_JIT_CACHE_DIR"
 MAGIC = b"rmsprop_jit 2\n"
 ANY_MAGIC = re.compile(rb"rmsprop_jit \d+\n")
 SUFFIX = ".step"
+TRIAL = f"{private.PREFIX}trial"
 DIGEST_SIZE = 32
 LIMIT = 1 << 28
 """Bytes of a file, and of one part, far above any: a few can be made to decompress to more than there is memory."""
@@ -35,7 +37,7 @@ _WARNED: set[Path] = set()
 
 
 def folder() -> Path | None:
-    """Where entries are kept; None if the store is switched off."""
+    """Where entries are kept; None if the store is switched off, or the user has no such folder (no home)."""
     chosen = os.environ.get(VARIABLE)
     if chosen == "off":
         return None
@@ -43,10 +45,31 @@ def folder() -> Path | None:
 
 
 @functools.cache
-def _default_folder() -> Path:
+def _default_folder() -> Path | None:
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("rmsprop_jit", appauthor=False))
+    try:
+        found = Path(platformdirs.user_cache_dir("rmsprop_jit", appauthor=False))
+    except (RuntimeError, LookupError, OSError):  # neither HOME nor an entry among the system's users
+        return None
+    return found if found.is_absolute() else None
+
+
+def problem() -> str | None:
+    """Why nothing can be kept now, if so; it is tried."""
+    place = folder()
+    if place is None:
+        is_off = os.environ.get(VARIABLE) == "off"
+        return f"it is switched off by {VARIABLE}=off" if is_off else f"there is no home folder; set {VARIABLE}"
+    try:
+        with private.Folder(place, make=True) as opened:
+            opened.write(TRIAL, bytes(1 << 16))
+            opened.remove(TRIAL)
+    except OSError as problem:
+        return f"{place} cannot be written ({problem.strerror or problem})"
+    except private.NotPrivateError as problem:
+        return str(problem)
+    return None
 
 
 @functools.cache
@@ -77,6 +100,7 @@ def read(
                 raise ValueError("it was made from another source")
             if check is not None:
                 check(parts)
+            room.used(place, key + SUFFIX)
             return parts
         except OSError:
             return None
@@ -121,6 +145,7 @@ def write(key: str, parts: Mapping[str, bytes]) -> None:
     with place:
         try:
             place.write(key + SUFFIX, _packed(key, parts))
+            room.make(place, SUFFIX)
         except OSError:
             return
         except private.NotPrivateError as problem:
@@ -137,9 +162,21 @@ def entries() -> Iterator[tuple[str, int, dict[str, bytes] | None]]:
             if name.endswith(SUFFIX):
                 key = name.removesuffix(SUFFIX)
                 try:
-                    yield key, place.size(name), _parts(place, key)
+                    yield key, place.info(name).st_size, _parts(place, key)
                 except OSError:
                     continue
+
+
+def last_used(key: str) -> float | None:
+    """When an entry was last used, to the hour, in seconds since 1970; None if it is gone."""
+    place = _opened()
+    if place is None:
+        return None
+    with place:
+        try:
+            return place.info(key + SUFFIX).st_mtime
+        except OSError:
+            return None
 
 
 def _parts(place: private.Folder, key: str) -> dict[str, bytes] | None:

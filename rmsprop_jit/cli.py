@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,43 +14,82 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from . import __version__, codegen
-from .buckets import program_of
-from .codegen import backends, store
+from .cache import add_cache
 from .errors import BackendError, OptionError, RmspropJitError
-from .flags import common_flags
 from .options import NUMBER, OPTIONS, SWITCH
-from .rules.rmsprop import RMSPROP, RMSprop
+from .rules.rmsprop import RMSprop
 from .rules.table import TABLE
 from .rules.table import Table as Rules
 
+NARROW = 60
+"""Columns of a terminal that has no room for a bar."""
+
+INTERRUPTED = 130
+"""What shells say of a command that Control-C has ended."""
+
 
 def main(arguments: Sequence[str] | None = None, rules: Rules = TABLE) -> int:
-    """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
+    """Run a command; returns the exit status. Errors are one line on standard error, status 2; Control-C is 130."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser(given, rules).parse_args(given)
     try:
         options.run(options)
+        sys.stdout.flush()
     except RmspropJitError as problem:
-        Console(stderr=True).print(f"[bold red]rmsprop-jit:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
-        return 2
+        return _failed(str(problem))
     except BrokenPipeError:
-        sys.stderr.close()  # the reader, such as `head`, has seen enough
+        _drop_output()  # the reader, such as `head`, has seen enough
+    except OSError as problem:
+        _drop_output()
+        return _failed(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
     return 0
+
+
+def _failed(message: str, status: int = 2) -> int:
+    with contextlib.suppress(OSError):  # standard error may be full, too
+        Console(stderr=True).print(f"[bold red]rmsprop-jit:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    return status
+
+
+def _drop_output() -> None:
+    """Let nothing be written to standard output any more: Python would try when it ends, and complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Help(argparse.HelpFormatter):
+    """Help whose lines break between words only, however narrow the terminal is."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width - len(indent)))
 
 
 def parser(arguments: Sequence[str] = (), rules: Rules = TABLE) -> argparse.ArgumentParser:
     """The commands and their options; those of `explain` depend on the rule that `arguments` choose."""
-    top = argparse.ArgumentParser(prog="rmsprop-jit", description="Optimizer updates as one fused kernel.")
+    top = argparse.ArgumentParser(
+        prog="rmsprop-jit", description="Optimizer updates as one fused kernel.", formatter_class=Help
+    )
+    top.set_defaults(run=lambda _: top.print_help())
     top.add_argument("--version", action="version", version=f"rmsprop-jit {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=_SubParser)
     _add_demo(commands)
     _add_explain(commands, arguments, rules)
-    _add_cache(commands)
+    add_cache(commands, rules)
     return top
+
+
+class _SubParser(argparse.ArgumentParser):
+    """The parser of a command: its usage is short, as lists of alternatives have no place to break."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, usage="%(prog)s [OPTION ...]", formatter_class=Help)
 
 
 def _add_demo(commands: Any) -> None:
@@ -62,8 +104,12 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     chosen = scout.parse_known_args(arguments)[0].rule
     row, optimizer = rules[chosen if chosen in rules else next(iter(rules))]
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    explain.add_argument("--rule", choices=rules, default=row.rule.name, help="which rule (default: %(default)s)")
-    explain.add_argument("--form", choices=codegen.FORMS, default="kernel", help="which stage (default: %(default)s)")
+    for name, choices, default, doc in (
+        ("rule", tuple(rules), row.rule.name, "which rule"),
+        ("form", codegen.FORMS, "kernel", "which stage"),
+    ):
+        text = f"{doc}: {', '.join(choices)} (default: %(default)s)"
+        explain.add_argument(f"--{name}", choices=choices, default=default, metavar=name.upper(), help=text)
     explain.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )
@@ -83,58 +129,6 @@ def _add_argument(group: Any, name: str, command: Mapping[str, Any], doc: str) -
     group.add_argument(f"--{name.replace('_', '-')}", **keywords, default=argparse.SUPPRESS, help=text)
 
 
-def _add_cache(commands: Any) -> None:
-    cache = commands.add_parser("cache", help="show, clear or fill the store of compiled code")
-    action = cache.add_mutually_exclusive_group()
-    action.add_argument("--show", action="store_const", const="show", dest="action", help="list what is kept (default)")
-    action.add_argument("--clear", action="store_const", const="clear", dest="action", help="remove everything")
-    action.add_argument("--warm", action="store_const", const="warm", dest="action", help="compile common option sets")
-    cache.set_defaults(run=run_cache, action="show")
-
-
-def run_cache(options: argparse.Namespace) -> None:
-    """Show, clear or fill the store."""
-    console = Console()
-    actions = {"show": _show_cache, "clear": _clear_cache, "warm": _warm_cache}
-    actions[options.action](console, store)
-
-
-def _show_cache(console: Console, store: Any) -> None:
-    folder = store.folder()
-    if folder is None:
-        console.print(f"The store is switched off by {store.VARIABLE}=off.")
-        return
-    table = Table("kernel", "KiB", box=None, header_style="bold")
-    sizes = []
-    for key, size, parts in store.entries():
-        table.add_row(_title(key, parts), f"{size / 1024:.1f}")
-        sizes.append(size)
-    if sizes:
-        console.print(table)
-    console.print(f"{len(sizes)} entries, {sum(sizes) / 1024:.0f} KiB in {folder}", soft_wrap=True)
-
-
-def _title(key: str, parts: Mapping[str, bytes] | None) -> Text:
-    """The first line of an entry's source. Nothing in an entry is trusted, nor read as rich's markup."""
-    if parts is None:
-        return Text("damaged, or of another version", "red")
-    lines = parts.get("source", b"").decode(errors="replace").strip().splitlines()
-    return Text((lines[0].strip('# "') if lines else "") or key)
-
-
-def _clear_cache(console: Console, store: Any) -> None:
-    console.print(f"{store.clear()} entries removed from {store.folder()}", soft_wrap=True)
-
-
-def _warm_cache(console: Console, store: Any) -> None:
-    columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    sets = [(flags, dtype) for dtype in ("float32", "float64") for flags in common_flags(RMSPROP)]
-    with Progress(*columns, console=console) as progress:
-        for flags, dtype in progress.track(sets):
-            backends.warm(program_of(RMSPROP, flags, dtype))
-    console.print(f"{len(sets)} option sets are compiled in {store.folder()}", soft_wrap=True)
-
-
 def run_explain(options: argparse.Namespace) -> None:
     """Print one stage of the compilation of a rule with these options."""
     ours = ("run", "optimizer", "rule", "form", "dtype")
@@ -152,13 +146,9 @@ def run_demo(options: argparse.Namespace) -> None:
     weights = demo.new_weights()
     optimizer = RMSprop(centered=True, momentum=0.9)
     optimizer.build(weights)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
+    bar = () if console.width < NARROW else (BarColumn(),)
+    loss_of = TextColumn("{task.fields[loss]}")
+    columns = (TextColumn("training"), *bar, MofNCompleteColumn(), TimeRemainingColumn(), loss_of)
     losses = []
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=demo.batches(data), loss="")
@@ -174,7 +164,7 @@ def run_demo(options: argparse.Namespace) -> None:
     console.print(f"one step       {ours * 1e6:.0f} us; in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x")
     if options.plot:
         demo.plot(losses, options.plot)
-        console.print(f"loss curve     {options.plot}")
+        console.print(f"loss curve     {escape(str(options.plot))}", soft_wrap=True)
 
 
 def _check_plot(path: Path | None) -> None:

@@ -12,10 +12,11 @@ from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .codegen import Hyper
+from .codegen.backends import cuda_compilers
 from .errors import OptionError
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
-COMPILERS = ("numba-cuda-mlir", "numba-cuda")
+COMPILERS = tuple(cuda_compilers.COMPILERS)
 """For GPUs, first choice first."""
 
 LearningRate = float | LearningRateSchedule | Callable[..., float]
@@ -165,7 +166,7 @@ OPTIONS: dict[str, Option] = {
         None,
         _or_none(_compiler),
         f'for arrays on a GPU, "{COMPILERS[0]}" or "{COMPILERS[1]}"; None is the first installed.',
-        command={"choices": COMPILERS},
+        command={"choices": COMPILERS, "metavar": "NAME"},
         backend=True,
     ),
 }

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,23 @@ def test_without_a_worker_the_process_compiles_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     worker.end()
     assert worker.compiled("def step(table):\n    table[0] = 7\n", "step_7").object_file
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that signals")
+def test_an_interrupted_question_to_a_worker_does_not_answer_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rmsprop_jit.codegen.backends.cpu import worker
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    worker.end()
+    monkeypatch.setattr(worker, "HERE", 0)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)  # while the worker still loads Numba
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.compiled("def step(table):\n    table[0] = 8\n", "step_8")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert "@step_9(" in worker.compiled("def step(table):\n    table[0] = 9\n", "step_9").ir

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cuda_code import ARCHS, MIXED, OPTION_SETS, Entry
 
-from rmsprop_jit.codegen.backends.cuda.compilers import COMPILERS
+from rmsprop_jit.codegen.backends.cuda_compilers import COMPILERS
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests" / "support"

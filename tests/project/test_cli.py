@@ -68,7 +68,6 @@ WRONG = [
     (("demo", "--plot", "missing/loss.png"), "missing/loss.png"),
     (("demo", "--plot", "loss.txt"), "loss.txt"),
     (("dmo",), "dmo"),
-    ((), "COMMAND"),
 ]
 
 

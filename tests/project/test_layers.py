@@ -24,6 +24,7 @@ ORDER = [
     {"program"},
     {"printer", "schedule", "verify"},
     {"lower", "scalars", "rows", "private"},
+    {"room"},
     {"store"},
     {"backends"},
     {"pipeline"},
@@ -32,7 +33,7 @@ ORDER = [
 """The layers of codegen/, each knowing only those before it; "" is the package itself."""
 
 BACKENDS = [
-    {"ledger", "object_file", "reference", "mlir"},
+    {"ledger", "object_file", "cuda_compilers", "reference", "mlir"},
     {"contract"},
     {"hypers"},
     {"joint"},
@@ -46,7 +47,7 @@ KNOWN = {
     "rules.row": {""},
     "rules.rmsprop": {"", "names"},
     "errors": {"errors"},
-    "options": {""},
+    "options": {"", "backends.cuda_compilers"},
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract"},
@@ -59,7 +60,8 @@ KNOWN = {
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
     "state": {"backends", "backends.ledger"},
-    "cli": {"", "backends", "store"},
+    "cache": {"backends", "room", "store"},
+    "cli": {""},
 }
 """What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it."""
 

@@ -120,6 +120,9 @@ def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
         except (OSError, ValueError, KeyError, subprocess.SubprocessError):
             end()
             continue
+        except BaseException:
+            end()  # an interrupt between question and answer: the next question must not get this answer
+            raise
         if _worker.done >= REPLACED:
             end()
         return made
@@ -153,5 +156,8 @@ def serve() -> None:
             return
         made = compiled_here(*json.loads(line))
         text = json.dumps({"ir": made.ir, "object": base64.b64encode(made.object_file).decode()})
-        answers.write(text + "\n")
-        answers.flush()
+        try:
+            answers.write(text + "\n")
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # whoever asked has gone; to close the pipe would fail again, and be complained of

@@ -25,14 +25,21 @@ from typing import Any
 from ... import locks, store
 from ...errors import BackendError, OptionError
 from .. import object_file
+from ..cuda_compilers import COMPILERS
 from .frame import KernelSource
-
-COMPILERS = {"numba-cuda-mlir": "numba_cuda_mlir", "numba-cuda": "numba_cuda"}
-"""By the names that users know, first choice first: the module of this package, called like the compiler's own."""
 
 INSTALL = (
     "Run `pip install 'rmsprop-jit[cuda12]'` for a driver of CUDA 12 or `pip install 'rmsprop-jit[cuda13]'` for CUDA 13"
 )
+"""The extras bring CuPy and the compiler that is chosen first."""
+
+INSTALL_OTHERS = {
+    "numba-cuda": (
+        "Run `pip install 'rmsprop-jit[cuda12]' 'numba-cuda[cu12]'` for a driver of CUDA 12 or "
+        "`pip install 'rmsprop-jit[cuda13]' 'numba-cuda[cu13]'` for CUDA 13"
+    )
+}
+"""For what no extra brings."""
 
 ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
 """A kernel's name in PTX."""
@@ -83,7 +90,12 @@ def choose(compiler: str | None) -> str:
         if importlib.util.find_spec(name.replace("-", "_")) is not None:
             return name
     wanted = "a CUDA compiler" if compiler is None else compiler
-    raise BackendError(f"{wanted} is not installed. Received: compiler={compiler!r}. {INSTALL}.")
+    raise BackendError(f"{wanted} is not installed. Received: compiler={compiler!r}. {_remedy(compiler)}.")
+
+
+def _remedy(compiler: str | None) -> str:
+    """What to run to have a compiler, or any."""
+    return INSTALL if compiler is None else INSTALL_OTHERS.get(compiler, INSTALL)
 
 
 def ptx(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
@@ -217,7 +229,7 @@ def _module(compiler: str) -> ModuleType:
         return importlib.import_module(f".{COMPILERS[compiler]}", __package__)
     except Exception as problem:  # a broken installation raises what it likes
         raise BackendError(
-            f"{compiler} cannot be loaded ({problem}). Received: compiler={compiler!r}. {INSTALL}."
+            f"{compiler} cannot be loaded ({problem}). Received: compiler={compiler!r}. {_remedy(compiler)}."
         ) from problem
 
 
