@@ -104,12 +104,12 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     chosen = scout.parse_known_args(arguments)[0].rule
     row, optimizer = rules[chosen if chosen in rules else next(iter(rules))]
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    for name, choices, default, doc in (
+    for choice, choices, usual, doc in (
         ("rule", tuple(rules), row.rule.name, "which rule"),
         ("form", codegen.FORMS, "kernel", "which stage"),
     ):
         text = f"{doc}: {', '.join(choices)} (default: %(default)s)"
-        explain.add_argument(f"--{name}", choices=choices, default=default, metavar=name.upper(), help=text)
+        explain.add_argument(f"--{choice}", choices=choices, default=usual, metavar=choice.upper(), help=text)
     explain.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )

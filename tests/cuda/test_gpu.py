@@ -16,7 +16,7 @@ from compare import Array, assert_same_bits, make
 from option_sets import make_case
 
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
-from rmsprop_jit.codegen.backends.cuda import compilers
+from rmsprop_jit.codegen.backends import cuda_compilers
 from rmsprop_jit.options import COMPILERS
 
 
@@ -203,7 +203,7 @@ def test_empty_arrays_and_missing_gradients() -> None:
 
 
 def test_the_compiler_is_an_option_like_others() -> None:
-    assert tuple(compilers.COMPILERS) == COMPILERS
+    assert tuple(cuda_compilers.COMPILERS) == COMPILERS
     optimizer = RMSprop(compiler="numba-cuda")
     assert optimizer.get_config()["compiler"] == "numba-cuda"
     assert RMSprop.from_config(optimizer.get_config()).compiler == "numba-cuda"

@@ -60,6 +60,9 @@ def test_numpy_works_and_cuda_names_the_extras() -> None:
     assert "CuPy" in problems[0]
     assert "a CUDA compiler is not installed" in problems[1]
     assert "numba-cuda is not installed" in problems[2]
+    for driver in ("12", "13"):  # no extra brings it
+        assert f"pip install 'rmsprop-jit[cuda{driver}]' 'numba-cuda[cu{driver}]'" in problems[2]
+    assert "numba-cuda[" not in problems[1]
     assert any("def step_0(" in line for line in lines)
 
 
