@@ -7,6 +7,7 @@ by compiled code. Any other call is taken apart and checked with care, and may f
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,19 +45,22 @@ WHOLE = Phase(False, False)
 
 
 class Calls:
-    """The calls of one optimizer, as long as its variables and the structure of its options stay.
-
-    options: their numbers may change from call to call.
-    """
+    """The calls of one optimizer with these options and this state; others have `Calls` of their own."""
 
     def __init__(self, rule: Rule, flags: Flags, options: Options, state: State) -> None:
-        self.flags, self.options = flags, options
+        self.flags, self.options, self.state = flags, options, state
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying = state.decaying()
         self._cells = self._ledger.cells
         self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
+
+    def following(self, options: Options) -> Calls:
+        """The calls of options that differ only in numbers: plans and habit stay."""
+        other = copy.copy(self)
+        other.options = options
+        return other
 
     def again(self, grads: Gradients, variables: Variables | None) -> bool:
         """Do a call like those before; False if it is not, or another thread was faster: nothing was done.
@@ -126,7 +130,8 @@ class Calls:
 
     def call_of(self, resolved: Resolved, phase: Phase) -> Call:
         """The kind of a call."""
-        windows = tuple(map(bool, self._ledger.windows.tolist()))
+        pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
+        windows = tuple(bool(window) and member.accumulates for window, member in pairs)
         return Call(self.flags, phase.micro, resolved.dtypes, windows, self._decaying)
 
     def phase(self, calls: int) -> Phase:

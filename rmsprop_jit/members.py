@@ -74,6 +74,21 @@ class Member:
         seen, _ = adopted(self.caller_s, f"variable {self.name!r}", for_variable)
         return self._layout(seen) == self._built
 
+    def refuse_changed(self) -> None:
+        """Raise ArrayError unless it is as built."""
+        if not self.is_as_built():
+            raise ArrayError(
+                f"variable {self.name!r} has other memory than when the optimizer was built, or another shape or "
+                f"dtype. Received: {type(self.caller_s).__name__} that was changed or pointed elsewhere. "
+                "Make a new optimizer for it."
+            )
+
+    def with_slots(self, slots: dict[str, Array]) -> Member:
+        """The same variable, as it was built, with these slots."""
+        other = object.__new__(Member)
+        other.__dict__.update(self.__dict__, slots=slots)
+        return other
+
     @property
     def prefix(self) -> str:
         """The first part of its slots' names."""
@@ -225,12 +240,7 @@ class Members:
     def _read_each(self, gradients: Sequence[Any]) -> Resolved:
         for one in self.members:
             check_writable(one.caller_s, one.name, one.home)
-            if not one.is_as_built():
-                raise ArrayError(
-                    f"variable {one.name!r} has other memory than when the optimizer was built, or another shape or "
-                    f"dtype. Received: {type(one.caller_s).__name__} that was changed or pointed elsewhere. "
-                    "Make a new optimizer for it."
-                )
+            one.refuse_changed()
         pairs = zip(gradients, self.members, strict=True)
         found = [(0, None) if gradient is None else self._read(gradient, one) for gradient, one in pairs]
         addresses = np.array([address for address, _ in found], np.int64)

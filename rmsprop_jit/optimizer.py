@@ -7,13 +7,12 @@ launch (which counts it) -> constraints. What can fail comes before the launch, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
-import numpy as np
-
-from . import capture, patterns, saving
+from . import capture, patterns, resuming, saving
 from .arrays.homes import Array, is_array, write
+from .attributes import Attributes, own_values
 from .buckets import explain_step
 from .calls import Calls
 from .errors import ArrayError, OptionError, RuleError
@@ -21,14 +20,14 @@ from .flags import option_flags
 from .gradients import gradients as gradients_of
 from .graphs import Graph
 from .members import Variables
-from .options import OPTIONS, LearningRate, Options, check_switch
-from .resolve import Gradients, checked_first
+from .options import OPTIONS, LearningRate, Options
+from .resolve import Gradients
 from .rules.around import Rule, check_names
 from .state import State
 from .variable import Variable
 
 
-class Optimizer:
+class Optimizer(Attributes):
     """An optimizer for any rule written as equations.
 
     rule:          the update, a `codegen.Rule`.
@@ -65,13 +64,10 @@ class Optimizer:
     ) -> None:
         values = {name: value for name, value in locals().items() if name in OPTIONS}  # as written above, once
         check_rule(rule)
-        self._rule = rule
-        own = _own_values(rule, rule_options)
-        self._options = Options({**values, "name": rule.name if name is None else name}, *own)
-        self._flags = option_flags(rule, self._options)
-        self._state = State(rule)
-        self._graph: Graph | None = None
-        self._calls = self._new_calls()
+        own = own_values(rule, rule_options)
+        options = Options({**values, "name": rule.name if name is None else name}, *own)
+        self._rule, self._graph = rule, None
+        self._calls = Calls(rule, option_flags(rule, options), options, State(rule))
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -81,68 +77,17 @@ class Optimizer:
                 "Received: a subclass that overrides it. Write the equations as a codegen.Rule for Optimizer."
             )
 
-    def __repr__(self) -> str:
-        hypers, switches = _own_values(self._rule, {})
-        shown = self._options.differing({**hypers, **switches, "name": self._rule.name})
-        arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
-        counts = f"{len(self._state.variables)} variables, {self._state.ledger.calls} calls"
-        return f"<{type(self).__name__}({arguments}): {counts}>"
-
-    # Options are attributes.
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_"):
-            options: Options = self._options
-            for group in (options.hypers, options.switches):
-                if name in group:
-                    return group[name]
-            if name in OPTIONS:
-                return getattr(options, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            object.__setattr__(self, name, value)
-            return
-        if isinstance(getattr(type(self), name, None), property):
-            if name != "learning_rate":
-                raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
-        elif name in self._rule.hypers:
-            value = self._rule.hypers[name].checked(name, value)
-        elif name in self._options.switches:
-            value = check_switch(name, value)
-        elif name not in OPTIONS:
-            raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
-        self._change_options(self._options.replaced(name, value))
-
-    def _change_options(self, options: Options) -> None:
-        """Take new options; where they change the structure, make new slots and forget the plans."""
-        old, flags = self._options, option_flags(self._rule, options)
-        if self._graph is not None:
-            self._graph.check_change(old, options, flags == self._flags)
-        self._options = options
-        if flags != self._flags:
-            self._flags = flags
-            self._state.allocate(flags)
-        if flags != self._calls.flags or options.backend != old.backend:
-            self._calls = self._new_calls()
-        self._calls.options = options
-        if self._graph is not None:
-            self._graph.send_numbers(options)
-
-    def _new_calls(self) -> Calls:
-        """Calls of today's variables and structure."""
-        return Calls(self._rule, self._flags, self._options, self._state)
-
     @property
     def learning_rate(self) -> float:
         """The rate that the next call uses, as a float. Set it to a number, a schedule or a callable."""
-        return self._options.rate(self._state.ledger.calls)
+        calls = self._calls
+        return calls.options.rate(calls.state.ledger.calls)
 
     @property
     def iterations(self) -> int:
         """Updates made so far: calls, or calls // gradient_accumulation_steps. Read only."""
-        return self._state.ledger.calls // (self._options.gradient_accumulation_steps or 1)
+        calls = self._calls
+        return calls.state.ledger.calls // (calls.options.gradient_accumulation_steps or 1)
 
     @property
     def built(self) -> bool:
@@ -158,9 +103,7 @@ class Optimizer:
                   writable, none twice, none sharing memory. A second call must name the same variables.
         Raises ArrayError, naming the culprit; nothing is kept then.
         """
-        if self._state.build(var_list):
-            self._state.allocate(self._flags)
-            self._calls = self._new_calls()
+        self._build(var_list)
 
     @property
     def variables(self) -> list[Variable]:
@@ -172,17 +115,6 @@ class Optimizer:
         array of zeros, because the optimizer's own holds leftovers then.
         """
         return list(self._each_variable())
-
-    def _each_variable(self) -> Iterator[Variable]:
-        """`variables`, one at a time, so that saving needs room for no more than one array that is made for it."""
-        name = self._options.name
-        calls = np.array(self._state.ledger.calls, np.int64)
-        yield Variable(calls, name="iteration", path=f"{name}/iteration")
-        if isinstance(self._options.learning_rate, float):
-            rate = np.array(self._options.learning_rate, np.float64)
-            yield Variable(rate, name="learning_rate", path=f"{name}/learning_rate")
-        for slot, array in self._state.seen():
-            yield Variable(array, name=slot, path=f"{name}/{slot}")
 
     # Steps.
 
@@ -201,10 +133,7 @@ class Optimizer:
         """
         if self._calls.again(grads, trainable_variables) or (len(grads) == 0 and not isinstance(grads, Mapping)):
             return
-        if trainable_variables is None:
-            self._state.require_built()
-        elif not self._state.built:
-            self.build(checked_first(grads, trainable_variables))
+        self._meet(grads, trainable_variables)
         if self._calls.is_captured:
             graph = self._graph or Graph(self._state.variables, self._options, self._state.ledger)
             graph.add(self._calls, grads, trainable_variables)
@@ -259,9 +188,7 @@ class Optimizer:
         for variable in variables:
             if not is_array(variable):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
-        self._state.excluded_names += names
-        self._state.excluded_arrays += variables
-        self._calls = self._new_calls()
+        self._change(lambda calls: self._with_state(calls, calls.state.excluding(names, variables)))
 
     def finalize_variable_values(self, var_list: Variables | None = None) -> None:
         """Write the averages to the variables, as after the last epoch of Keras's `fit`; nothing without `use_ema`.
@@ -270,7 +197,7 @@ class Optimizer:
         """
         if not self._options.use_ema:
             return
-        self._state.require_built()
+        self._state.require_built() if var_list is not None else self._meet()
         self._state.ledger.settle()
         if self.iterations == 0:
             return
@@ -324,14 +251,26 @@ class Optimizer:
         return optimizer
 
     def state_dict(self) -> dict[str, Array]:
-        """The state by name: copies of all slots, the call count, and a format version, all of one moment."""
-        return saving.named(*self._state.read())
+        """The state by name: copies of all slots, the call count, and a format version, all of one moment.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all or nothing. Raises ArrayError where it does not fit."""
-        self._state.require_built()
-        can_open = [member.accumulates for member in self._state.variables]
-        self._state.write(*saving.from_named(self._state.targets(), state, can_open))
+        "options" is the text of what else shapes training, as JSON: the rule's name, the learning rate or the config of
+        its schedule, hyperparameters, options, and the names of the variables that do not decay. A learning rate that
+        is a function cannot be kept: that text says so, and nothing compares it.
+        """
+        calls = self._calls
+        return saving.named(*calls.state.read(), resuming.text(calls.options, calls.state))
+
+    def load_state_dict(self, state: Mapping[str, Any], options: str = "check") -> None:
+        """Take over what `state_dict` returned, all or nothing.
+
+        options: "check" takes the learning rate, if it is a number in the state and here, and refuses a state whose
+                 other options are not this optimizer's; "load" takes all of them, "keep" none, not even the rate.
+        A state of format 1 has no options: they stay as they are. Raises ArrayError where slots do not fit, OptionError
+        for other options; each lists them.
+
+        Differs: PyTorch always takes the saved options and makes slots of any shape; Keras always keeps its own.
+        """
+        self._load_named(state, resuming.checked_mode(options))
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
@@ -339,32 +278,8 @@ class Optimizer:
             store[str(i)] = variable.numpy()
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Take over what this method's twin, or Keras's, has saved. Raises ArrayError where it does not fit."""
-        has_rate = isinstance(self._options.learning_rate, float)
-        given, calls, rate = saving.from_numbered(self._state.targets(), store, has_rate)
-        self._state.write(given, calls, self._calls.windows_after(calls))
-        if rate is not None:
-            self._change_options(self._options.replaced("learning_rate", rate))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**{key: value for key, value in self.__dict__.items() if key != "_calls"}, "_graph": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._state.allocate(self._flags)
-        self._calls = self._new_calls()
-
-
-def _own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dict[str, bool]]:
-    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
-    hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
-    switches = {
-        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.follows is None
-    }
-    if given:
-        known = ", ".join([*OPTIONS, *hypers, *switches])
-        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
-    return hypers, switches
+        """Take over what this method's twin, or Keras's, has saved, all or nothing. Raises ArrayError, OptionError."""
+        self._load_numbered(store)
 
 
 RESERVED = {"self", "rule", "weight_decay_exclusions", *dir(Optimizer)} - {"learning_rate"}

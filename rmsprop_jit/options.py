@@ -204,8 +204,15 @@ class Options:
 
     def replaced(self, name: str, value: object) -> Options:
         """A copy with one option changed; checks everything again."""
-        own: Any = ({**group, name: value} if name in group else group for group in (self.hypers, self.switches))
-        return Options({**{option: getattr(self, option) for option in OPTIONS}, name: value}, *own)
+        return self.updated({name: value})
+
+    def updated(self, changes: Mapping[str, object]) -> Options:
+        """A copy with some options changed; checks everything again, but the rule's own numbers and switches."""
+        kept: dict[str, Any] = {name: getattr(self, name) for name in OPTIONS}
+        groups: tuple[dict[str, Any], ...] = (kept, {**self.hypers}, {**self.switches})
+        for name, value in changes.items():
+            next(group for group in groups if name in group)[name] = value
+        return Options(*groups)
 
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""

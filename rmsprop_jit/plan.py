@@ -81,6 +81,7 @@ class Plan:
         clock: Any = None,
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
+        self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
         updated, step, after = _sorted(rule, members, call)
         own = {"decays": [float(position in call.decaying) for position in range(len(members))]}
         self._ledger, self._number = ledger, next(_NUMBERS)

@@ -6,17 +6,18 @@ anywhere, and what does not fit would be read by machine code that trusts it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .arrays.homes import Array, to_host
 from .errors import ArrayError
 
-FORMAT_VERSION = 1
-"""Of the dict that `Optimizer.state_dict` returns; a dict of another version is refused."""
+FORMAT_VERSION = 2
+"""Of the dict that `Optimizer.state_dict` returns. A dict of format 1 has no options; any other is refused."""
 
 REMEDY = "Load a state as it was saved."
 
@@ -24,39 +25,75 @@ MOST_CALLS = 2**63 - 1
 """What a saved count has room for."""
 
 
-def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> dict[str, Array]:
-    """The state as a dict of NumPy arrays."""
+class Opened(NamedTuple):
+    """A state as far as it can be read without knowing what it is for.
+
+    options: as plain values; None if it has none. `window` and `slots` are still to be checked.
+    """
+
+    options: dict[str, Any] | None
+    calls: int
+    window: Any
+    slots: dict[str, Any]
+
+
+def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool], options: str) -> dict[str, Array]:
+    """The state as a dict of NumPy arrays; `options` is a text."""
     return {
         "format_version": np.array(FORMAT_VERSION),
         "iteration": np.array(calls, np.int64),
         "window": np.array(windows, bool),
+        "options": np.array(options),
         **slots,
     }
 
 
-def from_named(
-    slots: Mapping[str, Array], state: Mapping[str, Any], can_open: Sequence[bool]
-) -> tuple[dict[str, Array], int, list[bool]]:
-    """What `state` has for `slots`, as host arrays of their shapes and dtypes, calls and windows.
-
-    Raises ArrayError where it does not fit.
-
-    can_open: for each variable, whether it adds gradients up at all.
-    """
+def opened(state: Mapping[str, Any]) -> Opened:
+    """What is in a dict that `named` has made. Raises ArrayError if that did not make it."""
     _check_store(state, "the state")
     rest = dict(state)
     strange = [key for key in rest if not isinstance(key, str)]
     if strange:
         raise ArrayError(f"the keys of a state are strings. Received: key {strange[0]!r}. {REMEDY}")
-    for key in ("format_version", "iteration", "window"):
-        if key not in rest:
-            raise ArrayError(f"the state has no {key!r}. Received: keys {sorted(rest)[:5]}. {REMEDY}")
-    version = _count(rest.pop("format_version"), "format_version")
-    if version != FORMAT_VERSION:
-        raise ArrayError(f"a state of format {FORMAT_VERSION} is needed. Received: format_version={version}.")
-    calls = _count(rest.pop("iteration"), "iteration")
-    windows = _windows(rest.pop("window"), can_open, calls)
-    return _fitted(slots, rest, "the state"), calls, windows
+    version = _count(_taken(rest, "format_version"), "format_version")
+    if version not in (1, FORMAT_VERSION):
+        raise ArrayError(f"a state of format {FORMAT_VERSION} or 1 is needed. Received: format_version={version}.")
+    calls = _count(_taken(rest, "iteration"), "iteration")
+    window = _taken(rest, "window")
+    return Opened(None if version == 1 else _options(_taken(rest, "options")), calls, window, rest)
+
+
+def _taken(rest: dict[str, Any], key: str) -> Any:
+    """An entry, which is then no longer there. Raises ArrayError if it never was."""
+    if key not in rest:
+        raise ArrayError(f"the state has no {key!r}. Received: keys {sorted(rest)[:5]}. {REMEDY}")
+    return rest.pop(key)
+
+
+def _options(value: Any) -> dict[str, Any]:
+    """The options in a state. Raises ArrayError unless they are the text of a JSON object."""
+    array = value if isinstance(value, str) else _on_host(value, "'options'")
+    try:
+        options = json.loads(str(array) if np.asarray(array).dtype.kind == "U" else "")
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ArrayError(f"'options' must be the text of a JSON object. Received: {value!r}. {REMEDY}")
+    return options
+
+
+def fitted(
+    state: Opened, slots: Mapping[str, Array], can_open: Sequence[bool], others: Sequence[str]
+) -> tuple[dict[str, Array], list[bool]]:
+    """What `state` has for `slots`, as host arrays of their shapes and dtypes, and windows.
+
+    Raises ArrayError where it does not fit.
+
+    can_open: for each variable, whether it adds gradients up at all.
+    others:   options that differ, which may be why it does not fit.
+    """
+    given = _fitted(slots, state.slots, "the state", others)
+    return given, _windows(state.window, can_open, state.calls)
 
 
 def from_numbered(
@@ -159,12 +196,16 @@ def _rate(value: Any) -> float:
     return float(number)
 
 
-def _fitted(targets: Mapping[str, Array], sources: Mapping[str, Any], what: str) -> dict[str, Array]:
+def _fitted(
+    targets: Mapping[str, Array], sources: Mapping[str, Any], what: str, others: Sequence[str] = ()
+) -> dict[str, Array]:
     missing, surplus = targets.keys() - sources.keys(), sources.keys() - targets.keys()
     if missing or surplus:
+        why = f"; saved with {', '.join(others)}" if others else ""
+        remedy = ', or pass options="load" to take over the saved ones' if others else ""
         raise ArrayError(
             f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
-            f"{sorted(surplus)[:5]}. Build it on the same variables with the same options first."
+            f"{sorted(surplus)[:5]}{why}. Build it on the same variables with the same options first{remedy}."
         )
     return {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
 

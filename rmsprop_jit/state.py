@@ -1,7 +1,9 @@
 """State: what an optimizer was built on, its slots, count and windows; made, read and replaced as a whole.
 
-A reader on another thread sees the state before or after a call, never in it, and reading writes nothing. What is
-replaced has been checked before (see `saving`).
+A state is never changed: what an option or `build` changes is another state, which shares the slots that both have and
+the ledger. Only the contents of slots and ledger change, in calls and when a state is loaded. A reader on another
+thread sees them before or after a call, never in it, and reading writes nothing. What is loaded has been checked before
+(see `saving`).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from .arrays.homes import Array, address_of, home_of, place_of
 from .buckets import initial_slots
 from .codegen import backends
 from .codegen.backends.ledger import Ledger, Span
+from .copies import hidden_positions
 from .errors import ArrayError
 from .flags import Flags
 from .members import Member, Members, Variables, same_variables, track
@@ -26,35 +30,41 @@ from .rules.around import Rule, step_of
 ACCUMULATOR = "gradient_accumulator"
 
 
+@dataclass(frozen=True, eq=False)
 class State:
     """The variables of one optimizer with all that belongs to them.
 
-    built:    whether there are any. `restored`: whether they are copies that came with pickle or deepcopy.
     members:  the variables, ready for questions.
-    ledger:   calls and windows.
-    excluded_names, excluded_arrays: which variables do not decay.
+    ledger:   calls and windows. The window of a variable without an accumulator means nothing, whatever it says.
+    built:    whether there are variables. `restored`: whether they are copies that came with pickle or deepcopy.
+    hidden:   the positions of variables that nobody but the optimizer has, so that training them is in vain; None if
+              that was not asked yet, see `met`.
+    excluded_names, excluded, excluded_arrays: which variables do not decay: expressions, positions, and arrays that are
+              none of the variables (yet).
     """
 
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.built = self.restored = False
-        self.members = Members(())
-        self.ledger = Ledger(0)
-        self.excluded_names: list[str] = []
-        self.excluded_arrays: list[Array] = []
+    rule: Rule
+    members: Members = field(default_factory=lambda: Members(()))
+    ledger: Ledger = field(default_factory=lambda: Ledger(0))
+    built: bool = False
+    restored: bool = False
+    hidden: frozenset[int] | None = frozenset()
+    excluded_names: tuple[str, ...] = ()
+    excluded: frozenset[int] = frozenset()
+    excluded_arrays: tuple[Array, ...] = ()
 
     @property
     def variables(self) -> Sequence[Member]:
         """The variables in build order."""
         return self.members.members
 
-    def build(self, var_list: Variables) -> bool:
-        """Take the variables; False if they are those that it has. Raises ArrayError, and keeps nothing then."""
+    def built_on(self, var_list: Variables, flags: Flags) -> State | None:
+        """The state of these variables, with slots; None if it is this one. Raises ArrayError."""
         members = track(var_list)
         if not self.built:
             capture.refuse_to_build(members)
         if self.restored:
-            self._adopt(members)
+            members = self._adopted(members)
         elif self.built:
             if not same_variables(members, self.variables):
                 received, known = ([one.name for one in side][:5] for side in (members, self.variables))
@@ -62,15 +72,21 @@ class State:
                     f"this optimizer was built on other variables. Received: {received}; built on {known}. "
                     "Make a new optimizer for a new set of variables."
                 )
-            return False
-        else:
-            self.ledger = Ledger(len(members))
-        self.members = Members(members)
-        self.built, self.restored = True, False
-        return True
+            return None
+        ledger = self.ledger if self.restored else Ledger(len(members))
+        new = dataclasses.replace(
+            self,
+            members=Members(members),
+            ledger=ledger,
+            built=True,
+            restored=False,
+            hidden=frozenset(),
+            excluded_arrays=(),
+        )
+        return new.excluding((), self.excluded_arrays).with_slots(flags)
 
-    def _adopt(self, members: list[Member]) -> None:
-        """Move the state that came with pickle or deepcopy to the caller's own arrays."""
+    def _adopted(self, members: list[Member]) -> list[Member]:
+        """The caller's own variables with the slots that came with pickle or deepcopy."""
         ours, theirs = (
             [(one.path, one.array.shape, one.array.dtype, one.place) for one in side]
             for side in (self.variables, members)
@@ -80,10 +96,8 @@ class State:
                 f"the restored state belongs to variables {ours[:5]}. Received: {theirs[:5]}. "
                 "Build on variables of the same names, shapes, dtypes and places, in the same order."
             )
-        for old, new in zip(self.variables, members, strict=True):
-            new.slots = old.slots
-        place = {id(old.array): new.array for old, new in zip(self.variables, members, strict=True)}
-        self.excluded_arrays = [place.get(id(array), array) for array in self.excluded_arrays]
+        pairs = zip(self.variables, members, strict=True)
+        return [new.with_slots(old.slots) for old, new in pairs]
 
     def require_built(self) -> None:
         """Raise ArrayError unless there are variables."""
@@ -93,26 +107,74 @@ class State:
                 "Call `optimizer.build(trainable_variables)` first. Received: an optimizer that is not built."
             )
 
-    def allocate(self, flags: Flags) -> None:
-        """Make the slots that the flags ask for, drop those that are no longer needed, keep the others."""
+    def refuse_hidden(self) -> None:
+        """Raise ArrayError if there are variables that the caller cannot have."""
+        names = [self.variables[position].name for position in sorted(self.hidden or ())[:5]]
+        if names:
+            raise ArrayError(
+                "this optimizer came with pickle or deepcopy, and would train copies that nothing but itself refers "
+                f"to. Received: no variables, and copies of {names}. Call `optimizer.build(variables)` on your own "
+                "first, or pass `trainable_variables`."
+            )
+
+    def knows(self, variables: Variables) -> bool:
+        """Whether all of the caller's variables are among those that it was built on."""
+        values = variables.values() if isinstance(variables, Mapping) else variables
+        return all(self.members.find(getattr(value, "value", value)) is not None for value in values)
+
+    def met(self, variables: Variables | None) -> State:
+        """The state of which the caller has passed these variables, if any: it knows then what is hidden."""
+        hidden = hidden_positions(self.variables) if self.hidden is None else self.hidden
+        hidden -= frozenset(() if variables is None else self.members.positions_of(variables))
+        return self if hidden == self.hidden else dataclasses.replace(self, hidden=hidden)
+
+    def with_slots(self, flags: Flags) -> State:
+        """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
         self.ledger.settle()
         wanted = {dtype: initial_slots(self.rule, flags, dtype) for dtype in {one.dtype for one in self.variables}}
-        for member in self.variables:
-            initial = wanted[member.dtype]
-            member.slots = {
-                name: member.slots[name] if name in member.slots else _new_slot(member, value)
-                for name, value in initial.items()
-            }
-        self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0
-        self.members = Members(self.variables)
+        self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
+        made = [one.with_slots(self._slots_of(one, wanted[one.dtype])) for one in self.variables]
+        return dataclasses.replace(self, members=Members(made))
+
+    def _slots_of(self, member: Member, wanted: Mapping[str, float | str]) -> dict[str, Array]:
+        """A variable's slots of these names: those that it has, and new ones."""
+        return {
+            name: member.slots[name]
+            if name in member.slots
+            else member.home.new_like(member.array, self._first(member, initial))
+            for name, initial in wanted.items()
+        }
+
+    def _first(self, member: Member, initial: float | str) -> Any:
+        """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
+        if initial != "parameter":
+            return float(initial)
+        if member.place != "cpu" or not self.ledger.calls:  # elsewhere one thread calls
+            return member.array
+        return backends.of(member.place).read(self.ledger, [Span(member.array, member.address())])[0][0]
+
+    def excluding(self, names: Sequence[str], arrays: Sequence[Array]) -> State:
+        """A state of which further variables do not decay."""
+        places = [(self.members.find(array), array) for array in arrays]
+        return dataclasses.replace(
+            self,
+            excluded_names=(*self.excluded_names, *names),
+            excluded=self.excluded | {position for position, _ in places if position is not None},
+            excluded_arrays=(*self.excluded_arrays, *(array for position, array in places if position is None)),
+        )
+
+    def excluding_only(self, paths: Sequence[str]) -> State:
+        """A state of which these variables do not decay, and no others."""
+        chosen = frozenset(paths)
+        excluded = frozenset(position for position, member in enumerate(self.variables) if member.path in chosen)
+        return dataclasses.replace(self, excluded_names=(), excluded=excluded, excluded_arrays=())
 
     def decaying(self) -> frozenset[int]:
         """The positions of the variables that decay."""
-        excluded = {self.members.find(array) for array in self.excluded_arrays}
         return frozenset(
             position
             for position, member in enumerate(self.variables)
-            if position not in excluded and not patterns.found_in(self.excluded_names, member.name)
+            if position not in self.excluded and not patterns.found_in(self.excluded_names, member.name)
         )
 
     def targets(self) -> dict[str, Array]:
@@ -126,7 +188,7 @@ class State:
                 if slot in member.slots:
                     yield f"{member.prefix}_{slot}", slot, position, member.slots[slot]
 
-    def seen(self) -> Iterator[tuple[str, Array]]:
+    def seen_slots(self) -> Iterator[tuple[str, Array]]:
         """All slots by name, sharing memory; zeros of their own in place of what empty windows have left over."""
         windows = self.ledger.windows.tolist()
         for name, slot, position, array in self.slots():
@@ -150,7 +212,8 @@ class State:
         for name, slot, position, _ in named:
             if slot == ACCUMULATOR and not windows[position]:
                 copies[name] = np.zeros_like(copies[name])
-        return {name: copies[name] for name, _, _, _ in named}, counts[0], [bool(window) for window in windows]
+        opened = [bool(window) and one.accumulates for window, one in zip(windows, self.variables, strict=True)]
+        return {name: copies[name] for name, _, _, _ in named}, counts[0], opened
 
     def _settled_for_reading(self) -> int:
         """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""
@@ -169,22 +232,25 @@ class State:
             windows = seen.tolist()
         return copies, [*counts, self.ledger.calls], windows
 
-    def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
-        """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes."""
+    def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool], done: Array | None = None) -> None:
+        """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes.
+
+        done: an array of one zero, which becomes 1 where all else does: in the same compiled call, in host memory.
+        """
         pairs: dict[str, list[tuple[Span, Array]]] = {member.place: [] for member in self.variables}
         for place, own in _by_place(self.slots()).items():
             spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
             pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
+        if done is not None:
+            pairs.setdefault("cpu", []).append((Span(done, address_of(done)), np.ones_like(done)))
         backends.write(self.ledger, pairs, calls, [int(window) for window in windows])
 
     def __getstate__(self) -> dict[str, Any]:
         self._settled_for_reading()
-        places = [(array, self.members.find(array)) for array in self.excluded_arrays]
-        excluded = [array if i is None else self.variables[i].array for array, i in places]
         windows = self.ledger.windows.tolist()
         pairs = zip(self.variables, windows, strict=True)
         kept = [dataclasses.replace(member, slots=_without_leftovers(member, window)) for member, window in pairs]
-        return {**self.__dict__, "excluded_arrays": excluded, "members": None, "_kept": kept}
+        return {**self.__dict__, "members": None, "_kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept: list[Member] = state.pop("_kept")
@@ -192,9 +258,7 @@ class State:
             if member.variable is not None:
                 member.array = member.variable.value
                 member.__post_init__()
-        self.__dict__.update(state)
-        self.members = Members(kept)
-        self.restored = self.built
+        self.__dict__.update(state, members=Members(kept), restored=state["built"], hidden=None)
 
 
 def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[str, Array]]:
@@ -202,10 +266,6 @@ def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[st
     for name, _, _, array in named:
         places.setdefault(place_of(array), {})[name] = array
     return places
-
-
-def _new_slot(member: Member, initial: float | str) -> Array:
-    return member.home.new_like(member.array, member.array if initial == "parameter" else float(initial))
 
 
 def _without_leftovers(member: Member, window: int) -> dict[str, Array]:

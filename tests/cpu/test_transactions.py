@@ -1,79 +1,20 @@
 """A call has happened and is counted, or nothing has changed: whatever interrupts it, whoever calls beside it."""
 
-import dis
-import functools
-import inspect
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
-from types import CodeType, FrameType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 from compare import Array
+from interrupts import Interrupter
 
 import rmsprop_jit
 from rmsprop_jit.errors import BackendError
 
 EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "11"))
 """One in so many bytecodes is interrupted; 1 takes minutes."""
-
-FOLDERS = tuple(
-    os.path.dirname(os.path.realpath(inspect.getfile(package))) + os.sep
-    for package in (rmsprop_jit, rmsprop_jit.codegen)
-)
-
-
-ENDED = ("CALL", "RETURN", "JUMP_BACKWARD", "RESUME")
-"""How bytecodes are called after which Python looks for signals. Nowhere else can one come, such as between the end of
-a `with` block and the release of its lock."""
-
-
-@functools.cache
-def is_ours(filename: str) -> bool:
-    """Whether a file is one of this package's."""
-    return os.path.realpath(filename).startswith(FOLDERS)
-
-
-class Interrupter:
-    """Raises KeyboardInterrupt where a signal could be noticed, at or after the nth bytecode in this package."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-        self.raised = False
-        self._last = "RESUME"
-        self._names: dict[CodeType, list[str]] = {}
-
-    def __enter__(self) -> Self:
-        sys.settrace(self.on_call)
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        sys.settrace(None)
-
-    def on_call(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
-        code = frame.f_code
-        if not is_ours(code.co_filename):
-            return None
-        if code not in self._names:
-            self._names[code] = [dis.opname[number] for number in code.co_code]
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        return self.on_bytecode
-
-    def on_bytecode(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any]:
-        if event == "opcode":
-            self.left -= 1
-            if self.left < 0 and not self.raised and self._last.startswith(ENDED):
-                self.raised = True
-                sys.settrace(None)
-                raise KeyboardInterrupt
-            self._last = self._names[frame.f_code][frame.f_lasti]
-        return self.on_bytecode
-
 
 SHAPES = [((3, 5), "float32"), ((40,), "float64"), ((7,), "float32"), ((), "float32"), ((1000,), "float32")]
 

@@ -548,8 +548,8 @@ def test_a_copy_has_memory_of_its_own(copied: Copy) -> None:
     ours.build(variables)
     run(ours, variables, range(2))
     before = everything(ours, variables)
-    theirs = copied(ours)
-    run(theirs, variables, range(2, 4))
+    theirs, others = copied((ours, variables))
+    run(theirs, others, range(2, 4))
     assert everything(ours, variables) == before
     assert theirs.iterations == 4
 

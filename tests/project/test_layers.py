@@ -57,6 +57,7 @@ KNOWN = {
     "calls": {"backends.contract", "backends.ledger"},
     "members": {"backends.contract"},
     "readers": {"backends.contract"},
+    "attributes": {"locks"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
     "state": {"backends", "backends.ledger"},

@@ -59,7 +59,7 @@ class Training:
         values, state = saved
         for variable, value in zip(self.variables, values, strict=True):
             write(variable, value)
-        self.optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(state, options="keep")  # a rate that was set since then stays
 
     def assert_like(self, other: "Training") -> None:
         """Equal variables and state, bit for bit."""

@@ -1,0 +1,230 @@
+"""Attributes: an optimizer's options as attributes, and the one reference behind which all that can change stands.
+
+What an optimizer is at a moment (options, flags, variables, slots, plans) is one record, `Calls`, which is never
+changed: a change makes another record aside and takes it over by one assignment. So an exception or a signal finds the
+change done or not begun, and another thread goes on with the one record or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import resuming, saving
+from .arrays.homes import Array
+from .calls import Calls
+from .codegen import locks
+from .errors import OptionError
+from .flags import option_flags
+from .graphs import Graph
+from .members import Variables
+from .options import OPTIONS, Options, check_switch
+from .resolve import Gradients, checked_first
+from .rules.around import Rule
+from .state import State
+from .variable import Variable
+
+_SWITCH = locks.new()
+"""Held while one reference is compared and replaced, and nothing is called: no signal is handled meanwhile."""
+
+
+class Attributes:
+    """Options that can be read and set, and how changes are taken over; of every optimizer."""
+
+    _rule: Rule
+    _calls: Calls
+    _graph: Graph | None
+
+    def __repr__(self) -> str:
+        hypers, switches = own_values(self._rule, {})
+        shown = self._options.differing({**hypers, **switches, "name": self._rule.name})
+        arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
+        counts = f"{len(self._state.variables)} variables, {self._state.ledger.calls} calls"
+        return f"<{type(self).__name__}({arguments}): {counts}>"
+
+    @property
+    def _options(self) -> Options:
+        return self._calls.options
+
+    @property
+    def _state(self) -> State:
+        return self._calls.state
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            options = self._options
+            for group in (options.hypers, options.switches):
+                if name in group:
+                    return group[name]
+            if name in OPTIONS:
+                return getattr(options, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        if isinstance(getattr(type(self), name, None), property):
+            if name != "learning_rate":
+                raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
+        elif name in self._rule.hypers:
+            value = self._rule.hypers[name].checked(name, value)
+        elif name in self._options.switches:
+            value = check_switch(name, value)
+        elif name not in OPTIONS:
+            raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
+        self._change(lambda calls: self._with_options(calls, calls.options.replaced(name, value)))
+
+    def _with_options(self, calls: Calls, options: Options) -> Calls:
+        """The calls of other options; where these change the structure, with other slots and no plans."""
+        flags = option_flags(self._rule, options)
+        if self._graph is not None:
+            self._graph.check_change(calls.options, options, flags == calls.flags)
+        if flags != calls.flags:
+            for one in calls.state.variables:
+                one.refuse_changed()  # slots and readers that are made now would be of what it has become
+            return Calls(self._rule, flags, options, calls.state.with_slots(flags))
+        if options.backend != calls.options.backend:
+            return Calls(self._rule, flags, options, calls.state)
+        return calls.following(options)
+
+    def _with_state(self, calls: Calls, state: State) -> Calls:
+        """The calls of another state; the same ones, if it is none."""
+        if state is calls.state:
+            return calls
+        return Calls(self._rule, calls.flags, calls.options, state)
+
+    def _change(self, make: Callable[[Calls], Calls]) -> None:
+        """Take over what `make` makes of today's calls, all of it or nothing."""
+        old = self._calls
+        try:
+            while not self._replace(old, make(old)):  # another thread was faster
+                old = self._calls
+        finally:
+            self._tell_graph(old)
+
+    def _replace(self, old: Calls, new: Calls) -> bool:
+        """Take over `new` in place of `old`; False if that is no longer what is there."""
+        with _SWITCH:
+            if self._calls is not old:
+                return False
+            self.__dict__["_calls"] = new  # no call of `__setattr__`, in which a signal could be handled
+        return True
+
+    def _load(self, old: Calls, new: Calls, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
+        """Take over `new` in place of `old`, and let its slots, count and windows be these; both or neither."""
+        done = None if new is old else np.zeros(1, np.int64)
+        try:
+            try:
+                new.state.write(given, calls, windows, done)
+            finally:  # that may end in a signal after all was written; none is handled from here to the assignment
+                if done is not None and done[0]:
+                    self.__dict__["_calls"] = new
+        finally:
+            self._tell_graph(old)
+
+    def _load_named(self, state: Mapping[str, Any], mode: str) -> None:
+        """See `Optimizer.load_state_dict`."""
+        calls = self._calls
+        calls.state.require_built()
+        opened = saving.opened(state)
+        new, others = self._resumed(calls, opened.options, mode)
+        can_open = [member.accumulates for member in new.state.variables]
+        given, windows = saving.fitted(opened, new.state.targets(), can_open, others)
+        resuming.refuse(others)
+        self._load(calls, new, given, opened.calls, windows)
+
+    def _load_numbered(self, store: Mapping[str, Any]) -> None:
+        """See `Optimizer.load_own_variables`."""
+        calls = self._calls
+        options = calls.options
+        has_rate = isinstance(options.learning_rate, float)
+        given, count, rate = saving.from_numbered(calls.state.targets(), store, has_rate)
+        if rate is not None and rate != options.learning_rate:
+            options = options.replaced("learning_rate", rate)
+        new = calls if options is calls.options else self._with_options(calls, options)
+        self._load(calls, new, given, count, new.windows_after(count))
+
+    def _resumed(self, calls: Calls, saved: Mapping[str, Any] | None, mode: str) -> tuple[Calls, list[str]]:
+        """The calls to go on with after loading a state with these options, and what stands in the way."""
+        if saved is None or mode == "keep":
+            return calls, []
+        own = resuming.plain(calls.options, calls.state)
+        names = resuming.differing(saved, own)
+        if mode == "load":
+            taken = names
+        else:
+            taken = [name for name in names if name == resuming.RATE and resuming.are_numbers(saved, own)]
+        others = resuming.described([name for name in names if name not in taken], saved, own)
+        if not taken:
+            return calls, others
+        new = self._with_options(calls, resuming.taken_over(taken, saved, calls.options, calls.state))
+        if resuming.EXCLUSIONS in taken:
+            new = self._with_state(new, new.state.excluding_only(saved.get(resuming.EXCLUSIONS, ())))
+        return new, others
+
+    def _tell_graph(self, old: Calls) -> None:
+        """Give the calls that are part of a graph the numbers of today's options, if these are not the old ones."""
+        if self._graph is None or self._options is old.options:
+            return
+        try:
+            self._graph.send_numbers(self._options)
+        except BaseException:
+            self._graph.send_numbers(self._options)  # what was stopped midway is made whole
+            raise
+
+    def _meet(self, grads: Gradients = (), variables: Variables | None = None) -> None:
+        """Build on the variables of a first call, also of the first one after pickle or deepcopy. Raises ArrayError."""
+        state = self._state
+        if variables is None:
+            state.require_built()
+        elif not state.built or (state.restored and not state.knows(variables)):
+            first = checked_first(grads, variables)
+            self._build(variables if state.restored else first)
+        if state.hidden != frozenset():
+            self._change(lambda calls: self._with_state(calls, calls.state.met(variables)))
+            if variables is None:
+                self._state.refuse_hidden()
+
+    def _build(self, var_list: Variables) -> None:
+        def on_variables(calls: Calls) -> Calls:
+            state = calls.state.built_on(var_list, calls.flags)
+            return self._with_state(calls, state or calls.state)
+
+        self._change(on_variables)
+
+    def _each_variable(self) -> Iterator[Variable]:
+        """`variables`, one at a time, so that saving needs room for no more than one array that is made for it."""
+        options, state = self._calls.options, self._calls.state
+        name, calls = options.name, np.array(state.ledger.calls, np.int64)
+        yield Variable(calls, name="iteration", path=f"{name}/iteration")
+        if isinstance(options.learning_rate, float):
+            rate = np.array(options.learning_rate, np.float64)
+            yield Variable(rate, name="learning_rate", path=f"{name}/learning_rate")
+        for slot, array in state.seen_slots():
+            yield Variable(array, name=slot, path=f"{name}/{slot}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        calls = self._calls
+        own = {key: value for key, value in self.__dict__.items() if key != "_calls"}
+        return {**own, "_graph": None, "_kept": (calls.options, calls.state)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        options, kept = state.pop("_kept")
+        self.__dict__.update(state)
+        flags = option_flags(self._rule, options)
+        self._calls = Calls(self._rule, flags, options, kept.with_slots(flags))
+
+
+def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dict[str, bool]]:
+    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
+    hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+    switches = {
+        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.follows is None
+    }
+    if given:
+        known = ", ".join([*OPTIONS, *hypers, *switches])
+        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
+    return hypers, switches

@@ -1,0 +1,121 @@
+"""Resuming: what shapes training beside the arrays, as plain values in a saved state; compared, and taken over.
+
+Only the learning rate is state like a slot: training changes it by hand, so a number takes the place of a number. All
+else is what an optimizer is made with; where that differs, the caller says which is meant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import OptionError
+from .options import OPTIONS, LearningRate, Options, check_switch
+from .schedules import LearningRateSchedule, deserialize, serialize
+from .state import State
+
+MODES = ("check", "load", "keep")
+"""What becomes of the saved options; see `Optimizer.load_state_dict`."""
+
+RATE, RULE, EXCLUSIONS = "learning_rate", "rule", "weight_decay_exclusions"
+
+FUNCTION = "function"
+"""The key under which a learning rate is named that has no config."""
+
+COMPARED = [name for name, option in OPTIONS.items() if not option.backend and name != "name"]
+"""The options that shape training; the others say what slots are called, and how kernels are compiled and launched."""
+
+
+def plain(options: Options, state: State) -> dict[str, Any]:
+    """All that shapes training, as JSON has it."""
+    values = {name: getattr(options, name) for name in COMPARED}
+    decaying = state.decaying()
+    excluded = [member.path for i, member in enumerate(state.variables) if i not in decaying]
+    values |= {RULE: state.rule.name, RATE: _plain_rate(options.learning_rate), EXCLUSIONS: sorted(excluded)}
+    return {**values, **options.hypers, **options.switches}
+
+
+def text(options: Options, state: State) -> str:
+    """`plain` as JSON."""
+    return json.dumps(plain(options, state))
+
+
+def _plain_rate(rate: LearningRate) -> Any:
+    """A number, or a schedule's class and config; of what has none, its name, to say that it was there."""
+    if isinstance(rate, float):
+        return rate
+    if isinstance(rate, LearningRateSchedule):
+        try:
+            return json.loads(json.dumps(serialize(rate), default=lambda value: value.tolist()))
+        except (AttributeError, TypeError, ValueError, NotImplementedError):
+            pass
+    return {FUNCTION: getattr(rate, "__qualname__", type(rate).__qualname__)}
+
+
+def _is_function(rate: Any) -> bool:
+    return isinstance(rate, dict) and FUNCTION in rate
+
+
+def differing(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """The names of what differs. Two functions cannot be compared, and pass for equal."""
+    names = [name for name in {**own, **saved} if name not in own or name not in saved or saved[name] != own[name]]
+    both = _is_function(saved.get(RATE)) and _is_function(own[RATE])
+    return [name for name in names if not (both and name == RATE)]
+
+
+def are_numbers(saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether the saved learning rate and the own one are both numbers: then the saved one is that of the moment."""
+    rate = saved.get(RATE)
+    return isinstance(rate, int | float) and not isinstance(rate, bool) and isinstance(own[RATE], float)
+
+
+def described(names: Sequence[str], saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What differs, with both values, for a message."""
+    return [f"{name}={saved.get(name, 'nothing')!r} (here {own.get(name, 'nothing')!r})" for name in names]
+
+
+def checked_mode(mode: object) -> str:
+    """One of `MODES`. Raises OptionError."""
+    if mode not in MODES:
+        raise OptionError(f"`options` must be one of {', '.join(MODES)}. Received: options={mode!r}.")
+    return str(mode)
+
+
+def refuse(others: Sequence[str]) -> None:
+    """Raise OptionError if anything differs."""
+    if others:
+        raise OptionError(
+            f"the state was saved with other options. Received: {', '.join(others)}. Set them as they were first, or "
+            'pass options="load" to take over the saved ones, or options="keep" to go on with those here.'
+        )
+
+
+def taken_over(names: Sequence[str], saved: Mapping[str, Any], options: Options, state: State) -> Options:
+    """Options with the saved values of these names. Raises OptionError for what cannot be taken over."""
+    changes: dict[str, Any] = {}
+    for name in names:
+        value = saved.get(name)
+        if name == EXCLUSIONS and _are_paths(value, state):
+            continue
+        if name in options.hypers:
+            changes[name] = state.rule.hypers[name].checked(name, value)
+        elif name in options.switches:
+            changes[name] = check_switch(name, value)
+        elif name == RATE and not _is_function(value):
+            changes[name] = deserialize(value) if isinstance(value, dict) else value
+        elif name in COMPARED and name != RATE:
+            changes[name] = value
+        else:
+            (what,) = described([name], saved, plain(options, state))
+            raise OptionError(
+                f"this cannot be taken over from a state. Received: {what}. Make the optimizer as it was, with the "
+                'same rule, variables and function, or pass options="keep".'
+            )
+    return options.updated(changes)
+
+
+def _are_paths(value: object, state: State) -> bool:
+    """Whether a saved value is a list of names of variables."""
+    paths = {member.path for member in state.variables}
+    return isinstance(value, list) and all(isinstance(one, str) and one in paths for one in value)
