@@ -66,8 +66,9 @@ class Attributes:
         if name.startswith("_"):
             object.__setattr__(self, name, value)
             return
-        if isinstance(getattr(type(self), name, None), property):
-            if name != "learning_rate":
+        known = getattr(type(self), name, None)
+        if isinstance(known, property):
+            if known.fset is None:
                 raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
         elif name in self._rule.hypers:
             value = self._rule.hypers[name].checked(name, value)

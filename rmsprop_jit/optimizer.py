@@ -83,6 +83,9 @@ class Optimizer(Attributes):
         calls = self._calls
         return calls.options.rate(calls.state.ledger.calls)
 
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None: ...  # as of every option, see `Attributes.__setattr__`
+
     @property
     def iterations(self) -> int:
         """Updates made so far: calls, or calls // gradient_accumulation_steps. Read only."""
@@ -163,7 +166,7 @@ class Optimizer(Attributes):
                 )
         self.apply(gradients_of(loss, var_list), var_list)
 
-    def update_step(self, gradient: Array, variable: Array | Variable, learning_rate: float) -> None:
+    def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
         self._state.require_built()
         if self._calls.is_captured:

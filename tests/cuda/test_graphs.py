@@ -72,7 +72,7 @@ def test_a_graph_follows_options_that_are_set_later() -> None:
     graph = capture(lambda: optimizer.apply([gradient]))
     host, twin = make(), RMSprop(learning_rate=0.1, rho=0.9)
     for rate, rho in ((0.1, 0.9), (0.02, 0.9), (0.3, 0.5)):
-        optimizer.learning_rate = twin.learning_rate = rate  # type: ignore[misc]
+        optimizer.learning_rate = twin.learning_rate = rate
         optimizer.rho = twin.rho = rho
         graph.launch()
         twin.apply([gradient.get()], [host])
@@ -125,7 +125,7 @@ def test_a_captured_optimizer_refuses_a_schedule_and_keeps_its_rate() -> None:
     optimizer.build([variable])
     capture(lambda: optimizer.apply([gradient]))
     with pytest.raises(OptionError, match="frozen in a graph"):
-        optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)  # type: ignore[misc, assignment]
+        optimizer.learning_rate = rmsprop_jit.ExponentialDecay(0.1, 3, 0.5)
     assert optimizer.learning_rate == 0.5
 
 
@@ -186,7 +186,7 @@ def test_every_captured_call_follows_every_option() -> None:
         assert optimizer.state_dict()["iteration"] == len(graphs)
     for factor, norm, rate in ((4.0, 0.2, 0.05), (0.5, 30.0, 0.2)):
         for one in (optimizer, twin):
-            one.loss_scale_factor, one.global_clipnorm, one.learning_rate = factor, norm, rate  # type: ignore[misc]
+            one.loss_scale_factor, one.global_clipnorm, one.learning_rate = factor, norm, rate
         for graph, gradient in zip(graphs, gradients, strict=True):
             graph.launch()
             twin.apply([gradient.get()])

@@ -56,7 +56,7 @@ def test_after_any_launch_that_fails_training_goes_on_as_if_nothing_had_been(
     failed = True
     for seed in range(2, 20):
         saved = training.saved()
-        training.optimizer.learning_rate = twin.optimizer.learning_rate = 0.1 / seed  # type: ignore[misc]
+        training.optimizer.learning_rate = twin.optimizer.learning_rate = 0.1 / seed
         try:
             with failing_after(seed - 2):
                 training.step(seed)

@@ -54,14 +54,15 @@ def test_numpy_works_and_cuda_names_the_extras() -> None:
     problems = [line for line in lines if line.startswith("BackendError")]
     assert len(problems) == 3
     for problem in problems:
-        assert "pip install 'rmsprop-jit[cuda12]'" in problem
-        assert "pip install 'rmsprop-jit[cuda13]'" in problem
+        for driver in ("12", "13"):
+            assert f"cupy-cuda{driver}x" in problem
         assert "Received: " in problem
     assert "CuPy" in problems[0]
     assert "a CUDA compiler is not installed" in problems[1]
     assert "numba-cuda is not installed" in problems[2]
-    for driver in ("12", "13"):  # no extra brings it
-        assert f"pip install 'rmsprop-jit[cuda{driver}]' 'numba-cuda[cu{driver}]'" in problems[2]
+    for driver in ("12", "13"):
+        assert f"pip install 'numba-cuda-mlir[cu{driver}]" in problems[1]
+        assert f"pip install 'numba-cuda[cu{driver}]' cupy-cuda{driver}x" in problems[2]
     assert "numba-cuda[" not in problems[1]
     assert any("def step_0(" in line for line in lines)
 

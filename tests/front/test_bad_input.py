@@ -622,7 +622,7 @@ def test_bad_input_changes_nothing(row: Row) -> None:
 def assert_goes_on(prepared: Prepared, twin: Prepared) -> None:
     """The next good calls do what they do without the bad one."""
     for one in (prepared, twin):
-        one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0  # type: ignore[misc]
+        one.optimizer.learning_rate, one.optimizer.clipnorm = 0.1, 5.0
         one.good_step()
         one.good_step()
     assert prepared.state() == twin.state()

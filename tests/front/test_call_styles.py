@@ -83,7 +83,7 @@ def test_every_style_gives_the_numbers_of_the_oracle(options: dict[str, Any], se
     caller = Caller(rng, variables)
     for call in range(60):
         if call == 30:
-            optimizer.learning_rate = 0.02  # type: ignore[misc]
+            optimizer.learning_rate = 0.02
         gradients = caller.call(optimizer)
         oracle.call(gradients, 0.05 if call < 30 else 0.02)
         for i, (ours, theirs) in enumerate(zip(variables, oracle.v, strict=True)):

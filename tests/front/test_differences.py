@@ -289,7 +289,7 @@ def test_the_rate_reads_back_as_it_was_given() -> None:
     optimizer = RMSprop(0.1)
     assert optimizer.learning_rate == 0.1
     assert optimizer.get_config()["learning_rate"] == 0.1
-    optimizer.learning_rate = 0.3  # type: ignore[misc]
+    optimizer.learning_rate = 0.3
     assert optimizer.learning_rate == 0.3
     assert float(optimizer.variables[1].value) == 0.3
 
@@ -304,7 +304,7 @@ def test_any_number_is_a_learning_rate(rate: Any) -> None:
     optimizer.apply([f32(1)], [v])
     assert v[0] == 2
     assert type(optimizer.learning_rate) is float
-    optimizer.learning_rate = rate  # type: ignore[misc]
+    optimizer.learning_rate = rate
     assert optimizer.learning_rate == 1.0
 
 
@@ -436,7 +436,7 @@ def test_accumulation_switched_on_after_build() -> None:
 def test_numbers_take_effect_at_once() -> None:
     optimizer, v = RMSprop(1.0, **PLAIN), f32(0)
     for rate in (1.0, 2.0, 0.5):
-        optimizer.learning_rate = rate  # type: ignore[misc]
+        optimizer.learning_rate = rate
         optimizer.apply([f32(1)], [v])
     assert v[0] == -3.5
 

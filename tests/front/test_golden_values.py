@@ -278,9 +278,9 @@ def test_callables_see_the_number_of_calls() -> None:
 def test_from_a_learning_rate_to_a_schedule() -> None:
     optimizer = RMSprop(learning_rate=0.1)
     assert len(optimizer.variables) == 2
-    optimizer.learning_rate = rmsprop_jit.PolynomialDecay(0.1, decay_steps=4)  # type: ignore[misc, assignment]
+    optimizer.learning_rate = rmsprop_jit.PolynomialDecay(0.1, decay_steps=4)
     assert len(optimizer.variables) == 1
-    optimizer.learning_rate = 0.2  # type: ignore[misc]
+    optimizer.learning_rate = 0.2
     assert len(optimizer.variables) == 2
     assert optimizer.learning_rate == 0.2
 

@@ -291,10 +291,10 @@ def test_keras_own_serialized_schedule_is_understood(
 def test_schedule_replaces_number_and_back() -> None:
     optimizer, v = RMSprop(1.0, rho=1.0, epsilon=1.0), np.zeros(1)
     optimizer.apply([np.ones(1)], [v])
-    optimizer.learning_rate = PiecewiseConstantDecay([1], [5.0, 7.0])  # type: ignore[misc, assignment]
+    optimizer.learning_rate = PiecewiseConstantDecay([1], [5.0, 7.0])
     optimizer.apply([np.ones(1)], [v])
     optimizer.apply([np.ones(1)], [v])
-    optimizer.learning_rate = 2  # type: ignore[misc]
+    optimizer.learning_rate = 2
     optimizer.apply([np.ones(1)], [v])
     assert -v[0] == 1 + 5 + 7 + 2
 

@@ -413,7 +413,7 @@ def test_minimize_needs_variables() -> None:
 def test_without_autograd_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "autograd", None)
     variable = Variable(1.0)
-    with pytest.raises(BackendError, match=r"pip install 'rmsprop-jit\[autograd\]'"):
+    with pytest.raises(BackendError, match="pip install autograd"):
         RMSprop().minimize(lambda: variable**2, [variable])
     assert float(variable) == 1.0
 

@@ -29,14 +29,15 @@ from ..cuda_compilers import COMPILERS
 from .frame import KernelSource
 
 INSTALL = (
-    "Run `pip install 'rmsprop-jit[cuda12]'` for a driver of CUDA 12 or `pip install 'rmsprop-jit[cuda13]'` for CUDA 13"
+    "Run `pip install 'numba-cuda-mlir[cu12]>=0.6,<0.7' cupy-cuda12x` for a driver of CUDA 12 or "
+    "`pip install 'numba-cuda-mlir[cu13]>=0.6,<0.7' cupy-cuda13x` for CUDA 13"
 )
-"""The extras bring CuPy and the compiler that is chosen first."""
+"""CuPy and the compiler that is chosen first, as in the extras cuda12 and cuda13."""
 
 INSTALL_OTHERS = {
     "numba-cuda": (
-        "Run `pip install 'rmsprop-jit[cuda12]' 'numba-cuda[cu12]'` for a driver of CUDA 12 or "
-        "`pip install 'rmsprop-jit[cuda13]' 'numba-cuda[cu13]'` for CUDA 13"
+        "Run `pip install 'numba-cuda[cu12]' cupy-cuda12x` for a driver of CUDA 12 or "
+        "`pip install 'numba-cuda[cu13]' cupy-cuda13x` for CUDA 13"
     )
 }
 """For what no extra brings."""
