@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,39 +12,72 @@ from compare import Array
 from interrupts import Interrupter
 
 import rmsprop_jit
+from rmsprop_jit import Variable
 from rmsprop_jit.errors import BackendError
 
-EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "11"))
-"""One in so many bytecodes is interrupted; 1 takes minutes."""
+EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "37"))
+"""One in so many bytecodes is interrupted; 1 takes an hour."""
 
 SHAPES = [((3, 5), "float32"), ((40,), "float64"), ((7,), "float32"), ((), "float32"), ((1000,), "float32")]
 
 
-class Twins:
-    """Two optimizers on equal variables: one is interrupted, the other does every call that the first has counted."""
+INTERRUPTED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"global_clipnorm": 0.5, "momentum": 0.9}, ("same", "fresh", "missing")),
+    ({"gradient_accumulation_steps": 2, "use_ema": True}, ("same", "fresh", "missing")),
+    ({"constrained": True, "use_ema": True, "ema_overwrite_frequency": 3}, ("same", "fresh", "missing")),
+    ({"constrained": True, "gradient_accumulation_steps": 2, "clipnorm": 0.5}, ("fresh",)),
+    ({"named": True, "centered": True, "weight_decay": 0.01}, ("fresh", "missing")),
+    ({"named": True, "constrained": True, "maximize": True}, ("same",)),
+    ({"loss_scale_factor": 8.0, "clipvalue": 0.5}, ("fresh",)),
+]
+"""Options with how the gradients come. Variables are of two dtypes in each."""
 
-    def __init__(self, **options: Any) -> None:
+
+def label(value: Any) -> str:
+    return value if isinstance(value, str) else "+".join(value)
+
+
+def inwards(array: Array) -> Array:
+    """A constraint that shows how often it was applied."""
+    shrunk: Array = array * array.dtype.type(0.75)
+    return shrunk
+
+
+class Twins:
+    """Two optimizers on equal variables: one is interrupted, the other does every call that the first has counted.
+
+    constrained: whether the variables have constraints; `named`: whether variables and gradients are dicts.
+    """
+
+    def __init__(self, constrained: bool = False, named: bool = False, **options: Any) -> None:
+        self.named = named
         rng = np.random.default_rng(4)
         made = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES]
         self.variables = [[array.copy() for array in made] for _ in range(2)]
         self.optimizers = [rmsprop_jit.RMSprop(0.01, **options) for _ in range(2)]
         for optimizer, variables in zip(self.optimizers, self.variables, strict=True):
-            optimizer.build(variables)
+            given = [Variable(array, name=f"v{i}", constraint=inwards) for i, array in enumerate(variables)]
+            optimizer.build(self.passed(given if constrained else variables))
         self.calls = 0
         self.gradients = [[np.asarray(rng.normal(size=shape), dtype) for shape, dtype in SHAPES] for _ in range(3)]
 
     def bytes(self, i: int) -> list[bytes]:
-        state = self.optimizers[i].state_dict()
+        state = self.optimizers[i].state_dict()  # does what is due
         return [v.tobytes() for v in self.variables[i]] + [np.asarray(value).tobytes() for value in state.values()]
 
     def counted(self) -> int:
         return int(self.optimizers[0].state_dict()["iteration"])
 
-    def gradients_of(self, call: int, kind: str) -> list[Array | None]:
+    def passed(self, arrays: Sequence[Any]) -> Any:
+        """Arrays as the optimizer gets them: a list, or a dict in another order."""
+        named = {f"v{i}": array for i, array in enumerate(arrays)}
+        return dict(reversed(named.items())) if self.named else list(arrays)
+
+    def gradients_of(self, call: int, kind: str) -> Any:
         chosen: list[Array | None] = list(self.gradients[call % 3 if kind != "same" else 0])
         if kind == "missing":
             chosen[call % len(chosen)] = None
-        return chosen
+        return self.passed(chosen)
 
     def call(self, kind: str) -> None:
         """One call of both that nothing interrupts."""
@@ -71,13 +105,10 @@ class Twins:
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-@pytest.mark.parametrize("kind", ["same", "fresh", "missing"])
 @pytest.mark.parametrize(
-    "options",
-    [{"global_clipnorm": 0.5, "momentum": 0.9}, {"gradient_accumulation_steps": 2, "use_ema": True}],
-    ids=lambda options: "+".join(options),
+    ("options", "kind"), [(options, kind) for options, kinds in INTERRUPTED for kind in kinds], ids=label
 )
-def test_an_interrupt_finds_a_call_done_or_not_begun(kind: str, options: dict[str, Any]) -> None:
+def test_an_interrupt_finds_a_call_done_or_not_begun(options: dict[str, Any], kind: str) -> None:
     twins = Twins(**options)
     for _ in range(2 * options.get("gradient_accumulation_steps", 1)):
         twins.call(kind)  # compiles, which would take minutes while every call is watched
