@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from . import ops
 from .expr import Call, Const, Expr, Select, Symbol
-from .kinds import Kind
+from .kinds import Kind, Rate
 from .ops import Fn
 from .walk import rewrite
 
@@ -22,8 +22,8 @@ def exact(e: Expr) -> Expr:
     match e:
         case Select(Const(chosen), a, b):
             return a if chosen else b
-        case Select(_, a, b) if a is b:
-            return a
+        case Select(condition, a, b) if a is b and (a.rate is Rate.ELEMENT or condition.rate < Rate.ELEMENT):
+            return a  # a slower one would be rounded later than the choice: not the same bits
         case Call(Fn.AND, (Const(known), other)) | Call(Fn.AND, (other, Const(known))):
             return other if known else Const(False)
         case Call(Fn.OR, (Const(known), other)) | Call(Fn.OR, (other, Const(known))):

@@ -19,6 +19,7 @@ from rmsprop_jit.codegen.walk import walk
 
 X = Symbol(Kind.STEP, "x")
 Y = Symbol(Kind.STEP, "y")
+ELEMENT = Symbol(Kind.GRADIENT, "gradient")
 ON = Symbol(Kind.FLAG, "on")
 OTHER = Symbol(Kind.FLAG, "other")
 MINUS_X, MINUS_Y = -X, -(Y / 1)
@@ -201,3 +202,11 @@ def test_flags_are_replaced_by_their_truth() -> None:
 def test_what_is_not_chosen_does_not_evaluate() -> None:
     assert settle(where(ON, X, Const(1.0) / 0.0), {"on"}) is X
     assert settle(where(ON, X, Const(1.0) / 0.0), ()) is Const(math.inf)
+
+
+@pytest.mark.parametrize("number", [Y, Const(0.1)], ids=str)
+def test_a_choice_by_element_between_the_same_number_is_rounded_where_it_is_made(number: Expr) -> None:
+    alike = where(ELEMENT > 0, number, where(ON, number, X))
+    assert settle(alike, {"on"}) is where(ELEMENT > 0, number, number)
+    assert settle(where(X > 0, number, number), ()) is number
+    assert settle(where(X > 0, ELEMENT, ELEMENT), ()) is ELEMENT
