@@ -1,0 +1,52 @@
+"""One step of a program as MLIR, compiled and run by IREE on the CPU; the extra `mlir` must be installed."""
+
+from typing import Any
+
+import numpy as np
+from run_rule import Tensors
+
+from rmsprop_jit.codegen import Kernel, Program
+from rmsprop_jit.codegen.backends import mlir
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.scalars import evaluate
+
+FLAGS = ["--iree-input-demote-f64-to-f32=false", "--iree-llvmcpu-target-cpu=host"]
+
+
+def run_with_iree(
+    program: Program, tensors: Tensors, hypers: dict[str, float], tensor_hypers: dict[str, list[float]]
+) -> None:
+    """One step in place, kernel by kernel; reductions are joined between kernels, as a caller does."""
+    module = load(mlir.source(program))
+    numbers = [evaluate(program, hypers) for _ in tensors]
+    for own, i in zip(numbers, range(len(tensors)), strict=True):
+        own.update({f"h.{name}": float(values[i]) for name, values in tensor_hypers.items()})
+    for k, kernel in enumerate(program.kernels):
+        arrays, scalars = mlir.arguments(program, k)
+        for tensor, own in zip(tensors, numbers, strict=True):
+            inputs = [tensor[name].copy() for name in arrays] + [np.array(own[name], np.float64) for name in scalars]
+            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions else ()
+            results = results if isinstance(results, tuple | list) else (results,)
+            for store, result in zip(kernel.stores, results, strict=False):
+                tensor[store.array][...] = result.to_host()
+            for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=True):
+                own[reduce.name] = float(result.to_host())
+        join(kernel, numbers)
+
+
+def join(kernel: Kernel, numbers: list[dict[str, float]]) -> None:
+    for reduce in kernel.reductions:
+        if reduce.over is Space.ALL:
+            total = reduce.op.joined([own[reduce.name] for own in numbers])
+            for own in numbers:
+                own[reduce.name] = total
+
+
+def load(text: str) -> Any:
+    """A module compiled for this processor and loaded; the compiler verifies it on the way."""
+    from iree import compiler, runtime
+
+    binary = compiler.compile_str(text, target_backends=["llvm-cpu"], extra_args=FLAGS)
+    context = runtime.SystemContext(config=runtime.Config("local-sync"))
+    context.add_vm_module(runtime.VmModule.copy_buffer(context.instance, binary))
+    return context.modules.module
