@@ -1,0 +1,25 @@
+"""Random sequences of calls leave what a model in NumPy leaves. FUZZ_CASES=10 runs ten times as many."""
+
+import os
+
+import pytest
+
+from . import calls
+
+TIMES = int(os.environ.get("FUZZ_CASES", "1"))
+SEEDS = 2
+
+
+@pytest.mark.parametrize("batch", range(10 * TIMES))
+def test_random_calls(batch: int) -> None:
+    for seed in range(batch * SEEDS, (batch + 1) * SEEDS):
+        if calls.failure(seed) is not None:
+            pytest.fail(f"seed {seed}: {calls.report(seed)}")
+
+
+@pytest.mark.parametrize("spoil", ["apply", "change", "load", "alone"])
+def test_a_model_that_differs_is_noticed(spoil: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from .model import Model
+
+    monkeypatch.setattr(Model, spoil, lambda self, *_: None)
+    assert any(calls.failure(seed) is not None for seed in range(20))
