@@ -21,31 +21,11 @@ from option_sets import SHAPES
 from rmsprop_jit import ArrayError, Optimizer, RMSprop
 
 from . import grammar
-from .model import Adam, Model
+from .model import ADAM, AROUND, RMSPROP, Adam, Model
 
 Array = npt.NDArray[Any]
 ACTS = 14
 
-RMSPROP = {
-    "rho": [0.0, 0.5, 0.9, 1.0],
-    "momentum": [0.0, 0.5, 0.9],
-    "epsilon": [1e-7, 1e-3],
-    "centered": [False, True],
-}
-ADAM = {"beta_1": [0.0, 0.9], "beta_2": [0.5, 0.999], "epsilon": [1e-8, 1e-3], "amsgrad": [False, True]}
-AROUND = {
-    "learning_rate": [0.001, 0.1, 0.5],
-    "weight_decay": [None, 0.0, 0.1],
-    "clipvalue": [None, None, 0.3],
-    "clipnorm": [None, None, 0.5],
-    "global_clipnorm": [None, None, 1.0],
-    "use_ema": [False, True],
-    "ema_momentum": [0.0, 0.3, 0.99, 1.0],
-    "ema_overwrite_frequency": [None, 1, 2, 3],
-    "loss_scale_factor": [None, 0.3, 8.0],
-    "gradient_accumulation_steps": [None, None, 2, 3],
-    "maximize": [False, False, True],
-}
 CLIPS = ("clipvalue", "clipnorm", "global_clipnorm")
 RULES: dict[str, tuple[Callable[..., Optimizer], type[Model], dict[str, list[Any]]]] = {
     "rmsprop": (RMSprop, Model, RMSPROP),

@@ -1,9 +1,9 @@
 """Spoilt entries of the store of compiled code: each is dropped and made anew, and never run as it is.
 
-Spoilt entries are used in a process of its own, a batch at a time, so that a crash is seen as the failure of its batch.
-Each case has a folder of its own with one spoilt entry. A process fetches and runs its code: it must drop the entry with
-one warning (or leave what others can write alone, with another) and get the right number. So must a second process, to
-which nothing is left to tell but of what is still there. The sources are tiny, and compile faster than a step.
+They are used in a process of their own, a batch at a time, so that a crash is seen as the failure of its batch. Each
+case has a folder with one spoilt entry. A process fetches and runs its code: it must drop the entry with one warning, or
+leave what others can write alone, with another, and get the right number. So must a second process, to which nothing is
+left to tell but of what is still there. The sources are tiny, and compile faster than a step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def hashed(path: Path, rng: np.random.Generator, other: Path) -> None:
     content = path.read_bytes()[len(store.MAGIC) + store.DIGEST_SIZE :]
     text, _, parts = content.partition(b"\n")
     table = json.loads(text)
-    odd = [None, -1, 0, 10**9, 10**30, "9", 1.5, [], {}, True]
+    odd: list[Any] = [None, -1, 0, 10**9, 10**30, "9", 1.5, [], {}, True]
     way = int(rng.integers(5))
     if way == 0:
         table["sizes"][str(rng.choice([*table["sizes"]]))] = odd[int(rng.integers(len(odd)))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,49 @@ from oracle import Oracle
 
 Array = npt.NDArray[Any]
 ACCUMULATOR = "gradient_accumulator"
+RMSPROP: dict[str, list[Any]] = {
+    "rho": [0.0, 0.5, 0.9, 1.0],
+    "momentum": [0.0, 0.5, 0.9],
+    "epsilon": [1e-7, 1e-3],
+    "centered": [False, True],
+}
+ADAM: dict[str, list[Any]] = {
+    "beta_1": [0.0, 0.9],
+    "beta_2": [0.5, 0.999],
+    "epsilon": [1e-8, 1e-3],
+    "amsgrad": [False, True],
+}
+AROUND: dict[str, list[Any]] = {
+    "learning_rate": [0.001, 0.1, 0.5],
+    "weight_decay": [None, 0.0, 0.1],
+    "clipvalue": [None, None, 0.3],
+    "clipnorm": [None, None, 0.5],
+    "global_clipnorm": [None, None, 1.0],
+    "use_ema": [False, True],
+    "ema_momentum": [0.0, 0.3, 0.99, 1.0],
+    "ema_overwrite_frequency": [None, 1, 2, 3],
+    "loss_scale_factor": [None, 0.3, 8.0],
+    "gradient_accumulation_steps": [None, None, 2, 3],
+    "maximize": [False, False, True],
+}
+"""Options of a rule, and of every optimizer, with values to choose from; the first one is the usual."""
 
 
 class Model(Oracle):
     """RMSprop, or another rule (see `SLOTS` and `_update`), over copies of some variables."""
 
-    SLOTS: dict[str, str | None] = {"velocity": None, "momentum": "momentum", "average_gradient": "centered"}
+    SLOTS: ClassVar[dict[str, str | None]] = {"velocity": None, "momentum": "momentum", "average_gradient": "centered"}
     """The rule's own slots, each with the option that needs it."""
 
     def __init__(self, variables: Sequence[Array], options: dict[str, Any], excluded: Iterable[int] = ()) -> None:
-        super().__init__(variables, dict(options), excluded)
+        super().__init__(variables, {name: self._meant(name, value) for name, value in options.items()}, excluded)
         own = {name: [np.zeros_like(v) for v in self.v] for name in self.SLOTS}
         self.slots = own | {name: self.slots[name] for name in (ACCUMULATOR, "average")}
+
+    @staticmethod
+    def _meant(name: str, value: Any) -> Any:
+        """What an option means: a decay of zero is none, for infinite numbers too."""
+        return None if name == "weight_decay" and value == 0.0 else value
 
     def needed(self) -> set[str]:
         """The slots that the options need."""
@@ -36,7 +67,7 @@ class Model(Oracle):
     def change(self, name: str, value: Any) -> None:
         """Set an option."""
         before = self.needed()
-        self.o[name] = value
+        self.o[name] = self._meant(name, value)
         for slot in self.needed() - before:
             self.slots[slot] = [v.copy() if slot == "average" else np.zeros_like(v) for v in self.v]
         if ACCUMULATOR in before - self.needed():
@@ -87,7 +118,7 @@ class Model(Oracle):
 class Adam(Model):
     """Kingma & Ba 2015; amsgrad: Reddi, Kale & Kumar 2018."""
 
-    SLOTS = {"m": None, "v": None, "largest": "amsgrad"}
+    SLOTS: ClassVar[dict[str, str | None]] = {"m": None, "v": None, "largest": "amsgrad"}
 
     def _update(self, g: Sequence[Any], c: Sequence[type[Any]], rate: float) -> None:
         o, s, step = self.o, self.slots, np.float64(self.update)
