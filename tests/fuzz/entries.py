@@ -1,7 +1,7 @@
 """Spoilt entries of the store of compiled code: each is dropped and made anew, and never run as it is.
 
 They are used in a process of their own, a batch at a time, so that a crash is seen as the failure of its batch. Each
-case has a folder with one spoilt entry. A process fetches and runs its code: it must drop the entry with one warning, or
+case has a folder with one spoilt entry. A process fetches and runs its code: it must drop the entry with a warning, or
 leave what others can write alone, with another, and get the right number. So must a second process, to which nothing is
 left to tell but of what is still there. The sources are tiny, and compile faster than a step.
 """
