@@ -111,7 +111,7 @@ def spoilt(state: State, rng: np.random.Generator) -> State:
         ]
         try:
             ways[int(rng.integers(len(ways)))]()
-        except (TypeError, ValueError, AttributeError):  # what is odd already cannot be made odder
+        except (TypeError, ValueError, AttributeError, RuntimeError):  # what is odd already cannot be made odder
             continue
     return made
 
