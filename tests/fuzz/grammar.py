@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from compare import SPECIAL
 
-from .trees import COMPARISONS, CONST, ELEMENT, LIBRARY, LOGIC, REDUCTIONS, STEP, TENSOR, Node, Rates, Spec
+from .trees import COMPARISONS, CONST, ELEMENT, LIBRARY, LOGIC, REDUCTIONS, STEP, TENSOR, Kind, Node, Rates, Spec
 
 T = TypeVar("T")
 
@@ -51,13 +51,15 @@ class Style:
     """What may occur.
 
     tame:    no extreme number, and no division, root or power but of what suits it: for compilers that contract.
-    library: the fastest and the slowest rate at which exp, log, tanh and pow may stand.
+    library: the slowest and the fastest rate at which exp, log, tanh and pow may stand.
+    joint:   tensors of several kinds in one step, which share what is reduced over all.
     """
 
     tame: bool = False
     library: tuple[int, int] = (CONST, ELEMENT)
     sizes: tuple[int, ...] = tuple(SIZES)
     large: bool = True
+    joint: bool = True
 
 
 class Grammar:
@@ -194,7 +196,6 @@ def spec(seed: int, style: Style = Style()) -> Spec:
     sizes = [*rng.choice(style.sizes, size=rng.integers(1, 6)).tolist()]
     if style.large and grammar.chance(0.03):
         sizes.append(LARGE)
-    dtype = grammar.one_of(["float32", "float64"])
     numbers = CONSTANTS if style.tame else CONSTANTS + FINITE
     return Spec(
         seed=seed,
@@ -203,9 +204,18 @@ def spec(seed: int, style: Style = Style()) -> Spec:
         steps={name: grammar.one_of(numbers) for name in steps} | {"step": float(rng.integers(1, 5))},
         owns={name: [grammar.one_of(numbers) for _ in sizes] for name in owns},
         flags=flags,
-        on=frozenset(flag for flag in flags if grammar.chance(0.5)),
-        dtype=dtype,
-        gradient=dtype if grammar.chance(0.6) else grammar.one_of(["float32", "float64"]),
         sizes=tuple(sizes),
-        kind="ordinary" if style.tame else grammar.one_of([*MAKERS]),
+        kinds=kinds(grammar, flags, len(sizes)),
+        values="ordinary" if style.tame else grammar.one_of([*MAKERS]),
     )
+
+
+def kinds(grammar: Grammar, flags: Sequence[str], count: int) -> tuple[Kind, ...]:
+    """Of the tensors, mostly one for all."""
+    found = []
+    for _ in range(2):
+        dtype = grammar.one_of(["float32", "float64"])
+        gradient = dtype if grammar.chance(0.6) else grammar.one_of(["float32", "float64"])
+        found.append(Kind(dtype, gradient, frozenset(flag for flag in flags if grammar.chance(0.5))))
+    first = int(grammar.rng.integers(1, count)) if grammar.style.joint and count > 1 and grammar.chance(0.3) else count
+    return (*[found[0]] * first, *[found[1]] * (count - first))

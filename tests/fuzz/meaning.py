@@ -43,14 +43,16 @@ class Meaning:
 
     def __init__(self, spec: Spec, tensors: Sequence[Tensor], machine: Machine) -> None:
         self.spec, self.tensors, self.machine = spec, tensors, machine
-        self.settling = Settling(spec.stores, spec.on)
-        self.step = Step(spec.steps, spec.dtype)
+        settlings = {kind.on: Settling(spec.stores, kind.on) for kind in spec.kinds}
+        steps = {kind.dtype: Step(spec.steps, kind.dtype) for kind in spec.kinds}
+        self.settlings = [settlings[kind.on] for kind in spec.kinds]
+        self.steps = [steps[kind.dtype] for kind in spec.kinds]
         self.rates = Rates()
         self._known: dict[tuple[int, int], tuple[Node, Any]] = {}
 
     def stored(self, target: str, tensor: int) -> Range:
         """What may be in an array after the step."""
-        value = self.settling.settled(self.spec.stores[target])
+        value = self.settlings[tensor].settled(self.spec.stores[target])
         with np.errstate(all="ignore"):
             found = self._element(value, tensor)
         shape = self.tensors[tensor]["parameter"].shape
@@ -59,7 +61,7 @@ class Meaning:
     def _element(self, node: Node, tensor: int) -> Range:
         """A number as the loop sees it."""
         value: Range = self._value(node, tensor)
-        return value if self.rates.of(node) == ELEMENT else self._flushed(value.cast(self.spec.dtype))
+        return value if self.rates.of(node) == ELEMENT else self._flushed(value.cast(self.spec.kinds[tensor].dtype))
 
     def _flushed(self, x: Range) -> Range:
         return ranges.flushed(x) if self.machine.flushes else x
@@ -74,16 +76,21 @@ class Meaning:
     def _computed(self, node: Node, tensor: int) -> Any:
         rate = self.rates.of(node)
         if rate <= STEP:
-            known = self.step.value(node)
+            known = self.steps[tensor].value(node)
             return Truth(np.asarray(known), np.asarray(known)) if isinstance(known, bool) else exact(known)
         if not node.args:
             return self._leaf(node, tensor)
         if node.op in REDUCTIONS:
-            places = [tensor] if node.name == "tensor" else range(len(self.tensors))
-            return reduced(node.op, [self._whole(node.args[0], i) for i in places], self.machine)
+            return reduced(node.op, [self._whole(arg, i) for i, arg in self._places(node, tensor)], self.machine)
         read = self._element if rate == ELEMENT else self._value
         values = [self._value(a, tensor) if is_condition(a) else read(a, tensor) for a in node.args]
         return self._operation(node, values)
+
+    def _places(self, node: Node, tensor: int) -> list[tuple[int, Node]]:
+        """The tensors that a reduction goes over, and what each gives to it, whatever its flags."""
+        if node.name == "tensor" or node.origin is None:
+            return [(tensor, node.args[0])]
+        return [(i, own.settled(node.origin).args[0]) for i, own in enumerate(self.settlings)]
 
     def _whole(self, node: Node, tensor: int) -> Range:
         """A number for every element, also where it is the same for all."""
@@ -94,7 +101,7 @@ class Meaning:
         if node.op == "own":
             return exact(np.float64(self.spec.owns[node.name][tensor]))
         array = self.tensors[tensor][node.name if node.op == "slot" else node.op]
-        return self._flushed(exact(array.astype(self.spec.dtype)))
+        return self._flushed(exact(array.astype(self.spec.kinds[tensor].dtype)))
 
     def _operation(self, node: Node, values: Sequence[Any]) -> Any:
         if node.op in COMPARISONS:

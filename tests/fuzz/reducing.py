@@ -19,8 +19,9 @@ UNSAFE = {"float32": 1e38, "float64": 1e300}
 
 def reduced(op: str, parts: Sequence[Range], machine: Machine) -> Range | Truth:
     """A reduction of the elements of one tensor or several, in float64."""
-    single = machine.adds_in_single and parts[0].lo.dtype == np.float32
+    single = machine.adds_in_single and any(part.lo.dtype == np.float32 for part in parts)
     x = Range(*(np.concatenate([np.atleast_1d(part[i]).ravel() for part in parts]) for i in range(3)))
+    x = Range(x.lo, x.hi, x.wild.astype(bool))
     if op == "all_finite":
         bounded = np.isfinite(x.lo) & np.isfinite(x.hi)
         unknown = x.wild | (~bounded & ~x.is_point)

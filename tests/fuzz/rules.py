@@ -9,6 +9,7 @@ compile loops that only fill an array with a number in float32: such a rule is c
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from run_rule import Tensors, run
+from run_rule import Tensors, run, run_together
 
 from rmsprop_jit.codegen import Program, RuleError, specialize
+from rmsprop_jit.codegen.kinds import Space
 
 from .equations import rule_of
 from .grammar import MAKERS, Style, spec
@@ -43,14 +45,14 @@ class Side:
 
 
 SIDES = {
-    "reference": Side("reference", Machine(ulps=4)),
+    "reference": Side("reference", Machine(ulps=4), Style(joint=False)),
     "cpu": Side("cpu", Machine(ulps=2)),
     "cuda": Side("cuda", Machine(ulps=4, adds_in_single=True), Style(sizes=SMALL, large=False)),
     "mlir": Side(
         "mlir",
         Machine(ulps=32, contracts=True, flushes=True),
         # no functions of the library in float64: IREE links none
-        Style(tame=True, library=(ELEMENT, ELEMENT), sizes=SMALL[1:], large=False),
+        Style(tame=True, library=(ELEMENT, ELEMENT), sizes=SMALL[1:], large=False, joint=False),
     ),
 }
 GUARD = 77.0
@@ -72,44 +74,49 @@ def case(seed: int, backend: str) -> Spec:
     """The case of a seed, for a backend."""
     made = spec(seed, SIDES[backend].style)
     if backend == "mlir" and any(node in str(made) for node in ("exp(", "log(", "tanh(", "**")):
-        return replace(made, dtype="float32")
+        return replace(made, kinds=tuple(kind._replace(dtype="float32") for kind in made.kinds))
     return made
 
 
 def check(made: Spec, backend: str, seen: Counter[str] | None = None) -> None:
     """Run a case. Raises Wrong, or whatever the package raises."""
     rng = np.random.default_rng([made.seed, 1])
-    program = specialize(rule_of(made), made.on, made.dtype, made.gradient)
-    tensors = [_tensor(made, size, rng) for size in made.sizes]
+    rule = rule_of(made)
+    programs = [specialize(rule, kind.on, kind.dtype, kind.gradient) for kind in made.kinds]
+    sides = ["reference", backend] if len({id(program) for program in programs}) == 1 else [backend]
+    if len({frozenset(r.what for r in program.reductions(Space.ALL)) for program in programs}) > 1:
+        if seen is not None:
+            seen["not joint"] += 1
+        return
+    tensors = [_tensor(made, i, rng) for i in range(len(made.sizes))]
     for call in range(made.calls):
         numbered = replace(made, steps={**made.steps, "step": made.steps["step"] + call})
-        results = _step(numbered, program, tensors, ["reference", backend], seen)
-        tensors = results[0]
-        for tensor, size in zip(tensors, made.sizes, strict=True):
-            tensor["gradient"] = _array(made, made.gradient, size, rng)
+        tensors = _step(numbered, programs, tensors, sides, seen)[0]
+        for tensor, size, kind in zip(tensors, made.sizes, made.kinds, strict=True):
+            tensor["gradient"] = _array(made, kind.gradient, size, rng)
 
 
 def _step(
-    made: Spec, program: Program, tensors: Tensors, sides: Sequence[str], seen: Counter[str] | None
+    made: Spec, programs: Sequence[Program], tensors: Tensors, sides: Sequence[str], seen: Counter[str] | None
 ) -> list[Tensors]:
     """One step from the same arrays on each side; returns what came out."""
     results = []
     for side in dict.fromkeys(sides):
         ours = [_guarded(tensor, made.seed) for tensor in tensors]
-        _run(side, program, [arrays for arrays, _ in ours], made)
+        _run(side, programs, [arrays for arrays, _ in ours], made)
         for i, (arrays, whole) in enumerate(ours):
             for name, room in whole.items():
                 _refuse_unless(bool((room == GUARD).all()), f"{side}: beside {name} of tensor {i} was written")
-            for name in arrays.keys() - program.written:
+            for name in arrays.keys() - programs[i].written:
                 same = arrays[name].tobytes() == tensors[i][name].tobytes()
                 _refuse_unless(same, f"{side}: {name} of tensor {i} was written")
         results.append([arrays for arrays, _ in ours])
-        _check_stores(made, program, tensors, results[-1], side, seen)
+        _check_stores(made, programs, tensors, results[-1], side, seen)
     return results
 
 
-def _run(side: str, program: Program, tensors: Tensors, made: Spec) -> None:
-    numbers = dict(made.steps)
+def _run(side: str, programs: Sequence[Program], tensors: Tensors, made: Spec) -> None:
+    numbers, program = dict(made.steps), programs[0]
     with np.errstate(all="ignore"):
         if side == "mlir":
             from run_iree import run_with_iree
@@ -120,17 +127,20 @@ def _run(side: str, program: Program, tensors: Tensors, made: Spec) -> None:
                 if IREE_LACKS in str(problem):
                     raise NotCompiled from problem
                 raise
-        else:
+        elif side == "reference":
             run(side, program, tensors, numbers, made.owns)
+        else:
+            groups = [list(group) for _, group in itertools.groupby(range(len(programs)), lambda i: id(programs[i]))]
+            parts = [(programs[group[0]], [tensors[i] for i in group]) for group in groups]
+            run_together(side, parts, {**numbers, **made.owns})
 
 
 def _check_stores(
-    made: Spec, program: Program, before: Tensors, after: Tensors, side: str, seen: Counter[str] | None
+    made: Spec, programs: Sequence[Program], before: Tensors, after: Tensors, side: str, seen: Counter[str] | None
 ) -> None:
     meaning = Meaning(made, before, SIDES[side].machine)
-    targets = [target for target in made.stores if target in program.written]
-    for target in targets:
-        for i, tensor in enumerate(after):
+    for i, tensor in enumerate(after):
+        for target in made.stores.keys() & programs[i].written:
             allowed = meaning.stored(target, i)
             right = _allowed(tensor[target], allowed)
             if seen is not None:
@@ -160,14 +170,15 @@ def _refuse_unless(holds: bool, what: str) -> None:
 
 def _array(made: Spec, dtype: str, size: int, rng: np.random.Generator) -> Array:
     with np.errstate(all="ignore"):
-        return MAKERS[made.kind](rng, size).astype(dtype)
+        return MAKERS[made.values](rng, size).astype(dtype)
 
 
-def _tensor(made: Spec, size: int, rng: np.random.Generator) -> dict[str, Array]:
+def _tensor(made: Spec, i: int, rng: np.random.Generator) -> dict[str, Array]:
     """Arrays of one tensor; half of the slots are where they start, half hold anything."""
-    arrays = {"parameter": _array(made, made.dtype, size, rng), "gradient": _array(made, made.gradient, size, rng)}
+    size, (dtype, gradient, _) = made.sizes[i], made.kinds[i]
+    arrays = {"parameter": _array(made, dtype, size, rng), "gradient": _array(made, gradient, size, rng)}
     for name, initial in made.slots.items():
-        arrays[name] = np.full(size, initial, made.dtype) if rng.random() < 0.5 else _array(made, made.dtype, size, rng)
+        arrays[name] = np.full(size, initial, dtype) if rng.random() < 0.5 else _array(made, dtype, size, rng)
     return arrays
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .trees import COMPARISONS, CONST, Node, Rates
+from .trees import COMPARISONS, CONST, REDUCTIONS, Node, Rates
 
 Scalar = Any
 """A float64 of NumPy's, or a truth."""
@@ -115,7 +115,7 @@ class Settling:
                 return TRUTHS[absorbing]
             if node.op == op and (not absorbing) in truths:
                 return args[1] if truths[0] is (not absorbing) else args[0]
-        return replace(node, args=args)
+        return replace(node, args=args, origin=node if node.op in REDUCTIONS else None)
 
     def _truth(self, node: Node) -> bool | None:
         """What a condition of constants alone is; None for anything else."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 CONST, STEP, TENSOR, ELEMENT = range(4)
 """How often a value changes: never, with the step, with the tensor, with the element."""
@@ -25,13 +26,15 @@ PREFIXES = {"slot": "s.", "step": "h.", "own": "h.", "flag": "on."}
 class Node:
     """An operation on other nodes, or a leaf.
 
-    name: of a leaf, or the space ("tensor", "all") of a reduction. value: of a constant.
+    name:   of a leaf, or the space ("tensor", "all") of a reduction. value: of a constant.
+    origin: of a reduction whose operand was settled, the same as it was written.
     """
 
     op: str
     args: tuple[Node, ...] = ()
     name: str = ""
     value: float = 0.0
+    origin: Node | None = None
 
     def __str__(self) -> str:
         """The node as the language has it."""
@@ -85,14 +88,23 @@ class Rates:
         return self._known[id(node)][1]
 
 
+class Kind(NamedTuple):
+    """What program a tensor gets: types of parameter and gradient, and the flags that are on."""
+
+    dtype: str
+    gradient: str
+    on: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Spec:
     """A whole case: a rule, its numbers, and what it runs on.
 
-    stores:   target ("parameter" or a slot's name) -> value.
-    slots:    name -> initial value. steps, owns: number of the step, or of each tensor. flags: all; on: those that are.
-    kind:     of the arrays' elements (see `grammar.MAKERS`).
-    calls:    so many steps.
+    stores: target ("parameter" or a slot's name) -> value.
+    slots:  name -> initial value. steps, owns: number of the step, or of each tensor.
+    sizes, kinds: of the tensors; those of a kind stand together.
+    values: of the arrays' elements (see `grammar.MAKERS`).
+    calls:  so many steps.
     """
 
     seed: int
@@ -101,18 +113,16 @@ class Spec:
     steps: dict[str, float]
     owns: dict[str, list[float]]
     flags: tuple[str, ...]
-    on: frozenset[str]
-    dtype: str
-    gradient: str
     sizes: tuple[int, ...]
-    kind: str
+    kinds: tuple[Kind, ...]
+    values: str
     calls: int = 2
     name: str = field(default="fuzzed")
 
     def __str__(self) -> str:
         lines = [f"    {'p' if target == 'parameter' else f's.{target}'}: {v}," for target, v in self.stores.items()]
-        told = {name: getattr(self, name) for name in ("slots", "steps", "owns", "flags", "on", "dtype", "gradient")}
-        told |= {name: getattr(self, name) for name in ("sizes", "kind", "calls", "seed")}
+        names = ("slots", "steps", "owns", "flags", "sizes", "kinds", "values", "calls", "seed")
+        told = {name: getattr(self, name) for name in names}
         return "\n".join(["{", *lines, "}", *(f"{name} = {value!r}" for name, value in told.items())])
 
 
@@ -125,7 +135,8 @@ def smaller(spec: Spec) -> Iterator[Spec]:
         yield replace(spec, calls=1)
     for i in range(len(spec.sizes) if len(spec.sizes) > 1 else 0):
         owns = {name: values[:i] + values[i + 1 :] for name, values in spec.owns.items()}
-        yield replace(spec, sizes=spec.sizes[:i] + spec.sizes[i + 1 :], owns=owns)
+        sizes, kinds = (both[:i] + both[i + 1 :] for both in (spec.sizes, spec.kinds))
+        yield replace(spec, sizes=sizes, kinds=kinds, owns=owns)
     for target, value in spec.stores.items():
         for node in below(value):
             for other in simpler(node):
