@@ -199,7 +199,7 @@ class _Function:
         value = block.operand(reduce.value)
         if self.kind != "f64":
             value = block.new(_cast(value, self.kind, "f64"))
-        wide = _Block("f64", "wide_")
+        wide = _Block("f64", "joined_")  # not the names of `outside`, which reach into the loop
         if reduce.op.element is not None:
             value = wide.new(wide.meaning(reduce.op.element, [value]))
         folded = wide.new(wide.meaning(reduce.op.join, ["%out_0", value]))

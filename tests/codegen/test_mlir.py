@@ -25,6 +25,7 @@ from rmsprop_jit.codegen import (
     minimum,
     specialize,
     sum_of,
+    sum_of_squares,
     where,
 )
 from rmsprop_jit.codegen.errors import OptionError
@@ -110,6 +111,16 @@ def test_reductions(name: str, over: str) -> None:
     rule = Rule(name, lambda p, g, s, h, on: {p: 0 * p + reduced(name, g, over)})
     for dtype in ("float32", "float64"):
         compare(rule, specialize(rule, (), dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_constant_among_the_numbers_of_a_tensor_goes_with_a_reduction(dtype: str) -> None:
+    rule = Rule(
+        "shifted",
+        lambda p, g, s, h, on: {p: p - sum_of_squares(g * (h.own + 0.5)) - sum_of(g * (h.own + 0.25))},
+        hypers={"own": Hyper(1.0, per="tensor")},
+    )
+    compare(rule, specialize(rule, (), dtype))
 
 
 def test_every_operation_has_its_meaning() -> None:
