@@ -135,7 +135,7 @@ def smaller(spec: Spec) -> Iterator[Spec]:
         yield replace(spec, calls=1)
     for i in range(len(spec.sizes) if len(spec.sizes) > 1 else 0):
         owns = {name: values[:i] + values[i + 1 :] for name, values in spec.owns.items()}
-        sizes, kinds = (both[:i] + both[i + 1 :] for both in (spec.sizes, spec.kinds))
+        sizes, kinds = spec.sizes[:i] + spec.sizes[i + 1 :], spec.kinds[:i] + spec.kinds[i + 1 :]
         yield replace(spec, sizes=sizes, kinds=kinds, owns=owns)
     for target, value in spec.stores.items():
         for node in below(value):
