@@ -17,7 +17,7 @@ from ..dtypes import Storage, storage
 from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Kernel, Let, Program, Reduce, old, truths
+from ..program import Arg, Kernel, Let, Load, Program, Reduce, old, truths
 
 LOCAL = re.compile(r"%\w+")
 WIDE = storage("float64")
@@ -102,7 +102,11 @@ class _Function:
         self.kernel: Kernel = program.kernels[k]
         self.name = f"step_{k}"
         self.kind = storage(program.compute).mlir
-        self.arrays = list(self.kernel.arrays)
+        self.loads = self.kernel.loads
+        if self.kernel.reductions and not self.loads:  # of a number, which counts as often as there are elements
+            counted = program.kernels[-1].stores[0].array
+            self.loads = (Load(old(counted), counted),)
+        self.arrays = list(self.kernel.arrays) or [load.array for load in self.loads]
         self.numbers = list(self.kernel.outside)
 
     def kept(self, array: str) -> Storage:
@@ -149,7 +153,7 @@ class _Function:
     def body(self) -> _Block:
         """The arithmetic of one element."""
         block = _Block(self.kind)
-        for load in self.kernel.loads:
+        for load in self.loads:
             kept = self.kept(load.array).mlir
             if kept != self.kind:
                 block.lines.append(f"%{mangled(load.name)} = {_cast(f'%in_{mangled(load.name)}', kept, self.kind)}")
@@ -176,7 +180,7 @@ class _Function:
         self, result: str, outs: Sequence[str], types: str, kinds: Sequence[str], iterator: str
     ) -> Iterator[str]:
         """The head of a linalg.generic over the loads."""
-        loads = self.kernel.loads
+        loads = self.loads
         target = "#whole" if iterator == "reduction" else "#element"
         maps = ", ".join(["#element"] * len(loads) + [target] * len(outs))
         inside = []
@@ -197,6 +201,11 @@ class _Function:
         yield from self.generic(f"%result_{name}", [f"%start_{name}"], "tensor<f64>", ["f64"], "reduction")
         block = self.body()
         value = block.operand(reduce.value)
+        if not self.kernel.loads:
+            # Always true. IREE 3.13 counts wrongly (every eighth element) where a loop does not use what it runs over.
+            counted = block.operand(self.loads[0].name)
+            always = block.new(f"arith.cmpf ueq, {counted}, {counted} : {self.kind}")
+            value = block.new(f"arith.select {always}, {value}, {counted} : {self.kind}")
         if self.kind != "f64":
             value = block.new(_cast(value, self.kind, "f64"))
         wide = _Block("f64", "joined_")  # not the names of `outside`, which reach into the loop

@@ -113,6 +113,18 @@ def test_reductions(name: str, over: str) -> None:
         compare(rule, specialize(rule, (), dtype))
 
 
+@pytest.mark.parametrize("over", ["tensor", "all"])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_number_is_reduced_as_often_as_there_are_elements(name: str, over: str) -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        return {
+            p: p - reduced(name, where(on.weighted, g, h.own), over) + reduced(name, where(on.weighted, g, 2.0), over)
+        }
+
+    rule = Rule("counted", equations, hypers={"own": Hyper(1.0, per="tensor")}, flags={"weighted": False})
+    compare(rule, specialize(rule, (), "float32"))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_constant_among_the_numbers_of_a_tensor_goes_with_a_reduction(dtype: str) -> None:
     rule = Rule(
