@@ -75,7 +75,7 @@ def _options(value: Any) -> dict[str, Any]:
     array = value if isinstance(value, str) else _on_host(value, "'options'")
     try:
         options = json.loads(str(array) if np.asarray(array).dtype.kind == "U" else "")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets alone
         options = None
     if not isinstance(options, dict):
         raise ArrayError(f"'options' must be the text of a JSON object. Received: {value!r}. {REMEDY}")

@@ -486,6 +486,7 @@ LOADING = [
     Row("state-with-a-misshapen-slot", changed(scale_average_gradient=np.zeros(3)), ArrayError, "scale_average_grad"),
     Row("state-with-a-complex-slot", changed(bias_velocity=np.zeros(4, "c8")), ArrayError, "bias_velocity"),
     Row("state-with-a-text-slot", changed(bias_velocity=np.array(["a"] * 4)), ArrayError, "bias_velocity"),
+    Row("state-with-options-of-brackets", changed(options="[" * 200_000), ArrayError, "'options' must be the text"),
     Row("state-empty", lambda p: p.optimizer.load_state_dict({}), ArrayError, "format_version"),
     Row("state-unbuilt", lambda p: RMSprop().load_state_dict(p.optimizer.state_dict()), ArrayError, "built"),
     Row(
