@@ -18,10 +18,10 @@ import zoo
 from compare import assert_same_bits, assert_scaled
 from option_sets import SHAPES
 
-from rmsprop_jit import ArrayError, Optimizer, RMSprop
+from rmsprop_jit import ArrayError, Optimizer, RMSprop, RmspropJitError
 
 from . import grammar
-from .model import ADAM, AROUND, RMSPROP, Adam, Model
+from .model import ADAM, AROUND, RMSPROP, Adam, Kept, Model
 
 Array = npt.NDArray[Any]
 ACTS = 14
@@ -57,7 +57,7 @@ class Pair:
         self.ours.exclude_from_weight_decay([self.v[i] for i in self.excluded])
         self.model = model(self.v, options, self.excluded)
         self.gradients: list[Array] = self._fresh()
-        self.kept: list[tuple[Any, Any, Any, Any]] = []
+        self.kept: list[Kept] = []
         self.keep()
         self.told = [f"{options}, {[(v.shape, v.dtype.name) for v in self.v]}, excluded {self.excluded}"]
 
@@ -132,23 +132,44 @@ class Pair:
         """A state is taken, to be put back later."""
         store: dict[str, Any] = {}
         self.ours.save_own_variables(store)
-        self.kept.append((self.ours.state_dict(), store, self.model.saved(), self.model.needed()))
+        self.kept.append(
+            Kept(self.ours.state_dict(), store, self.ours.get_config(), self.model.saved(), {**self.model.o})
+        )
 
     def restore(self) -> None:
         """An earlier state comes back, by name or numbered."""
-        fitting = [one for one in self.kept if one[3] == self.model.needed()]
-        if not fitting:
-            return
-        state, store, saved, _ = fitting[int(self.rng.integers(len(fitting)))]
-        if self.rng.integers(2):
-            self.ours.load_state_dict(state)
-            self.model.load(saved)
-            return
-        self.ours.load_own_variables(store)
-        steps = self.model.o.get("gradient_accumulation_steps")
-        is_open = bool(steps and saved[2] % steps)
-        self.model.load(saved, [is_open] * len(self.v))
-        self.model.o["learning_rate"] = self.ours.learning_rate
+        kept = self.kept[int(self.rng.integers(len(self.kept)))]
+        mode = str(self.rng.choice(["check", "load", "keep", "numbered"]))
+        fits = self.model.needed_by(kept.options) == self.model.needed()
+        self.told[-1] += f" {mode}"
+        if mode == "load":
+            self.ours.load_state_dict(kept.state, "load")
+            self.model.o = {**kept.options}
+            self.model.load(kept.saved)
+            assert self.ours.get_config() == kept.config
+        elif mode == "check":
+            self._restore_the_same(kept)
+        elif fits and mode == "keep":
+            self.ours.load_state_dict(kept.state, "keep")
+            self.model.load(kept.saved)
+        elif fits:
+            self.ours.load_own_variables(kept.store)
+            steps = self.model.o.get("gradient_accumulation_steps")
+            self.model.load(kept.saved, [bool(steps and kept.saved[2] % steps)] * len(self.v))
+
+    def _restore_the_same(self, kept: Kept) -> None:
+        """A state of the same options, but for the rate, comes back; of others it is refused."""
+        config = self.ours.get_config()
+        same = {**config, "learning_rate": 0.0} == {**kept.config, "learning_rate": 0.0}
+        try:
+            self.ours.load_state_dict(kept.state)
+        except RmspropJitError:
+            assert not same, "a state of the same options was refused"
+            assert self.ours.get_config() == config
+        else:
+            assert same, "a state of other options was taken"
+            assert self.ours.get_config() == kept.config
+            self.model.load(kept.saved)
 
     def travel(self) -> None:
         """The optimizer goes through pickle or deepcopy, to other arrays."""
@@ -225,7 +246,7 @@ class Pair:
         assert int(state["iteration"]) == self.model.calls
         assert self.ours.iterations == self.model.update - 1
         assert state["window"].tolist() == self.model.window
-        assert len(state) == 3 + len(self.v) * len(self.model.needed()), sorted(state)
+        assert len(state) == 4 + len(self.v) * len(self.model.needed()), sorted(state)
         self._compare_slots(state, self.model.slots)
         if self.norms:
             self._follow(state)

@@ -6,8 +6,8 @@ A slot that is not needed is dropped, and starts anew when it is needed again; w
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,16 @@ AROUND: dict[str, list[Any]] = {
 """Options of a rule, and of every optimizer, with values to choose from; the first one is the usual."""
 
 
+class Kept(NamedTuple):
+    """An earlier state: by name and numbered, with what the options were, and as the model has it."""
+
+    state: dict[str, Array]
+    store: dict[str, Any]
+    config: dict[str, Any]
+    saved: tuple[Any, ...]
+    options: dict[str, Any]
+
+
 class Model(Oracle):
     """RMSprop, or another rule (see `SLOTS` and `_update`), over copies of some variables."""
 
@@ -61,8 +71,12 @@ class Model(Oracle):
 
     def needed(self) -> set[str]:
         """The slots that the options need."""
+        return self.needed_by(self.o)
+
+    def needed_by(self, options: Mapping[str, Any]) -> set[str]:
+        """The slots that some options need."""
         needs = self.SLOTS | {ACCUMULATOR: "gradient_accumulation_steps", "average": "use_ema"}
-        return {name for name, option in needs.items() if option is None or self.o.get(option)}
+        return {name for name, option in needs.items() if option is None or options.get(option)}
 
     def change(self, name: str, value: Any) -> None:
         """Set an option."""

@@ -5,6 +5,7 @@ What is taken must be what the spoilt dict says, value by value; what is refused
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ State = dict[Any, Any]
 OPTIONS: dict[str, Any] = {"learning_rate": 0.1, "momentum": 0.5, "centered": True, "use_ema": True}
 COUNTS = [-1, 0, 1, 5, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, 0.5, 1.0, 1e18, 1e300, math.nan, math.inf, -0.0]
 ODD = [None, "text", b"bytes", [], {}, (), object(), 1j, True, np.datetime64("2020-01-01"), float, [[1], [2, 3]], set()]
+OPTION_TEXTS = ["", "{}", "[]", "null", "{", "[" * 200_000, '{"a": ' * 100_000, "1" * 10_000, "\0"]
+OPTION_TEXTS += ['{"learning_rate": NaN}', '{"learning_rate": 1e999}', '{"momentum": "much"}', '{"surplus": [1, {}]}']
+OPTION_TEXTS += ['{"clipnorm": 1, "clipvalue": 1}']
 DTYPES = ["float16", "float32", "float64", "longdouble", "int8", "uint64", "bool", "complex64", "object", "U3", "M8[s]"]
 
 
@@ -82,6 +86,8 @@ def retyped(value: Any, rng: np.random.Generator) -> Any:
 def revalued(value: Any, rng: np.random.Generator) -> Any:
     """Other values of the right form: lists, views, extremes."""
     array = np.array(value)
+    if array.dtype.kind == "U":
+        return rewritten(str(array), rng)
     if array.dtype.kind == "f" and array.size:
         array.reshape(-1)[int(rng.integers(array.size))] = rng.choice([math.nan, math.inf, -0.0, 1e-45, 1e38])
     if array.dtype.kind == "b":
@@ -93,12 +99,26 @@ def revalued(value: Any, rng: np.random.Generator) -> Any:
     return ways[int(rng.integers(len(ways)))]()
 
 
+def rewritten(text: str, rng: np.random.Generator) -> Any:
+    """Another text of options: odd, or with one of them changed."""
+    if rng.integers(2):
+        return OPTION_TEXTS[int(rng.integers(len(OPTION_TEXTS)))]
+    options = json.loads(text)
+    name = str(rng.choice([*options]))
+    values: list[Any] = [None, 0, 1, -1, 0.25, "x", True, [], {}, 2, math.nan, 1e300, {"class_name": "CosineDecay"}]
+    options[name] = values[int(rng.integers(len(values)))]
+    if rng.integers(4) == 0:
+        options.pop(name)
+    return np.array(json.dumps(options)) if rng.integers(2) else json.dumps(options)
+
+
 def spoilt(state: State, rng: np.random.Generator) -> State:
     """A state with one thing or several changed."""
     made = dict(state)
     for _ in range(rng.integers(1, 4)):
         keys = [*made] or ["iteration"]
         key, other = (keys[int(rng.integers(len(keys)))] for _ in range(2))
+        key = "options" if "options" in made and rng.integers(4) == 0 else key
         value = made.get(key, 0)
         ways: list[Callable[[], Any]] = [
             lambda: made.pop(key, None),  # noqa: B023
@@ -120,23 +140,26 @@ def failure(seed: int) -> Exception | None:
     """What goes wrong with the state of a seed."""
     rng = np.random.default_rng([seed, 2])
     ours, variables = optimizer(rng)
-    by_name = bool(rng.integers(2))
+    by_name, mode = bool(rng.integers(2)), str(rng.choice(["check", "load", "keep"]))
     store: State = {}
     ours.save_own_variables(store)
     state = spoilt(ours.state_dict() if by_name else store, rng)
     try:
         with np.errstate(all="ignore"):
-            _check(ours, variables, state, by_name)
+            _check(ours, variables, state, by_name, mode)
     except Exception as problem:  # whatever it is, it is what was looked for
-        problem.add_note(f"seed {seed}, {'state_dict' if by_name else 'own variables'}: {state!r}")
+        problem.add_note(f"seed {seed}, {f'state_dict, {mode}' if by_name else 'own variables'}: {str(state)[:2000]}")
         return problem
     return None
 
 
-def _check(ours: RMSprop, variables: list[Array], state: State, by_name: bool) -> None:
+def _check(ours: RMSprop, variables: list[Array], state: State, by_name: bool, mode: str) -> None:
     before = _everything(ours, variables)
     try:
-        (ours.load_state_dict if by_name else ours.load_own_variables)(state)
+        if by_name:
+            ours.load_state_dict(state, mode)
+        else:
+            ours.load_own_variables(state)
     except RmspropJitError as problem:
         if "Received" not in str(problem):
             raise AssertionError(f"an error without what was received: {problem}") from problem
@@ -158,6 +181,8 @@ def _check_taken(ours: RMSprop, state: State, by_name: bool) -> None:
     if not by_name:
         now = {}
         ours.save_own_variables(now)
+    if by_name:  # what was not kept, or is of the format, is not compared
+        now, state = ({k: v for k, v in one.items() if k not in ("options", "format_version")} for one in (now, state))
     assert now.keys() == state.keys(), f"other keys: {sorted(now)} for {sorted(state)}"
     windows = ours.state_dict()["window"]
     for name, array in now.items():
