@@ -48,6 +48,9 @@ class Cell(IntEnum):
 LOOK_AGAIN = 1e-4
 """Seconds between looks at a call of another thread that is under way."""
 
+MOST_RESTS = 16
+"""What calls leave behind that expected to be counted and were not (another thread was faster, or a signal came)."""
+
 _CLAIM = locks.new()
 """Held while a call takes its mark or gives it back, never while it works."""
 
@@ -70,10 +73,6 @@ class Span(NamedTuple):
 
     array: Any
     address: int
-
-
-Pairs = Sequence[tuple[Span, Any]]
-"""Arrays, and the NumPy arrays that are copied into them."""
 
 
 @dataclass(frozen=True)
@@ -166,25 +165,27 @@ class Ledger:
 
     def expect(self, call: int, by: int, rest: Callable[[int], None]) -> None:
         """Before the call of this number: `rest` does what is due, if it is counted and its plan is called `by`."""
+        if len(self._rests) > MOST_RESTS:
+            for key in [key for key in tuple(self._rests) if key[1] < call - 1]:
+                self._rests.pop(key, None)
         self._rests[by, call] = rest
 
     def settle(self) -> None:
         """Do what is due. Raises what the caller's own Python raises; then it stays due.
 
-        Several threads may be here at once: each part is done by one of them, see `replace` of the backends. Raises
-        BackendError inside what is being done, which would otherwise go round in circles.
+        Of several threads here at once, one does each part (see `replace` of the backends). Raises BackendError inside
+        of what is due itself.
         """
         if self.due and _is_running(Ledger.settle.__code__):
             raise BackendError(
-                f"a constraint called the optimizer whose call {self.due} it belongs to. Received: a call or a change "
-                "that comes after it. Let the constraint work on its argument alone."
+                f"a constraint called the optimizer whose call {self.due} it belongs to. Received: a call that comes "
+                "after it. Let the constraint work on its argument alone."
             )
         while call := self.due:
-            rest = self._rests.get((int(self.cells[Cell.DUE_BY]), call))
+            rest = self._rests.get((by := int(self.cells[Cell.DUE_BY]), call))
             if rest is not None:  # else another thread has just done it
                 rest(call)
-            for key in [key for key in tuple(self._rests) if key[1] <= call]:
-                self._rests.pop(key, None)
+                self._rests.pop((by, call), None)
 
     @property
     def torn(self) -> int:
@@ -238,9 +239,8 @@ class Ledger:
             self._worker = 0
 
     def _stands_at(self, expected: int, marks: Marks | None) -> bool:
-        if marks is not None and marks.ends_due:
-            return self.due == expected
-        return bool(self.cells[Cell.CALLS] == expected) and not self.due
+        ends_due = marks is not None and marks.ends_due
+        return self.due == expected if ends_due else self.cells[Cell.CALLS] == expected and not self.due
 
     def _advance(self, expected: int, marks: Marks | None) -> None:
         """As the driver does where compiled code runs the whole call."""
