@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from typing import Any, Self
 
 from . import capture, patterns, resuming, saving
-from .arrays.homes import Array, is_array, write
+from .arrays.homes import Array, is_array
 from .attributes import Attributes, own_values
 from .buckets import explain_step
 from .calls import Calls
@@ -201,14 +201,8 @@ class Optimizer(Attributes):
         if not self._options.use_ema:
             return
         self._state.require_built() if var_list is not None else self._meet()
-        self._state.ledger.settle()
-        if self.iterations == 0:
-            return
-        members = self._state.members
-        positions = range(len(members.members)) if var_list is None else members.positions_of(var_list)
-        for position in positions:
-            member = members.members[position]
-            write(member.array, member.slots["average"])
+        if self.iterations > 0:
+            self._state.put_averages(var_list)
 
     def scale_loss(self, loss: Any) -> Any:
         """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""

@@ -153,6 +153,17 @@ class State:
             return member.array
         return backends.of(member.place).read(self.ledger, [Span(member.array, member.address())])[0][0]
 
+    def put_averages(self, var_list: Variables | None) -> None:
+        """Write the averages of these variables, or of all, to the variables; those in host memory all at once."""
+        self.ledger.settle()
+        positions = range(len(self.variables)) if var_list is None else self.members.positions_of(var_list)
+        pairs: dict[str, list[tuple[Span, Span]]] = {}
+        for one in (self.variables[position] for position in positions):
+            target = Span(one.array, one.address())
+            pairs.setdefault(one.place, []).append((target, Span(one.slots["average"], one.address("average"))))
+        for place, own in pairs.items():
+            backends.of(place).copy(self.ledger, own)
+
     def excluding(self, names: Sequence[str], arrays: Sequence[Array]) -> State:
         """A state of which further variables do not decay."""
         places = [(self.members.find(array), array) for array in arrays]

@@ -140,6 +140,9 @@ class Backend(Protocol):
         Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
         """
 
+    def copy(self, ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
+        """Copy arrays in this place over others of the same shape and dtype, (target, source), while no call runs."""
+
     def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
         """Copy an array over one in this place, of the same shape and dtype, and clear a cell of the ledger.
 

@@ -91,6 +91,9 @@ CASES: dict[str, Callable[[], Case]] = {
         lambda training: training.optimizer.exclude_from_weight_decay([training.variables["a"]], ["b"]),
         {"weight_decay": 0.1},
     ),
+    "averages": lambda: Case(
+        lambda training: training.optimizer.finalize_variable_values(), {"use_ema": True, "ema_momentum": 0.5}
+    ),
     "build": lambda: Case(build, ALL, unbuilt, build),
     "build-restored": lambda: Case(build, ALL, restored, build),
     "load": lambda: Case(loading(saved(**ALL)), ALL),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import BackendError
 from ...program import Program
 from ..ledger import Clock, Ledger, Marks
-from .exchange import clear, read, replace, write
+from .exchange import clear, copy, read, replace, write
 from .launch import Launch
 from .reader import Reader
 from .reader import reader as new_reader
@@ -40,6 +40,7 @@ __all__ = [
     "called",
     "clear",
     "clock",
+    "copy",
     "explain",
     "is_capturing",
     "launch",

@@ -35,6 +35,12 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int
     _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(windows), *windows], np.int64))
 
 
+def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
+    """Copy contiguous arrays over others, in one compiled call."""
+    rows = [[target.address, source.address, target.array.nbytes] for target, source in pairs]
+    _exchange(ledger, rows, -1, np.zeros(1, np.int64))
+
+
 def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
     """Copy a contiguous array over one of the same dtype and size, and clear a cell of the ledger that stands there.
 

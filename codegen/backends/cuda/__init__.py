@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Int64 = npt.NDArray[np.int64]
 
-__all__ = ["Clock", "clock", "explain", "is_capturing", "launch", "read", "reader", "replace", "table", "write"]
+__all__ = ["Clock", "clock", "copy", "explain", "is_capturing", "launch", "read", "reader", "replace", "table", "write"]
 
 is_capturing = device.is_capturing
 
@@ -78,6 +78,14 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int
         for span, source in pairs:
             with device.use(device.index_of(span.array)):
                 span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))
+
+
+def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
+    """Copy arrays on a GPU over others; torn if interrupted."""
+    with ledger.marked(None):
+        for target, source in pairs:
+            with device.use(device.index_of(target.array)):
+                target.array[...] = source.array
 
 
 def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
