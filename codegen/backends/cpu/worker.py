@@ -6,6 +6,7 @@ rules lets another process do it, which is replaced from time to time; what come
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import json
@@ -142,6 +143,9 @@ def end() -> None:
     elif _worker is not None:
         _OF_PARENTS.append(_worker)
     _worker = None
+
+
+atexit.register(end)  # or Python complains, as it ends, of a process that is left running
 
 
 def serve() -> None:
