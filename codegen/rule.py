@@ -18,7 +18,6 @@ from .equations import check_arguments, check_picklable, refuse_repeated_keys
 from .errors import OptionError, RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
-from .listing import listed
 from .memo import Memo
 from .names import BUILT_IN_STEPS, Names, check
 from .refusals import number
@@ -171,6 +170,8 @@ class Rule:
         return f"{type(self).__name__}({self.name!r}{named})"
 
     def __str__(self) -> str:
+        from .listing import listed  # only wanted where a rule is shown
+
         return "\n  ".join([f"{self!r}:", *listed(self.stores)])
 
     def __reduce__(self) -> tuple[Any, ...]:

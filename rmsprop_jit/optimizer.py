@@ -17,7 +17,6 @@ from .buckets import explain_step
 from .calls import Calls
 from .errors import ArrayError, OptionError, RuleError
 from .flags import option_flags
-from .gradients import gradients as gradients_of
 from .graphs import Graph
 from .members import Variables
 from .options import OPTIONS, LearningRate, Options
@@ -158,13 +157,15 @@ class Optimizer(Attributes):
                   functions of `autograd.numpy`.
         var_list: the Variables to update; one that the loss does not read has gradient None.
         """
+        from .gradients import gradients  # only wanted where a loss is differentiated
+
         for variable in var_list:
             if not isinstance(variable, Variable):
                 raise ArrayError(
                     f"minimize() differentiates with respect to Variables. Received: {type(variable).__name__}. "
                     "Wrap arrays as rmsprop_jit.Variable(array), or compute gradients and call apply()."
                 )
-        self.apply(gradients_of(loss, var_list), var_list)
+        self.apply(gradients(loss, var_list), var_list)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""

@@ -6,7 +6,6 @@ else is what an optimizer is made with; where that differs, the caller says whic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +37,8 @@ def plain(options: Options, state: State) -> dict[str, Any]:
 
 def text(options: Options, state: State) -> str:
     """`plain` as JSON."""
+    import json  # not light, and only wanted where a state is saved
+
     return json.dumps(plain(options, state))
 
 
@@ -46,6 +47,8 @@ def _plain_rate(rate: LearningRate) -> Any:
     if isinstance(rate, float):
         return rate
     if isinstance(rate, LearningRateSchedule):
+        import json
+
         try:
             return json.loads(json.dumps(serialize(rate), default=lambda value: value.tolist()))
         except (AttributeError, TypeError, ValueError, NotImplementedError):

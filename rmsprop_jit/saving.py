@@ -6,7 +6,6 @@ anywhere, and what does not fit would be read by machine code that trusts it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -72,6 +71,8 @@ def _taken(rest: dict[str, Any], key: str) -> Any:
 
 def _options(value: Any) -> dict[str, Any]:
     """The options in a state. Raises ArrayError unless they are the text of a JSON object."""
+    import json  # not light, and only wanted where a state is loaded
+
     array = value if isinstance(value, str) else _on_host(value, "'options'")
     try:
         options = json.loads(str(array) if np.asarray(array).dtype.kind == "U" else "")
