@@ -195,8 +195,6 @@ class Members:
         self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
         self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
         self._position |= {id(one.array): i for i, one in enumerate(members)}
-        self._written = [(one, name) for one in members for name in ("parameter", *one.slots)]
-        self.memory = Memory([(one.address(name), one.array.nbytes) for one, name in self._written])
 
     def positions_of(self, variables: Variables) -> list[int]:
         """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
@@ -208,6 +206,15 @@ class Members:
                     "variables. Add its gradients up and pass it once."
                 )
         return positions
+
+    @functools.cached_property
+    def _written(self) -> list[tuple[Member, str]]:
+        """All that a step may write, by variable and name."""
+        return [(one, name) for one in self.members for name in ("parameter", *one.slots)]
+
+    @functools.cached_property
+    def _memory(self) -> Memory:
+        return Memory([(one.address(name), one.array.nbytes) for one, name in self._written])
 
     def read(self, gradients: Sequence[Any]) -> Resolved:
         """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
@@ -235,7 +242,7 @@ class Members:
         return known[0][1] if len(known) == 1 else Readers(known)
 
     def _reader_of(self, home: Home, positions: Sequence[int]) -> Reader | None:
-        return home.reader([self.members[i].caller_s for i in positions], self.memory.begins, self.memory.ends)
+        return home.reader([self.members[i].caller_s for i in positions], self._memory.begins, self._memory.ends)
 
     def _read_each(self, gradients: Sequence[Any]) -> Resolved:
         for one in self.members:
@@ -275,7 +282,7 @@ class Members:
     def _read(self, gradient: object, one: Member) -> tuple[int, str]:
         """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
         checked, _, address = check_gradient(gradient, one.array, one.place, one.name)
-        touched = self.memory.touched_by(address, checked.nbytes)
+        touched = self._memory.touched_by(address, checked.nbytes)
         if touched is not None:
             other, name = self._written[touched]
             what = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
