@@ -16,6 +16,8 @@ from .rows import Row, Rows, has_figures, is_bad
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 2
 HEAD = ("case", "against", "ours", "theirs", "ratio", "hoped for", "reached")
+HOST = {"our host": "host_s", "their host": "theirs_host_s"}
+"""For how long the host is busy: columns that a table has where it was measured."""
 COLOURS = {"yes": "green", "no": "yellow", "skipped": "yellow"}
 TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 SIZES = (("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
@@ -65,6 +67,20 @@ def cells(row: Row) -> list[str]:
     return [row["case"], row["against"], *sides, ratio, target, reached(row)]
 
 
+def table_of(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """The head of a table, and its lines."""
+    has_host = any(key in row for row in rows for key in HOST.values())
+    lines = [list(HEAD), *map(cells, rows)]
+    if has_host:
+        for line, more in zip(lines, [list(HOST), *map(_host_cells, rows)], strict=True):
+            line[HEAD.index("ratio") : HEAD.index("ratio")] = more
+    return lines[0], lines[1:]
+
+
+def _host_cells(row: Row) -> list[str]:
+    return [seconds(row.get(key)) for key in HOST.values()]
+
+
 def shown(rows: Rows, sweep: Rows) -> Rows:
     """What the table is of: all cases, and what went wrong in the sweep, whose figures are in the picture."""
     return rows + [row for row in sweep if is_bad(row)]
@@ -73,10 +89,11 @@ def shown(rows: Rows, sweep: Rows) -> Rows:
 def show(rows: Rows, console: Console) -> None:
     """The table: a ratio above 1 means that theirs takes longer."""
     table = Table(box=None, header_style="bold")
-    for name in HEAD:
+    head, lines = table_of(rows)
+    for name in head:
         table.add_column(name, overflow="fold")
-    for row in rows:
-        *figures, last = map(escape, cells(row))
+    for line in lines:
+        *figures, last = map(escape, line)
         table.add_row(*figures, f"[{COLOURS.get(last.partition(':')[0], 'red')}]{last}[/]")
     console.print(table)
 
@@ -92,8 +109,8 @@ def notes(sweep: Rows) -> list[str]:
 
 def markdown(rows: Rows) -> str:
     """The table for the README."""
-    lines = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
-    return "\n".join(f"| {' | '.join(map(_one_line, line))} |" for line in lines)
+    head, lines = table_of(rows)
+    return "\n".join(f"| {' | '.join(map(_one_line, line))} |" for line in [head, ["---"] * len(head), *lines])
 
 
 def _one_line(cell: str) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import rmsprop_jit
 from rmsprop_jit.codegen.backends.cuda import device as gpu
 
+from .. import peers as on_cpu
 from ..cases import Case
 from ..measure import CHECK_STEPS, ours
-from ..peers import agree
 from ..programs import step_program
 from ..rows import Row, attempted, print_each
 from ..sweep import swept
@@ -33,17 +33,13 @@ ULPS, RELATIVE = 4, 1e-5
 
 
 def arrays_for(shapes: Shapes) -> tuple[list[OnGpu], list[OnGpu]]:
-    """Parameters and gradients, standard normal, by the seed alone."""
-    xp = gpu.cupy()
-    rng = np.random.default_rng(0)
-    made = []
-    for _ in range(2):
-        own = []
-        for shape in shapes:
-            pattern = rng.standard_normal(min(int(np.prod(shape)), CHECKED), dtype=np.float32)
-            own.append(xp.asarray(np.resize(pattern, shape)))
-        made.append(own)
-    return made[0], made[1]
+    """The parameters and gradients of the benchmark on the processor; the elements of large tensors repeat."""
+    patterns = on_cpu.arrays_for([(min(int(np.prod(shape)), CHECKED),) for shape in shapes])
+    parameters, gradients = (
+        [gpu.cupy().asarray(np.resize(pattern, shape)) for pattern, shape in zip(side, shapes, strict=True)]
+        for side in patterns
+    )
+    return parameters, gradients
 
 
 def agrees_with_the_processor(case: Case, start: list[OnGpu], gradients: list[OnGpu]) -> bool:
@@ -78,10 +74,20 @@ def measure(case: Case, budget: float) -> Row:
         for work in (step, made.step):
             for _ in range(CHECK_STEPS):
                 work()
-        if not agree([p.get() for p in parameters], made.values(), start):
+        if not on_cpu.agree([p.get() for p in parameters], made.values(), start):
             return {"correct": False}
     timed = _timed(case, optimizer, step, made, budget)
-    return {"correct": True, **timed.as_row(), "host_s": median(timing.host_time(step) for _ in range(5))}
+    return {"correct": True, **timed.as_row(), **host_times(step, made, len(case.shapes))}
+
+
+def host_times(step: Callable[[], object], made: Made | None, tensors: int) -> Row:
+    """How long the host is busy with a call of ours, and of theirs; both with as many calls in a row.
+
+    Peers start a kernel or more for each tensor: a queue that is full would make their host wait for the GPU.
+    """
+    sides = {"host_s": step} | ({"theirs_host_s": made.step} if made else {})
+    calls = max(1, timing.QUEUE // tensors) if made else timing.QUEUE
+    return {name: median(timing.host_time(work, calls) for _ in range(5)) for name, work in sides.items()}
 
 
 def _timed(
@@ -91,7 +97,8 @@ def _timed(
     if case.against == "30 us":
         return timing.paired(lambda: timing.host_time(step), lambda: 30e-6, budget)
     if made is None:
-        step()
+        for _ in range(CHECK_STEPS):  # the first of a window, or of an average, moves other bytes than those after it
+            step()
         copy = copy_of(traffic(optimizer, elements(case.shapes)), flush)
         return timing.paired(lambda: timing.by_events(step, flush), copy, budget)
     if made.wait is None:

@@ -1,4 +1,4 @@
-"""Time on a GPU: CUDA events around one call, in turns, after the L2 cache has been overwritten.
+"""Time on a GPU: CUDA events around one call, in turns, after the L2 cache has been filled with other data.
 
 Where a peer works on streams of its own, both sides are timed by the wall clock from an idle GPU to an idle GPU.
 """
@@ -15,27 +15,31 @@ from ..timing import Paired, in_turns
 Work = Callable[[], object]
 
 L2_TIMES = 4
-"""How often the buffer that overwrites the L2 cache holds it."""
+"""How many times as large as the L2 cache the buffer is that takes its place."""
 
 QUEUE = 50
-"""Calls that are started in a row for host time: fewer than a stream's queue holds."""
+"""Calls that are started in a row for host time: with a few kernels each, fewer than a stream's queue holds."""
 
 
 PACKAGES = ("numba-cuda-mlir", "numba-cuda", "torch", "jax", "optax", "numpy")
 
 
 class Flush:
-    """Overwrites the L2 cache."""
+    """Fills the L2 cache with data that are in memory already, so that it has nothing to write back later."""
 
     def __init__(self) -> None:
         import cupy
 
         size = int(cupy.cuda.Device().attributes.get("L2CacheSize", 64 << 20))
-        self._buffer = cupy.empty(max(size, 1 << 20) * L2_TIMES // 4, cupy.float32)
+        self._buffer = cupy.zeros(max(size, 1 << 20) * L2_TIMES // 4, cupy.float32)
+        self._total = cupy.zeros((), cupy.float32)
 
     def __call__(self) -> None:
-        """Start overwriting; work that is launched next comes after it."""
-        self._buffer.fill(0.0)
+        """Start reading; work that is launched next comes after it.
+
+        Writing would leave the cache full of changed lines, and the timed call would wait while they go to memory.
+        """
+        self._buffer.sum(out=self._total)
 
 
 def by_events(work: Work, flush: Work) -> float:
@@ -64,17 +68,17 @@ def by_clock(work: Work, flush: Work, wait: Work) -> float:
     return time.perf_counter() - begin
 
 
-def host_time(work: Work) -> float:
+def host_time(work: Work, calls: int = QUEUE) -> float:
     """Seconds that the host is busy with one call while the GPU works on earlier ones."""
     import cupy
 
     cupy.cuda.Device().synchronize()
     begin = time.perf_counter()
-    for _ in range(QUEUE):
+    for _ in range(calls):
         work()
     spent = time.perf_counter() - begin
     cupy.cuda.Device().synchronize()
-    return spent / QUEUE
+    return spent / calls
 
 
 def paired(ours: Callable[[], float], theirs: Callable[[], float], budget: float) -> Paired:

@@ -165,7 +165,7 @@ def stopped_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is done, but every call of ours is said to take 2 us and every one of theirs 4."""
     monkeypatch.setattr(cuda_timing, "Flush", lambda: lambda: None)
     monkeypatch.setattr(cuda_timing, "by_events", lambda work, flush: (work(), 2e-6)[1])
-    monkeypatch.setattr(cuda_timing, "host_time", lambda work: (work(), 3e-6)[1])
+    monkeypatch.setattr(cuda_timing, "host_time", lambda work, *_: (work(), 3e-6)[1])
     monkeypatch.setattr(cuda_measure, "copy_of", lambda nbytes, flush: lambda: 4e-6)
     monkeypatch.setitem(cuda_peers.PEERS, "by hand", by_hand)
 
