@@ -4,7 +4,7 @@ ratio, ours_s, ...   figures
 correct              false: the result was wrong, and was not timed
 missing              what the other side cannot do, or that it was not asked to: these alone are no fault
 failed               the error of a case that should have worked, or how its process ended
-absent               beside `failed`: the package that is not installed
+absent               beside `failed`: the package, or what else, that is not there in any of the peer's cases
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ OWN = ("rmsprop_jit", "benchmarks")
 """Packages that are never merely not installed."""
 
 
+class Absent(Exception):
+    """Something that a peer needs in all of its cases is not there; `what` names it, the message says what to do."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
 def attempted(case: Case, work: Callable[[], Row]) -> Row:
     """The row of a case. What goes wrong is kept in it, so that the other cases go on."""
     begin = time.perf_counter()
@@ -32,6 +40,8 @@ def attempted(case: Case, work: Callable[[], Row]) -> Row:
         row = work()
     except (ModuleNotFoundError, NotImplementedError) as problem:
         row = _without_figures(problem)
+    except Absent as problem:
+        row = {"failed": str(problem), "absent": problem.what}
     except Exception as problem:
         row = _failed(problem)
     return case.about() | row | {"spent_s": time.perf_counter() - begin}

@@ -18,7 +18,7 @@ from ..cases import Case
 from ..measure import CHECK_STEPS, ours
 from ..programs import step_program
 from ..rows import Row, attempted, print_each
-from ..sweep import swept
+from ..sweep import MOST_TENSORS, swept
 from ..timing import Paired
 from ..workloads import Shapes, elements
 from . import peers, timing
@@ -137,7 +137,7 @@ def main() -> None:
         except Exception as problem:  # no CuPy, no driver, no device: each has an error of its own
             raise SystemExit(f"{type(problem).__name__}: {problem}") from None
     elif rest[0] == "sweep":
-        print_each(swept(rest[1], SIZES, COUNTS, measure, budget))
+        print_each(swept(rest[1], SIZES, COUNTS, measure, budget, MOST_TENSORS.get(rest[1], sys.maxsize)))
     else:
         cases = [CASES[int(number)] for number in rest]
         print_each(attempted(case, partial(measure, case, budget)) for case in cases)

@@ -6,6 +6,7 @@ NotImplementedError.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..peers import optax_parts, torch_parts
+from ..rows import Absent
 from ..workloads import Array
 
 OnGpu = Any
@@ -52,10 +54,24 @@ def torch_compile(parameters: list[OnGpu], gradients: list[OnGpu], options: dict
     return Made(torch.compile(step, fullgraph=False), values)
 
 
-def optax(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
-    """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+def _jax_on_gpu() -> Any:
+    """jax, where it computes on a GPU; without a claim on most of the memory, in which CuPy's arrays lie."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # read when jax is imported
     import jax
 
+    platform = jax.default_backend()
+    if platform != "gpu":
+        raise Absent(
+            "jax for GPUs",
+            f"jax does not compute on a GPU here. Received: a jax whose platform is {platform!r}. "
+            "Install 'jax[cuda13]' (or cuda12), and leave JAX_PLATFORMS unset.",
+        )
+    return jax
+
+
+def optax(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
+    """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+    jax = _jax_on_gpu()
     rule, jitted = optax_parts(options)
     held = [jax.device_put(g.get()) for g in gradients]
     params = [jax.device_put(p.get()) for p in parameters]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +18,9 @@ import rmsprop_jit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks import report
+from benchmarks import report, rows
 from benchmarks.cases import MICRO, Case
-from benchmarks.cuda import measure, peers, timing
+from benchmarks.cuda import cases, measure, peers, timing
 from benchmarks.measure import CHECK_STEPS
 from benchmarks.rows import Row
 from benchmarks.workloads import PLAIN
@@ -164,3 +167,64 @@ def test_both_hosts_start_no_more_work_than_a_queue_holds(
     made = peers.Made(lambda: None, list)
     assert measure.host_times(lambda: None, made, tensors) == {"host_s": 1.0, "theirs_host_s": 1.0}
     assert set(found) == {calls}
+
+
+VARIABLE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+
+
+def jax_on(platform: str) -> Any:
+    return SimpleNamespace(default_backend=lambda: platform)
+
+
+def test_jax_on_a_processor_is_no_peer_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", jax_on("cpu"))
+    monkeypatch.setenv(VARIABLE, "true")
+    case = Case("small", [(100,)], PLAIN, "optax jitted", 1.0)
+    row = rows.attempted(case, lambda: measure.measure(case, 0.1))
+    assert rows.is_bad(row)
+    assert "Received: a jax whose platform is 'cpu'. Install 'jax[cuda13]'" in report.reached(row)
+    assert row["absent"] == "jax for GPUs", "a sweep ends after one such row"
+
+
+class NoJax(importlib.abc.MetaPathFinder):
+    """Takes down, when jax is imported, whether it will claim most of the GPU's memory; then it is not there."""
+
+    def __init__(self) -> None:
+        self.claims: list[str | None] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "jax":
+            self.claims.append(os.environ.get(VARIABLE))
+            raise ModuleNotFoundError("not here", name=name)
+
+
+def test_jax_is_told_before_its_import_to_leave_memory_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = NoJax()
+    monkeypatch.setattr(sys, "meta_path", [watch, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    monkeypatch.setenv(VARIABLE, "true")
+    with pytest.raises(ModuleNotFoundError, match="not here"):
+        peers.optax([], [], PLAIN)
+    assert watch.claims == ["false"]
+
+
+def test_xla_compiles_no_more_tensors_than_time_allows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[int] = []
+
+    def counted(case: Case, _budget: float) -> Row:
+        measured.append(len(case.shapes))
+        return {"correct": True, "ratio": 1.0}
+
+    monkeypatch.setattr(measure, "measure", counted)
+    monkeypatch.setattr(sys, "argv", ["measure", "0.1", "sweep", "optax jitted"])
+    measure.main()
+    assert max(measured) == 1000
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["at"] for row in found if "missing" in row] == [10_000]
+
+
+def test_xla_comes_last() -> None:
+    order = list(dict.fromkeys(case.against for case in cases.CASES))
+    assert order[-1] == cases.SWEEP_PEERS[-1] == "optax jitted"
