@@ -19,6 +19,7 @@ from rich.progress import Progress
 from . import children, machine, picture, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
+from .cuda import first_day
 from .rows import Row, Rows, is_bad
 
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cuda = commands.add_parser("cuda", help="one NVIDIA GPU, beside a copy, torch, jax and CuPy; under 8 minutes")
     cuda.add_argument("--seconds", type=float, default=2.0, help="time for each case (default: %(default)s)")
     cuda.add_argument("--minutes", type=float, default=7.5, help="start nothing after so many (default: %(default)s)")
+    cuda.add_argument(
+        "--first-day", action="store_true", help="ask a GPU that has not run the kernels yet everything, in order"
+    )
     cuda.set_defaults(run=run_cuda)
     for command in (cpu, cuda):
         command.add_argument(
@@ -79,6 +83,8 @@ def run_cuda(options: argparse.Namespace) -> None:
     except children.Ended:
         console.print("No CUDA device can be used (see above). Nothing was measured.")
         raise SystemExit(2) from None
+    if options.first_day:
+        raise SystemExit(0 if first_day.run(options.out / "first-day", console) else 1)
     measured = children.rows_of(module, options.seconds, on_gpu.CASES, chosen, until=end)
     rows = _with_progress(measured, console, "cases", len(chosen))
     points: Rows = []
