@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..codegen.backends.cuda import device as gpu
+from ..codegen.backends.cuda import foreign
 from .homes import Array, Home, Int64
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CuPyHome:
 
     def owns(self, array: object) -> bool:
         """Whether it says, by DLPack or `__cuda_array_interface__`, that it is on such a device."""
-        return gpu.lies_on_gpu(array)
+        return foreign.lies_on_gpu(array)
 
     def keeps_memory(self, array: object) -> bool:
         """CuPy's do; what others do is not known."""
@@ -33,12 +34,12 @@ class CuPyHome:
 
     def adopt(self, array: Any) -> Array:
         """As CuPy's array. Raises BackendError without CuPy."""
-        adopted: Array = gpu.adopt(array)
+        adopted: Array = foreign.adopt(array)
         return adopted
 
     def is_read_only(self, array: Any) -> bool:
         """What its interface says."""
-        return gpu.is_read_only(array)
+        return foreign.is_read_only(array)
 
     def place(self, array: Array) -> str:
         """The device, as "cuda:0"."""

@@ -148,13 +148,14 @@ def test_a_step_of_the_rule_alone_can_be_torn() -> None:
 
 
 def test_a_torn_call_cannot_be_captured() -> None:
-    training, stream = Training((0, 1)), cupy.cuda.get_current_stream()
+    training, stream = Training((0, 1)), cupy.cuda.Stream(non_blocking=True)
     torn(training)
     gradients = training.gradients(2)
-    stream.begin_capture()
-    with pytest.raises(BackendError, match="step 2 was torn"):
-        training.optimizer.apply(gradients)
-    graph = stream.end_capture()
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(BackendError, match="step 2 was torn"):
+            training.optimizer.apply(gradients)
+        graph = stream.end_capture()
     before = [fetched(variable) for variable in training.variables]
     graph.launch()
     for variable, value in zip(training.variables, before, strict=True):

@@ -1,38 +1,44 @@
 """What this package uses of CuPy, on the host: memory is NumPy's, work goes to a simulated stream.
 
 Only for tests, with Numba's CUDA simulator. As strict as CuPy where that matters: no silent conversion to NumPy, only
-arrays of the same kind in assignments, nothing that waits while a stream is captured.
+arrays of the same kind in assignments, nothing that waits while a stream is captured, and a current device, to which
+`asarray` copies what lies on another one.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from simulated_streams import (
-    CURRENT,
+    CUDARuntimeError,
     Device,
     Event,
     MemoryPointer,
     MemoryPool,
     PinnedMemory,
     Stream,
+    get_current_stream,
     using_allocator,
 )
+
+ELSEWHERE: dict[int, tuple[int, int]] = {}
+"""What lies on another device than the first: begin, and end and device."""
 
 
 class ndarray:
     """An array that pretends to be on a GPU."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, device: int | None = None) -> None:
         self._host = host
         self.shape, self.dtype, self.strides = host.shape, host.dtype, host.strides
         self.size, self.nbytes, self.itemsize, self.ndim = host.size, host.nbytes, host.itemsize, host.ndim
         self.flags = SimpleNamespace(c_contiguous=host.flags.c_contiguous)
         self.data = MemoryPointer(host)
-        self.device = Device(0)
+        self.device = Device(device)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -45,23 +51,25 @@ class ndarray:
         return ndarray, (self.get(),)
 
     def __deepcopy__(self, memo: object) -> ndarray:
-        return self.copy()
+        with self.device:
+            return self.copy()
 
     def get(self) -> Any:
-        """A copy on the host, which waits for the stream."""
-        CURRENT.synchronize()
+        """A copy on the host, which waits for the stream that is current now, on whichever device."""
+        get_current_stream().synchronize()
         return self._host.copy()
 
     def set(self, host: Any) -> None:
         """Copy from the host, whose memory may be gone when a graph runs."""
-        CURRENT.refuse_capture()
+        get_current_stream().refuse_capture()
         if not isinstance(host, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if host.dtype != self.dtype or host.shape != self.shape:
             raise ValueError(f"{host.dtype} array of shape {host.shape} cannot be set to {self.dtype}, {self.shape}")
         if not self.flags.c_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
-        self._host[...] = host
+        target, copy = self._host, host.copy()
+        get_current_stream().submit(lambda: target.__setitem__(..., copy))
 
     def copy(self) -> ndarray:
         """A copy on the device."""
@@ -69,26 +77,26 @@ class ndarray:
 
     def view(self, dtype: Any) -> ndarray:
         """The same memory with another dtype."""
-        return ndarray(self._host.view(dtype))
+        return ndarray(self._host.view(dtype), self.device.id)
 
     def reshape(self, *shape: Any) -> ndarray:
         """The same memory in another shape."""
-        return ndarray(self._host.reshape(*shape))
+        return ndarray(self._host.reshape(*shape), self.device.id)
 
     def astype(self, dtype: Any) -> ndarray:
         """A copy of another dtype."""
         made, source = empty(self.shape, dtype), self._host
-        CURRENT.submit(lambda: np.copyto(made._host, source, "unsafe"))
+        get_current_stream().submit(lambda: np.copyto(made._host, source, "unsafe"))
         return made
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(np.asarray(self._host[key]))
+        return ndarray(np.asarray(self._host[key]), self.device.id)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, np.ndarray):
             raise TypeError("a CuPy array or a number is needed, not a NumPy array")
         host, operand = self._host, _on_host(value)
-        CURRENT.submit(lambda: host.__setitem__(key, operand))
+        get_current_stream().submit(lambda: host.__setitem__(key, operand))
 
     def __mul__(self, other: Any) -> ndarray:
         return _computed(np.multiply, self, other)
@@ -112,30 +120,46 @@ def _computed(work: Callable[..., object], left: ndarray, right: Any) -> ndarray
         raise TypeError(f"Unsupported type {type(right)}")
     operands = left._host, _on_host(right)
     made = empty(np.broadcast_shapes(*map(np.shape, operands)), np.result_type(*operands))
-    CURRENT.submit(lambda: work(*operands, out=made._host))
+    get_current_stream().submit(lambda: work(*operands, out=made._host))
     return made
 
 
 def empty(shape: Any, dtype: Any) -> ndarray:
-    """New memory, poisoned."""
+    """New memory on the current device, poisoned."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return ndarray(np.frombuffer(bytearray(b"\xa5" * nbytes), dtype).reshape(shape))
+    return _placed(np.frombuffer(bytearray(b"\xa5" * nbytes), np.uint8)).view(dtype).reshape(shape)
+
+
+def _placed(memory: Any) -> ndarray:
+    """New memory, which is on the current device from now on."""
+    array = ndarray(memory)
+    if array.device.id and memory.nbytes:
+        begin = array.data.ptr
+        ELSEWHERE[begin] = begin + memory.nbytes, array.device.id
+        weakref.finalize(memory, ELSEWHERE.pop, begin)
+    return array
+
+
+def device_of(address: int) -> int:
+    """The device that has an address."""
+    return next((device for begin, (end, device) in list(ELSEWHERE.items()) if begin <= address < end), 0)
 
 
 def asarray(array: Any) -> ndarray:
-    """Another library's device array in the same memory, or a copy of a host array."""
-    if isinstance(array, ndarray):
-        return array
-    if hasattr(array, "__cuda_array_interface__"):
+    """A device array on the current device in the same memory; a copy of one on another device, or of a host array."""
+    if not isinstance(array, ndarray) and hasattr(array, "__cuda_array_interface__"):
         holder = SimpleNamespace(__array_interface__=array.__cuda_array_interface__, owner=array)
-        return ndarray(np.asarray(holder))
-    CURRENT.refuse_capture()
-    return ndarray(np.array(array))
+        host = np.asarray(holder)
+        array = ndarray(host, device_of(host.ctypes.data) if host.nbytes else None)
+    if isinstance(array, ndarray):
+        return array if array.device.id == Device().id else array.copy()
+    get_current_stream().refuse_capture()
+    return _placed(np.array(array))
 
 
 def from_dlpack(array: Any) -> ndarray:
-    """Another library's device array in the same memory."""
-    return ndarray(array.simulated_memory)
+    """Another library's device array in the same memory, on its own device."""
+    return ndarray(array.simulated_memory, array.__dlpack_device__()[1])
 
 
 cuda = SimpleNamespace(
@@ -144,6 +168,10 @@ cuda = SimpleNamespace(
     MemoryPool=MemoryPool,
     Stream=Stream,
     alloc_pinned_memory=PinnedMemory,
-    get_current_stream=lambda: CURRENT,
+    get_current_stream=get_current_stream,
+    runtime=SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
+        pointerGetAttributes=lambda address: SimpleNamespace(device=device_of(address)),
+    ),
     using_allocator=using_allocator,
 )

@@ -135,11 +135,11 @@ def failing_after(launches: int) -> contextlib.AbstractContextManager[None]:
 
 
 def capture(work: Callable[[], object]) -> Graph:
-    """What a function does to the current stream, as a graph. Nothing stays captured after a failure."""
-    stream = simulated_cupy.cuda.get_current_stream()
-    stream.begin_capture()
-    try:
-        work()
-    finally:
-        graph: Graph = stream.end_capture()
+    """What a function does to a stream of its own, as a graph. Nothing stays captured after a failure."""
+    with simulated_cupy.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        try:
+            work()
+        finally:
+            graph: Graph = stream.end_capture()
     return graph

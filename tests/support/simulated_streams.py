@@ -1,17 +1,36 @@
-"""What this package uses of `cupy.cuda`, on the host: a stream does everything at once or records it for a graph."""
+"""What this package uses of `cupy.cuda`, on the host: devices, and streams that do work in order or record it.
+
+As in CUDA, streams do not wait for each other. The null stream does everything at once, after the blocking streams of
+its device; any other keeps its work until somebody waits for it. What CuPy decides by thread is decided by thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 Work = Callable[[], object]
 
+DEVICES = 2
+
+STATUS = {
+    101: "cudaErrorInvalidDevice: invalid device ordinal",
+    900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
+    906: "cudaErrorStreamCaptureImplicit: operation would make the legacy stream depend on a capturing blocking stream",
+}
+
 
 class CUDARuntimeError(RuntimeError):
     """What CuPy raises for a call that the driver refuses."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(STATUS[status])
+        self.status = status
 
 
 class Graph:
@@ -21,81 +40,134 @@ class Graph:
         self._work = work
 
     def launch(self) -> None:
-        """Do it."""
-        CURRENT.refuse_capture()
+        """Do it, on the current stream."""
+        stream = get_current_stream()
+        stream.refuse_capture()
         for one in self._work:
-            one()
+            stream.submit(one)
 
 
 class Stream:
-    """Does what is submitted at once, or records it."""
+    """Work in order."""
 
-    def __init__(self, non_blocking: bool = False) -> None:
+    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
+        self.device_id = _current.device
+        self.is_null, self._is_blocking = null, not non_blocking
         self._recorded: list[Work] | None = None
+        self._queued: deque[Work] = deque()
+        self._before: list[Stream] = []
+        _streams[self.device_id].add(self)
+
+    def __enter__(self) -> Stream:
+        if self.device_id != _current.device:
+            raise RuntimeError("The device that the stream is created on does not match with the current device")
+        self._before.append(_current.streams[self.device_id])
+        _current.streams[self.device_id] = self
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        _current.streams[self.device_id] = self._before.pop()
 
     def submit(self, work: Work) -> None:
-        """Do or record."""
-        if self._recorded is None:
-            work()
-        else:
+        """Keep or record; the null stream does it."""
+        if self._recorded is not None:
             self._recorded.append(work)
+            return
+        self._queued.append(work)
+        if self.is_null:
+            self.refuse_capture()
+            self.finish()
+
+    def finish(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Do what is kept, or so much of it that `until` holds."""
+        for other in self._waited_for():
+            other.finish()
+        while self._queued and not until():
+            self._queued.popleft()()
+
+    def _waited_for(self) -> list[Stream]:
+        """The blocking streams of the device, for the null stream."""
+        if not self.is_null:
+            return []
+        return [other for other in list(_streams[self.device_id]) if other._is_blocking and other is not self]
 
     def begin_capture(self) -> None:
         """Record from now on."""
+        if self.is_null:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
         self.refuse_capture()
         self._recorded = []
 
     def end_capture(self) -> Graph:
-        """What was recorded; from now on work is done at once."""
+        """What was recorded; from now on work is kept again."""
         graph, self._recorded = Graph(self._recorded or []), None
         return graph
 
     def is_capturing(self) -> bool:
-        """Whether work is recorded."""
+        """Whether work is recorded. The null stream cannot be asked while a blocking one records."""
+        if any(other._recorded is not None for other in self._waited_for()):
+            raise CUDARuntimeError(906)
         return self._recorded is not None
 
     def refuse_capture(self) -> None:
         """Raise what the driver answers to work that cannot be in a graph, such as waiting."""
         if self.is_capturing():
-            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when stream is capturing")
+            raise CUDARuntimeError(900)
 
     def synchronize(self) -> None:
-        """Nothing is ever left to wait for."""
+        """Wait for everything."""
         self.refuse_capture()
+        self.finish()
+
+    def wait_event(self, event: Event) -> None:
+        """Do nothing further before the event has passed."""
+        self.submit(event.finish)
 
 
 class Event:
     """A point in a stream."""
 
-    done = True
-
     def __init__(self, disable_timing: bool = False) -> None:
-        pass
+        self.done, self._stream = True, get_current_stream()
 
     def record(self, stream: Stream) -> None:
         """Mark the point."""
         stream.refuse_capture()
+        self.done, self._stream = False, stream
+        stream.submit(self._pass)
+
+    def _pass(self) -> None:
+        self.done = True
+
+    def finish(self) -> None:
+        """Wait for it."""
+        self._stream.finish(lambda: self.done)
 
 
 class Device(contextlib.AbstractContextManager["Device"]):
-    """The one device there is."""
+    """One of the devices, the current one unless it is named."""
 
     compute_capability = "90"
 
-    def __init__(self, index: int = 0) -> None:
-        self.id = index
+    def __init__(self, index: int | None = None) -> None:
+        self.id = _current.device if index is None else index
+        self._before: list[int] = []
 
     def __enter__(self) -> Device:
-        if self.id:
-            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        if self.id not in range(DEVICES):
+            raise CUDARuntimeError(101)
+        self._before.append(_current.device)
+        _current.device = self.id
         return self
 
     def __exit__(self, *problem: object) -> None:
-        return None
+        _current.device = self._before.pop()
 
     def synchronize(self) -> None:
-        """Nothing is ever left to wait for."""
-        CURRENT.refuse_capture()
+        """Wait for all its streams."""
+        for stream in list(_streams[self.id]):
+            stream.refuse_capture()
+            stream.finish()
 
 
 class PinnedMemory(bytearray):
@@ -111,7 +183,7 @@ class MemoryPointer:
     """Where an array begins."""
 
     def __init__(self, host: Any) -> None:
-        self.ptr = int(host.ctypes.data)
+        self.ptr, self._host = int(host.ctypes.data), host
 
     def copy_from_host_async(self, source: int, nbytes: int, stream: Stream) -> None:
         """Copy from a host address, in order with a stream."""
@@ -128,8 +200,26 @@ class MemoryPool:
 @contextlib.contextmanager
 def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
     """Memory for the `with` block; only a capture needs memory of its own."""
-    assert CURRENT.is_capturing()
+    assert get_current_stream().is_capturing()
     yield
 
 
-CURRENT = Stream()
+def get_current_stream(device_id: int = -1) -> Stream:
+    """The stream that is current on a device; without a number, on the current one."""
+    return _current.streams[_current.device if device_id < 0 else device_id]
+
+
+class _Current(threading.local):
+    """What is current in a thread."""
+
+    def __init__(self) -> None:
+        self.device = 0
+        self.streams = list(_null_streams)
+
+
+_streams: list[weakref.WeakSet[Stream]] = [weakref.WeakSet() for _ in range(DEVICES)]
+_null_streams: list[Stream] = []
+_current = _Current()
+for _current.device in range(DEVICES):
+    _null_streams.append(Stream(null=True))
+_current.__init__()  # type: ignore[misc]  # in this thread, too, now that there are null streams

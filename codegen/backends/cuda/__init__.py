@@ -10,6 +10,7 @@ words       what that source may name
 compilers   from source to PTX and machine code
 numba_cuda_mlir, numba_cuda: each compiler's words and its way to PTX
 device      the GPU through CuPy: memory, streams, launches
+foreign     other libraries' arrays as CuPy's
 tables      what the kernels run on
 launch      a step over tables
 """

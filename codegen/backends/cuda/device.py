@@ -32,9 +32,6 @@ DeviceArray = Any
 Launch = Callable[..., None]
 """(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
 
-CUDA, CUDA_MANAGED = 2, 13
-"""DLPack's numbers of device types whose memory kernels can reach."""
-
 
 class Driver(Protocol):
     """What stands between this package and a GPU. Tests have one that needs none."""
@@ -107,40 +104,10 @@ def cupy() -> Any:
 # Arrays.
 
 
-def lies_on_gpu(array: object) -> bool:
-    """Whether an array, of whatever library, is in the memory of a CUDA device. Imports nothing."""
-    if isinstance(array, np.ndarray | np.generic | float | int | list | tuple):
-        return False
-    where = getattr(array, "__dlpack_device__", None)
-    if where is not None:
-        return int(where()[0]) in (CUDA, CUDA_MANAGED)
-    return hasattr(array, "__cuda_array_interface__")
-
-
-def adopt(array: Any) -> DeviceArray:
-    """The array as CuPy's, in the same memory. A torch tensor that requires grad is taken without its history."""
-    if is_cupy(array):
-        return array
-    array = _without_history(array)
-    xp = cupy()
-    return xp.asarray(array) if hasattr(array, "__cuda_array_interface__") else xp.from_dlpack(array)
-
-
 def is_cupy(array: object) -> bool:
     """Whether an array is CuPy's own. Imports nothing."""
     module = _driver.imported()
     return module is not None and isinstance(array, module.ndarray)
-
-
-def _without_history(array: Any) -> Any:
-    """A torch tensor that requires grad as one that does not, in the same memory; other arrays as they are."""
-    return array.detach() if getattr(array, "requires_grad", False) else array
-
-
-def is_read_only(array: Any) -> bool:
-    """Whether the library that owns an array forbids writing to it."""
-    interface = getattr(_without_history(array), "__cuda_array_interface__", None)
-    return bool(interface is not None and interface["data"][1])
 
 
 def empty_bytes(nbytes: int) -> DeviceArray:
@@ -161,8 +128,12 @@ def _pool_for_graphs() -> Any:
 
 
 def fetch(array: DeviceArray) -> HostArray:
-    """A copy in host memory; waits for the stream."""
-    copy: HostArray = array.get()
+    """A copy in host memory; waits for the stream that is current on the array's device.
+
+    CuPy by itself would wait for the stream that is current on the current device.
+    """
+    with use(index_of(array)):
+        copy: HostArray = array.get()
     return copy
 
 
