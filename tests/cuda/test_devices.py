@@ -11,7 +11,7 @@ import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits, make
 
-from rmsprop_jit import RMSprop
+from rmsprop_jit import OptionError, RMSprop
 
 
 class Foreign:
@@ -90,3 +90,42 @@ def test_a_norm_over_two_devices_waits_for_the_streams_that_make_it() -> None:
         np.testing.assert_allclose(variable.get(), host, rtol=3e-6, atol=1e-6)
     for mine, other in zip(optimizer.variables, twin.variables, strict=True):
         np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=3e-6, atol=1e-6)
+
+
+# Captures, and streams that wait for each other.
+
+
+def test_a_call_on_the_null_stream_while_a_blocking_stream_is_captured_is_refused_with_advice() -> None:
+    """CUDA answers no question about the null stream then."""
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    optimizer.apply([gradient])
+    stream = cupy.cuda.Stream()
+    stream.begin_capture()
+    try:
+        for call in (lambda: optimizer.apply([gradient]), lambda: RMSprop().build([gradient])):
+            with pytest.raises(OptionError, match=r"Received: .*null stream.*non_blocking=True.*with stream:"):
+                call()
+    finally:
+        stream.end_capture()
+    assert optimizer.iterations == 1
+    host, twin = make(), RMSprop()
+    twin.apply([make(seed=1)], [host])
+    assert_same_bits(variable.get(), host, "variable")
+
+
+@pytest.mark.parametrize("non_blocking", [False, True])
+def test_a_call_is_captured_on_any_stream_that_is_current(non_blocking: bool) -> None:
+    variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
+    optimizer, twin, host = RMSprop(), RMSprop(), make()
+    optimizer.build([variable])
+    with cupy.cuda.Stream(non_blocking=non_blocking) as stream:
+        stream.begin_capture()
+        optimizer.apply([gradient])
+        graph = stream.end_capture()
+        for _ in range(2):
+            graph.launch()
+            twin.apply([make(seed=1)], [host])
+        assert optimizer.iterations == 2
+    assert_same_bits(variable.get(), host, "variable")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 import numpy as np
 
 from ... import locks
-from ...errors import BackendError
+from ...errors import BackendError, OptionError
 from . import compilers
 from .compilers import INSTALL, Arch
 from .frame import THREADS, KernelSource
@@ -31,6 +31,9 @@ DeviceArray = Any
 
 Launch = Callable[..., None]
 """(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
+
+CAPTURE_IMPLICIT = 906
+"""The status of CuPy's CUDARuntimeError that CUDA calls cudaErrorStreamCaptureImplicit."""
 
 
 class Driver(Protocol):
@@ -200,8 +203,20 @@ def wait_for(index: int) -> None:
 
 
 def is_capturing() -> bool:
-    """Whether the current stream records what is launched into a graph, instead of doing it."""
-    return bool(cupy().cuda.get_current_stream().is_capturing())
+    """Whether the current stream records what is launched into a graph, instead of doing it.
+
+    Raises OptionError for the null stream while a blocking stream is captured: CUDA allows nothing on it then.
+    """
+    try:
+        return bool(cupy().cuda.get_current_stream().is_capturing())
+    except RuntimeError as problem:
+        if getattr(problem, "status", None) != CAPTURE_IMPLICIT:
+            raise
+        raise OptionError(
+            f"nothing can be done on the null stream while a blocking stream is captured ({problem}). "
+            "Received: a call with the null stream as CuPy's current one. "
+            "Make `stream = cupy.cuda.Stream(non_blocking=True)` and capture `with stream:`, which makes it current."
+        ) from problem
 
 
 @functools.cache
