@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,11 @@ INSTALL = (
 
 INSTALL_OTHERS = {
     "numba-cuda": (
-        "Run `pip install 'numba-cuda[cu12]' cupy-cuda12x` for a driver of CUDA 12 or "
-        "`pip install 'numba-cuda[cu13]' cupy-cuda13x` for CUDA 13"
+        "Run `pip install 'numba-cuda[cu12]' cupy-cuda12x 'numpy<2.5'` for a driver of CUDA 12 or "
+        "`pip install 'numba-cuda[cu13]' cupy-cuda13x 'numpy<2.5'` for CUDA 13"
     )
 }
-"""For what no extra brings."""
+"""For what no extra brings. numba-cuda, up to 0.30.4 at least, needs `numpy.row_stack`, which NumPy 2.5 has no more."""
 
 ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
 """A kernel's name in PTX."""
@@ -196,9 +197,12 @@ def _settings() -> str:
 
 def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
     module = _module(compiler)
+    function = _function(kernel, module)
     try:
-        text = module.compile_ptx(_function(kernel, module), len(kernel.arguments), arch)
+        text = module.compile_ptx(function, len(kernel.arguments), arch)
     except Exception as problem:  # third-party compilers raise what they like
+        if any(frame.f_code.co_name == "<module>" for frame, _ in traceback.walk_tb(problem.__traceback__)):
+            raise _cannot_load(compiler, problem) from problem  # a part that it imports with its first kernel
         raise BackendError(
             f"{module.VERSION} did not compile {kernel.name} for sm_{arch[0]}{arch[1]} ({problem}). "
             f"Received: a kernel of this package. Try the other compiler ({', '.join(COMPILERS)}), or report this."
@@ -229,9 +233,19 @@ def _module(compiler: str) -> ModuleType:
     try:
         return importlib.import_module(f".{COMPILERS[compiler]}", __package__)
     except Exception as problem:  # a broken installation raises what it likes
-        raise BackendError(
-            f"{compiler} cannot be loaded ({problem}). Received: compiler={compiler!r}. {_remedy(compiler)}."
-        ) from problem
+        raise _cannot_load(compiler, problem) from problem
+
+
+def _cannot_load(compiler: str, problem: Exception) -> BackendError:
+    """What to raise where a compiler, or a part of it, fails while it is imported."""
+    remedy = _remedy(compiler)
+    if isinstance(problem, Warning):
+        kind = type(problem).__name__
+        remedy = f"Make an exception for its warnings, as `python -W error -W ignore::{kind}` does"
+    others = " or ".join(f"compiler={name!r}" for name in COMPILERS if name != compiler)
+    return BackendError(
+        f"{compiler} cannot be loaded ({problem}). Received: compiler={compiler!r}. {remedy}; or choose {others}."
+    )
 
 
 def _function(kernel: KernelSource, module: ModuleType) -> Callable[..., None]:
