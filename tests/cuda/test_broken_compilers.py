@@ -78,3 +78,66 @@ def test_a_warning_that_is_an_error_names_the_exception_to_make(tmp_path: Path, 
     else:
         assert "pip install 'numba-cuda-mlir[cu13]" in text, "the pretended package is empty"
     assert "compiler='numba-cuda'" in text
+
+
+OTHER_LINKER = """
+import types
+import cuda.core, cuda.bindings.driver, cuda.bindings.nvjitlink
+cuda.bindings.driver.cuDriverGetVersion = lambda: (0, {driver}000)
+cuda.bindings.nvjitlink.version = lambda: ({nvjitlink}, 9)
+
+class LinkerOptions:
+    def __init__(self, arch, verbose=None, ptxas_options=None):
+        if ptxas_options is not None:
+            raise ValueError("ptxas_options option is not supported by the driver API")
+        self.verbose = verbose
+
+class Linker:
+    def __init__(self, *codes, options):
+        if not {context}:
+            raise RuntimeError("CUDA_ERROR_INVALID_CONTEXT: no context is current")
+        self.remarks = "Used 24 registers" if options.verbose else ""
+    def link(self, kind):
+        return types.SimpleNamespace(code=b"machine code")
+    def get_info_log(self):
+        return self.remarks
+
+cuda.core.Linker, cuda.core.LinkerOptions = Linker, LinkerOptions
+"""
+"""The driver's linker as `cuda.core` presents it."""
+
+needs_linker = pytest.mark.skipif(importlib.util.find_spec("cuda") is None, reason="cuda.core is not installed")
+
+LINKED = """
+from rmsprop_jit import BackendError
+from rmsprop_jit.codegen.backends.cuda import compilers
+code = compilers.Code(".visible .entry k(", "k")
+try:
+    print(compilers.usage(code, (9, 0)))
+except BackendError as problem:
+    print(problem)
+"""
+
+
+@needs_linker
+def test_the_drivers_linker_tells_registers_too(tmp_path: Path) -> None:
+    text = told(OTHER_LINKER.format(driver=13, nvjitlink=12, context=True) + LINKED, tmp_path)
+    assert text == "Used 24 registers\n"
+
+
+@needs_linker
+@pytest.mark.parametrize(("driver", "nvjitlink"), [(13, 12), (12, 13)])
+def test_the_drivers_linker_without_a_gpu_names_both_versions_and_the_extra(
+    tmp_path: Path, driver: int, nvjitlink: int
+) -> None:
+    text = told(OTHER_LINKER.format(driver=driver, nvjitlink=nvjitlink, context=False) + LINKED, tmp_path)
+    assert "no machine code was made for sm_90 (CUDA_ERROR_INVALID_CONTEXT" in text
+    assert f"Received: nvJitLink of CUDA {nvjitlink}, a driver of CUDA {driver}" in text
+    assert f"Install the extra cuda{driver}." in text
+
+
+@needs_linker
+def test_what_nvjitlink_refuses_is_an_error_of_this_package(tmp_path: Path) -> None:
+    text = told(LINKED, tmp_path)
+    assert "no machine code was made for sm_90" in text
+    assert "Received: nvJitLink of CUDA 1" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,8 @@ def test_a_call_on_the_null_stream_while_a_blocking_stream_is_captured_is_refuse
     stream = cupy.cuda.Stream()
     stream.begin_capture()
     try:
-        for call in (lambda: optimizer.apply([gradient]), lambda: RMSprop().build([gradient])):
+        calls: list[Callable[[], object]] = [lambda: optimizer.apply([gradient]), lambda: RMSprop().build([gradient])]
+        for call in calls:
             with pytest.raises(OptionError, match=r"Received: .*null stream.*non_blocking=True.*with stream:"):
                 call()
     finally:

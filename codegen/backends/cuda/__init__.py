@@ -8,6 +8,7 @@ layout      where the elements of arrays lie
 sums        how they reduce
 words       what that source may name
 compilers   from source to PTX and machine code
+linker      NVIDIA's, from PTX to machine code
 numba_cuda_mlir, numba_cuda: each compiler's words and its way to PTX
 device      the GPU through CuPy: memory, streams, launches
 foreign     other libraries' arrays as CuPy's

@@ -28,6 +28,7 @@ from ...errors import BackendError, OptionError
 from .. import object_file
 from ..cuda_compilers import COMPILERS
 from .frame import KernelSource
+from .linker import linked
 
 INSTALL = (
     "Run `pip install 'numba-cuda-mlir[cu12]>=0.6,<0.7' cupy-cuda12x` for a driver of CUDA 12 or "
@@ -133,7 +134,7 @@ def sass(kernel: KernelSource, compiler: str, arch: Arch) -> str:
 
 def usage(code: Code, arch: Arch) -> str:
     """What NVIDIA's assembler says of a kernel: registers, stack, spills."""
-    return _linked(code.ptx, arch, verbose=True)[1]
+    return linked(code.ptx, arch, verbose=True)[1]
 
 
 def kept(
@@ -214,17 +215,7 @@ def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
 
 def _link(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
     code = ptx(kernel, compiler, arch)
-    return Code(code.ptx, code.symbol, _linked(code.ptx, arch)[0])
-
-
-def _linked(text: str, arch: Arch, verbose: bool = False) -> tuple[bytes, str]:
-    """Machine code and the assembler's remarks."""
-    from cuda.core import Linker, LinkerOptions, ObjectCode
-
-    options = LinkerOptions(arch=f"sm_{arch[0]}{arch[1]}", ptxas_options=["-v"] if verbose else None)
-    linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
-    made = bytes(linker.link("cubin").code)
-    return made, str(linker.get_info_log() or "")
+    return Code(code.ptx, code.symbol, linked(code.ptx, arch)[0])
 
 
 @functools.cache
