@@ -55,7 +55,8 @@ class CuPyHome:
 
     def write(self, array: Array, value: Any) -> None:
         """Write a number, an array on the same device, or a NumPy array."""
-        with gpu.use(gpu.index_of(array)):
+        index = gpu.index_of(array)
+        with gpu.use(index), gpu.ordered(index):
             if isinstance(value, np.ndarray):
                 array.set(np.ascontiguousarray(value, dtype=array.dtype).reshape(array.shape))  # type: ignore[attr-defined]
             else:
@@ -63,7 +64,8 @@ class CuPyHome:
 
     def new_like(self, array: Array, fill: Any) -> Array:
         """A new array on the same device."""
-        with gpu.use(gpu.index_of(array)):
+        index = gpu.index_of(array)
+        with gpu.use(index), gpu.ordered(index):
             made: Array = gpu.cupy().empty(array.shape, array.dtype)
             made[...] = fill
         return made

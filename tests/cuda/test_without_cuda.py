@@ -87,7 +87,7 @@ USED = {
         "using_allocator",
     ],
     "cupy.cuda.function": ["Module"],
-    "cupy.cuda.runtime": ["pointerGetAttributes"],
+    "cupy.cuda.runtime": ["pointerGetAttributes", "eventRecord", "streamWaitEvent"],
 }
 METHODS = {
     "cupy.ndarray": ["get", "set", "view", "reshape", "astype", "data", "device", "flags", "nbytes", "strides"],

@@ -21,7 +21,10 @@ from simulated_streams import (
     MemoryPool,
     PinnedMemory,
     Stream,
+    event_record,
     get_current_stream,
+    memory,
+    stream_wait_event,
     using_allocator,
 )
 
@@ -130,13 +133,14 @@ def empty(shape: Any, dtype: Any) -> ndarray:
     return _placed(np.frombuffer(bytearray(b"\xa5" * nbytes), np.uint8)).view(dtype).reshape(shape)
 
 
-def _placed(memory: Any) -> ndarray:
+def _placed(host: Any) -> ndarray:
     """New memory, which is on the current device from now on."""
-    array = ndarray(memory)
-    if array.device.id and memory.nbytes:
+    array = ndarray(host)
+    memory[array.data.ptr] = host
+    if array.device.id and host.nbytes:
         begin = array.data.ptr
-        ELSEWHERE[begin] = begin + memory.nbytes, array.device.id
-        weakref.finalize(memory, ELSEWHERE.pop, begin)
+        ELSEWHERE[begin] = begin + host.nbytes, array.device.id
+        weakref.finalize(host, ELSEWHERE.pop, begin)
     return array
 
 
@@ -171,6 +175,8 @@ cuda = SimpleNamespace(
     get_current_stream=get_current_stream,
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
+        eventRecord=event_record,
+        streamWaitEvent=stream_wait_event,
         pointerGetAttributes=lambda address: SimpleNamespace(device=device_of(address)),
     ),
     using_allocator=using_allocator,

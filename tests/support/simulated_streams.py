@@ -56,6 +56,7 @@ class Stream:
         self._recorded: list[Work] | None = None
         self._queued: deque[Work] = deque()
         self._before: list[Stream] = []
+        self.ptr = 0 if null else id(self)
         _streams[self.device_id].add(self)
 
     def __enter__(self) -> Stream:
@@ -73,10 +74,13 @@ class Stream:
         if self._recorded is not None:
             self._recorded.append(work)
             return
-        self._queued.append(work)
         if self.is_null:
             self.refuse_capture()
+            self._queued.append(work)
             self.finish()
+        else:
+            held = list(memory.values())  # CuPy gives memory back in order with the stream
+            self._queued.append(lambda: (work(), held))
 
     def finish(self, until: Callable[[], bool] = lambda: False) -> None:
         """Do what is kept, or so much of it that `until` holds."""
@@ -129,10 +133,13 @@ class Event:
 
     def __init__(self, disable_timing: bool = False) -> None:
         self.done, self._stream = True, get_current_stream()
+        self.ptr = id(self)
+        _events[self.ptr] = self
 
     def record(self, stream: Stream) -> None:
         """Mark the point."""
         stream.refuse_capture()
+        assert self.done, "this simulation records an event once"
         self.done, self._stream = False, stream
         stream.submit(self._pass)
 
@@ -209,6 +216,22 @@ def get_current_stream(device_id: int = -1) -> Stream:
     return _current.streams[_current.device if device_id < 0 else device_id]
 
 
+def stream_at(ptr: int) -> Stream:
+    """A stream by its handle; 0 is the null stream of the current device."""
+    return next(one for one in list(_streams[_current.device]) if one.ptr == ptr)
+
+
+def event_record(event: int, stream: int) -> None:
+    """`cupy.cuda.runtime.eventRecord`."""
+    _events[event].record(stream_at(stream))
+
+
+def stream_wait_event(stream: int, event: int) -> None:
+    """`cupy.cuda.runtime.streamWaitEvent`. Work that is captured cannot wait for work that is not."""
+    stream_at(stream).refuse_capture()
+    stream_at(stream).wait_event(_events[event])
+
+
 class _Current(threading.local):
     """What is current in a thread."""
 
@@ -217,7 +240,11 @@ class _Current(threading.local):
         self.streams = list(_null_streams)
 
 
+memory: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""All memory of devices, by address."""
+
 _streams: list[weakref.WeakSet[Stream]] = [weakref.WeakSet() for _ in range(DEVICES)]
+_events: weakref.WeakValueDictionary[int, Event] = weakref.WeakValueDictionary()
 _null_streams: list[Stream] = []
 _current = _Current()
 for _current.device in range(DEVICES):

@@ -12,14 +12,15 @@ linker      NVIDIA's, from PTX to machine code
 numba_cuda_mlir, numba_cuda: each compiler's words and its way to PTX
 device      the GPU through CuPy: memory, streams, launches
 foreign     other libraries' arrays as CuPy's
+torch_streams: the order of CuPy's streams and torch's
 tables      what the kernels run on
 launch      a step over tables
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,11 +75,19 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     return copies, ledger.calls, ledger.windows.copy()
 
 
+@contextmanager
+def _work_on(array: device.DeviceArray) -> Iterator[None]:
+    """The array's device is current, and work comes in order with torch's."""
+    index = device.index_of(array)
+    with device.use(index), device.ordered(index):
+        yield
+
+
 def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
     """Copy host arrays into arrays on a GPU, and set calls and windows if `calls` is given; torn if interrupted."""
     with nullcontext() if calls is None else ledger.rewritten(calls, windows):
         for span, source in pairs:
-            with device.use(device.index_of(span.array)):
+            with _work_on(span.array):
                 span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))
 
 
@@ -86,7 +95,7 @@ def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
     """Copy arrays on a GPU over others; torn if interrupted."""
     with ledger.marked(None):
         for target, source in pairs:
-            with device.use(device.index_of(target.array)):
+            with _work_on(target.array):
                 target.array[...] = source.array
 
 
@@ -95,7 +104,7 @@ def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int
     with ledger.marked(None):
         is_there = bool(ledger.cells[cell] == expected)
         if is_there:
-            with device.use(device.index_of(target.array)):
+            with _work_on(target.array):
                 target.array[...] = source.array
             ledger.cells[cell] = 0
     return is_there

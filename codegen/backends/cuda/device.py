@@ -17,7 +17,7 @@ import numpy as np
 
 from ... import locks
 from ...errors import BackendError, OptionError
-from . import compilers
+from . import compilers, torch_streams
 from .compilers import INSTALL, Arch
 from .frame import THREADS, KernelSource
 
@@ -135,7 +135,8 @@ def fetch(array: DeviceArray) -> HostArray:
 
     CuPy by itself would wait for the stream that is current on the current device.
     """
-    with use(index_of(array)):
+    index = index_of(array)
+    with use(index), ordered(index):
         copy: HostArray = array.get()
     return copy
 
@@ -197,6 +198,11 @@ def use(index: int) -> AbstractContextManager[Any]:
     return device
 
 
+def ordered(index: int) -> AbstractContextManager[None]:
+    """Work in the `with` block comes after torch's before it, and before torch's after it. The device is current."""
+    return torch_streams.ordered(cupy(), index)
+
+
 def wait_for(index: int) -> None:
     """Wait until a device has done all that was launched on any of its streams."""
     cupy().cuda.Device(index).synchronize()
@@ -205,10 +211,11 @@ def wait_for(index: int) -> None:
 def is_capturing() -> bool:
     """Whether the current stream records what is launched into a graph, instead of doing it.
 
-    Raises OptionError for the null stream while a blocking stream is captured: CUDA allows nothing on it then.
+    Raises OptionError for the null stream while a blocking stream is captured, since CUDA allows nothing on it then,
+    and while torch captures another stream: what is launched now would be done once, and be no part of the graph.
     """
     try:
-        return bool(cupy().cuda.get_current_stream().is_capturing())
+        found = bool(cupy().cuda.get_current_stream().is_capturing())
     except RuntimeError as problem:
         if getattr(problem, "status", None) != CAPTURE_IMPLICIT:
             raise
@@ -217,6 +224,15 @@ def is_capturing() -> bool:
             "Received: a call with the null stream as CuPy's current one. "
             "Make `stream = cupy.cuda.Stream(non_blocking=True)` and capture `with stream:`, which makes it current."
         ) from problem
+    if not found and torch_streams.is_capturing():
+        raise OptionError(
+            "torch captures its current stream, which is not CuPy's: this call would be no part of the graph. "
+            "Received: a call during a capture of torch's, on another stream. Call it "
+            "`with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):` (from CuPy 14 on "
+            "`Stream.from_external(torch.cuda.current_stream())`), and let torch.cuda.graph have "
+            '`capture_error_mode="relaxed"`, since memory is allocated.'
+        )
+    return found
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import torch_streams
 from .device import DeviceArray, cupy, is_cupy, use
 
 CUDA, CUDA_MANAGED = 2, 13
@@ -26,6 +27,7 @@ def adopt(array: Any) -> DeviceArray:
     """The array as CuPy's, in the same memory. A torch tensor that requires grad is taken without its history."""
     if is_cupy(array):
         return array
+    torch_streams.meet(array)
     array = _without_history(array)
     xp = cupy()
     if not hasattr(array, "__cuda_array_interface__"):

@@ -154,7 +154,7 @@ class Launch:
         if turn == 0:
             self._is_stale, self._was_whole = not self._was_whole, False
             self._receive(prepared)
-        with device.use(self._index):
+        with device.use(self._index), device.ordered(self._index):
             for i, k in self._turns[turn].kernels:
                 changed = k > 0 or self.tables[i].send()
                 if changed or self._is_stale or self._clock is not None:
