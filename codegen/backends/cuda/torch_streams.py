@@ -34,9 +34,10 @@ def ordered(cupy: Any, index: int) -> contextlib.AbstractContextManager[None]:
     index: the device, which is current. Where the two streams are one, nothing is done; nor during a capture, which
     no stream outside it may join.
     """
-    if _met is None or _met is not sys.modules.get("torch"):
+    torch: Any = sys.modules.get("torch")
+    if torch is None or torch is not _met:
         return contextlib.nullcontext()
-    ours, theirs = cupy.cuda.get_current_stream(), int(_met.cuda.current_stream(index).cuda_stream)
+    ours, theirs = cupy.cuda.get_current_stream(), int(torch.cuda.current_stream(index).cuda_stream)
     if theirs == ours.ptr or ours.is_capturing():
         return contextlib.nullcontext()
     return _between(cupy, ours.ptr, theirs)
