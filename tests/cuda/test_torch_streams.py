@@ -133,3 +133,17 @@ def test_a_capture_of_torchs_is_joined_on_its_stream(torch: Torch) -> None:
             twin.apply([make(seed=1)], [host])
         assert optimizer.iterations == 2
     assert_same_bits(variable.memory.get(), host, "variable")
+
+
+def test_a_capture_that_allows_no_memory_names_the_mode_that_does(torch: Torch) -> None:
+    variable, gradient = Tensor(make()), Tensor(make(seed=1))
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    with torch.streams[0] as stream:
+        stream.begin_capture(mode="global")
+        with pytest.raises(OptionError, match=r"Received: .*global.*capture_error_mode=\"relaxed\""):
+            optimizer.apply([gradient])
+        stream.end_capture()
+    assert optimizer.iterations == 0
+    optimizer.apply([gradient])
+    assert optimizer.iterations == 1

@@ -24,6 +24,7 @@ from simulated_streams import (
     event_record,
     get_current_stream,
     memory,
+    refuse_memory,
     stream_wait_event,
     using_allocator,
 )
@@ -129,6 +130,7 @@ def _computed(work: Callable[..., object], left: ndarray, right: Any) -> ndarray
 
 def empty(shape: Any, dtype: Any) -> ndarray:
     """New memory on the current device, poisoned."""
+    refuse_memory()
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return _placed(np.frombuffer(bytearray(b"\xa5" * nbytes), np.uint8)).view(dtype).reshape(shape)
 

@@ -54,6 +54,7 @@ class Stream:
         self.device_id = _current.device
         self.is_null, self._is_blocking = null, not non_blocking
         self._recorded: list[Work] | None = None
+        self.allows_memory = True
         self._queued: deque[Work] = deque()
         self._before: list[Stream] = []
         self.ptr = 0 if null else id(self)
@@ -95,16 +96,16 @@ class Stream:
             return []
         return [other for other in list(_streams[self.device_id]) if other._is_blocking and other is not self]
 
-    def begin_capture(self) -> None:
-        """Record from now on."""
+    def begin_capture(self, mode: str = "relaxed") -> None:
+        """Record from now on; new memory is allowed in the relaxed mode alone, which is CuPy's, not torch's."""
         if self.is_null:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         self.refuse_capture()
-        self._recorded = []
+        self._recorded, self.allows_memory = [], mode == "relaxed"
 
     def end_capture(self) -> Graph:
         """What was recorded; from now on work is kept again."""
-        graph, self._recorded = Graph(self._recorded or []), None
+        graph, self._recorded, self.allows_memory = Graph(self._recorded or []), None, True
         return graph
 
     def is_capturing(self) -> bool:
@@ -177,8 +178,18 @@ class Device(contextlib.AbstractContextManager["Device"]):
             stream.finish()
 
 
+def refuse_memory() -> None:
+    """Raise what the driver answers to a call for memory during a capture that is not relaxed."""
+    if not get_current_stream().allows_memory:
+        raise CUDARuntimeError(900)
+
+
 class PinnedMemory(bytearray):
     """Host memory with an address."""
+
+    def __init__(self, nbytes: int) -> None:
+        refuse_memory()
+        super().__init__(nbytes)
 
     @property
     def ptr(self) -> int:

@@ -11,6 +11,7 @@ compilers   from source to PTX and machine code
 linker      NVIDIA's, from PTX to machine code
 numba_cuda_mlir, numba_cuda: each compiler's words and its way to PTX
 device      the GPU through CuPy: memory, streams, launches
+uploads     copies from the host
 foreign     other libraries' arrays as CuPy's
 torch_streams: the order of CuPy's streams and torch's
 tables      what the kernels run on

@@ -6,16 +6,16 @@ driver of their own in CuPy's place (`use_driver`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 
 import numpy as np
 
-from ... import locks
 from ...errors import BackendError, OptionError
 from . import compilers, torch_streams
 from .compilers import INSTALL, Arch
@@ -32,8 +32,8 @@ DeviceArray = Any
 Launch = Callable[..., None]
 """(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
 
-CAPTURE_IMPLICIT = 906
-"""The status of CuPy's CUDARuntimeError that CUDA calls cudaErrorStreamCaptureImplicit."""
+CAPTURE_UNSUPPORTED, CAPTURE_IMPLICIT = 900, 906
+"""The status of CuPy's CUDARuntimeError that CUDA calls cudaErrorStreamCaptureUnsupported, ...Implicit."""
 
 
 class Driver(Protocol):
@@ -121,8 +121,23 @@ def empty_bytes(nbytes: int) -> DeviceArray:
     """
     if not is_capturing():
         return cupy().empty(nbytes, np.uint8)
-    with cupy().cuda.using_allocator(_pool_for_graphs().malloc):
+    with memory_allowed(), cupy().cuda.using_allocator(_pool_for_graphs().malloc):
         return cupy().empty(nbytes, np.uint8)
+
+
+@contextlib.contextmanager
+def memory_allowed() -> Iterator[None]:
+    """For memory that is made during a capture. Raises OptionError where the capture's mode forbids it."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if getattr(problem, "status", None) != CAPTURE_UNSUPPORTED:
+            raise
+        raise OptionError(
+            f"a captured call makes tables of its own, for which this capture allows no memory ({problem}). "
+            "Received: a capture in global or thread-local mode, which are torch's and CUDA's. "
+            'Capture in relaxed mode: torch.cuda.graph(graph, capture_error_mode="relaxed"); CuPy\'s is relaxed.'
+        ) from problem
 
 
 @functools.cache
@@ -250,39 +265,6 @@ def arch_at_hand() -> Arch:
         return arch_of(int(cupy().cuda.Device().id))
     except Exception:  # no driver, or no device
         return compilers.DEFAULT_ARCH
-
-
-class _Uploads:
-    """Copies from the host that do not wait for the GPU: through pinned memory, kept until it has been read."""
-
-    def __init__(self) -> None:
-        self._pending: list[tuple[Any, Any]] = []
-        self._lock = locks.new()
-
-    def copy(self, target: DeviceArray, values: HostArray) -> None:
-        """Copy host values of the same dtype and number of bytes into `target`, in order with the current stream.
-
-        While the stream is captured, the copy is made at once, on a stream of its own, and is no part of the graph.
-        """
-        xp = cupy()
-        pinned = xp.cuda.alloc_pinned_memory(values.nbytes)
-        np.frombuffer(pinned, values.dtype, values.size)[:] = values.ravel()
-        if is_capturing():
-            aside = xp.cuda.Stream(non_blocking=True)
-            target.data.copy_from_host_async(pinned.ptr, values.nbytes, aside)
-            aside.synchronize()
-            return
-        stream = xp.cuda.get_current_stream()
-        target.data.copy_from_host_async(pinned.ptr, values.nbytes, stream)
-        event = xp.cuda.Event(disable_timing=True)
-        event.record(stream)
-        with self._lock:
-            self._pending = [(memory, passed) for memory, passed in self._pending if not passed.done]
-            self._pending.append((pinned, event))
-
-
-UPLOADS = _Uploads()
-"""One for all: what is being read must outlive the table that sent it."""
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from ...schedule import Turn, schedule
 from ..hypers import part_of
 from . import device, frame
 from .tables import Ready, Table
+from .uploads import UPLOADS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,7 +46,7 @@ class Clock:
     def set(self, calls: int) -> None:
         """Let so many calls have been made; at once, even during a capture."""
         with device.use(self._index):
-            device.UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
+            UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
 
     def tick(self) -> None:
         """Count a call, or (while the stream is captured) record that it is counted."""

@@ -17,6 +17,7 @@ from ...program import Program
 from ...rows import cut
 from . import device, frame
 from .sums import partial_width
+from .uploads import UPLOADS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -133,7 +134,7 @@ class Table:
         if what not in self._memory or self._memory[what].nbytes < values.nbytes:
             self._memory[what] = device.empty_bytes(max(values.nbytes, 8))
         if values.nbytes:
-            device.UPLOADS.copy(self._memory[what], values)
+            UPLOADS.copy(self._memory[what], values)
         self._sent[what] = values.copy()
         return True
 
