@@ -2,7 +2,7 @@
 
 A row is a run of elements of one tensor: `(tensor, start, count, alone)`, where `alone` says that the tensor has no
 other row. A claim is a run of rows that one worker takes at a time. Both depend on the sizes only, never on the number
-of workers, so that what is summed per row is the same for any number of threads.
+of workers, so that what is summed per row is the same for any number of threads, and on any device.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ class Rows:
     rows: Int64
     first: Int64
     claims: Int64
+
+
+def length_for(total: int, rows: int, shortest: int, longest: int) -> int:
+    """The longest power of two from `shortest` to `longest` that cuts `total` elements into at least `rows` rows.
+
+    `shortest` where there is none: fewer elements make fewer rows. Both bounds are powers of two.
+    """
+    fitting = 1 << max(total // rows, 1).bit_length() - 1
+    return min(max(fitting, shortest), longest)
 
 
 def cut(sizes: Sequence[int], row: int = ROW, claim: int = CLAIM, leads: Sequence[int] | None = None) -> Rows:

@@ -14,7 +14,7 @@ import numpy as np
 from ...dtypes import storage
 from ...expr import Reduction
 from ...program import Program
-from ...rows import cut
+from ...rows import cut, length_for
 from . import device, frame
 from .sums import partial_width
 from .uploads import UPLOADS
@@ -29,8 +29,22 @@ if TYPE_CHECKING:
 Ready = tuple[device.Launch, int, tuple[int, ...]]
 """A kernel, its number of blocks, its arguments."""
 
-ROW = 16_384
-"""Elements of a row, which is one block's work: at 1e8 elements 6,104 blocks, some twenty for each multiprocessor."""
+SHORTEST, LONGEST = 1_024, 16_384
+"""Elements of a row, which is one block's work, at least and at most.
+
+1,024 of float32 are one vector of 16 bytes for each of a block's threads: of less, some would have no work. Beyond
+16,384 a block's start (two loads, one after the other, before that of an element) is little beside its sixteen rounds.
+"""
+
+BLOCKS = 2_048
+"""Of a launch, at least, where rows longer than the shortest are used.
+
+Large GPUs have some 132 multiprocessors, each with room for eight blocks of 256 threads: 2,048 are two rounds of those
+and more, so that none waits idly for the last blocks. Long rows alone would starve them: of 16,384 elements, 1e6 have
+62 blocks, which take as long as one block does for its row, while half of the multiprocessors do nothing. As it is 1e5
+elements are 98 blocks, 2.7e5 two for each multiprocessor, 1e6 seven, 2.6e7 (ResNet-50) 24 and 1e8 46. The numbers are
+constants, never asked of the device at hand: rows shape sums, and sums are to have the same bits everywhere.
+"""
 
 
 class Table:
@@ -42,7 +56,7 @@ class Table:
     def __init__(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> None:
         self.program = program
         self.index = int(place.partition(":")[2])
-        rows = cut(sizes, row=ROW)
+        rows = cut(sizes, row=length_for(sum(sizes), BLOCKS, SHORTEST, LONGEST))
         self.tensors, self.rows = len(sizes), len(rows.rows)
         self.reduced = {reduce.what: j for j, reduce in enumerate(program.reductions())}
         self.cells = program.hypers
