@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..codegen import backends
 from ..codegen.backends.cuda import device as gpu
 from ..codegen.backends.cuda import foreign
 from .homes import Array, Home, Int64
@@ -72,7 +73,7 @@ class CuPyHome:
 
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at contiguous CuPy arrays; what others do with theirs is not known."""
-        return gpu.Reader(variables, begins, ends) if all(map(gpu.is_cupy, variables)) else None
+        return backends.get("cuda").reader(variables, begins, ends) if all(map(gpu.is_cupy, variables)) else None
 
 
 HOME: Home = CuPyHome()

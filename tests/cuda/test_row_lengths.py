@@ -1,4 +1,4 @@
-"""How long the rows of a GPU's tables are: a matter of the launch's size alone, so that sums have the same bits anywhere."""
+"""How long the rows of a GPU's tables are: a matter of size alone, so that sums have the same bits anywhere."""
 
 from collections.abc import Sequence
 

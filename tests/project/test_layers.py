@@ -51,7 +51,7 @@ KNOWN = {
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract"},
-    "arrays.cupy": {"backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
+    "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.ledger"},
     "plan": {"backends", "backends.contract", "backends.ledger"},
     "calls": {"backends.contract", "backends.ledger"},

@@ -45,6 +45,10 @@ class ndarray:
         self.device = Device(device)
 
     @property
+    def _c_contiguous(self) -> bool:
+        return bool(self._host.flags.c_contiguous)
+
+    @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {**self._host.__array_interface__, "version": 3, "stream": None}
 
@@ -171,6 +175,7 @@ def from_dlpack(array: Any) -> ndarray:
 cuda = SimpleNamespace(
     Device=Device,
     Event=Event,
+    MemoryPointer=MemoryPointer,
     MemoryPool=MemoryPool,
     Stream=Stream,
     alloc_pinned_memory=PinnedMemory,

@@ -200,6 +200,8 @@ class PinnedMemory(bytearray):
 class MemoryPointer:
     """Where an array begins."""
 
+    device_id = 0
+
     def __init__(self, host: Any) -> None:
         self.ptr, self._host = int(host.ctypes.data), host
 

@@ -14,6 +14,7 @@ device      the GPU through CuPy: memory, streams, launches
 uploads     copies from the host
 foreign     other libraries' arrays as CuPy's
 torch_streams: the order of CuPy's streams and torch's
+reader      the addresses of many gradients at once
 tables      what the kernels run on
 launch      a step over tables
 """
@@ -30,6 +31,7 @@ from ...program import Program
 from ..ledger import Ledger, Marks
 from . import compilers, device, frame
 from .launch import Clock, Launch
+from .reader import Reader
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ def launch(
     return Launch(tables, ledger, marks, clock)
 
 
-def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> device.Reader:
+def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader:
     """Looks at CuPy arrays that are gradients of variables."""
-    return device.Reader(variables, begins, ends)
+    return Reader(variables, begins, ends)
 
 
 def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:

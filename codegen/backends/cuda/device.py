@@ -12,7 +12,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
@@ -159,49 +159,6 @@ def fetch(array: DeviceArray) -> HostArray:
 def index_of(array: DeviceArray) -> int:
     """The number of the device that an array is on."""
     return int(array.device.id)
-
-
-class Read(NamedTuple):
-    """Where gradients begin; 0 where there is none."""
-
-    addresses: HostArray
-
-    def holds(self) -> bool:
-        """Nobody changes CuPy's arrays in place: looking at each again costs a microsecond."""
-        return True
-
-
-class Reader:
-    """Looks at the gradients of variables on GPUs; begins, ends: the memory, sorted, that no gradient may touch."""
-
-    def __init__(self, variables: Sequence[DeviceArray], begins: HostArray, ends: HostArray) -> None:
-        self._kind = cupy().ndarray
-        self._wanted = [(array.shape, index_of(array)) for array in variables]
-        self._begins, self._ends = begins, ends
-
-    def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
-        """Where contiguous arrays of these dtypes with the variables' shapes begin; None if any is different."""
-        addresses, sizes = [], []
-        for array, dtype, (shape, index) in zip(arrays, dtypes, self._wanted, strict=True):
-            if array is None and dtype is None:
-                addresses.append(0)
-                sizes.append(0)
-                continue
-            if type(array) is not self._kind or array.dtype.name != dtype or array.shape != shape:
-                return None
-            if not array.flags.c_contiguous or array.device.id != index:
-                return None
-            addresses.append(array.data.ptr)
-            sizes.append(array.nbytes)
-        found = np.array(addresses, np.int64)
-        return None if self._touches(found, np.array(sizes, np.int64)) else Read(found)
-
-    def _touches(self, begins: HostArray, nbytes: HostArray) -> bool:
-        if not len(self._ends):
-            return False
-        ends = begins + nbytes
-        before = np.searchsorted(self._begins, ends) - 1
-        return bool(((self._ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
 # Devices and streams.
