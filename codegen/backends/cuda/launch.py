@@ -147,7 +147,7 @@ class Launch:
         begin = 0
         for table in self.tables:
             table.set(part_of(hypers, table, begin))
-            table.send()
+            table.send(step_is_here=False)
             begin += table.tensors
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
@@ -157,7 +157,7 @@ class Launch:
             self._receive(prepared)
         with device.use(self._index), device.ordered(self._index):
             for i, k in self._turns[turn].kernels:
-                changed = k > 0 or self.tables[i].send()
+                changed = k > 0 or self.tables[i].send(step_is_here=self._clock is None)
                 if changed or self._is_stale or self._clock is not None:
                     _start(self._numbers[i][k])
             for i, k in self._turns[turn].kernels:

@@ -16,6 +16,7 @@ from ...expr import Reduction
 from ...program import Program
 from ...rows import cut, length_for
 from . import device, frame
+from .numbers import numbers_used
 from .sums import partial_width
 from .uploads import UPLOADS
 
@@ -64,6 +65,8 @@ class Table:
         self.scalars = np.zeros(len(self.cells), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
         self.others = np.array([reduce.op.identity for reduce in program.reductions()], np.float64)
+        self._used = numbers_used(program)
+        self._used_there: bytes | None = None
         self._touched = True
         self._sent: dict[str, HostArray] = {}
         compiler = options.get("compiler")
@@ -127,17 +130,30 @@ class Table:
         self.others[self.reduced[what]] = others
         self._send("others", self.others)
 
-    def send(self) -> bool:
-        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
+    def send(self, step_is_here: bool = True) -> bool:
+        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew.
+
+        step_is_here: whether the number of the step is the one that was set, not one that is counted on the GPU.
+        """
         if "arrays" in self._sent and not self._touched:
             return False
         with device.use(self.index):
             if "arrays" not in self._sent:
                 self._send("arrays", self.arrays)
-            changed = [self._send("scalars", self.scalars), self._send("hypers", self.hypers)]
+            changed = [self._send_scalars(step_is_here), self._send("hypers", self.hypers)]
             self._send("others", self.others)
             self._touched = False
         return any(changed)
+
+    def _send_scalars(self, step_is_here: bool) -> bool:
+        """Copy the step's numbers, unless what follows from them is what follows from those that are there."""
+        used = self._used(self.scalars.tolist()) if step_is_here else None
+        if used is not None and used == self._used_there and "scalars" in self._sent:
+            return False
+        self._used_there = None  # until they are there
+        is_sent = self._send("scalars", self.scalars)
+        self._used_there = used
+        return is_sent
 
     def _send(self, what: str, values: HostArray) -> bool:
         """Copy a part, if it is not there already; returns whether it was not."""
