@@ -109,7 +109,9 @@ class Calls:
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
         if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
-        self._habit = _Habit.formed(self._habit, grads, variables, resolved.gradients, self._members, phase, plan)
+        self._habit = _Habit.formed(
+            self._habit, grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
+        )
         return True
 
     def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
@@ -204,13 +206,14 @@ class _Habit:
         members: Members,
         phase: Phase,
         plan: Plan,
+        read: Read | None,
     ) -> _Habit | None:
         """The habit after a call: the old one if the call was like it, a new one, or None for an irregular call."""
         gradients = list(_arrays(grads))
         distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)
         if phase.window is None or not distinct or any(gradient is None for gradient in in_build_order):
             return None
-        if not members.keep_their_memory(gradients):
+        if read is None and not members.keep_their_memory(gradients):
             return None
         habit = old if old is not None and old.covers(grads, variables) else cls(grads, variables, in_build_order)
         habit.plans[phase] = plan

@@ -233,16 +233,15 @@ class Members:
     def _reader(self) -> Reader | None:
         """What looks at all gradients at once; None where there are arrays that can only be looked at one by one."""
         homes: dict[Home, list[int]] = {}
-        for position, one in enumerate(self.members):
-            homes.setdefault(one.home, []).append(position)
-        readers = [(positions, self._reader_of(home, positions)) for home, positions in homes.items()]
+        if self._stay or all(one.is_as_built() for one in self.members):  # readers take what they see first as built
+            for position, one in enumerate(self.members):
+                homes.setdefault(one.home, []).append(position)
+        given, spans = [one.caller_s for one in self.members], (self._memory.begins, self._memory.ends)
+        readers = [(positions, home.reader([given[i] for i in positions], *spans)) for home, positions in homes.items()]
         known = [(positions, reader) for positions, reader in readers if reader is not None]
         if len(known) < len(readers) or not known:
             return None
         return known[0][1] if len(known) == 1 else Readers(known)
-
-    def _reader_of(self, home: Home, positions: Sequence[int]) -> Reader | None:
-        return home.reader([self.members[i].caller_s for i in positions], self._memory.begins, self._memory.ends)
 
     def _read_each(self, gradients: Sequence[Any]) -> Resolved:
         for one in self.members:
@@ -250,8 +249,10 @@ class Members:
             one.refuse_changed()
         pairs = zip(gradients, self.members, strict=True)
         found = [(0, None) if gradient is None else self._read(gradient, one) for gradient, one in pairs]
-        addresses = np.array([address for address, _ in found], np.int64)
-        return Resolved(gradients, addresses, tuple(dtype for _, dtype in found), None)
+        dtypes = tuple(dtype for _, dtype in found)
+        read = self.read_at_once(gradients, dtypes)  # torch's dtypes have no names before they are adopted
+        addresses = np.array([address for address, _ in found], np.int64) if read is None else read.addresses
+        return Resolved(gradients, addresses, dtypes, read)
 
     def keep_their_memory(self, gradients: Sequence[Any]) -> bool:
         """Whether all gradients, and the variables, stand for the same memory as long as they live."""

@@ -72,8 +72,8 @@ class CuPyHome:
         return made
 
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
-        """Looks at contiguous CuPy arrays; what others do with theirs is not known."""
-        return backends.get("cuda").reader(variables, begins, ends) if all(map(gpu.is_cupy, variables)) else None
+        """Looks at CuPy's arrays and torch's tensors; what others do with theirs is not known."""
+        return backends.get("cuda").reader(variables, begins, ends)
 
 
 HOME: Home = CuPyHome()

@@ -29,6 +29,20 @@ class TorchLike:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._type, 0
 
+    @property
+    def dtype(self) -> str:
+        return f"torch.{self.memory.dtype}"
+
+    @property
+    def device(self) -> str:
+        return "cuda:0"
+
+    def data_ptr(self) -> int:
+        return int(self.memory.data.ptr)
+
+    def is_contiguous(self) -> bool:
+        return bool(self.memory.flags.c_contiguous)
+
     def detach(self) -> "TorchLike":
         twin = copy.copy(self)
         twin.requires_grad = False
@@ -164,3 +178,49 @@ def test_the_same_memory_is_the_same_variable(wrap: Callable[[Array], Any]) -> N
 
 def on_host(array: TorchLike | Array) -> Array:
     return array.memory.get() if isinstance(array, TorchLike) else array
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_tensors_are_not_adopted_in_a_step_that_looks_like_the_last_one(
+    requires_grad: bool, is_fresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable, gradients = TorchLike(make(), requires_grad), [TorchLike(make(seed=1)) for _ in range(5)]
+    optimizer, host, twin = RMSprop(), make(), RMSprop()
+    for step in range(5):
+        if step == 2:
+            monkeypatch.setattr(cupy, "asarray", None)
+        optimizer.apply([gradients[step if is_fresh else 0]], [variable])
+        twin.apply([make(seed=1)], [host])
+    assert_same_bits(variable.memory.get(), host, "variable")
+
+
+def test_tensors_that_are_pointed_elsewhere_are_noticed_in_every_call() -> None:
+    variable, gradient = TorchLike(make()), TorchLike(make(seed=1))
+    optimizer, host, twin = RMSprop(), make(), RMSprop()
+    for seed in (1, 1, 1, 2, 2, 3):
+        if not np.array_equal(gradient.memory.get(), make(seed=seed)):
+            gradient.memory = cupy.asarray(make(seed=seed))
+        optimizer.apply([gradient], [variable])
+        twin.apply([make(seed=seed)], [host])
+    assert_same_bits(variable.memory.get(), host, "variable")
+    built, variable.memory = variable.memory, cupy.asarray(make())
+    for fresh in (gradient, TorchLike(make(seed=3)), cupy.asarray(make(seed=3))):
+        with pytest.raises(ArrayError, match="has other memory than when"):
+            optimizer.apply([fresh])
+    assert_same_bits(built.get(), host, "what it was built on")
+    variable.memory, gradient.memory = built, built
+    with pytest.raises(ArrayError, match="shares memory"):
+        optimizer.apply([gradient])
+    gradient.memory = cupy.asarray(make().astype(np.float64))
+    optimizer.apply([gradient])
+
+
+def test_a_tensor_pointed_elsewhere_between_build_and_the_first_step_is_noticed() -> None:
+    for gradient in (cupy.asarray(make(seed=1)), TorchLike(make(seed=1))):
+        variable, optimizer = TorchLike(make()), RMSprop()
+        optimizer.build([variable])
+        variable.memory = cupy.asarray(make())
+        for _ in range(2):
+            with pytest.raises(ArrayError, match="has other memory than when"):
+                optimizer.apply([gradient])

@@ -63,9 +63,12 @@ def launch(
     return Launch(tables, ledger, marks, clock)
 
 
-def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader:
-    """Looks at CuPy arrays that are gradients of variables."""
-    return Reader(variables, begins, ends)
+def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+    """Looks at gradients of variables; None where some are neither CuPy's arrays nor torch's tensors."""
+    try:
+        return Reader(variables, begins, ends)
+    except TypeError:
+        return None
 
 
 def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:

@@ -1,7 +1,8 @@
-"""Reader: the addresses of many gradients on GPUs at once, if each is what was expected."""
+"""Reader: addresses of many gradients on GPUs at once, if each is as expected: CuPy's arrays, torch's tensors."""
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,22 +18,64 @@ if TYPE_CHECKING:
 
 
 class Read(NamedTuple):
-    """Where gradients begin; 0 where there is none."""
+    """Where gradients begin; 0 where there is none. `again` looks at them once more."""
 
     addresses: HostArray
+    again: Callable[[], Read | None] | None
 
     def holds(self) -> bool:
-        """Nobody changes CuPy's arrays in place: looking at each again costs a microsecond."""
-        return True
+        """Whether all are as they were. Nobody changes CuPy's arrays in place: those are not looked at again."""
+        if self.again is None:
+            return True
+        now = self.again()
+        return now is not None and np.array_equal(now.addresses, self.addresses)
+
+
+Look = tuple[tuple[Any, ...], int]
+"""Of an array its dtype in NumPy's words, shape, whether it is contiguous, and its device's number; where it begins."""
+
+
+class Tensors:
+    """Looks at torch's tensors, without torch: they can be pointed elsewhere, and answer in a tenth of a microsecond.
+
+    What their dtypes and devices are called here is learned from CuPy, of the first tensor of each.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[object, tuple[Any, int]] = {}
+
+    def look(self, array: Any) -> Look | None:
+        """What a tensor says of itself; None for anything else, and for tensors without memory of their own."""
+        try:
+            kind, begin = (type(array), array.dtype, array.device), array.data_ptr()
+            dtype, index = self._known.get(kind) or self._learned(kind, array, begin)
+            return (dtype, array.shape, array.is_contiguous(), index), begin
+        except (AttributeError, TypeError, ValueError, RuntimeError, BufferError):
+            return None
+
+    def _learned(self, kind: object, array: Any, begin: int) -> tuple[Any, int]:
+        if not device.lies_on_gpu(array):
+            raise TypeError(f"{type(array).__name__} is not on a GPU")
+        seen = device.adopt(array)
+        if seen.size and seen.data.ptr != begin:
+            raise ValueError(f"{type(array).__name__} is not where it says")
+        self._known[kind] = found = seen.dtype, device.index_of(seen)
+        return found
 
 
 class Reader:
-    """Looks at the gradients of variables on GPUs; begins, ends: the memory, sorted, that no gradient may touch."""
+    """Looks at the gradients of variables on GPUs, and at variables that can be pointed elsewhere: torch's.
+
+    begins, ends: the memory, sorted, that no gradient may touch. Raises TypeError for variables of other libraries.
+    """
 
     def __init__(self, variables: Sequence[device.DeviceArray], begins: HostArray, ends: HostArray) -> None:
         self._kind = device.cupy().ndarray
         self._look = _look_at(self._kind)
-        self._variables = [(array.shape, device.index_of(array), int(array.size)) for array in variables]
+        self._tensors = Tensors()
+        self._own = [(array, self._seen(array)) for array in variables if type(array) is not self._kind]
+        adopted = [device.adopt(array) for array in variables]
+        self._variables = [(array.shape, device.index_of(array), int(array.size)) for array in adopted]
         self._begins, self._ends = begins, ends
         self._last: tuple[tuple[str | None, ...], list[Any], HostArray] | None = None
 
@@ -41,16 +84,31 @@ class Reader:
         if self._last is None or self._last[0] != dtypes:  # the same tuple again costs nothing to compare
             self._last = (dtypes, *self._expected(dtypes))
         _, expected, nbytes = self._last
-        kind, look, addresses = self._kind, self._look, []
+        kind, look, tensors, addresses = self._kind, self._look, self._tensors.look, []
+        if any(tensors(own) != seen for own, seen in self._own):
+            return None
+        can_change = bool(self._own)
         for array, wanted in zip(arrays, expected, strict=True):
             if wanted is None and array is None:
                 addresses.append(0)
             elif type(array) is kind and look(array) == wanted:
                 addresses.append(array.data.ptr)
             else:
-                return None
+                seen = tensors(array)
+                if wanted is None or seen is None or seen[0] != wanted or seen[1] % wanted[0].itemsize:
+                    return None
+                addresses.append(seen[1])
+                can_change = True
         found = np.array(addresses, np.int64)
-        return None if self._touches(found, nbytes) else Read(found)
+        if self._touches(found, nbytes):
+            return None
+        return Read(found, functools.partial(self.read, arrays, dtypes) if can_change else None)
+
+    def _seen(self, array: Any) -> Look:
+        seen = self._tensors.look(array)
+        if seen is None:
+            raise TypeError(f"{type(array).__name__} cannot be looked at without adopting it")
+        return seen
 
     def _expected(self, dtypes: Sequence[str | None]) -> tuple[list[Any], HostArray]:
         """What a look at each gradient is to give, None where there is none; and the gradients' bytes."""
