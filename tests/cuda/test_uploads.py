@@ -11,7 +11,7 @@ from compare import assert_same_bits, make
 
 from rmsprop_jit import Optimizer, PiecewiseConstantDecay, RMSprop
 from rmsprop_jit.codegen import Expr, Rule
-from rmsprop_jit.codegen.backends.cuda import device
+from rmsprop_jit.codegen.backends.cuda import uploads
 from rmsprop_jit.codegen.names import Names
 
 
@@ -35,13 +35,13 @@ class Counts:
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
     """What is counted during a test."""
-    counted, copy = Counts(), device.UPLOADS.copy
+    counted, copy = Counts(), uploads.UPLOADS.copy
 
     def copied(target: Any, values: Any) -> None:
         counted.uploads += 1
         copy(target, values)
 
-    monkeypatch.setattr(device.UPLOADS, "copy", copied)
+    monkeypatch.setattr(uploads.UPLOADS, "copy", copied)
     with simulated_gpu.before_launches(counted.launch):
         yield counted
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import device
+from . import device, foreign
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,9 +54,9 @@ class Tensors:
             return None
 
     def _learned(self, kind: object, array: Any, begin: int) -> tuple[Any, int]:
-        if not device.lies_on_gpu(array):
+        if not foreign.lies_on_gpu(array):
             raise TypeError(f"{type(array).__name__} is not on a GPU")
-        seen = device.adopt(array)
+        seen = foreign.adopt(array)
         if seen.size and seen.data.ptr != begin:
             raise ValueError(f"{type(array).__name__} is not where it says")
         self._known[kind] = found = seen.dtype, device.index_of(seen)
@@ -74,7 +74,7 @@ class Reader:
         self._look = _look_at(self._kind)
         self._tensors = Tensors()
         self._own = [(array, self._seen(array)) for array in variables if type(array) is not self._kind]
-        adopted = [device.adopt(array) for array in variables]
+        adopted = [foreign.adopt(array) for array in variables]
         self._variables = [(array.shape, device.index_of(array), int(array.size)) for array in adopted]
         self._begins, self._ends = begins, ends
         self._last: tuple[tuple[str | None, ...], list[Any], HostArray] | None = None
