@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .buckets import Buckets
 from .capture import capture_check
-from .codegen.backends.ledger import Cell
 from .errors import ArrayError
 from .flags import own_flags
 from .members import Members, Resolved, Variables
@@ -51,7 +50,7 @@ class Calls:
         self.flags, self.options, self.state = flags, options, state
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying = state.decaying()
-        self._cells = self._ledger.cells
+        self._counted = self._ledger.counted
         self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
@@ -72,13 +71,13 @@ class Calls:
             return False
         if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
             return False
-        calls = int(self._cells[Cell.CALLS])
+        calls: int = self._counted.value
         plan = habit.plans.get(self.phase(calls))
         if plan is None:
             return False
         bound = plan.bound
         read, addresses = bound.read, None
-        passed = grads.values() if isinstance(grads, Mapping) else grads
+        passed = grads.values() if habit.is_named else grads  # type: ignore[union-attr]
         if len(passed) != len(bound.passed):
             return False
         if not all(map(is_, passed, bound.passed)):
@@ -185,12 +184,13 @@ class Calls:
 class _Habit:
     """Gradients come for every variable, in a container of one type, with the same names or variables beside them.
 
-    plans: for each phase, the plan of such calls.
+    plans: for each phase, the plan of such calls. `is_named`: whether gradients come in a dict.
     """
 
     def __init__(self, grads: Gradients, variables: Variables | None, in_build_order: Sequence[Any]) -> None:
         self.plans: dict[Phase, Plan] = {}
         self._type, self._names = type(grads), _names(grads)
+        self.is_named = self._names is not None
         self._variables = None if variables is None else (type(variables), _names(variables), tuple(_arrays(variables)))
         position = {id(gradient): i for i, gradient in enumerate(_arrays(grads))}
         order = [position[id(gradient)] for gradient in in_build_order]

@@ -11,6 +11,7 @@ due: the ledger says of which call and for which variables, and the next call do
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -103,6 +104,7 @@ class Ledger:
         self._variables = variables
         self._rests: dict[tuple[int, int], Callable[[int], None]] = {}
         self.at = int(self.cells.ctypes.data)
+        self.counted = ctypes.c_int64.from_address(self.at + 8 * Cell.CALLS)  # a fifth of the time that `cells` take
         self._worker = 0  # the thread whose call is under way outside compiled code
         self.clock: Clock | None = None
         self._every, self._opens = 1, np.ones(variables, bool)
@@ -173,8 +175,7 @@ class Ledger:
     def settle(self) -> None:
         """Do what is due. Raises what the caller's own Python raises; then it stays due.
 
-        Of several threads here at once, one does each part (see `replace` of the backends). Raises BackendError inside
-        of what is due itself.
+        Of several threads here at once, one does each part (see `replace` of the backends). BackendError inside of it.
         """
         if self.due and _is_running(Ledger.settle.__code__):
             raise BackendError(
@@ -221,9 +222,8 @@ class Ledger:
     def marked(self, expected: int | None, marks: Marks | None = None) -> Iterator[bool]:
         """Around a call that runs in Python, the `expected`th: whether the ledger still stands there, nothing due.
 
-        At the end of the block the call is counted, what `marks` say is set, and the mark is cleared; an exception
-        leaves the mark. Without `expected` the call is marked but not counted. Raises BackendError if a call was torn
-        or is under way.
+        At the end the call is counted, with all that `marks` say, and the mark is cleared; an exception leaves it.
+        Without `expected` nothing is counted. Raises BackendError if a call was torn or is under way.
         """
         calls = self.calls
         with _CLAIM:

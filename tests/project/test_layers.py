@@ -54,7 +54,7 @@ KNOWN = {
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.ledger"},
     "plan": {"backends", "backends.contract", "backends.ledger"},
-    "calls": {"backends.contract", "backends.ledger"},
+    "calls": {"backends.contract"},
     "members": {"backends.contract"},
     "readers": {"backends.contract"},
     "attributes": {"locks"},

@@ -102,10 +102,11 @@ def is_touched(frame_at, begin, end):
         return 1
     return 0
 
-def look(frame_at, objects_at, addresses_at):
+def look(block_at):
+    frame_at = ints(block_at)[0]
     frame = ints(frame_at)
-    objects = ints(objects_at)
-    addresses = ints(addresses_at)
+    objects = ints(block_at + 8)
+    addresses = ints(block_at + 8 + 8 * frame[{Frame.COUNT}])
     found = {SAME}
     for i in range(frame[{Frame.COUNT}]):
         row_at = frame[{Frame.ROWS_AT}] + i * {8 * len(Row)}
@@ -136,23 +137,24 @@ def look(frame_at, objects_at, addresses_at):
 class Read:
     """What a look finds of some arrays; `addresses` of them, 0 where there is None.
 
-    frame_at: the frame to look by, which `kept` keeps alive.
+    frame_at: the frame to look by, which `kept` keeps alive. One block has its address, the objects and the addresses,
+    since each argument of a call costs as much as the look at an array.
     """
 
-    __slots__ = ("_arguments", "_kept", "_look", "addresses", "is_good")
+    __slots__ = ("_at", "_kept", "_look", "addresses", "is_good")
 
     def __init__(self, look: Callable[..., int], frame_at: int, arrays: Sequence[object], kept: object) -> None:
         count = len(arrays)
-        block = np.zeros(2 * count, np.int64)
-        block[:count] = np.fromiter(map(id, arrays), np.int64, count)
-        at = begin_of(block)
-        self.addresses = block[count:]
-        self._look, self._kept, self._arguments = look, kept, (frame_at, at, at + 8 * count)
-        self.is_good = look(*self._arguments) != OTHER
+        block = np.zeros(1 + 2 * count, np.int64)
+        block[0] = frame_at
+        block[1 : count + 1] = np.fromiter(map(id, arrays), np.int64, count)
+        self.addresses = block[count + 1 :]
+        self._look, self._kept, self._at = look, kept, begin_of(block)
+        self.is_good = look(self._at) != OTHER
 
     def holds(self) -> bool:
         """Whether the same arrays, which the caller has kept, are still as they were found."""
-        return self._look(*self._arguments) == SAME
+        return self._look(self._at) == SAME
 
 
 class Reader:
@@ -163,7 +165,7 @@ class Reader:
 
     def __init__(self, variables: Arrays, begins: Int64, ends: Int64) -> None:
         self._variables, self._spans = variables, (begins, ends)
-        self._look = ctypes.PYFUNCTYPE(*[ctypes.c_int64] * 4)(jit.fixed(LOOK).address)
+        self._look = ctypes.PYFUNCTYPE(*[ctypes.c_int64] * 2)(jit.fixed(LOOK).address)
         self._shapes = np.array([size for own in variables for size in own.shape], np.int64)
         self._sizes = np.array([own.size for own in variables], np.int64)
         self._rows = self._new_rows()
