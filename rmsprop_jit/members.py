@@ -49,17 +49,14 @@ class Member:
         self.home = home_of(self.array)
         self.place, self.dtype = self.home.place(self.array), NAMES[self.array.dtype]
         self._built = self._layout(self.array)
-        self._begins: dict[str, tuple[Array, int]] = {}
+        self._begins = {"parameter": self._built[0]}
 
     def address(self, name: str = "parameter") -> int:
         """Where the array (as it was built), or the slot of this name, begins."""
-        if name == "parameter":
-            return self._built[0]
-        slot = self.slots[name]
-        known = self._begins.get(name)
-        if known is None or known[0] is not slot:
-            known = self._begins[name] = slot, self.home.address(slot)
-        return known[1]
+        begin = self._begins.get(name)
+        if begin is None:
+            begin = self._begins[name] = self.home.address(self.slots[name])
+        return begin
 
     def _layout(self, array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
         return self.home.address(array), array.shape, array.strides, array.dtype
@@ -86,7 +83,7 @@ class Member:
     def with_slots(self, slots: dict[str, Array]) -> Member:
         """The same variable, as it was built, with these slots."""
         other = object.__new__(Member)
-        other.__dict__.update(self.__dict__, slots=slots)
+        other.__dict__.update(self.__dict__, slots=slots, _begins={"parameter": self._built[0]})
         return other
 
     @property
