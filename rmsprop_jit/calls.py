@@ -16,8 +16,9 @@ from .buckets import Buckets
 from .capture import capture_check
 from .errors import ArrayError
 from .flags import own_flags
-from .members import Members, Resolved, Variables
+from .members import Members, Variables
 from .plan import Bound, Call, Plan
+from .readers import Resolved
 from .resolve import Gradients, check_given, in_build_order, side_by_side
 
 if TYPE_CHECKING:

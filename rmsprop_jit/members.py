@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
-from .arrays.homes import Array, Home, Int64, home_of, is_array, keeps_its_memory
+from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .errors import ArrayError
-from .readers import Readers
+from .readers import Readers, Resolved
 from .variable import Variable
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _refuse_shared(members: Sequence[Member]) -> None:
                 f"Received: the same array of shape {one.array.shape}. Pass each variable once."
             )
         seen[id(one.array)] = one.name
-    pair = Memory([(one.address(), one.array.nbytes) for one in members]).overlapping_pair()
+    pair = _memory_of(members, lambda one: ("parameter",)).overlapping_pair()
     if pair:
         first, second = (members[i].name for i in pair)
         raise ArrayError(
@@ -172,26 +172,20 @@ def _tell_apart(members: Sequence[Member]) -> None:
         taken.add(one.prefix)
 
 
-class Resolved(NamedTuple):
-    """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None.
-
-    read: what can say later whether they are still as they were; None where that must be found out anew.
-    """
-
-    gradients: Sequence[Any]
-    addresses: Int64
-    dtypes: tuple[str | None, ...]
-    read: Read | None
-
-
 class Members:
     """The built variables, ready for questions: which one is this array, may this gradient be used."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self._stay = all(one.given is None or one.home.keeps_memory(one.given) for one in members)
-        self._position = {id(one.given): i for i, one in enumerate(members) if one.given is not None}
-        self._position |= {id(one.array): i for i, one in enumerate(members)}
+
+    @functools.cached_property
+    def _stay(self) -> bool:
+        return all(one.given is None or one.home.keeps_memory(one.given) for one in self.members)
+
+    @functools.cached_property
+    def _position(self) -> dict[int, int]:
+        given = {id(one.given): i for i, one in enumerate(self.members) if one.given is not None}
+        return given | {id(one.array): i for i, one in enumerate(self.members)}
 
     def positions_of(self, variables: Variables) -> list[int]:
         """Where each of the caller's variables is in the built list. Raises ArrayError for unknown or repeated ones."""
@@ -205,13 +199,9 @@ class Members:
         return positions
 
     @functools.cached_property
-    def _written(self) -> list[tuple[Member, str]]:
-        """All that a step may write, by variable and name."""
-        return [(one, name) for one in self.members for name in ("parameter", *one.slots)]
-
-    @functools.cached_property
     def _memory(self) -> Memory:
-        return Memory([(one.address(name), one.array.nbytes) for one, name in self._written])
+        """Of all that a step may write."""
+        return _memory_of(self.members, _written)
 
     def read(self, gradients: Sequence[Any]) -> Resolved:
         """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
@@ -282,13 +272,23 @@ class Members:
         checked, _, address = check_gradient(gradient, one.array, one.place, one.name)
         touched = self._memory.touched_by(address, checked.nbytes)
         if touched is not None:
-            other, name = self._written[touched]
+            other, name = [(other, name) for other in self.members for name in _written(other)][touched]
             what = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
             raise ArrayError(
                 f"the gradient of {one.name!r} shares memory with {what}, which the step writes. "
                 "Received: overlapping arrays. Pass a copy of the gradient."
             )
         return address, NAMES[checked.dtype]
+
+
+def _written(one: Member) -> tuple[str, ...]:
+    """What a step may write of a variable."""
+    return "parameter", *one.slots
+
+
+def _memory_of(members: Sequence[Member], names: Callable[[Member], Sequence[str]]) -> Memory:
+    begins = np.fromiter((one.address(name) for one in members for name in names(one)), np.int64)
+    return Memory(begins, np.fromiter((one.array.nbytes for one in members for _ in names(one)), np.int64))
 
 
 def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:

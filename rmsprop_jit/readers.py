@@ -1,9 +1,9 @@
-"""Readers: gradients of several kinds of arrays, each kind looked at by its own reader."""
+"""Readers: what is found of a call's gradients; those of several kinds of arrays are looked at by a reader each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,18 @@ from .arrays.homes import Int64
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import Read, Reader
+
+
+class Resolved(NamedTuple):
+    """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None.
+
+    read: what can say later whether they are still as they were; None where that must be found out anew.
+    """
+
+    gradients: Sequence[Any]
+    addresses: Int64
+    dtypes: tuple[str | None, ...]
+    read: Read | None
 
 
 class Readers:

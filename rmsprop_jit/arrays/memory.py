@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from .homes import Array, address_of, place_of
+from .homes import Array, Int64, address_of, place_of
 
 CACHE_LINE = 64
 """Bytes. Slots lie like their variable in relation to it, so that what is aligned for one is aligned for all."""
@@ -15,11 +13,10 @@ CACHE_LINE = 64
 class Memory:
     """The memory of some arrays, to ask whether another one touches it.
 
-    spans: where each begins, and its bytes. `begins` and `ends` are those of arrays that have any, sorted.
+    begins, nbytes: where each begins, and its bytes. The attributes are those of arrays that have any, sorted.
     """
 
-    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
-        begins, nbytes = np.array(spans, np.int64).reshape(-1, 2).T
+    def __init__(self, begins: Int64, nbytes: Int64) -> None:
         order = np.argsort(begins, kind="stable")
         self._order = order[nbytes[order] > 0]
         self.begins = begins[self._order]

@@ -63,7 +63,7 @@ class NumPyHome:
         """A new array that lies in its first cache line as `array` does, so that rows of both can be aligned."""
         room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
         begin = (self.address(array) - self.address(room)) % CACHE_LINE
-        made = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+        made: Array = np.ndarray(array.shape, array.dtype, room, begin)
         made[...] = fill
         return made
 

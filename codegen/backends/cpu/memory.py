@@ -12,3 +12,11 @@ if TYPE_CHECKING:
 def begin_of(array: npt.NDArray[Any]) -> int:
     """Where a writable array begins, or 0 for an empty one; a third of the time that `array.ctypes` takes."""
     return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else 0  # type: ignore[arg-type]
+
+
+def data_of(array: npt.NDArray[Any]) -> int:
+    """What any array says of where it begins."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):  # read-only, empty, not contiguous
+        return int(array.ctypes.data)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import jit
-from .memory import begin_of
+from .memory import begin_of, data_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -174,7 +174,7 @@ class Reader:
     def _new_rows(self) -> Int64:
         rows = np.zeros((len(self._variables), len(Row)), np.int64)
         rows[:, Row.OWN] = [id(own) for own in self._variables]
-        rows[:, Row.OWN_AT] = [own.ctypes.data for own in self._variables]
+        rows[:, Row.OWN_AT] = [data_of(own) for own in self._variables]
         rows[:, Row.OWN_DTYPE] = [id(own.dtype) for own in self._variables]
         rows[:, Row.NDIM] = [own.ndim for own in self._variables]
         begins = np.cumsum([0, *(own.ndim for own in self._variables)])[:-1]
