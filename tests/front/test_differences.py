@@ -934,3 +934,10 @@ def test_a_config_holds_the_schedule(rate: Any) -> None:
     again = RMSprop.from_config(optimizer.get_config())
     assert again.learning_rate == optimizer.learning_rate
     assert again.get_config() == optimizer.get_config()
+
+
+def test_a_weight_decay_of_zero_is_none() -> None:
+    """Keras multiplies by it: an infinite parameter would become nan."""
+    variable = np.array([np.inf, 1.0], np.float32)
+    RMSprop(0.1, weight_decay=0.0).apply([np.zeros(2, np.float32)], [variable])
+    assert variable.tolist() == [np.inf, 1.0]
