@@ -218,7 +218,7 @@ class Optimizer(Attributes):
               "mlir" for MLIR's compilers; "summary" for one line: loads, stores, bytes per parameter, vector width.
         Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
         """
-        kept = dtype or next((member.array.dtype.name for member in self._state.variables), "float32")
+        kept = dtype or next((member.dtype for member in self._state.variables), "float32")
         return explain_step(self._rule, self._calls.widest_flags(), kept, form, self._options.backend)
 
     # Saving.

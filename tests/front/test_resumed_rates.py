@@ -1,33 +1,16 @@
 """The learning rate in a state: a number, a schedule, or a function that cannot be kept."""
 
-import json
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from resumed import built, saved_options, stepped
 
-from rmsprop_jit import CosineDecay, ExponentialDecay, OptionError, RMSprop
+from rmsprop_jit import CosineDecay, ExponentialDecay, OptionError
 from rmsprop_jit.schedules import LearningRateSchedule
 
 Array = npt.NDArray[Any]
-
-
-def built(*arguments: Any, **options: Any) -> RMSprop:
-    optimizer = RMSprop(*arguments, **options)
-    optimizer.build({"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)})
-    return optimizer
-
-
-def stepped(*arguments: Any, **options: Any) -> RMSprop:
-    optimizer = built(*arguments, **options)
-    optimizer.apply({"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)})
-    return optimizer
-
-
-def saved_options(state: dict[str, Array]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(str(state["options"]))
-    return found
 
 
 class Halving(LearningRateSchedule):

@@ -15,7 +15,7 @@ FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
 
 ORDER = [
-    {"errors", "kinds", "locks", "memo"},
+    {"errors", "kinds", "locks", "memo", "memory"},
     {"ops", "dtypes", "refusals", "equations"},
     {"expr"},
     {"functions", "names", "walk"},
@@ -50,7 +50,7 @@ KNOWN = {
     "options": {"", "backends.cuda_compilers"},
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
     "arrays.homes": {"backends.contract"},
-    "arrays.numpy": {"backends", "backends.contract"},
+    "arrays.numpy": {"backends", "backends.contract", "memory"},
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.ledger"},
     "plan": {"backends", "backends.contract", "backends.ledger"},

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...expr import Reduction
+from ...memory import begin_of
 from ...schedule import Turn, schedule
 from ..hypers import part_of
 from ..ledger import Cell, Ledger, Marks
 from . import driver, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
 from .frame import fold_code
-from .memory import begin_of
 from .tables import Table
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...memory import begin_of, data_of
 from . import jit
-from .memory import begin_of, data_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
