@@ -29,6 +29,11 @@ def __getattr__(name: str) -> typing.Any:
     return getattr(importlib.import_module(f".{_COMPILER[name]}", __name__), name)
 
 
+def __dir__() -> list[str]:
+    """What is there and what would be."""
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
     "FORMS",
     "ArrayError",

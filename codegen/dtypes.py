@@ -5,8 +5,7 @@ Storage is not arithmetic: a program computes in one type, and casts where it lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,7 @@ VECTOR_BYTES = 16
 """What a GPU's thread loads or stores at once, at most."""
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """The row of one storage.
 
     itemsize: bytes of an element.

@@ -8,8 +8,7 @@ of workers, so that what is summed per row is the same for any number of threads
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The cut of one list of tensors.
 
     rows:   int64 (n_rows, 4), in order of tensor and start; empty tensors have none.

@@ -7,7 +7,7 @@ reduction over all tensors has to wait until every program that takes part in it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import LoweringError
 from .expr import Reduction
@@ -15,8 +15,7 @@ from .kinds import Space
 from .program import Program
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What can run at once.
 
     kernels: (position of the program, number of its kernel), in order of position.

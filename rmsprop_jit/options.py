@@ -9,7 +9,7 @@ import inspect
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .codegen import Hyper
 from .codegen.backends import cuda_compilers
@@ -79,8 +79,7 @@ SWITCH: Mapping[str, Any] = {}
 """Forms on the command line, as argparse's keywords; a switch is `--name` and `--no-name`."""
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A row of the table.
 
     default: what an optimizer has that says nothing.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arrays.homes import Int64
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A kind of call; calls of one kind launch the same kernels on the same variables.
 
     flags:     the options' flags.

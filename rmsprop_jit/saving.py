@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays.homes import Array, to_host
+from .codegen.memory import is_masked
 from .errors import ArrayError
 
 FORMAT_VERSION = 2
@@ -157,7 +158,7 @@ def _windows(value: Any, can_open: Sequence[bool], calls: int) -> list[bool]:
 def _on_host(value: Any, what: str) -> Array:
     """A saved value as a NumPy array of its own. Raises ArrayError for what cannot be one."""
     value = getattr(value, "value", value)
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise ArrayError(
             f"{what} is a masked array, whose mask would be ignored. Received: {type(value).__name__}. "
             "Pass array.filled(...)."

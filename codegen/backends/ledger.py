@@ -19,7 +19,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -76,8 +75,7 @@ class Span(NamedTuple):
     address: int
 
 
-@dataclass(frozen=True)
-class Marks:
+class Marks(NamedTuple):
     """What a call changes in the ledger beside its count.
 
     positions: the variables whose windows become `value`.

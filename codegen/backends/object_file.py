@@ -12,6 +12,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 ORDER = "<" if sys.byteorder == "little" else ">"
 ELF_HEADER = struct.Struct(ORDER + "16sHHIQQQIHHHHHH")
@@ -39,8 +40,7 @@ OTHER_STARTS = {
 """By the first word of LLVM's triple: ELF's number of the machine; the first bytes of Mach-O and of COFF."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section of an ELF file, as its table tells."""
 
     type: int

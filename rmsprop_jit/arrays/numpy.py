@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..codegen import backends
-from ..codegen.memory import data_of
+from ..codegen.memory import data_of, is_masked
 from .homes import Array, Home, Int64
 from .memory import CACHE_LINE
 
@@ -32,7 +32,7 @@ class NumPyHome:
 
     def adopt(self, array: Any) -> Array:
         """The array itself; one of a subclass as a plain view of it."""
-        if isinstance(array, np.ma.MaskedArray):
+        if is_masked(array):
             raise TypeError("its mask would be ignored")
         return np.asarray(array)
 

@@ -25,10 +25,10 @@ def test_every_cut_and_every_other_symbol_of_an_object_file_is_noticed() -> None
     llvm.check(made)
     for end in range(len(made.object_file)):
         with pytest.raises(ValueError, match="object file"):
-            llvm.check(dataclasses.replace(made, object_file=made.object_file[:end]))
+            llvm.check(made._replace(object_file=made.object_file[:end]))
     other = jit.code(SOURCE.format(5)).machine_code
     with pytest.raises(ValueError, match="no function"):
-        llvm.check(dataclasses.replace(made, symbol=other.symbol, ir=other.ir))
+        llvm.check(made._replace(symbol=other.symbol, ir=other.ir))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF")
@@ -37,7 +37,7 @@ def test_a_program_is_no_object_file() -> None:
     program = bytearray(made.object_file)
     program[16] = 2
     with pytest.raises(ValueError, match="program"):
-        llvm.check(dataclasses.replace(made, object_file=bytes(program)))
+        llvm.check(made._replace(object_file=bytes(program)))
 
 
 def test_object_files_of_macos_and_windows_are_looked_at() -> None:

@@ -1,6 +1,5 @@
 """The store of compiled code: found by content, whole or not at all, shared by processes, never in the way."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -272,7 +271,7 @@ def test_code_without_an_address_is_refused_and_made_anew(folder: Path, monkeypa
     source = SOURCE.format(6)
     right = jit.code(source).machine_code
     with pytest.raises(BackendError, match="step_other"):
-        llvm.Code(dataclasses.replace(right, symbol="step_other"))
+        llvm.Code(right._replace(symbol="step_other"))
     store.write(jit.key_of(source), kept_parts(source))
     monkeypatch.setattr(jit, "check", lambda machine_code: None)
     monkeypatch.setattr(jit, "Code", Refusing([llvm.Code]))

@@ -61,6 +61,7 @@ KNOWN = {
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
     "state": {"backends", "backends.ledger"},
+    "saving": {"memory"},
     "cache": {"backends", "room", "store"},
     "cli": {""},
 }
@@ -187,10 +188,8 @@ def absolute(path: Path) -> set[str]:
 
 
 def loaded_after(statement: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has loaded after a statement."""
-    script = (
-        f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
-    )
+    """The modules that a fresh interpreter has loaded after a statement."""
+    script = f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted(sys.modules)))"
     path = [str(FRONT.parent), *filter(None, sys.path)]
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{script}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -210,3 +209,20 @@ def test_constructing_and_building_load_no_compiler() -> None:
         "optimizer.explain()",
     )
     assert not loaded_after("; ".join(lines)) & set(HEAVY)
+
+
+def test_importing_the_package_loads_none_of_it() -> None:
+    found = loaded_after("import rmsprop_jit; dir(rmsprop_jit)")
+    assert {name for name in found if name.startswith(("rmsprop_jit", "numpy"))} == {"rmsprop_jit"}
+
+
+def test_a_step_of_kept_code_loads_no_compiler_of_python_nor_what_only_compiling_needs(tmp_path: Path) -> None:
+    lines = (
+        f"import os; os.environ['RMSPROP_JIT_CACHE_DIR'] = {str(tmp_path)!r}",
+        "import numpy, rmsprop_jit",
+        "weights = numpy.zeros(3, 'float32')",
+        "rmsprop_jit.RMSprop().apply([numpy.ones_like(weights)], [weights])",
+    )
+    first, again = loaded_after("; ".join(lines)), loaded_after("; ".join(lines))
+    assert "numba" in first
+    assert not again & {"numba", "subprocess", "numpy.ma"}

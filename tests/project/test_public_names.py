@@ -1,6 +1,8 @@
 """Public names: listed, sorted, documented."""
 
 import inspect
+import subprocess
+import sys
 import types
 from typing import Any
 
@@ -20,7 +22,8 @@ def order(name: str) -> tuple[int, str]:
 
 def public_globals(package: types.ModuleType) -> set[str]:
     """What a package's module defines or imports for others, now or when first asked; submodules aside."""
-    return getattr(package, "_COMPILER", {}).keys() | {
+    later = getattr(package, "_COMPILER", {}) | getattr(package, "_HOMES", {})
+    return later.keys() | {
         name
         for name, value in vars(package).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
@@ -97,3 +100,17 @@ def test_the_errors_are_one_tree() -> None:
         assert issubclass(error, rmsprop_jit.RmspropJitError)
     assert issubclass(rmsprop_jit.ArrayError, ValueError)
     assert issubclass(rmsprop_jit.OptionError, ValueError)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_what_is_imported_later_is_listed_already(package: types.ModuleType) -> None:
+    script = f"import {package.__name__} as package; print(set(package.__all__) - set(dir(package)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_name_that_is_not_there_is_refused() -> None:
+    with pytest.raises(AttributeError, match=r"'rmsprop_jit' has no attribute 'RMSProp'"):
+        _ = rmsprop_jit.RMSProp
+    assert rmsprop_jit.RMSprop is vars(rmsprop_jit)["RMSprop"]
+    assert rmsprop_jit.schedules.ExponentialDecay is rmsprop_jit.ExponentialDecay

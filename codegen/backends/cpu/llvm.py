@@ -9,8 +9,7 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import locks
 from ...errors import BackendError
@@ -44,8 +43,7 @@ LOCK = locks.new()
 _NAMES = itertools.count()
 
 
-@dataclass(frozen=True)
-class MachineCode:
+class MachineCode(NamedTuple):
     """A compiled function: the IR it came from, its object file, and the symbol it is loaded under."""
 
     ir: str

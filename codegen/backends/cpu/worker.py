@@ -12,7 +12,6 @@ import contextlib
 import json
 import math
 import os
-import subprocess
 import sys
 from typing import Any
 
@@ -74,6 +73,8 @@ class _Worker:
     """Another process that compiles; it ends when its input does, or when it had nothing to do for a while."""
 
     def __init__(self) -> None:
+        import subprocess  # 6 ms, and where all code is kept on disk nobody compiles
+
         start = START.format(path=[path or os.getcwd() for path in sys.path], module=__name__)
         command = [sys.executable, "-c", start]
         self.owner, self.done, self.settings = os.getpid(), 0, settings.from_environment()
@@ -111,6 +112,8 @@ class _Worker:
 
 def _compiled_beside(source: str, symbol: str) -> MachineCode | None:
     """By a worker; None if there is none to be had, or it cannot."""
+    import subprocess
+
     global _worker
     for _ in range(2):  # a worker that has ended meanwhile is replaced once
         try:
