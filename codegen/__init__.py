@@ -12,7 +12,8 @@ from .errors import ArrayError, BackendError, LoweringError, OptionError, Rmspro
 from .expr import Expr
 from .functions import *  # noqa: F403
 from .kinds import Rate
-from .rule import Flag, Hyper, Rule, Slot, new
+from .parts import Flag, Hyper, Input, Slot
+from .rule import Rule, new
 
 if typing.TYPE_CHECKING:
     from .pipeline import FORMS, explain, specialize
@@ -41,6 +42,7 @@ __all__ = [
     "Expr",
     "Flag",
     "Hyper",
+    "Input",
     "Kernel",
     "LoweringError",
     "OptionError",

@@ -12,28 +12,53 @@ from typing import Any
 
 from .errors import RuleError
 
-ARGUMENTS = ("p", "g", "s", "h", "on")
-"""What equations take, in their order: the parameter, its gradient, slots, hyperparameters and flags."""
+ARGUMENTS = ("p", "g", "s", "h", "on", "x")
+"""What equations may take, by name: the parameter, its gradient, slots, hyperparameters, flags, and further inputs."""
+
+BY_PLACE = ARGUMENTS[:5]
+"""What a function takes that has other names for them, in this order."""
+
+Taken = tuple[tuple[str, ...], tuple[str, ...]]
+"""Of ARGUMENTS those that a function takes by place, and those by keyword."""
 
 BY_VALUE = {"cloudpickle", "dill"}
 """Packages that pickle any function, not only those that can be imported; other packages carry copies of them."""
 
 
-def check_arguments(rule: str, equations: object) -> None:
-    """Raise RuleError unless `equations` can be called with ARGUMENTS."""
-    wanted = f"rule {rule!r}: equations are a function of ({', '.join(ARGUMENTS)})"
-    remedy = "Write `def equations(p, g, s, h, on): return {p: new_value}`, with unused arguments, too."
+def arguments_of(rule: str, equations: object) -> Taken:
+    """What `equations` take of ARGUMENTS: those that they name, or BY_PLACE. Raises RuleError if they take others."""
+    wanted = f"rule {rule!r}: equations are a function of some of ({', '.join(ARGUMENTS)})"
+    remedy = "Write `def equations(p, g, s, h, on): return {p: new_value}`, without the arguments that are not used."
     if not callable(equations):
         raise RuleError(f"{wanted}. Received: {type(equations).__name__}. {remedy}")
     try:
         signature = inspect.signature(equations)
     except ValueError:
-        return  # not every callable says what it takes
+        return BY_PLACE, ()  # not every callable says what it takes
+    named = _named(signature)
+    if named is not None:
+        return named
     try:
-        signature.bind(*ARGUMENTS)
+        signature.bind(*BY_PLACE)
     except TypeError as problem:
         name = getattr(equations, "__name__", type(equations).__name__)
         raise RuleError(f"{wanted} ({problem}). Received: {name}{signature}. {remedy}") from None
+    return BY_PLACE, ()
+
+
+def _named(signature: inspect.Signature) -> Taken | None:
+    """What a function takes that has no names but those of ARGUMENTS, defaults aside; None for any other."""
+    places: list[str] = []
+    keywords: list[str] = []
+    for name, parameter in signature.parameters.items():
+        if name not in ARGUMENTS or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.default is parameter.empty:
+                return None
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            places.append(name)
+        else:
+            keywords.append(name)
+    return tuple(places), tuple(keywords)
 
 
 def refuse_repeated_keys(rule: str, equations: Callable[..., Any], stored: int) -> None:

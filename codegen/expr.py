@@ -24,7 +24,7 @@ from .kinds import RATES, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number
 
-PREFIXES = {Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
+PREFIXES = {Kind.INPUT: "x.", Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
 

@@ -39,6 +39,7 @@ class Kind(Enum):
 
     PARAMETER = "parameter"
     GRADIENT = "gradient"
+    INPUT = "input"
     SLOT = "slot"
     NEW = "new"
     STEP = "step"

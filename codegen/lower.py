@@ -17,9 +17,11 @@ from . import verify
 from .dtypes import storage
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
+from .names import BUILT_IN_FLAGS
 from .ops import Fn
-from .program import Arg, Array, Given, Kernel, Let, Load, Program, Reduce, Store, new, old
-from .rule import PARAMETER, Rule, Slot
+from .parts import Slot
+from .program import Arg, Array, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
+from .rule import PARAMETER, Rule
 from .simplify import settle
 from .walk import walk
 
@@ -28,23 +30,24 @@ Stores = dict[Symbol, Expr]
 ONE, ZERO = Const(1.0), Const(0.0)
 
 
-def lower(rule: Rule, flags: Collection[str], dtype: str, gradient: str | None = None) -> Program:
+def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, str] | None = None) -> Program:
     """The program of `rule` with exactly the flags in `flags` on.
 
-    dtype:    the storage of parameters and slots; the program computes in its type.
-    gradient: the storage of gradients, by default the same.
+    dtype:   the storage of parameters and slots; the program computes in its type.
+    brought: the storages of gradients ("gradient") and inputs ("x.<name>"), where they have another.
     """
     stores, slots = live(rule, flags)
     stages = split(stores)
     writer = _Writer()
-    suffix = "".join(f"+{flag}" for flag in rule.flags if flag in flags)
+    suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
     kernels = tuple(
         writer.kernel(f"{rule.name}.{depth}", reductions, stores if depth == len(stages) - 1 else {})
         for depth, reductions in enumerate(stages)
     )
     touched = {array for kernel in kernels for array in kernel.arrays}
-    kept = {"gradient": storage(gradient or dtype).name}
-    arrays = [Array(name, kept.get(name, dtype)) for name in ("parameter", "gradient", *slots) if name in touched]
+    kept = {name: storage(given).name for name, given in (brought or {}).items()}
+    names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
+    arrays = [Array(name, kept.get(name, dtype)) for name in names if name in touched]
     step = tuple(writer.step.values())
     program = Program(rule.name + suffix, storage(dtype).compute, tuple(arrays), step, kernels, slots)
     verify.numbered(program)
@@ -52,10 +55,24 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, gradient: str | None =
 
 
 def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
-    """What a rule stores for one set of flags, and the slots that exist: all that can reach a parameter or a result."""
-    stores, slots = prune(rule, settled(rule, flags))
-    verify.pruned(rule, stores)
-    return stores, slots
+    """What a rule stores for one set of flags, and the slots that exist: all that can reach a parameter or a result.
+
+    A value can get there in a later step, of another kind: what the step decides is left open here.
+    """
+    stores = settled(rule, flags)
+    reaching, slots = prune(rule, _open(rule, flags) if rule.decided_by_step else stores)
+    verify.pruned(rule, reaching)
+    return {target: value for target, value in stores.items() if target in reaching}, slots
+
+
+def _open(rule: Rule, flags: Collection[str]) -> Stores:
+    """The rule's stores where all flags but those that differ from step to step are settled."""
+    values = settle(rule.stores.values(), flags, rule.decided_by_step)
+    return {
+        target: values[value]
+        for target, value in rule.stores.items()
+        if isinstance(target, Symbol) and values[value] is not target
+    }
 
 
 def settled(rule: Rule, flags: Collection[str]) -> Stores:
@@ -143,7 +160,7 @@ class _Writer:
         if e.rate < Rate.ELEMENT:
             return self._truth(e, self.body) if e.is_condition else self.uniform(e)
         if isinstance(e, Symbol):
-            return self.loads.setdefault(e, Load(old(e.name), e.name)).name
+            return self.loads.setdefault(e, Load(old(array_of(e)), array_of(e))).name
         if e not in self.body:
             fn, args = operation(e)
             names = tuple([self.element(arg) for arg in args])

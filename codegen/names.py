@@ -13,14 +13,24 @@ BUILT_IN_STEPS = ("learning_rate", "step")
 """STEP values that every rule may read as `h.<name>`: the rate, and the number of this update, counted from 1."""
 
 
-def check(rule: str, slots: Collection[str], hypers: Collection[str], flags: Mapping[str, str | None]) -> None:
+BUILT_IN_FLAGS = ("first",)
+"""Flags that every rule may ask for: `on.first` holds in the first update of a variable."""
+
+
+def check(
+    rule: str,
+    slots: Collection[str],
+    hypers: Collection[str],
+    flags: Mapping[str, str | None],
+    inputs: Collection[str] = (),
+) -> None:
     """Raise RuleError unless the names of a rule and of its parts can be used.
 
     flags: for each flag, the hyperparameter that it follows, or None.
     """
     if not (isinstance(rule, str) and rule and rule.isprintable()):
         raise RuleError(f"a rule's name is a line of printable text, for messages and code. Received: name={rule!r}.")
-    for name in (*slots, *hypers, *flags):
+    for name in (*slots, *hypers, *flags, *inputs):
         _check_one(rule, name)
     for taken in ("parameter", "gradient"):
         if taken in slots:
@@ -30,6 +40,12 @@ def check(rule: str, slots: Collection[str], hypers: Collection[str], flags: Map
             raise RuleError(
                 f"rule {rule!r}: h.{built_in} is always there and cannot be declared. "
                 f"Received: a hyperparameter {built_in!r}; leave it out, or choose another name."
+            )
+    for built_in in BUILT_IN_FLAGS:
+        if built_in in flags:
+            raise RuleError(
+                f"rule {rule!r}: on.{built_in} is always there and cannot be declared. "
+                f"Received: a flag {built_in!r}; leave it out, or choose another name."
             )
     for name, follows in flags.items():
         if follows is not None and follows not in hypers:

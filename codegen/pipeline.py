@@ -23,33 +23,43 @@ and beside it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from . import backends
 from .errors import OptionError, RuleError
 from .expr import Symbol
 from .listing import listed
 from .lower import live, lower, prune
+from .names import BUILT_IN_FLAGS
 from .program import Program
 from .rule import Rule
 
 
-def specialize(rule: Rule, flags: Collection[str] = (), dtype: str = "float32", gradient: str | None = None) -> Program:
-    """The program of `rule` with exactly `flags` on; memoised on just these four, as long as the rule lives.
+def specialize(
+    rule: Rule,
+    flags: Collection[str] = (),
+    dtype: str = "float32",
+    gradient: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Program:
+    """The program of `rule` with exactly `flags` on; memoised on just these five, as long as the rule lives.
 
     dtype:    what parameters and slots are kept in, and computed in.
     gradient: what gradients are kept in, by default the same; they are cast where they are loaded.
+    inputs:   by name, what inputs are kept in, by default the same.
     Raises RuleError for a flag that the rule does not declare, OptionError for an unknown dtype.
     """
-    unknown = set(flags) - rule.flags.keys()
+    unknown = set(flags) - rule.flags.keys() - {*BUILT_IN_FLAGS}
     if unknown:
         raise RuleError(
             f"rule {rule.name!r} has no flag {sorted(unknown)[0]!r}. Declared: {', '.join(rule.flags) or 'none'}. "
             f"Received: flags={sorted(flags)}."
         )
     chosen = frozenset(flags)
-    key = ("program", chosen, dtype, gradient or dtype)
-    program: Program = rule.memo(key, lambda: lower(rule, chosen, dtype, gradient))
+    brought = {"gradient": gradient or dtype, **{f"x.{name}": kept for name, kept in (inputs or {}).items()}}
+    others = {name: kept for name, kept in brought.items() if kept != dtype}
+    key = ("program", chosen, dtype, frozenset(others.items()))
+    program: Program = rule.memo(key, lambda: lower(rule, chosen, dtype, others))
     return program
 
 

@@ -3,7 +3,7 @@
 ::
 
     program = array* step* kernel+         kernels run in order, each over all tensors
-    array   = name: storage, space         the parameter, its gradient, slots
+    array   = name: storage, space         the parameter, its gradient, inputs, slots
     step    = name = fn(args)              on the host, float64, once a step
     kernel  = given* head* load* let* (store | reduce)*
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
@@ -15,7 +15,7 @@
 
 An argument is a name, a number, or a truth. Order is evaluation order, each name is defined once and before its use
 (`verify` proves it). A step, given or head value that a `let` uses is rounded to the type of the program once, before
-the loop. Names cannot clash: `p`, `g` and `s.x` are what was loaded, `p'` and `s.x'` what is stored, `h.x` is a
+the loop. Names cannot clash: `p`, `g`, `x.x` and `s.x` are what was loaded, `p'` and `s.x'` what is stored, `h.x` is a
 hyperparameter, and the others (t0, u0, c0, k0, r0) have no dot.
 """
 
@@ -25,11 +25,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .dtypes import storage
-from .expr import Reduction
-from .kinds import Space
+from .expr import Reduction, Symbol
+from .kinds import Kind, Space
 from .memo import Memo, derived
 from .ops import Fn, ReduceOp, numeral
-from .rule import Slot
+from .parts import Slot
 
 Arg = str | float | bool
 """A name, a number, or a truth."""
@@ -37,9 +37,14 @@ Arg = str | float | bool
 SHORT = {"parameter": "p", "gradient": "g"}
 
 
+def array_of(leaf: Symbol) -> str:
+    """The name of the array that a symbol stands for: no slot has a dot in its name, every input has."""
+    return f"x.{leaf.name}" if leaf.kind is Kind.INPUT else leaf.name
+
+
 def old(array: str) -> str:
     """The name of what a kernel loads from an array."""
-    return SHORT.get(array) or f"s.{array}"
+    return SHORT.get(array) or (array if array.startswith("x.") else f"s.{array}")
 
 
 def new(array: str) -> str:
@@ -49,11 +54,19 @@ def new(array: str) -> str:
 
 @dataclass(frozen=True)
 class Array:
-    """An array that every tensor has: "parameter", "gradient" or a slot's name; `storage` is a row of dtypes.py."""
+    """An array that every tensor has: "parameter", "gradient", an input "x.<name>" or a slot.
+
+    storage: a row of dtypes.py.
+    """
 
     name: str
     storage: str
     space: Space = Space.ELEMENT
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether every call brings it, as it does gradients and further inputs."""
+        return self.name == "gradient" or self.name.startswith("x.")
 
 
 @dataclass(frozen=True)
@@ -175,10 +188,11 @@ class Program:
 
     name:    the rule's name and its flags, as printed.
     compute: what the loop computes in, the name of a type of dtypes.py.
-    arrays:  what is loaded or stored, in the order of a table's columns: parameter, gradient, slots as in the rule.
+    arrays:  what is loaded or stored, in the order of a table's columns: parameter, gradient, inputs, slots as in the
+             rule.
     step:    what the host computes for every step, in float64, in order.
     kernels: in launch order; all but the last only reduce.
-    slots:   the arrays beside parameter and gradient.
+    slots:   the arrays that are state.
     memo:    what is derived from the program, kept as long as it lives.
     """
 
@@ -205,6 +219,11 @@ class Program:
     def storage(self, array: str) -> str:
         """The storage of an array."""
         return self._storages[array]
+
+    @derived
+    def brought(self) -> tuple[str, ...]:
+        """The arrays that every call brings."""
+        return tuple(array.name for array in self.arrays if array.is_brought)
 
     @property
     def title(self) -> str:

@@ -1,109 +1,30 @@
 """Rule: an optimizer's update, stated once as equations.
 
-The equations are a function `(p, g, s, h, on)` of the parameter, its gradient, the slots' old values, the
-hyperparameters and the flags. It returns the new values: a dict `{s.velocity: v, p: p - step}`, or (value by value)
-pairs from a list or a generator. It is called when the rule is defined, so mistakes show at once.
+The equations are a function of the parameter `p`, its gradient `g`, the slots' old values `s`, the hyperparameters `h`,
+the flags `on` and further inputs `x`; it names those that it needs. It returns the new values: a dict
+`{s.velocity: v, p: p - step}`, or (value by value) pairs from a list or a generator. It is called when the rule is
+defined, so mistakes show at once.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
-import numpy as np
-
-from .equations import check_arguments, check_picklable, refuse_repeated_keys
-from .errors import OptionError, RuleError
+from .equations import ARGUMENTS, Taken, arguments_of, check_picklable, refuse_repeated_keys
+from .errors import RuleError
 from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import Kind
-from .memo import Memo
-from .names import BUILT_IN_STEPS, Names, check
-from .refusals import number
+from .memo import Memo, derived
+from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
+from .parts import Flag, Hyper, Input, Slot
+from .walk import walk
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
 Stores = Mapping[Expr, Operand] | Iterable[tuple[Expr, Operand]]
-Equations = Callable[[Expr, Expr, "Names", "Names", "Names"], Stores]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """State of the same shape and dtype as its parameter.
-
-    initial: a number, or "parameter" for a copy of the parameter when the slot is made.
-    result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
-             exist only where their old value can reach the parameter or a result.
-    """
-
-    initial: float | Literal["parameter"] = 0.0
-    result: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.initial, str) and self.initial == "parameter":
-            return
-        try:
-            initial = number(self.initial)
-        except RuleError:
-            initial = True
-        if isinstance(initial, bool):
-            raise RuleError(
-                f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}. '
-                "Give the number that every element starts with."
-            )
-        object.__setattr__(self, "initial", initial)
-
-
-@dataclass(frozen=True)
-class Hyper:
-    """A run-time number: it can change at every step and never recompiles.
-
-    low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
-    per:       "step" for one number, "tensor" for one number a variable (an Optimizer gives all of them the same).
-    """
-
-    default: float
-    low: float = -math.inf
-    high: float = math.inf
-    low_open: bool = False
-    per: Literal["step", "tensor"] = "step"
-
-    def __post_init__(self) -> None:
-        if self.per not in ("step", "tensor"):
-            raise RuleError(f"a hyperparameter is per 'step' or per 'tensor'. Received: per={self.per!r}.")
-
-    def checked(self, name: str, value: object) -> float:
-        """`value` as a float. Raises OptionError if it is not a number in range."""
-        try:
-            number = math.nan if isinstance(value, bool | str | np.bool_) else float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        below = number <= self.low if self.low_open else number < self.low
-        if not math.isfinite(number) or below or number > self.high:
-            raise OptionError(f"`{name}` must be {self.range_text}. Received: {name}={value!r}.")
-        return number
-
-    @property
-    def range_text(self) -> str:
-        """The accepted range in words."""
-        if math.isfinite(self.low) and math.isfinite(self.high):
-            return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
-        if math.isfinite(self.low):
-            return f"a finite number {'>' if self.low_open else '>='} {self.low:g}"
-        return "a finite number" if math.isinf(self.high) else f"a finite number <= {self.high:g}"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A structural choice: each setting is a kernel of its own.
-
-    follows: the hyperparameter that switches the flag: on if that is greater than zero. Without it the flag is an
-             option of its own, off or on by `default`.
-    """
-
-    default: bool = False
-    follows: str | None = None
+Equations = Callable[..., Stores]
 
 
 def new(slot: Expr) -> Expr:
@@ -121,10 +42,11 @@ class Rule:
     """The equations with the names they may use.
 
     name:       used in messages and in the names of kernels.
-    equations:  `(p, g, s, h, on) -> {target: value}`; see the module.
+    equations:  a function of some of `p, g, s, h, on, x` that returns {target: value}; see the module.
     slots:      name -> Slot, or the initial value alone.
     hypers:     name -> Hyper, or the default alone. `h.learning_rate` and `h.step` (1, 2, ...) are always there.
-    flags:      name -> Flag, or the default alone.
+    inputs:     name -> Input, or names alone: arrays that calls bring beside gradients, `x.<name>` in equations.
+    flags:      name -> Flag, or the default alone. `on.first` is always there: the first update of a variable.
 
     memo:       what is derived from the rule, kept as long as it lives.
 
@@ -136,8 +58,10 @@ class Rule:
     slots: Mapping[str, Slot] = field(default_factory=dict)
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
     stores: Mapping[Symbol, Expr] = field(init=False)
     memo: Memo = field(init=False)
+    _taken: Taken = field(init=False)
 
     def __init__(
         self,
@@ -147,6 +71,7 @@ class Rule:
         slots: Mapping[str, Slot | float | str] | None = None,
         hypers: Mapping[str, Hyper | float] | None = None,
         flags: Mapping[str, Flag | bool] | None = None,
+        inputs: Mapping[str, Input] | Iterable[str] | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "name", name)
@@ -154,8 +79,10 @@ class Rule:
         put(self, "slots", {k: v if isinstance(v, Slot) else Slot(v) for k, v in (slots or {}).items()})  # type: ignore[arg-type]
         put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
         put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
-        check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()})
-        check_arguments(name, equations)
+        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs or (), Input())
+        put(self, "inputs", {k: _input(name, k, v) for k, v in given.items()})
+        check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()}, self.inputs)
+        put(self, "_taken", arguments_of(name, equations))
         put(self, "memo", Memo())
         put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
 
@@ -165,7 +92,7 @@ class Rule:
         return self is other
 
     def __repr__(self) -> str:
-        parts = ("slots", "hypers", "flags")
+        parts = ("slots", "hypers", "flags", "inputs")
         named = "".join(f", {part}={list(getattr(self, part))}" for part in parts if getattr(self, part))
         return f"{type(self).__name__}({self.name!r}{named})"
 
@@ -177,18 +104,28 @@ class Rule:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its definition: equations by reference, as functions are. Raises RuleError for a lambda."""
         check_picklable(self.name, self.equations)
-        return _restored, (self.name, self.equations, dict(self.slots), dict(self.hypers), dict(self.flags))
+        for flag in self.flags.values():
+            for decide in filter(None, (flag.when, flag.of)):
+                check_picklable(self.name, decide)
+        return _restored, tuple(
+            getattr(self, part) for part in ("name", "equations", "slots", "hypers", "flags", "inputs")
+        )
 
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
 
-    def applied(self, p: Expr, g: Expr, names: tuple[Names, Names, Names] | None = None) -> Iterator[tuple[Expr, Expr]]:
-        """The stores, with `p` and `g` (any expressions) in place of parameter and gradient.
+    def applied(self, p: Expr, g: Expr, names: tuple[Names, ...] | None = None) -> Iterator[tuple[Expr, Expr]]:
+        """The stores, with `p` and `g` (any expressions) in place of parameter and gradient: a rule built on another.
 
-        The store to the parameter has the real parameter as its target, so that rules can be stacked.
+        names: `s, h, on, x` of the rule that is built, which has all that this one declares, under the same names.
+        The store to the parameter has the real parameter as its target. A rule that clips before it does the same::
+
+            def equations(p, g, s, h, on):
+                yield from SGD.applied(p, clip(g, -h.limit, h.limit), (s, h, on))
         """
-        s, h, on = names or self.namespaces()
-        returned = self.equations(p, g, s, h, on)
+        known = dict(zip(ARGUMENTS, (p, g, *(names or self.namespaces())), strict=False))
+        places, keywords = self._taken
+        returned = self.equations(*map(known.get, places), **{name: known[name] for name in keywords})
         if not isinstance(returned, Mapping | Iterable):
             raise RuleError(
                 f"rule {self.name!r} must return {{target: value}}. Received: {returned!r}. "
@@ -227,20 +164,34 @@ class Rule:
             raise RuleError(f"rule {self.name!r} stores `{target}` twice. Keep one of the two values.")
         seen.add(id(target))
 
-    def namespaces(self) -> tuple[Names, Names, Names]:
-        """`s`, `h` and `on`, as the equations see them."""
+    @derived
+    def decided_by_step(self) -> frozenset[str]:
+        """The flags of the equations that differ from step to step, whatever the options."""
+        leaves = (leaf for leaf in walk(*self.stores.values()) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
+        when = {*BUILT_IN_FLAGS, *(name for name, flag in self.flags.items() if flag.when is not None)}
+        return frozenset(leaf.name for leaf in leaves if leaf.name in when)
+
+    def namespaces(self) -> tuple[Names, ...]:
+        """`s`, `h`, `on` and `x`, as the equations see them."""
         kinds = {"step": Kind.STEP, "tensor": Kind.TENSOR}
         hypers = {name: Symbol(Kind.STEP, name) for name in BUILT_IN_STEPS}
         hypers |= {name: Symbol(kinds[hyper.per], name) for name, hyper in self.hypers.items()}
         return (
             Names("slot", self.name, {name: Symbol(Kind.SLOT, name) for name in self.slots}),
             Names("hyperparameter", self.name, hypers),
-            Names("flag", self.name, {name: Symbol(Kind.FLAG, name) for name in self.flags}),
+            Names("flag", self.name, {name: Symbol(Kind.FLAG, name) for name in (*self.flags, *BUILT_IN_FLAGS)}),
+            Names("input", self.name, {name: Symbol(Kind.INPUT, name) for name in self.inputs}),
         )
 
 
-def _restored(name: str, equations: Equations, slots: Any, hypers: Any, flags: Any) -> Rule:
-    return Rule(name, equations, slots=slots, hypers=hypers, flags=flags)
+def _restored(name: str, equations: Equations, slots: Any, hypers: Any, flags: Any, inputs: Any = None) -> Rule:
+    return Rule(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
+
+
+def _input(rule: str, name: str, given: object) -> Input:
+    if not isinstance(given, Input):
+        raise RuleError(f"rule {rule!r}: input {name!r} is an Input(). Received: {given!r}.")
+    return given
 
 
 def _resolve_new(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:

@@ -49,13 +49,17 @@ def _folded(fn: Fn, *values: float) -> Const:
     return Const(result if isinstance(result, bool) else float(result))
 
 
-def settle(roots: Iterable[Expr], flags: Collection[str]) -> dict[Expr, Expr]:
-    """Every node below the roots with flags replaced by their truth (on if named in `flags`) and constants folded."""
+def settle(roots: Iterable[Expr], flags: Collection[str], left: Collection[str] = ()) -> dict[Expr, Expr]:
+    """Every node below the roots with flags replaced by their truth (on if named in `flags`) and constants folded.
+
+    left: flags that stay as they are.
+    """
     truths = {True: Const(True), False: Const(False)}
 
     def law(node: Expr) -> Expr:
         if isinstance(node, Symbol):
-            return truths[node.name in flags] if node.kind is Kind.FLAG else node
+            is_settled = node.kind is Kind.FLAG and node.name not in left
+            return truths[node.name in flags] if is_settled else node
         return exact(node)
 
     return rewrite(roots, law)

@@ -30,7 +30,10 @@ def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
 
 
 def pruned(rule: Rule, stores: Mapping[Symbol, Expr]) -> None:
-    """Every store can reach the parameter or a result: it is one, or its old value is read."""
+    """Every store can reach the parameter or a result: it is one, or its old value is read.
+
+    stores: those of all kinds of steps that the rule itself tells apart.
+    """
     read = {node for node in walk(*stores.values()) if isinstance(node, Symbol)}
     for target in stores:
         if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
@@ -66,8 +69,9 @@ def numbered(program: Program) -> None:
 
 
 def _check_arrays(program: Program) -> None:
-    order = ["parameter", "gradient", *program.slots]
     names = [array.name for array in program.arrays]
+    inputs = [array.name for array in program.arrays if array.is_brought and array.name != "gradient"]
+    order = ["parameter", "gradient", *inputs, *program.slots]
     if names != [name for name in order if name in names]:
         raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
     for array in program.arrays:

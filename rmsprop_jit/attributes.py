@@ -7,7 +7,7 @@ change done or not begun, and another thread goes on with the one record or the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from .flags import option_flags
 from .graphs import Graph
 from .members import Variables
 from .options import OPTIONS, Options, check_switch
-from .resolve import Gradients, checked_first
+from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
+from .saving import Progress
 from .state import State
 from .variable import Variable
 
@@ -114,12 +115,12 @@ class Attributes:
             self.__dict__["_calls"] = new  # no call of `__setattr__`, in which a signal could be handled
         return True
 
-    def _load(self, old: Calls, new: Calls, given: Mapping[str, Array], calls: int, windows: Sequence[bool]) -> None:
-        """Take over `new` in place of `old`, and let its slots, count and windows be these; both or neither."""
+    def _load(self, old: Calls, new: Calls, given: Mapping[str, Array], calls: int, progress: Progress) -> None:
+        """Take over `new` in place of `old`, and let its slots, count and progress be these; both or neither."""
         done = None if new is old else np.zeros(1, np.int64)
         try:
             try:
-                new.state.write(given, calls, windows, done)
+                new.state.write(given, calls, progress, done)
             finally:  # that may end in a signal after all was written; none is handled from here to the assignment
                 if done is not None and done[0]:
                     self.__dict__["_calls"] = new
@@ -133,9 +134,10 @@ class Attributes:
         opened = saving.opened(state)
         new, others = self._resumed(calls, opened.options, mode)
         can_open = [member.accumulates for member in new.state.variables]
-        given, windows = saving.fitted(opened, new.state.targets(), can_open, others)
+        usual = new.progress_after(opened.calls)
+        given, progress = saving.fitted(opened, new.state.targets(), can_open, usual, others)
         resuming.refuse(others)
-        self._load(calls, new, given, opened.calls, windows)
+        self._load(calls, new, given, opened.calls, progress)
 
     def _load_numbered(self, store: Mapping[str, Any]) -> None:
         """See `Optimizer.load_own_variables`."""
@@ -146,7 +148,7 @@ class Attributes:
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)
-        self._load(calls, new, given, count, new.windows_after(count))
+        self._load(calls, new, given, count, new.progress_after(count))
 
     def _resumed(self, calls: Calls, saved: Mapping[str, Any] | None, mode: str) -> tuple[Calls, list[str]]:
         """The calls to go on with after loading a state with these options, and what stands in the way."""
@@ -176,13 +178,13 @@ class Attributes:
             self._graph.send_numbers(self._options)  # what was stopped midway is made whole
             raise
 
-    def _meet(self, grads: Gradients = (), variables: Variables | None = None) -> None:
+    def _meet(self, grads: Gradients = (), variables: Variables | None = None, inputs: Inputs = NO_INPUTS) -> None:
         """Build on the variables of a first call, also of the first one after pickle or deepcopy. Raises ArrayError."""
         state = self._state
         if variables is None:
             state.require_built()
         elif not state.built or (state.restored and not state.knows(variables)):
-            first = checked_first(grads, variables)
+            first = checked_first(self._rule, grads, variables, inputs)
             self._build(variables if state.restored else first)
         if state.hidden != frozenset():
             self._change(lambda calls: self._with_state(calls, calls.state.met(variables)))
@@ -223,7 +225,7 @@ def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dic
     """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
     hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
     switches = {
-        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.follows is None
+        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.is_option
     }
     if given:
         known = ", ".join([*OPTIONS, *hypers, *switches])

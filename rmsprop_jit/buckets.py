@@ -17,15 +17,20 @@ from .rules.around import step_of
 if TYPE_CHECKING:
     from .codegen import Program
     from .codegen.backends.contract import BackendOptions, Launch, Table
-    from .codegen.backends.ledger import Ledger, Marks
+    from .codegen.backends.entries import Marks
+    from .codegen.backends.ledger import Ledger
 
-Kind = tuple[Flags, str | None]
-"""What a variable does in a call: its flags, and the dtype of its gradient (None without one)."""
+Brought = tuple[str | None, ...]
+"""The dtypes of a variable's gradient and of the rule's further inputs, in their order; None of what is not there."""
+
+Kind = tuple[Flags, Brought]
+"""What a variable does in a call: its flags, and what it is brought."""
 
 
-def program_of(rule: Rule, flags: Collection[str], dtype: str, gradient: str | None = None) -> Program:
-    """The program of the whole step, for gradients of the variables' own dtype or another."""
-    return codegen.specialize(step_of(rule), flags, dtype, gradient)
+def program_of(rule: Rule, flags: Collection[str], dtype: str, brought: Brought = (None,)) -> Program:
+    """The program of the whole step, for gradients and inputs of the variables' own dtype or another."""
+    inputs = {name: kept for name, kept in zip(rule.inputs, brought[1:], strict=False) if kept is not None}
+    return codegen.specialize(step_of(rule), flags, dtype, brought[0], inputs)
 
 
 def explain_step(
@@ -38,6 +43,13 @@ def explain_step(
 def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:
     """The slots that a variable needs, by liveness, with their initial values."""
     return {name: slot.initial for name, slot in program_of(rule, flags, dtype).slots.items()}
+
+
+def inputs_read(rule: Rule, flags: Flags, dtype: str) -> frozenset[str]:
+    """The further inputs that the program of a variable reads."""
+    if not rule.inputs:
+        return frozenset()
+    return frozenset(name.removeprefix("x.") for name in program_of(rule, flags, dtype).brought) & rule.inputs.keys()
 
 
 class Buckets:
@@ -60,8 +72,8 @@ class Buckets:
     ) -> None:
         tables: dict[str, list[Table]] = {}
         positions: dict[str, list[int]] = {}
-        for (place, dtype, flags, gradient), group in _grouped(members, kinds).items():
-            program = program_of(rule, flags, dtype, gradient)
+        for (place, dtype, flags, brought), group in _grouped(members, kinds).items():
+            program = program_of(rule, flags, dtype, brought)
             tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options))
             positions.setdefault(place, []).extend(group)
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
@@ -70,7 +82,8 @@ class Buckets:
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
         self._own = {name: [own[name][i] for i in self.order.tolist()] for name in read & own.keys()}
-        self.launch: Launch = backends.launch(tables, ledger, marks, clock)
+        names = ("gradient", *(f"x.{name}" for name in rule.inputs))
+        self.launch: Launch = backends.launch(tables, ledger, marks, clock, names)
 
     def prepared(self, addresses: Int64 | None, hypers: Mapping[str, float] | None, like: Any = None) -> Any:
         """What a call brings: the gradients' addresses, given for all variables, and numbers."""
@@ -78,22 +91,20 @@ class Buckets:
         return self.launch.prepared(own, None if hypers is None else {**hypers, **self._own}, like)
 
     def ordered(self, addresses: Int64) -> Int64:
-        """Addresses that are given for all variables, as the launch's tensors stand."""
-        return addresses if self._is_in_order else addresses[self.order]
+        """Addresses that are given for all variables (a row for each kind of array), as the launch's tensors stand."""
+        return addresses if self._is_in_order else addresses[..., self.order]
 
     def send(self, hypers: Mapping[str, float]) -> None:
         """Numbers for a step that is part of a graph."""
         self.launch.send({**hypers, **self._own})
 
 
-def _grouped(
-    members: Sequence[Member], kinds: Mapping[int, Kind]
-) -> dict[tuple[str, str, Flags, str | None], list[int]]:
-    """Positions by place, dtype, flags and gradient dtype, in order of the first one."""
-    groups: dict[tuple[str, str, Flags, str | None], list[int]] = {}
-    for position, (flags, gradient) in kinds.items():
+def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[tuple[str, str, Flags, Brought], list[int]]:
+    """Positions by place, dtype, flags and dtypes of what is brought, in order of the first one."""
+    groups: dict[tuple[str, str, Flags, Brought], list[int]] = {}
+    for position, (flags, brought) in kinds.items():
         member = members[position]
-        groups.setdefault((member.place, member.dtype, flags, gradient), []).append(position)
+        groups.setdefault((member.place, member.dtype, flags, brought), []).append(position)
     return groups
 
 
@@ -101,6 +112,6 @@ def _table(program: Program, place: str, members: Sequence[Member], options: Bac
     """A table that points at the members' parameters and slots."""
     table = backends.of(place).table(program, [member.array.size for member in members], place, options)
     for array in program.arrays:
-        if array.name != "gradient":
+        if not array.is_brought:
             table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))
     return table

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .buckets import Buckets
+import numpy as np
+
 from .capture import capture_check
-from .errors import ArrayError
-from .flags import own_flags
+from .flags import shape_flags, step_flags
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
 from .readers import Resolved
-from .resolve import Gradients, check_given, in_build_order, side_by_side
+from .resolve import Gradients, Inputs, check_given, check_inputs, in_build_order, side_by_side
+from .saving import Progress
 
 if TYPE_CHECKING:
     from .arrays.homes import Int64
@@ -29,19 +30,30 @@ if TYPE_CHECKING:
     from .rules.around import Rule
     from .state import State
 
+FIRST = "first"
+"""The flag of a variable's first update."""
+
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
 
 
 class Phase(NamedTuple):
-    """Whether gradients are only added up, and whether some were before (None: for some of the variables)."""
+    """What differs from call to call where all else is the same.
+
+    micro:   whether gradients are only added up.
+    window:  whether some were before (None: for some of the variables).
+    started: whether the variables were updated before, where the rule asks for that (None: some of them were).
+    due:     the flags that the step decides.
+    """
 
     micro: bool
     window: bool | None
+    started: bool | None
+    due: Flags
 
 
-WHOLE = Phase(False, False)
-"""The phase of every call without gradient accumulation."""
+WHOLE = Phase(False, False, True, frozenset())
+"""The phase of every call without gradient accumulation, of a rule that tells no steps apart."""
 
 
 class Calls:
@@ -51,6 +63,7 @@ class Calls:
         self.flags, self.options, self.state = flags, options, state
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying = state.decaying()
+        self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
         self._counted = self._ledger.counted
         self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
@@ -59,7 +72,7 @@ class Calls:
     def following(self, options: Options) -> Calls:
         """The calls of options that differ only in numbers: plans and habit stay."""
         other = copy.copy(self)
-        other.options = options
+        other.options = options  # whether gradients are accumulated is no number: that makes other calls
         return other
 
     def again(self, grads: Gradients, variables: Variables | None) -> bool:
@@ -69,7 +82,7 @@ class Calls:
         """
         habit = self._habit
         if habit is None or not habit.covers(grads, variables):
-            return False
+            return False  # nor is there a habit of a rule with further inputs
         if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
             return False
         calls: int = self._counted.value
@@ -96,19 +109,21 @@ class Calls:
         """Whether a call made now would become part of a graph."""
         return self._is_capturing is not None and self._is_capturing()
 
-    def once(self, grads: Gradients, variables: Variables | None) -> bool:
+    def once(self, grads: Gradients, variables: Variables | None, inputs: Inputs) -> bool:
         """Do a call with all checks; False if another thread was faster: nothing was done. Raises ArrayError.
 
         What is due of the call before is done first.
         """
         self._ledger.settle()
-        resolved = self.resolved(grads, variables)
+        resolved = self.resolved(grads, variables, inputs)
         calls = self._ledger.calls
         phase = self.phase(calls)
         plan = self._plan(self.call_of(resolved, phase))
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
         if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
+        if self._rule.inputs:
+            return True
         self._habit = _Habit.formed(
             self._habit, grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
         )
@@ -119,31 +134,55 @@ class Calls:
         rate = 0.0 if plan.micro else options.learning_rate
         if type(rate) is not float:
             rate = options.rate(calls)
-        update = calls // (options.gradient_accumulation_steps or 1) + 1
+        update = calls // (options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call
         return plan.run(plan.prepared(passed, read, addresses, options, rate, update, old), calls)
 
-    def resolved(self, grads: Gradients, variables: Variables | None) -> Resolved:
-        """A call's gradients in build order, after all checks. Raises ArrayError."""
+    def resolved(self, grads: Gradients, variables: Variables | None, inputs: Inputs) -> Resolved:
+        """A call's gradients and further inputs in build order, after all checks. Raises ArrayError."""
+        check_inputs(self._rule, inputs)
         in_order, variables = side_by_side(grads, variables, self._members.members)
         gradients = in_build_order(in_order, variables, self._members)
         resolved = self._members.read(gradients)
         check_given([dtype is not None for dtype in resolved.dtypes], len(in_order), self._members.members)
-        return resolved
+        if not self._rule.inputs:
+            return resolved
+        return resolved.beside([self._input(name, inputs.get(name), variables) for name in self._rule.inputs])
+
+    def _input(self, name: str, given: Gradients | None, variables: Variables | None) -> Resolved:
+        """What a call brings of one further input."""
+        if given is None:
+            return self._members.read([None] * len(self._members.members))
+        what = f"input {name!r}"
+        in_order, matched = side_by_side(given, variables, self._members.members, what)
+        return self._members.read(in_build_order(in_order, matched, self._members, what), what)
 
     def call_of(self, resolved: Resolved, phase: Phase) -> Call:
         """The kind of a call."""
         pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
         windows = tuple(bool(window) and member.accumulates for window, member in pairs)
-        return Call(self.flags, phase.micro, resolved.dtypes, windows, self._decaying)
+        flags, unstarted = self.flags | phase.due, self.unstarted
+        return Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs)
 
     def phase(self, calls: int) -> Phase:
-        """Where the next call stands in a window of gradient accumulation."""
-        steps = self.options.gradient_accumulation_steps
-        if steps is None:
+        """Which kind of step the next call is."""
+        if self._is_steady:
             return WHOLE
-        windows = self._ledger.windows
-        some = bool(windows.any())
-        return Phase((calls + 1) % steps != 0, some if some == bool(windows.all()) else None)
+        steps = self.options.gradient_accumulation_steps
+        window = _of_all(self._ledger.windows) if steps is not None else False
+        started = _of_all(self._ledger.started) if FIRST in self._rule.decided_by_step else True
+        return Phase(steps is not None and (calls + 1) % steps != 0, window, started, self._due(calls))
+
+    def _due(self, calls: int) -> Flags:
+        """The flags that the next step decides."""
+        options = self.options
+        return step_flags(self._rule, lambda: options.numbers(options.rate(calls), options.update_of(calls)))
+
+    @property
+    def unstarted(self) -> frozenset[int]:
+        """The variables that were never updated, where the rule asks for that."""
+        if FIRST not in self._rule.decided_by_step:
+            return frozenset()
+        return frozenset(np.flatnonzero(self._ledger.started == 0).tolist())
 
     def _plan(self, call: Call) -> Plan:
         """The launches of a kind of call, made once, then kept."""
@@ -158,28 +197,21 @@ class Calls:
         """The launches of a kind of call; in a graph, counted by a clock."""
         return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock)
 
-    def rule_alone(self, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
-        """The rule's own equations on one variable, not counted. Raises ArrayError."""
-        members = self._members.members
-        self._ledger.settle()
-        (position,) = self._members.positions_of([variable])
-        if gradient is None:
-            raise ArrayError(f"the gradient of {members[position].name!r} is missing. Received: None. Pass an array.")
-        resolved = self._members.read([gradient if i == position else None for i in range(len(members))])
-        kind = own_flags(self._rule, self.flags), resolved.dtypes[position]
-        buckets = Buckets(self._rule, members, {position: kind}, self.options.backend, {}, self._ledger)
-        buckets.launch(buckets.prepared(resolved.addresses, numbers))
-
     def widest_flags(self) -> Flags:
-        """The flags of the variable that does most in an update."""
-        excluded = "weight_decay" in self.flags and len(self._decaying) < len(self._members.members)
-        return self.flags | {"weight_decay_exclusions"} if excluded else self.flags
+        """The flags of the variable that does most in an update, of the first one's shape, if there are any."""
+        members = self._members.members
+        flags = self.flags | {name for name, flag in self._rule.flags.items() if flag.when is not None}
+        if members:
+            flags |= shape_flags(self._rule, members[0].array.shape)
+        excluded = "weight_decay" in self.flags and len(self._decaying) < len(members)
+        return flags | {"weight_decay_exclusions"} if excluded else flags
 
-    def windows_after(self, calls: int) -> list[bool]:
-        """For which variables gradients have been added up after so many calls, from their number alone."""
-        steps = self.options.gradient_accumulation_steps
-        is_open = steps is not None and calls % steps != 0
-        return [is_open and member.accumulates for member in self._members.members]
+    def progress_after(self, calls: int) -> Progress:
+        """What is to be supposed after so many calls, from their number alone."""
+        steps = self.options.gradient_accumulation_steps or 1
+        members = self._members.members
+        windows = [calls % steps != 0 and member.accumulates for member in members]
+        return Progress(windows, [calls >= steps] * len(members))
 
 
 class _Habit:
@@ -212,7 +244,11 @@ class _Habit:
         """The habit after a call: the old one if the call was like it, a new one, or None for an irregular call."""
         gradients = list(_arrays(grads))
         distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)
-        if phase.window is None or not distinct or any(gradient is None for gradient in in_build_order):
+        if (
+            None in (phase.window, phase.started)
+            or not distinct
+            or any(gradient is None for gradient in in_build_order)
+        ):
             return None
         if read is None and not members.keep_their_memory(gradients):
             return None
@@ -242,3 +278,9 @@ def _names(arrays: Variables | Gradients) -> list[str] | None:
 
 def _arrays(arrays: Variables | Gradients) -> Any:
     return arrays.values() if isinstance(arrays, Mapping) else arrays
+
+
+def _of_all(cells: Int64) -> bool | None:
+    """Whether all cells are set, or none; None where some are."""
+    some = bool(cells.any())
+    return some if some == bool(cells.all()) else None

@@ -8,6 +8,7 @@ from .codegen import backends
 from .errors import OptionError
 from .members import Member
 from .options import Options
+from .rules.around import Rule
 
 
 def capture_check(members: Sequence[Member]) -> Callable[[], bool] | None:
@@ -32,6 +33,17 @@ def refuse_update_step() -> None:
         "update_step() cannot be captured: its learning rate would be frozen in the graph. "
         "Received: a stream that is being captured. Capture apply()."
     )
+
+
+def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
+    """Raise OptionError for a step that a graph must not repeat, since the next one may be of another kind."""
+    when = [name for name, flag in rule.flags.items() if flag.when is not None]
+    if when or unstarted:
+        what = f"rule {rule.name!r} with the flags {when}" if when else "the first update of a variable"
+        raise OptionError(
+            "a graph repeats one kind of step, and the step that is captured is one of several. "
+            f"Received: {what}. Call apply() outside of a graph{'' if when else ' once, before the capture'}."
+        )
 
 
 def constant_rate(options: Options) -> float:

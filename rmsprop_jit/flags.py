@@ -7,9 +7,11 @@ by liveness in the equations themselves, so that option sets which differ only t
 from __future__ import annotations
 
 import itertools
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, Literal, get_args
 
-from .codegen import Expr, Rule
+from .codegen import Expr, Rule, RuleError
 from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
 from .codegen.walk import rewrite, walk
@@ -26,20 +28,54 @@ def option_flags(rule: Rule, options: Options) -> Flags:
     is_set = {name for name, row in OPTIONS.items() if row.flag and getattr(options, name) not in (None, False)}
     is_set -= {name for name in is_set if OPTIONS[name].needs not in (None, *is_set)}
     for name, flag in rule.flags.items():
-        value = options.switches[name] if flag.follows is None else options.hypers[flag.follows] > 0
-        if value:
+        if options.switches[name] if flag.is_option else flag.follows and options.hypers[flag.follows] > 0:
             is_set.add(name)
     return frozenset(is_set)
 
 
+def shape_flags(rule: Rule, shape: tuple[int, ...]) -> Flags:
+    """The flags that are on for a variable of this shape. Raises RuleError where the rule's own function fails."""
+    decide = {name: flag.of for name, flag in rule.flags.items() if flag.of is not None}
+    if not decide:
+        return frozenset()
+    found: Flags = rule.memo(("flags of", shape), lambda: _decided(rule, decide, shape))
+    return found
+
+
+def step_flags(rule: Rule, numbers: Callable[[], Mapping[str, float]]) -> Flags:
+    """The flags that are on in a step of these numbers. Raises RuleError where the rule's own function fails."""
+    decide = {name: flag.when for name, flag in rule.flags.items() if flag.when is not None}
+    return _decided(rule, decide, SimpleNamespace(**numbers())) if decide else frozenset()
+
+
+def _decided(rule: Rule, decide: Mapping[str, Callable[[Any], bool]], by: Any) -> Flags:
+    """The flags whose functions say so."""
+    found = set()
+    for name, function in decide.items():
+        try:
+            answer = function(by)
+        except Exception as problem:
+            what = f"{by!r}: {type(problem).__name__}: {problem}"
+            raise RuleError(f"rule {rule.name!r}: the function of flag {name!r} failed. Received: {what}.") from problem
+        if type(answer).__name__ not in ("bool", "bool_"):
+            raise RuleError(
+                f"rule {rule.name!r}: the function of flag {name!r} says True or False. "
+                f"Received: {answer!r} for {by!r}."
+            )
+        if answer:
+            found.add(name)
+    return frozenset(found)
+
+
 def own_flags(rule: Rule, flags: Flags) -> Flags:
     """The flags of the rule itself, without what surrounds it."""
-    return flags & frozenset(rule.flags)
+    return flags & frozenset((*rule.flags, *rule.decided_by_step))
 
 
 def common_flags(rule: Rule) -> list[Flags]:
     """The option sets that most users run: the rule's flags in all combinations, with decay, clipping or averages."""
-    own = [frozenset(chosen) for n in range(len(rule.flags) + 1) for chosen in itertools.combinations(rule.flags, n)]
+    names = dict.fromkeys((*rule.flags, *sorted(rule.decided_by_step)))
+    own = [frozenset(chosen) for n in range(len(names) + 1) for chosen in itertools.combinations(names, n)]
     around: tuple[set[str], ...] = (
         set(),
         {"weight_decay"},

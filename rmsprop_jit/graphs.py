@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .calls import Calls
-from .capture import constant_rate
+from .capture import constant_rate, refuse_kinds
 from .codegen import backends
 from .codegen.backends.ledger import Ledger
 from .errors import ArrayError, OptionError
 from .members import Member, Variables
 from .options import Options
 from .plan import Plan
-from .resolve import Gradients
+from .resolve import Gradients, Inputs
 
 
 class Graph:
@@ -36,13 +36,14 @@ class Graph:
         self._ledger, self._opens = ledger, [member.accumulates for member in members]
         self._plans: list[Plan] = []
 
-    def add(self, calls: Calls, grads: Gradients, variables: Variables | None) -> None:
+    def add(self, calls: Calls, grads: Gradients, variables: Variables | None, inputs: Inputs) -> None:
         """Make a call a part of the graph that is being captured, with tables of its own, kept for good."""
         options, ledger = calls.options, self._ledger
         rate = constant_rate(options)
-        resolved = calls.resolved(grads, variables)
+        refuse_kinds(calls.state.rule, calls.unstarted)
+        resolved = calls.resolved(grads, variables, inputs)
         plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
-        update = ledger.calls // self._every + 1
+        update = options.update_of(ledger.calls)
         self._plans.append(plan)
         plan.run(plan.prepared(resolved.gradients, None, resolved.addresses, options, rate, update), None)
         self._clock.tick()

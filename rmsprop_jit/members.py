@@ -203,11 +203,11 @@ class Members:
         """Of all that a step may write."""
         return _memory_of(self.members, _written)
 
-    def read(self, gradients: Sequence[Any]) -> Resolved:
-        """Each variable's gradient, after all checks. Raises ArrayError for a bad one."""
+    def read(self, gradients: Sequence[Any], what: str = "gradient") -> Resolved:
+        """Each variable's gradient (or `what` else it is), after all checks. Raises ArrayError for a bad one."""
         dtypes = tuple([NAMES.get(getattr(gradient, "dtype", None)) for gradient in gradients])
         read = self.read_at_once(gradients, dtypes)
-        return self._read_each(gradients) if read is None else Resolved(gradients, read.addresses, dtypes, read)
+        return self._read_each(gradients, what) if read is None else Resolved(gradients, read.addresses, dtypes, read)
 
     def read_at_once(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
         """What `read` finds, at once, if every gradient is an ordinary array of these dtypes, or None.
@@ -230,12 +230,12 @@ class Members:
             return None
         return known[0][1] if len(known) == 1 else Readers(known)
 
-    def _read_each(self, gradients: Sequence[Any]) -> Resolved:
+    def _read_each(self, gradients: Sequence[Any], what: str) -> Resolved:
         for one in self.members:
             check_writable(one.caller_s, one.name, one.home)
             one.refuse_changed()
         pairs = zip(gradients, self.members, strict=True)
-        found = [(0, None) if gradient is None else self._read(gradient, one) for gradient, one in pairs]
+        found = [(0, None) if gradient is None else self._read(gradient, one, what) for gradient, one in pairs]
         dtypes = tuple(dtype for _, dtype in found)
         read = self.read_at_once(gradients, dtypes)  # torch's dtypes have no names before they are adopted
         addresses = np.array([address for address, _ in found], np.int64) if read is None else read.addresses
@@ -267,16 +267,16 @@ class Members:
             )
         return position
 
-    def _read(self, gradient: object, one: Member) -> tuple[int, str]:
+    def _read(self, gradient: object, one: Member, what: str) -> tuple[int, str]:
         """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
-        checked, _, address = check_gradient(gradient, one.array, one.place, one.name)
+        checked, _, address = check_gradient(gradient, one.array, one.place, f"the {what} of {one.name!r}")
         touched = self._memory.touched_by(address, checked.nbytes)
         if touched is not None:
             other, name = [(other, name) for other in self.members for name in _written(other)][touched]
-            what = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
+            whose = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
             raise ArrayError(
-                f"the gradient of {one.name!r} shares memory with {what}, which the step writes. "
-                "Received: overlapping arrays. Pass a copy of the gradient."
+                f"the {what} of {one.name!r} shares memory with {whose}, which the step writes. "
+                f"Received: overlapping arrays. Pass a copy of the {what}."
             )
         return address, NAMES[checked.dtype]
 

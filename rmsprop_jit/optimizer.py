@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from typing import Any, Self
 
 from . import capture, patterns, resuming, saving
+from .alone import rule_alone
 from .arrays.homes import Array, is_array
 from .attributes import Attributes, own_values
 from .buckets import explain_step
@@ -120,7 +121,7 @@ class Optimizer(Attributes):
 
     # Steps.
 
-    def apply(self, grads: Gradients, trainable_variables: Variables | None = None) -> None:
+    def apply(self, grads: Gradients, trainable_variables: Variables | None = None, **inputs: Gradients) -> None:
         """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
 
         grads:               a gradient for each variable, of its shape; of its dtype, or the other of float32 and
@@ -128,20 +129,24 @@ class Optimizer(Attributes):
                              none. A list, or a dict by name where the variables are a dict.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
+        inputs:              what the rule reads beside gradients, by the names that it gives them, each like `grads`.
+                             One may be left out, or have None for a variable, where this call does not read it.
         Nothing happens for an empty list, as in Keras; a dict names every variable. Raises ArrayError or OptionError
         before anything is written. In host memory a call is done and counted, or nothing has changed, whatever signal
         interrupts it, and calls of several threads come one after the other. Elsewhere a call that does not end is
         torn: BackendError. Constraints follow; where one raises, it is due, and the next call applies it first.
         """
-        if self._calls.again(grads, trainable_variables) or (len(grads) == 0 and not isinstance(grads, Mapping)):
+        if not inputs and self._calls.again(grads, trainable_variables):
             return
-        self._meet(grads, trainable_variables)
+        if len(grads) == 0 and not isinstance(grads, Mapping):
+            return
+        self._meet(grads, trainable_variables, inputs)
         if self._calls.is_captured:
             graph = self._graph or Graph(self._state.variables, self._options, self._state.ledger)
-            graph.add(self._calls, grads, trainable_variables)
+            graph.add(self._calls, grads, trainable_variables, inputs)
             self._graph = graph
             return
-        while not self._calls.once(grads, trainable_variables):  # another thread was faster
+        while not self._calls.once(grads, trainable_variables, inputs):  # another thread was faster
             pass
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
@@ -173,7 +178,7 @@ class Optimizer(Attributes):
         if self._calls.is_captured:
             capture.refuse_update_step()
         rate = self._options.replaced("learning_rate", learning_rate).rate(0)
-        self._calls.rule_alone(gradient, variable, self._options.numbers(rate, self.iterations + 1))
+        rule_alone(self._calls, gradient, variable, self._options.numbers(rate, self.iterations + 1))
 
     # Weight decay, averages, loss scaling.
 

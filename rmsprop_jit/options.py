@@ -224,6 +224,10 @@ class Options:
             value = source()
         return RATE.checked("learning_rate", value)
 
+    def update_of(self, calls: int) -> int:
+        """The number of the update, from 1, that the call after so many calls belongs to."""
+        return calls // (self.gradient_accumulation_steps or 1) + 1
+
     def numbers(self, rate: float, update: int) -> dict[str, float]:
         """The hyperparameters of an update (counted from 1), by the names that the equations use."""
         own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}

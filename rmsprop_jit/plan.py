@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arrays.homes import Int64
-from .buckets import Buckets, Kind
+from .buckets import Brought, Buckets, Kind, inputs_read
 from .codegen import backends
-from .codegen.backends.ledger import Ledger, Marks, Span
+from .codegen.backends.entries import Marks, Span
+from .codegen.backends.ledger import Ledger
 from .constraints import constrained
-from .flags import Flags, part_flags
+from .errors import ArrayError
+from .flags import Flags, part_flags, shape_flags
 from .members import Member
 from .options import Options
-from .rules.around import Rule
+from .rules.around import Rule, unread
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
@@ -29,6 +31,8 @@ class Call(NamedTuple):
     gradients: for each variable, the dtype of its gradient, or None.
     windows:   for each variable, whether gradients have been added up.
     decaying:  the positions of the variables that decay.
+    unstarted: the positions of the variables that were never updated, where the rule asks for that.
+    inputs:    for each of the rule's further inputs, the same as `gradients`.
     """
 
     flags: Flags
@@ -36,6 +40,12 @@ class Call(NamedTuple):
     gradients: tuple[str | None, ...]
     windows: tuple[bool, ...]
     decaying: frozenset[int]
+    unstarted: frozenset[int] = frozenset()
+    inputs: tuple[tuple[str | None, ...], ...] = ()
+
+    def brought_to(self, position: int) -> Brought:
+        """The dtypes of what a variable is brought."""
+        return self.gradients[position], *(dtypes[position] for dtypes in self.inputs)
 
 
 class Bound(NamedTuple):
@@ -85,7 +95,9 @@ class Plan:
         self._ledger, self._number = ledger, next(_NUMBERS)
         self._constrained = [] if call.micro else [(i, members[i]) for i in updated if members[i].is_constrained]
         windows = updated if "gradient_accumulation_steps" in call.flags else []
-        marks = Marks(windows, call.micro, [i for i, _ in self._constrained], self._number)
+        started = [] if call.micro else [position for position in updated if position in call.unstarted]
+        due = [position for position, _ in self._constrained]
+        marks = Marks(windows, call.micro, started, due, self._number)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock)
         self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
@@ -160,33 +172,51 @@ class Plan:
 def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:
     """Who is updated, and what each variable does in the step and after its constraint."""
     averages = "use_ema" in call.flags and not call.micro
+    nothing: Brought = (None,) * (1 + len(rule.inputs))
     idle: Flags = part_flags(rule, call.flags, "idle") if averages else frozenset()
     updated: list[int] = []
     step: dict[int, Kind] = {}
     after: dict[int, Kind] = {}
     for position, member in enumerate(members):
-        flags = _flags_of(rule, call, position, member.accumulates)
+        flags = _flags_of(rule, call, position, member)
         if flags is not None:
             updated.append(position)
             if averages and member.is_constrained:
                 flags -= idle
-                after[position] = idle, None
-            step[position] = flags, call.gradients[position]
+                after[position] = idle, nothing
+            step[position] = flags, _brought(rule, call, position, member, flags)
         elif averages:
-            step[position] = idle, None
+            step[position] = idle, nothing
     return updated, step, after
 
 
-def _flags_of(rule: Rule, call: Call, position: int, accumulates: bool) -> Flags | None:
-    """The flags of a variable in a call; None if it has no part in it.
+def _brought(rule: Rule, call: Call, position: int, member: Member, flags: Flags) -> Brought:
+    """The dtypes of what a variable's kernels read of what it is brought. Raises ArrayError for what is missing."""
+    given = call.brought_to(position)
+    read = inputs_read(rule, flags, member.dtype)
+    for name, dtype in zip(rule.inputs, given[1:], strict=True):
+        if name in read and dtype is None:
+            raise ArrayError(
+                f"the input {name!r} of {member.name!r} is missing, and this call reads it. Received: None. "
+                f"Pass apply(grads, {name}=[...]) with an array for each variable."
+            )
+    return given[0], *(dtype if name in read else None for name, dtype in zip(rule.inputs, given[1:], strict=True))
 
-    accumulates: whether its gradients can be added up: not where the rule never reads them.
-    """
-    flags, given, window = call.flags, call.gradients[position] is not None, call.windows[position]
+
+def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | None:
+    """The flags of a variable in a call; None if it has no part in it."""
+    flags = call.flags | shape_flags(rule, member.array.shape)
+    given, window = call.gradients[position] is not None, call.windows[position]
     if "gradient_accumulation_steps" in flags and not window:
         flags |= {"window_empty"}
+    if position in call.unstarted:
+        flags |= {"first"}
     if call.micro:
-        return part_flags(rule, flags, "micro_step") if given and accumulates else None
+        if not given or not member.accumulates:  # gradients that the rule never reads are not added up
+            return None
+        read = inputs_read(rule, flags, member.dtype)
+        flags |= {unread(name) for name in rule.inputs if name not in read}
+        return part_flags(rule, flags, "micro_step")
     if not given and not window:
         return None
     if not given:

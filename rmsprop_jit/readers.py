@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Resolved(NamedTuple):
     """A call's gradients after all checks: for each variable its gradient, its address and its dtype; None, 0, None.
 
+    inputs: the same dtypes of each further input of the rule; `addresses` has a row for gradients and for each of them.
     read: what can say later whether they are still as they were; None where that must be found out anew.
     """
 
@@ -23,6 +24,15 @@ class Resolved(NamedTuple):
     addresses: Int64
     dtypes: tuple[str | None, ...]
     read: Read | None
+    inputs: tuple[tuple[str | None, ...], ...] = ()
+
+    def beside(self, inputs: Sequence[Resolved]) -> Resolved:
+        """These gradients with further inputs."""
+        every = [self, *inputs]
+        addresses = np.stack([one.addresses for one in every])
+        reads = [one.read for one in every if one.read is not None]
+        read = Reads(addresses, reads) if len(reads) == len(every) else None
+        return self._replace(addresses=addresses, read=read, inputs=tuple([one.dtypes for one in inputs]))
 
 
 class Readers:

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from .arrays.checks import check_gradient
 from .errors import ArrayError
 from .members import Member, Members, Variables, track
+from .rules.around import Rule
 
 Gradients = Mapping[str, Any] | Sequence[Any]
+Inputs = Mapping[str, Gradients]
+"""The further inputs of a rule by name, each like gradients."""
+
+NO_INPUTS: Inputs = MappingProxyType({})
 
 
 def side_by_side(
-    grads: Gradients, variables: Variables | None, members: Sequence[Member]
+    grads: Gradients, variables: Variables | None, members: Sequence[Member], what: str = "gradient"
 ) -> tuple[Gradients, Variables | None]:
-    """Gradients and variables in one order, matched by name if the gradients have names. Raises ArrayError."""
+    """Gradients (or `what` else they are) and variables in one order, matched by name if the gradients have names.
+
+    Raises ArrayError.
+    """
     if isinstance(grads, Mapping):
-        variables, grads = _by_name(grads, variables, members)
+        variables, grads = _by_name(grads, variables, members, what)
     if variables is not None and len(grads) != len(variables):
         raise ArrayError(
-            f"there must be one gradient for each variable. Received: {len(grads)} gradients for "
-            f"{len(variables)} variables. Pass None where a variable has no gradient."
+            f"there must be one {what} for each variable. Received: {len(grads)} {several(what)} for "
+            f"{len(variables)} variables. Pass None where a variable has no {what}."
         )
     return grads, variables
 
 
+def several(what: str) -> str:
+    """More than one gradient, or more than one array of an input."""
+    return "gradients" if what == "gradient" else f"arrays of {what}"
+
+
 def _by_name(
-    grads: Mapping[str, Any], variables: Variables | None, members: Sequence[Member]
+    grads: Mapping[str, Any], variables: Variables | None, members: Sequence[Member], what: str
 ) -> tuple[dict[str, Any], list[Any]]:
     """Variables and gradients with the same names. Raises ArrayError where the names differ."""
     known = variables if variables is not None else {one.name: one.array for one in members}
@@ -37,19 +51,22 @@ def _by_name(
     unknown, forgotten = ([name for name in a if name not in b] for a, b in ((grads, known), (known, grads)))
     if unknown or forgotten:
         raise ArrayError(
-            f"gradients and variables must have the same names. Received: gradients without a variable {unknown[:5]}, "
-            f"variables without a gradient {forgotten[:5]}. Pass None as the gradient of a variable that has none."
+            f"{several(what)} and variables must have the same names. "
+            f"Received: {several(what)} without a variable {unknown[:5]}, "
+            f"variables without a {what} {forgotten[:5]}. Pass None as the {what} of a variable that has none."
         )
     return {name: known[name] for name in grads}, list(grads.values())
 
 
-def in_build_order(grads: Gradients, variables: Variables | None, members: Members) -> Sequence[Any]:
+def in_build_order(
+    grads: Gradients, variables: Variables | None, members: Members, what: str = "gradient"
+) -> Sequence[Any]:
     """A gradient or None for each built variable. Raises ArrayError for a wrong count or an unknown variable."""
     if variables is None:
         if len(grads) != len(members.members):
             raise ArrayError(
-                "When passing `grads` as a list of gradients, they must match the built variables one to one. "
-                f"Received: {len(grads)} gradients for {len(members.members)} variables."
+                f"When passing a list of {several(what)}, they must match the built variables one to one. "
+                f"Received: {len(grads)} {several(what)} for {len(members.members)} variables."
             )
         return list(grads)
     gradients: list[Any] = [None] * len(members.members)
@@ -58,13 +75,18 @@ def in_build_order(grads: Gradients, variables: Variables | None, members: Membe
     return gradients
 
 
-def checked_first(grads: Gradients, variables: Variables) -> Variables:
-    """The variables of a first call, which builds the optimizer only if its gradients are good. Raises ArrayError."""
+def checked_first(rule: Rule, grads: Gradients, variables: Variables, inputs: Inputs) -> Variables:
+    """The variables of a first call, which builds the optimizer only if what it brings is good. Raises ArrayError."""
+    check_inputs(rule, inputs)
+    every = {"gradient": grads, **{f"input {name!r}": given for name, given in inputs.items() if given is not None}}
+    for what, given in every.items():
+        in_order, matched = side_by_side(given, variables, (), what)
+        assert matched is not None
+        for one, array in zip(track(matched), in_order, strict=True):
+            if array is not None:
+                check_gradient(array, one.array, one.place, f"the {what} of {one.name!r}")
     in_order, matched = side_by_side(grads, variables, ())
     assert matched is not None
-    for one, gradient in zip(track(matched), in_order, strict=True):
-        if gradient is not None:
-            check_gradient(gradient, one.array, one.place, one.name)
     _require_one([gradient is not None for gradient in in_order])
     return matched
 
@@ -80,3 +102,18 @@ def check_given(given: Sequence[bool], expected: int, members: Sequence[Member])
     if sum(given) < expected:
         missing = [one.path for one, has in zip(members, given, strict=True) if not has]
         warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=5)
+
+
+def check_inputs(rule: Rule, inputs: Inputs) -> None:
+    """Raise ArrayError for inputs that a rule does not have, or that are no list or dict of arrays."""
+    for name, given in inputs.items():
+        if name not in rule.inputs:
+            raise ArrayError(
+                f"rule {rule.name!r} has no input {name!r}. Received: apply(..., {name}=...). "
+                f"Its inputs: {', '.join(rule.inputs) or 'none'}."
+            )
+        if not isinstance(given, Mapping | list | tuple | None):
+            raise ArrayError(
+                f"the input {name!r} is a list or a dict of arrays, one for each variable. "
+                f"Received: {type(given).__name__}."
+            )

@@ -28,21 +28,41 @@ MOST_CALLS = 2**63 - 1
 class Opened(NamedTuple):
     """A state as far as it can be read without knowing what it is for.
 
-    options: as plain values; None if it has none. `window` and `slots` are still to be checked.
+    options: as plain values; None if it has none. `window`, `started` (None if it has none) and `slots` are still to be
+             checked.
     """
 
     options: dict[str, Any] | None
     calls: int
     window: Any
+    started: Any
     slots: dict[str, Any]
 
 
-def named(slots: Mapping[str, Array], calls: int, windows: Sequence[bool], options: str) -> dict[str, Array]:
+class Progress(NamedTuple):
+    """How far each variable is.
+
+    windows: whether gradients have been added up for it.
+    started: whether it was updated before; None for all where the rule does not ask for that.
+    """
+
+    windows: Sequence[bool]
+    started: Sequence[bool] | None
+
+    @property
+    def cells(self) -> list[int]:
+        """As a ledger keeps it."""
+        return [int(is_set) for each in (self.windows, self.started or [False] * len(self.windows)) for is_set in each]
+
+
+def named(slots: Mapping[str, Array], calls: int, progress: Progress, options: str) -> dict[str, Array]:
     """The state as a dict of NumPy arrays; `options` is a text."""
+    started = {} if progress.started is None else {"started": np.array(progress.started, bool)}
     return {
         "format_version": np.array(FORMAT_VERSION),
         "iteration": np.array(calls, np.int64),
-        "window": np.array(windows, bool),
+        "window": np.array(progress.windows, bool),
+        **started,
         "options": np.array(options),
         **slots,
     }
@@ -59,8 +79,8 @@ def opened(state: Mapping[str, Any]) -> Opened:
     if version not in (1, FORMAT_VERSION):
         raise ArrayError(f"a state of format {FORMAT_VERSION} or 1 is needed. Received: format_version={version}.")
     calls = _count(_taken(rest, "iteration"), "iteration")
-    window = _taken(rest, "window")
-    return Opened(None if version == 1 else _options(_taken(rest, "options")), calls, window, rest)
+    window, started = _taken(rest, "window"), rest.pop("started", None)
+    return Opened(None if version == 1 else _options(_taken(rest, "options")), calls, window, started, rest)
 
 
 def _taken(rest: dict[str, Any], key: str) -> Any:
@@ -85,17 +105,20 @@ def _options(value: Any) -> dict[str, Any]:
 
 
 def fitted(
-    state: Opened, slots: Mapping[str, Array], can_open: Sequence[bool], others: Sequence[str]
-) -> tuple[dict[str, Array], list[bool]]:
-    """What `state` has for `slots`, as host arrays of their shapes and dtypes, and windows.
+    state: Opened, slots: Mapping[str, Array], can_open: Sequence[bool], usual: Progress, others: Sequence[str]
+) -> tuple[dict[str, Array], Progress]:
+    """What `state` has for `slots`, as host arrays of their shapes and dtypes, and how far its variables are.
 
     Raises ArrayError where it does not fit.
 
     can_open: for each variable, whether it adds gradients up at all.
+    usual:    what is to be supposed where the state does not say it.
     others:   options that differ, which may be why it does not fit.
     """
     given = _fitted(slots, state.slots, "the state", others)
-    return given, _windows(state.window, can_open, state.calls)
+    windows = _windows(state.window, can_open, state.calls)
+    started = usual.started if state.started is None else _truths(state.started, "'started'", len(can_open))
+    return given, Progress(windows, started)
 
 
 def from_numbered(
@@ -134,12 +157,7 @@ def _windows(value: Any, can_open: Sequence[bool], calls: int) -> list[bool]:
     `calls` says little: `gradient_accumulation_steps` may have been another number when those calls were made, so that
     a window can be open, or not, after any number of them but 0.
     """
-    windows = _on_host(value, "'window'")
-    if windows.dtype != bool or windows.shape != (len(can_open),):
-        raise ArrayError(
-            f"'window' must have shape ({len(can_open)},) and dtype bool. "
-            f"Received: shape={windows.shape}, dtype={windows.dtype}. {REMEDY}"
-        )
+    windows = _truths(value, "'window'", len(can_open))
     opened = [i for i, window in enumerate(windows) if window]
     if not all(can_open[i] for i in opened):
         raise ArrayError(
@@ -152,7 +170,18 @@ def _windows(value: Any, can_open: Sequence[bool], calls: int) -> list[bool]:
             "a state cannot have added up gradients before the first call. "
             f"Received: iteration=0, window=True for the variables at {opened[:5]}. {REMEDY}"
         )
-    return [bool(window) for window in windows]
+    return windows
+
+
+def _truths(value: Any, what: str, count: int) -> list[bool]:
+    """So many truths. Raises ArrayError for anything else."""
+    truths = _on_host(value, what)
+    if truths.dtype != bool or truths.shape != (count,):
+        raise ArrayError(
+            f"{what} must have shape ({count},) and dtype bool. "
+            f"Received: shape={truths.shape}, dtype={truths.dtype}. {REMEDY}"
+        )
+    return [bool(truth) for truth in truths]
 
 
 def _on_host(value: Any, what: str) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +20,14 @@ from . import capture, patterns
 from .arrays.homes import Array, address_of, home_of, place_of
 from .buckets import initial_slots
 from .codegen import backends
-from .codegen.backends.ledger import Ledger, Span
+from .codegen.backends.entries import Span
+from .codegen.backends.ledger import Ledger
 from .copies import hidden_positions
 from .errors import ArrayError
-from .flags import Flags
+from .flags import Flags, shape_flags
 from .members import Member, Members, Variables, same_variables, track
-from .rules.around import Rule, step_of
-
-ACCUMULATOR = "gradient_accumulator"
+from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
+from .saving import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,11 @@ class State:
     excluded_names: tuple[str, ...] = ()
     excluded: frozenset[int] = frozenset()
     excluded_arrays: tuple[Array, ...] = ()
+
+    @property
+    def accumulators(self) -> frozenset[str]:
+        """The slots in which calls are added up; what is left over there after an update means nothing."""
+        return frozenset((ACCUMULATOR, *accumulators(self.rule)))
 
     @property
     def variables(self) -> Sequence[Member]:
@@ -131,9 +136,11 @@ class State:
     def with_slots(self, flags: Flags) -> State:
         """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
         self.ledger.settle()
-        wanted = {dtype: initial_slots(self.rule, flags, dtype) for dtype in {one.dtype for one in self.variables}}
+        kinds = [(one.dtype, shape_flags(self.rule, one.array.shape)) for one in self.variables]
+        wanted = {kind: initial_slots(self.rule, flags | kind[1], kind[0]) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
-        made = [one.with_slots(self._slots_of(one, wanted[one.dtype])) for one in self.variables]
+        pairs = zip(self.variables, kinds, strict=True)
+        made = [one.with_slots(self._slots_of(one, wanted[kind])) for one, kind in pairs]
         return dataclasses.replace(self, members=Members(made))
 
     def _slots_of(self, member: Member, wanted: Mapping[str, float | str]) -> dict[str, Array]:
@@ -201,13 +208,13 @@ class State:
 
     def seen_slots(self) -> Iterator[tuple[str, Array]]:
         """All slots by name, sharing memory; zeros of their own in place of what empty windows have left over."""
-        windows = self.ledger.windows.tolist()
+        windows, added_up = self.ledger.windows.tolist(), self.accumulators
         for name, slot, position, array in self.slots():
-            is_left_over = slot == ACCUMULATOR and not windows[position]
+            is_left_over = slot in added_up and not windows[position]
             yield name, home_of(array).new_like(array, 0.0) if is_left_over else array
 
-    def read(self) -> tuple[dict[str, Array], int, list[bool]]:
-        """Copies of all slots in host memory, the calls made and the windows, all of one moment.
+    def read(self) -> tuple[dict[str, Array], int, Progress]:
+        """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.
 
         What is due of the last call is done first; where a constraint fails, the averages are those before it.
         Raises BackendError if a call was torn.
@@ -217,14 +224,16 @@ class State:
             self.ledger.wait_for_marked()
             calls = self.ledger.calls  # asked for before what is due is done: no call came since if it is the same
             due = self._settled_for_reading()
-            copies, counts, windows = self._read(named)
+            copies, counts, progress = self._read(named)
             if {calls} == set(counts) and not self.ledger.torn and self.ledger.due == due:
                 break  # no call that Python runs came between
+        added_up, count = self.accumulators, len(self.variables)
+        windows = [bool(cell) and one.accumulates for cell, one in zip(progress[:count], self.variables, strict=True)]
         for name, slot, position, _ in named:
-            if slot == ACCUMULATOR and not windows[position]:
+            if slot in added_up and not windows[position]:
                 copies[name] = np.zeros_like(copies[name])
-        opened = [bool(window) and one.accumulates for window, one in zip(windows, self.variables, strict=True)]
-        return {name: copies[name] for name, _, _, _ in named}, counts[0], opened
+        started = [bool(cell) for cell in progress[count:]] if "first" in self.rule.decided_by_step else None
+        return {name: copies[name] for name, _, _, _ in named}, counts[0], Progress(windows, started)
 
     def _settled_for_reading(self) -> int:
         """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""
@@ -234,17 +243,17 @@ class State:
 
     def _read(self, named: Sequence[tuple[str, str, int, Array]]) -> tuple[dict[str, Array], list[int], Sequence[int]]:
         copies: dict[str, Array] = {}
-        counts, windows = [self.ledger.calls], self.ledger.windows.tolist()
+        counts, progress = [self.ledger.calls], self.ledger.progress.tolist()
         for place, own in _by_place(named).items():
             spans = [Span(array, address_of(array)) for array in own.values()]
             read_here, calls, seen = backends.of(place).read(self.ledger, spans)
             copies |= dict(zip(own, read_here, strict=True))
             counts.append(calls)
-            windows = seen.tolist()
-        return copies, [*counts, self.ledger.calls], windows
+            progress = seen.tolist()
+        return copies, [*counts, self.ledger.calls], progress
 
-    def write(self, given: Mapping[str, Array], calls: int, windows: Sequence[bool], done: Array | None = None) -> None:
-        """Replace all slots, the count and the windows; `given` are host arrays of the slots' shapes and dtypes.
+    def write(self, given: Mapping[str, Array], calls: int, progress: Progress, done: Array | None = None) -> None:
+        """Replace all slots, the count and progress; `given` are host arrays of the slots' shapes and dtypes.
 
         done: an array of one zero, which becomes 1 where all else does: in the same compiled call, in host memory.
         """
@@ -254,13 +263,16 @@ class State:
             pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
         if done is not None:
             pairs.setdefault("cpu", []).append((Span(done, address_of(done)), np.ones_like(done)))
-        backends.write(self.ledger, pairs, calls, [int(window) for window in windows])
+        backends.write(self.ledger, pairs, calls, progress.cells)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settled_for_reading()
-        windows = self.ledger.windows.tolist()
+        windows, added_up = self.ledger.windows.tolist(), self.accumulators
         pairs = zip(self.variables, windows, strict=True)
-        kept = [dataclasses.replace(member, slots=_without_leftovers(member, window)) for member, window in pairs]
+        kept = [
+            dataclasses.replace(member, slots=_without_leftovers(member, () if window else added_up))
+            for member, window in pairs
+        ]
         return {**self.__dict__, "members": None, "_kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -279,9 +291,9 @@ def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[st
     return places
 
 
-def _without_leftovers(member: Member, window: int) -> dict[str, Array]:
+def _without_leftovers(member: Member, left_over: Collection[str]) -> dict[str, Array]:
     """A variable's slots, zeros in place of what an empty window has left over."""
     return {
-        slot: home_of(array).new_like(array, 0.0) if slot == ACCUMULATOR and not window else array
+        slot: home_of(array).new_like(array, 0.0) if slot in left_over else array
         for slot, array in member.slots.items()
     }

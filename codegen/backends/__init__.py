@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackendError
-from .ledger import Cell
+from .contract import GRADIENT
+from .entries import Cell
 
 if TYPE_CHECKING:
     from ..program import Program
     from .contract import Backend, Launch, Pairs, Table
-    from .ledger import Ledger, Marks
+    from .entries import Marks
+    from .ledger import Ledger
 
 BACKENDS = {"cpu": ".cpu", "cuda": ".cuda"}
 """By name: compiled code for this processor, and for a GPU."""
@@ -42,29 +44,33 @@ def launch(
     ledger: Ledger | None = None,
     marks: Marks | None = None,
     clock: Any = None,
+    brought: Sequence[str] = GRADIENT,
 ) -> Launch:
-    """A step over tables of one or several places, counted in a ledger; in a graph, by a `clock` of the backend."""
+    """A step over tables of one or several places, counted in a ledger; in a graph, by a `clock` of the backend.
+
+    brought: the names of the arrays that calls bring, in the order of their rows of addresses.
+    """
     if len(tables) == 1:
         ((place, own),) = tables.items()
-        return of(place).launch(own, ledger, marks, clock)
+        return of(place).launch(own, ledger, marks, clock, brought)
     from .joint import Joint
 
     sizes = [sum(table.tensors for table in own) for own in tables.values()]
-    return Joint([of(place).launch(own) for place, own in tables.items()], sizes, ledger, marks)
+    return Joint([of(place).launch(own, brought=brought) for place, own in tables.items()], sizes, ledger, marks)
 
 
-def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, windows: Sequence[int]) -> None:
-    """Copy NumPy arrays into those of one or several places, and set calls and windows.
+def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, progress: Sequence[int]) -> None:
+    """Copy NumPy arrays into those of one or several places, and set calls and progress.
 
     Between several places Python runs: an exception there leaves the ledger marked as torn.
     """
     if len(pairs) == 1:
         ((place, own),) = pairs.items()
-        of(place).write(ledger, own, calls, windows)
+        of(place).write(ledger, own, calls, progress)
         return
-    with ledger.rewritten(calls, windows):
+    with ledger.rewritten(calls, progress):
         for place, own in pairs.items():
-            of(place).write(ledger, own, None, windows)
+            of(place).write(ledger, own, None, progress)
 
 
 def end_due(ledger: Ledger, call: int) -> None:

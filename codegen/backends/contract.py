@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..expr import Reduction
     from ..program import Program
     from ..schedule import Turn
-    from .ledger import Clock, Ledger, Marks, Span
+    from .entries import Clock, Marks, Span
+    from .ledger import Ledger
 
     Int64 = npt.NDArray[np.int64]
 
@@ -29,6 +30,10 @@ BackendOptions = Mapping[str, Any]
 
 Pairs = Sequence[tuple["Span", Any]]
 """Arrays, and the NumPy arrays that are copied into them."""
+
+
+GRADIENT = ("gradient",)
+"""What calls bring where a rule has no further inputs; those are called "x.<name>"."""
 
 
 class Table(Protocol):
@@ -50,6 +55,7 @@ class Launch(Protocol):
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Any = None) -> Any:
         """What a call brings: an address for each tensor of each table, and the step's numbers.
 
+        gradients: one row, or one for each kind of array that is brought (see `Backend.launch`).
         None takes that part from `like`, which an earlier call of this method has returned.
         """
 
@@ -121,9 +127,17 @@ class Backend(Protocol):
         """A table for tensors of these sizes (elements)."""
 
     def launch(
-        self, tables: Sequence[Any], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+        self,
+        tables: Sequence[Any],
+        ledger: Ledger | None = None,
+        marks: Marks | None = None,
+        clock: Any = None,
+        brought: Sequence[str] = GRADIENT,
     ) -> Part:
-        """A step over tables of one place, counted in a ledger; in a graph, by a `clock` of this backend."""
+        """A step over tables of one place, counted in a ledger; in a graph, by a `clock` of this backend.
+
+        brought: the names of the arrays that calls bring, in the order of their rows of addresses.
+        """
 
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at gradients of `variables`; None where that is not possible.
@@ -132,10 +146,10 @@ class Backend(Protocol):
         """
 
     def read(self, ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-        """Copies of arrays as NumPy's, calls and windows, all of one moment in which no call is at work."""
+        """Copies of arrays as NumPy's, calls and progress, all of one moment in which no call is at work."""
 
-    def write(self, ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
-        """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and windows.
+    def write(self, ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
+        """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and progress.
 
         Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
         """

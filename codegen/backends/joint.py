@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from ..expr import Reduction
 from ..schedule import schedule
+from .entries import Marks
 from .hypers import cut_of
-from .ledger import Ledger, Marks
+from .ledger import Ledger
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class Joint:
         """What each part is brought by a call; gradients are in the order of the parts."""
         made, begin = [], 0
         for i, (part, count) in enumerate(zip(self._parts, self._tensors, strict=True)):
-            own = None if gradients is None else gradients[begin : begin + count]
+            own = None if gradients is None else gradients[..., begin : begin + count]
             numbers = None if hypers is None else cut_of(hypers, begin, count)
             made.append(part.prepared(own, numbers, None if like is None else like[i]))
             begin += count

@@ -19,30 +19,19 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import locks
 from ..errors import BackendError
+from .entries import Cell, Clock, Marks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Int64 = npt.NDArray[np.int64]
-
-
-class Cell(IntEnum):
-    """The ledger's integers, in units of 8 bytes."""
-
-    WORD = 0  # 1 while compiled code is at work on the optimizer's arrays
-    CALLS = 1  # calls made
-    TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
-    DUE = 3  # the number of the call whose rest is due; 0 for none
-    DUE_BY = 4  # the number of the plan that knows what is due
-    WINDOWS = 8  # for each variable, 1 while gradients are being added up; then for each the call whose rest is due
 
 
 LOOK_AGAIN = 1e-4
@@ -55,41 +44,6 @@ _CLAIM = locks.new()
 """Held while a call takes its mark or gives it back, never while it works."""
 
 
-class Clock(Protocol):
-    """What counts the calls of an optimizer in a graph, which runs without the host."""
-
-    def calls(self) -> int | None:
-        """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""
-
-    def set(self, calls: int) -> None:
-        """Let so many calls have been made."""
-
-    def tick(self) -> None:
-        """Count a call; during a capture, record that it is counted."""
-
-
-class Span(NamedTuple):
-    """An array, of whatever library, and where it lies."""
-
-    array: Any
-    address: int
-
-
-class Marks(NamedTuple):
-    """What a call changes in the ledger beside its count.
-
-    positions: the variables whose windows become `value`.
-    due:       the variables for which something is due when the call is counted; the plan called `by` knows what.
-    ends_due:  it is not counted; it is the end of what is due.
-    """
-
-    positions: Sequence[int] = ()
-    value: bool = False
-    due: Sequence[int] = ()
-    by: int = 0
-    ends_due: bool = False
-
-
 class Ledger:
     """The calls and windows of one optimizer over so many variables.
 
@@ -98,7 +52,7 @@ class Ledger:
     """
 
     def __init__(self, variables: int) -> None:
-        self.cells = np.zeros(Cell.WINDOWS + 2 * variables, np.int64)
+        self.cells = np.zeros(Cell.PROGRESS + 3 * variables, np.int64)
         self._variables = variables
         self._rests: dict[tuple[int, int], Callable[[int], None]] = {}
         self.at = int(self.cells.ctypes.data)
@@ -109,12 +63,12 @@ class Ledger:
         _LEDGERS.add(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"calls": self.calls, "torn": self.torn, "windows": self.windows.copy()}
+        return {"calls": self.calls, "torn": self.torn, "progress": self.progress.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(len(state["windows"]))  # type: ignore[misc]
+        self.__init__(len(state["progress"]) // 2)  # type: ignore[misc]
         self.cells[Cell.CALLS], self.cells[Cell.TORN] = state["calls"], state["torn"]
-        self.windows[:] = state["windows"]
+        self.progress[:] = state["progress"]
 
     @property
     def calls(self) -> int:
@@ -126,16 +80,26 @@ class Ledger:
     @property
     def windows(self) -> Int64:
         """For each variable, 1 while gradients are being added up; shared with compiled code."""
+        return self.progress[: self._variables]
+
+    @property
+    def started(self) -> Int64:
+        """For each variable, 1 once it has been updated, if its rule asks for that; shared with compiled code."""
+        return self.progress[self._variables :]
+
+    @property
+    def progress(self) -> Int64:
+        """Windows, then what has started."""
         if self.clock is not None:
             self._ask(self.clock)
-        return self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables]
+        return self.cells[Cell.PROGRESS : Cell.PROGRESS + 2 * self._variables]
 
     def _ask(self, clock: Clock) -> None:
         """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
         counted = clock.calls()
         if counted is not None and counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
-            self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables] = self._opens & (counted % self._every != 0)
+            self.cells[Cell.PROGRESS : Cell.PROGRESS + self._variables] = self._opens & (counted % self._every != 0)
 
     def count(self, calls: int) -> None:
         """Let so many calls have been made."""
@@ -161,7 +125,7 @@ class Ledger:
 
     def due_cell(self, position: int) -> int:
         """Which cell says for a variable of which call something is due."""
-        return Cell.WINDOWS + self._variables + position
+        return Cell.PROGRESS + 2 * self._variables + position
 
     def expect(self, call: int, by: int, rest: Callable[[int], None]) -> None:
         """Before the call of this number: `rest` does what is due, if it is counted and its plan is called `by`."""
@@ -245,15 +209,15 @@ class Ledger:
         if marks is not None and marks.ends_due:
             self.cells[Cell.DUE] = 0
             return
-        self.set_windows(marks)
+        self.set_progress(marks)
         if marks is not None and marks.due:
             self.cells[[self.due_cell(position) for position in marks.due]] = expected + 1
             self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, expected + 1
         self.count(expected + 1)
 
     @contextmanager
-    def rewritten(self, calls: int, windows: Sequence[int]) -> Iterator[None]:
-        """Around a replacement of the arrays by Python; at its end calls and windows are set, and no call is torn.
+    def rewritten(self, calls: int, progress: Sequence[int]) -> Iterator[None]:
+        """Around a replacement of the arrays by Python; at its end calls and progress are set, and no call is torn.
 
         Raises BackendError if a call is under way.
         """
@@ -264,15 +228,22 @@ class Ledger:
         try:
             yield
             self.count(calls)
-            self.cells[Cell.WINDOWS : Cell.WINDOWS + self._variables] = windows
+            self.cells[Cell.PROGRESS : Cell.PROGRESS + len(progress)] = progress
             self.cells[Cell.TORN] = self.cells[Cell.DUE] = 0
         finally:
             self._worker = 0
 
-    def set_windows(self, marks: Marks | None) -> None:
+    def set_progress(self, marks: Marks | None) -> None:
         """What `Marks` say."""
         if marks is not None:
-            self.cells[Cell.WINDOWS + np.array(marks.positions, np.intp)] = marks.value
+            cells, values = self.marked_cells(marks)
+            self.cells[cells] = values
+
+    def marked_cells(self, marks: Marks) -> tuple[Int64, Int64]:
+        """Which cells change when a call is counted, and what they become."""
+        windows, started = np.array(marks.positions, np.int64), np.array(marks.started, np.int64)
+        cells = Cell.PROGRESS + np.concatenate([windows, self._variables + started])
+        return cells, np.repeat([int(marks.value), 1], [len(windows), len(started)])
 
 
 def _is_running(code: CodeType) -> bool:

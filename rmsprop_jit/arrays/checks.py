@@ -119,21 +119,20 @@ def check_writable(array: Any, name: str, home: Home) -> None:
         )
 
 
-def check_gradient(gradient: object, array: Array, place: str, name: str) -> Checked:
-    """A gradient of the shape of its variable `array`, and at the same place. Raises ArrayError, naming the variable.
+def check_gradient(gradient: object, array: Array, place: str, what: str) -> Checked:
+    """A gradient of the shape of its variable `array`, and at the same place. Raises ArrayError, naming it as `what`.
 
     Its dtype may be another one of DTYPES: kernels round it to the variable's where they load it.
     """
-    checked = check_array(gradient, f"the gradient of {name!r}", for_gradient)
+    checked = check_array(gradient, what, for_gradient)
     own = checked.home.place(checked.array)
     if own != place:
         raise ArrayError(
-            f"the gradient of {name!r} must be where the variable is, on {place}. "
-            f"Received: a gradient on {own}. Copy it there first."
+            f"{what} must be where the variable is, on {place}. Received: an array on {own}. Copy it there first."
         )
     if checked.array.shape != array.shape:
         raise ArrayError(
-            f"the gradient of {name!r} must have the variable's shape {array.shape}. "
+            f"{what} must have the variable's shape {array.shape}. "
             f"Received: shape={checked.array.shape}. Pass one number for each element of the variable."
         )
     return checked

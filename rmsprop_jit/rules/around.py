@@ -38,12 +38,18 @@ gradient_missing          no gradient in this call, but some were added up befor
 idle                      no gradient at all: the variable stays, its average is still taken
 """
 
-STEP_SLOTS = {"average": Slot("parameter", result=True), "gradient_accumulator": Slot(0.0, result=True)}
+ACCUMULATOR = "gradient_accumulator"
+
+STEP_SLOTS = {"average": Slot("parameter", result=True), ACCUMULATOR: Slot(0.0, result=True)}
 STEP_HYPERS = {name: option.hyper for name, option in OPTIONS.items() if option.hyper is not None}
 STEP_HYPERS |= {"decays": Hyper(1.0, per="tensor")}
 """Numbers of the options, and for each variable whether it decays."""
 
 STEP_FLAGS = {name: Flag(follows=name if name in STEP_HYPERS else None) for name in (*OPTION_FLAGS, *CALL_FLAGS)}
+
+
+RESERVED_INPUTS = ("self", "grads", "trainable_variables")
+"""Arguments of `apply`, beside which inputs are."""
 
 
 def check_names(rule: Rule, others: Collection[str] = ()) -> None:
@@ -52,12 +58,13 @@ def check_names(rule: Rule, others: Collection[str] = ()) -> None:
     others: further names that its numbers and flags cannot have.
     """
     numbers = {*STEP_HYPERS, *OPTIONS, *others}
-    switches = {name for name, flag in rule.flags.items() if flag.follows is None}
+    switches = {name for name, flag in rule.flags.items() if flag.is_option}
     for what, taken, theirs in (
-        ("slot", STEP_SLOTS, rule.slots),
+        ("slot", {*STEP_SLOTS, *accumulators(rule)}, rule.slots),
         ("hyperparameter", numbers, rule.hypers),
         ("flag", STEP_FLAGS, rule.flags),
-        ("flag", numbers, switches),
+        ("flag", {*numbers, *map(unread, rule.inputs)}, switches),
+        ("input", RESERVED_INPUTS, rule.inputs),
     ):
         for name in theirs:
             if name in taken:
@@ -88,6 +95,35 @@ def decayed(p: Expr, h: Names, on: Names) -> Expr:
     return where(on.weight_decay, chosen, p)
 
 
+def accumulators(rule: Rule) -> dict[str, Slot]:
+    """The slots in which a rule's inputs are added up."""
+    means = [name for name, given in rule.inputs.items() if given.accumulate == "mean"]
+    return {f"{name}_accumulator": Slot(0.0, result=True) for name in means}
+
+
+def brought(rule: Rule, s: Names, h: Names, on: Names, x: Names) -> tuple[dict[Expr, Expr], Names]:
+    """What becomes of a rule's inputs under accumulation, and the inputs as the rule sees them."""
+    stores: dict[Expr, Expr] = {}
+    seen: dict[str, Expr] = {}
+    for name, given in rule.inputs.items():
+        value = getattr(x, name)
+        if given.unscaled:
+            value = where(on.loss_scale_factor, value / h.loss_scale_factor, value)
+        if given.accumulate == "mean":
+            slot = getattr(s, f"{name}_accumulator")
+            sofar = where(on.window_empty, 0.0, slot)
+            added = where(getattr(on, unread(name)) | on.gradient_missing, slot, value + sofar)
+            stores[slot] = where(on.micro_step, added, slot)
+            value = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, value)
+        seen[name] = clipped(value, h, on) if given.clipped else value
+    return stores, Names("input", rule.name, seen)
+
+
+def unread(name: str) -> str:
+    """The flag of a micro-step that adds up nothing of an input, since the update it belongs to does not read it."""
+    return f"{name}_unread"
+
+
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
@@ -96,18 +132,20 @@ def whole_step(rule: Rule) -> Rule:
     Raises RuleError if `rule` declares a slot, hyperparameter or flag of one of the names used here.
     """
 
-    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> Iterator[tuple[Expr, Expr]]:
         unscaled = where(on.loss_scale_factor, g / h.loss_scale_factor, g)
         sofar = where(on.window_empty, 0.0, s.gradient_accumulator)
         added = where(on.gradient_missing, s.gradient_accumulator, unscaled + sofar)
         mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
         wanted = where(on.maximize, -mean, mean)
-        stores = dict(rule.applied(decayed(p, h, on), clipped(wanted, h, on), (s, h, on)))
+        added_up, inputs = brought(rule, s, h, on, x)
+        stores = dict(rule.applied(decayed(p, h, on), clipped(wanted, h, on), (s, h, on, inputs)))
 
         stays = on.idle | on.micro_step
         updated = where(stays, p, stores.pop(PARAMETER))
         for slot, value in stores.items():
             yield slot, where(stays, slot, value)
+        yield from added_up.items()
         yield s.gradient_accumulator, where(on.micro_step, added, s.gradient_accumulator)
 
         m = rounded(where(h.step == 1, 0.0, h.ema_momentum))
@@ -122,9 +160,10 @@ def whole_step(rule: Rule) -> Rule:
     return Rule(
         rule.name,
         equations,
-        slots={**STEP_SLOTS, **rule.slots},
+        slots={**STEP_SLOTS, **accumulators(rule), **rule.slots},
         hypers={**rule.hypers, **STEP_HYPERS},
-        flags={**rule.flags, **STEP_FLAGS},
+        flags={**rule.flags, **STEP_FLAGS, **{unread(name): Flag() for name in rule.inputs}},
+        inputs=rule.inputs,
     )
 
 

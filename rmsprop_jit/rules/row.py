@@ -51,7 +51,7 @@ class Row:
     def own(self) -> dict[str, float | bool]:
         """The rule's own arguments with their defaults: its numbers, then the switches that follow none of them."""
         numbers = {name: hyper.default for name, hyper in self.rule.hypers.items()}
-        return numbers | {name: flag.default for name, flag in self.rule.flags.items() if flag.follows is None}
+        return numbers | {name: flag.default for name, flag in self.rule.flags.items() if flag.is_option}
 
     @property
     def signature(self) -> inspect.Signature:

@@ -79,12 +79,12 @@ def test_a_global_norm_over_variables_with_and_without_a_gradient(backend: str) 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_reductions_that_come_to_the_same_stay_two(backend: str) -> None:
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-        first = sum_of(where(on.first, g * 10, g), over="all")
-        second = sum_of(where(on.second, g * 100, g), over="all")
+        first = sum_of(where(on.one, g * 10, g), over="all")
+        second = sum_of(where(on.other, g * 100, g), over="all")
         return {p: 0 * p + first * 1000 + second}
 
-    rule = Rule("two", equations, flags={"first": False, "second": False})
-    programs = [specialize(rule, flags, "float64") for flags in ((), ("first",), ("second",))]
+    rule = Rule("two", equations, flags={"one": False, "other": False})
+    programs = [specialize(rule, flags, "float64") for flags in ((), ("one",), ("other",))]
     assert [len(program.reductions(Space.ALL)) for program in programs] == [2, 2, 2]
     tensors = [filled(rule, 1.0) for _ in programs]
     run_together(backend, list(zip(programs, tensors, strict=True)), defaults(rule))

@@ -140,8 +140,8 @@ def test_a_plus_sign_changes_nothing() -> None:
 # Equations.
 
 
-def two(p: Expr, g: Expr) -> dict[Expr, Expr]:
-    return {p: p - g}
+def two(p: Expr, gradient: Expr) -> dict[Expr, Expr]:
+    return {p: p - gradient}
 
 
 def an_expression(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Expr:
@@ -161,7 +161,10 @@ def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
 
 
 EQUATIONS: dict[str, tuple[Any, str]] = {
-    "two arguments": (two, r"rule 'trial': equations are a function of \(p, g, s, h, on\).*two\(p.*Write `def"),
+    "two arguments": (
+        two,
+        r"rule 'trial': equations are a function of some of \(p, g, s, h, on, x\).*two\(p.*Write `def",
+    ),
     "six arguments": (six, r"missing a required argument: 't'"),
     "no function": ({"p": 1}, r"Received: dict\. Write `def equations\(p, g, s, h, on\)"),
     "an expression": (an_expression, r"Received: Call\(parameter - gradient\)\. Return \{p: new_value\}"),

@@ -933,7 +933,7 @@ def test_a_subclass_with_an_update_of_its_own_is_refused_since_it_would_not_be_c
     class Harmless(RMSprop):
         """Other methods may be overridden."""
 
-        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        def apply(self, grads: Any, trainable_variables: Any = None, **inputs: Any) -> None:
             super().apply(grads, trainable_variables)
 
     variable = np.ones(3, np.float32)

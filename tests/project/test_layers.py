@@ -17,7 +17,7 @@ CODEGEN = FRONT / "codegen"
 ORDER = [
     {"errors", "kinds", "locks", "memo", "memory"},
     {"ops", "dtypes", "refusals", "equations"},
-    {"expr"},
+    {"expr", "parts"},
     {"functions", "names", "walk"},
     {"listing"},
     {"simplify", "rule"},
@@ -33,7 +33,8 @@ ORDER = [
 """The layers of codegen/, each knowing only those before it; "" is the package itself."""
 
 BACKENDS = [
-    {"ledger", "object_file", "cuda_compilers", "reference", "mlir"},
+    {"entries", "object_file", "cuda_compilers", "reference", "mlir"},
+    {"ledger"},
     {"contract"},
     {"hypers"},
     {"joint"},
@@ -52,15 +53,15 @@ KNOWN = {
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract", "memory"},
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
-    "buckets": {"", "backends", "backends.contract", "backends.ledger"},
-    "plan": {"backends", "backends.contract", "backends.ledger"},
+    "buckets": {"", "backends", "backends.contract", "backends.entries", "backends.ledger"},
+    "plan": {"backends", "backends.contract", "backends.entries", "backends.ledger"},
     "calls": {"backends.contract"},
     "members": {"backends.contract"},
     "readers": {"backends.contract"},
     "attributes": {"locks"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
-    "state": {"backends", "backends.ledger"},
+    "state": {"backends", "backends.entries", "backends.ledger"},
     "saving": {"memory"},
     "cache": {"backends", "room", "store"},
     "cli": {""},

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import BackendError
 from ...program import Program
-from ..ledger import Clock, Ledger, Marks
+from ..contract import GRADIENT
+from ..entries import Clock, Marks
+from ..ledger import Ledger
 from .exchange import clear, copy, read, replace, write
 from .launch import Launch
 from .reader import Reader
@@ -62,10 +64,14 @@ def table(program: Program, sizes: Sequence[int], place: str, options: BackendOp
 
 
 def launch(
-    tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+    tables: Sequence[Table],
+    ledger: Ledger | None = None,
+    marks: Marks | None = None,
+    clock: Any = None,
+    brought: Sequence[str] = GRADIENT,
 ) -> Launch:
     """A step over some tables."""
-    return Launch(tables, ledger, marks)
+    return Launch(tables, ledger, marks, brought)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:

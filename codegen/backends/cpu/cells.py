@@ -14,24 +14,23 @@ class LaunchCell(IntEnum):
     PASS_JOBS_AT = 3  # int64[passes + 1]: first job of each pass
     JOINS_AT = 4  # int64[joins][JoinCell]
     PASS_JOINS_AT = 5  # int64[passes + 1]: first join of each pass
-    GRADIENTS = 6  # how many gradients a call brings
+    GRADIENTS = 6  # how many addresses a call brings: of gradients, then of further inputs
     GRADIENT_CELLS_AT = 7  # int64[gradients]: where each address goes, or 0 for nowhere
     TABLES = 8  # how many tables take numbers
     NUMBERS_AT = 9  # int64[tables][2]: where the numbers of each table go, and how many bytes they are
     HELD_GRADIENTS = 10  # the record whose addresses the tables hold
     HELD_NUMBERS = 11  # the record whose numbers they hold
     MARKS = 12  # how many cells of the ledger a counted call sets
-    MARKS_AT = 13  # int64[marks]: their addresses
-    MARK = 14  # what they become
-    YIELD_AT = 15  # a function that gives up the processor, or 0
-    PASSES = 16  # how many passes there are
-    DUE = 17  # for how many variables something is due after a counted call
-    DUE_AT = 18  # int64[due]: the addresses of the cells that say so
-    DUE_BY = 19  # the number of the plan that knows what
-    ENDS_DUE = 20  # 1 for what is not counted, because it is the end of what is due
+    MARKS_AT = 13  # int64[marks][2]: their addresses, and what they become
+    YIELD_AT = 14  # a function that gives up the processor, or 0
+    PASSES = 15  # how many passes there are
+    DUE = 16  # for how many variables something is due after a counted call
+    DUE_AT = 17  # int64[due]: the addresses of the cells that say so
+    DUE_BY = 18  # the number of the plan that knows what
+    ENDS_DUE = 19  # 1 for what is not counted, because it is the end of what is due
 
 
-LAUNCH_SIZE = 21
+LAUNCH_SIZE = 20
 
 
 class RecordCell(IntEnum):

@@ -14,7 +14,7 @@ Helpers are optional: the caller works through every table itself, and those tha
 from __future__ import annotations
 
 from ...ops import JOINS
-from ..ledger import Cell
+from ..entries import Cell
 from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
 from .frame import Header
 
@@ -168,7 +168,7 @@ def advance(plan_at, expected):
     else:
         marks = ints(plan[{LaunchCell.MARKS_AT}])
         for i in range(plan[{LaunchCell.MARKS}]):
-            ints(marks[i])[0] = plan[{LaunchCell.MARK}]
+            ints(marks[2 * i])[0] = marks[2 * i + 1]
         if plan[{LaunchCell.DUE}] > 0:
             due = ints(plan[{LaunchCell.DUE_AT}])
             for i in range(plan[{LaunchCell.DUE}]):
@@ -235,22 +235,22 @@ def help(board_at, me):
 """
 
 EXCHANGE = f"""{WAIT}{TAKE}
-def exchange(ledger, copies_at, count, calls, windows_at, yield_at):
+def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
     copies = ints(copies_at)
     take(ledger, yield_at)
     for i in range(count):
         copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
     cells = ints(ledger)
-    windows = ints(windows_at)
+    progress = ints(progress_at)
     if calls >= 0:
         cells[{Cell.CALLS}] = calls
         cells[{Cell.TORN}] = 0
         cells[{Cell.DUE}] = 0
-        for i in range(windows[0]):
-            cells[{Cell.WINDOWS} + i] = windows[i + 1]
+        for i in range(progress[0]):
+            cells[{Cell.PROGRESS} + i] = progress[i + 1]
     else:
-        for i in range(windows[0]):
-            windows[i + 1] = cells[{Cell.WINDOWS} + i]
+        for i in range(progress[0]):
+            progress[i + 1] = cells[{Cell.PROGRESS} + i]
     calls = cells[{Cell.CALLS}]
     swap(ledger + {8 * Cell.WORD}, 0)
     return calls

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import Pairs
-    from ..ledger import Span
+    from ..entries import Span
 
     Int64 = npt.NDArray[np.int64]
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-    """Copies of contiguous arrays, the calls made and the windows, all of one moment: no call is at work meanwhile."""
+    """Copies of contiguous arrays, the calls made and the progress, all of one moment: no call is at work meanwhile."""
     copies = [np.empty(span.array.shape, span.array.dtype) for span in spans]
     rows = [[copy.ctypes.data, span.address, copy.nbytes] for copy, span in zip(copies, spans, strict=True)]
-    windows = np.array([len(ledger.windows), *ledger.windows], np.int64)
-    calls = _exchange(ledger, rows, -1, windows)
-    return copies, calls, windows[1:]
+    progress = np.array([len(ledger.progress), *ledger.progress], np.int64)
+    calls = _exchange(ledger, rows, -1, progress)
+    return copies, calls, progress[1:]
 
 
-def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
-    """Copy contiguous NumPy arrays into others, and set calls and windows if `calls` is given, in one compiled call."""
+def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
+    """Copy contiguous NumPy arrays into others, and set calls and progress if `calls` is given."""
     rows = [[span.address, source.ctypes.data, source.nbytes] for span, source in pairs]
-    _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(windows), *windows], np.int64))
+    _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(progress), *progress], np.int64))
 
 
 def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
@@ -59,8 +59,8 @@ def _replace(ledger: Ledger, *rest: int) -> bool:
     return bool(entry(ledger.at, *rest, pool.yield_address()))
 
 
-def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, windows: Int64) -> int:
+def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, progress: Int64) -> int:
     copies = np.array(rows, np.int64).reshape(-1, 3)
     exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(driver.EXCHANGE).address)
-    places = copies.ctypes.data, len(copies), calls, windows.ctypes.data, pool.yield_address()
+    places = copies.ctypes.data, len(copies), calls, progress.ctypes.data, pool.yield_address()
     return int(exchange(ledger.at, *places))

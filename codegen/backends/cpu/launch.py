@@ -12,8 +12,10 @@ import numpy as np
 from ...expr import Reduction
 from ...memory import begin_of
 from ...schedule import Turn, schedule
+from ..contract import GRADIENT
+from ..entries import Marks
 from ..hypers import part_of
-from ..ledger import Cell, Ledger, Marks
+from ..ledger import Ledger
 from . import driver, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
 from .frame import fold_code
@@ -45,10 +47,10 @@ class Record:
     """
 
     def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None = None) -> None:
-        block = np.empty(RECORD_SIZE + (0 if gradients is None else len(gradients)), np.int64)
+        block = np.empty(RECORD_SIZE + (0 if gradients is None else gradients.size), np.int64)
         self.at = begin_of(block)
         if gradients is not None:
-            block[RECORD_SIZE:] = gradients
+            block[RECORD_SIZE:] = gradients.ravel()
             self.gradients = next(_NAMES), self.at + 8 * RECORD_SIZE, block
         else:
             self.gradients = like.gradients if like is not None else (0, 0, block)
@@ -65,9 +67,18 @@ NOTHING = Record(None, None)
 
 
 class Launch:
-    """A step over several tables that belong together: reductions over all tensors run over all of them."""
+    """A step over several tables that belong together: reductions over all tensors run over all of them.
 
-    def __init__(self, tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None) -> None:
+    brought: the names of the arrays that calls bring, in the order of their rows of addresses.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        ledger: Ledger | None = None,
+        marks: Marks | None = None,
+        brought: Sequence[str] = GRADIENT,
+    ) -> None:
         self.tables = list(tables)
         self._ledger = ledger or Ledger(0)
         self._kept: dict[object, Any] = {}
@@ -75,7 +86,7 @@ class Launch:
         self._at = int(self._plan.ctypes.data)
         self._plan[LaunchCell.LEDGER_AT], self._plan[LaunchCell.YIELD_AT] = self._ledger.at, pool.yield_address()
         self.follow(schedule([table.program for table in tables]))
-        self._lay_out_arguments()
+        self._lay_out_arguments(brought)
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
         self._drive = self._entry(driver.DRIVE)
@@ -119,8 +130,8 @@ class Launch:
     def _having(self, what: Reduction) -> list[Table]:
         return [table for table in self.tables if what in table.reduced]
 
-    def _lay_out_arguments(self) -> None:
-        cells = [table.gradient_cells() for table in self.tables]
+    def _lay_out_arguments(self, brought: Sequence[str]) -> None:
+        cells = [table.cells_of(array) for array in brought for table in self.tables]
         self._keep(LaunchCell.GRADIENT_CELLS_AT, np.concatenate([np.zeros(0, np.int64), *cells]))
         self._plan[LaunchCell.GRADIENTS] = sum(map(len, cells))
         self._keep(LaunchCell.NUMBERS_AT, [[table.numbers.ctypes.data, table.numbers.nbytes] for table in self.tables])
@@ -129,15 +140,16 @@ class Launch:
     def _lay_out_marks(self, marks: Marks | None) -> None:
         if marks is None:
             return
-        positions, due = np.array(marks.positions, np.int64), [self._ledger.due_cell(i) for i in marks.due]
-        self._keep(LaunchCell.MARKS_AT, self._ledger.at + 8 * (Cell.WINDOWS + positions))
+        cells, values = self._ledger.marked_cells(marks)
+        due = [self._ledger.due_cell(i) for i in marks.due]
+        self._keep(LaunchCell.MARKS_AT, np.stack([self._ledger.at + 8 * cells, values], axis=1))
         self._keep(LaunchCell.DUE_AT, self._ledger.at + 8 * np.array(due, np.int64))
-        self._plan[LaunchCell.MARKS], self._plan[LaunchCell.MARK] = len(positions), marks.value
+        self._plan[LaunchCell.MARKS] = len(cells)
         self._plan[LaunchCell.DUE], self._plan[LaunchCell.DUE_BY] = len(due), marks.by
         self._plan[LaunchCell.ENDS_DUE] = marks.ends_due
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
-        """What a call brings: an address for each tensor of each table, and the step's numbers."""
+        """What a call brings: addresses of each tensor's arrays, table by table, and the step's numbers."""
         numbers = None
         if hypers is not None:
             pieces = [table.numbers_of(own) for table, own in self._parts(hypers)]

@@ -138,7 +138,7 @@ class Table:
 
         A parameter and its slots lie alike (see the homes of arrays), so one of them speaks for all.
         """
-        kept = [array for array in self.program.arrays if array.name != "gradient"]
+        kept = [array for array in self.program.arrays if not array.is_brought]
         if self.reductions or not kept:
             return None
         itemsize = storage(kept[0].storage).itemsize
@@ -160,11 +160,11 @@ class Table:
             for k, (begin, end) in enumerate(itertools.pairwise(ends))
         ]
 
-    def gradient_cells(self) -> Int64:
-        """Where each tensor's gradient address goes; 0 if the program reads none."""
-        if not any(array.name == "gradient" for array in self.program.arrays):
+    def cells_of(self, array: str) -> Int64:
+        """Where the address of each tensor's array of this name goes; 0 if the program reads none."""
+        if array not in self.program.brought:
             return np.zeros(self.tensors, np.int64)
-        begin = self.arrays.ctypes.data + 8 * self.program.column("gradient")
+        begin = self.arrays.ctypes.data + 8 * self.program.column(array)
         return begin + np.arange(self.tensors, dtype=np.int64) * self.arrays.strides[0]
 
     def total_at(self, what: Reduction) -> int:

@@ -29,7 +29,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...program import Program
-from ..ledger import Ledger, Marks
+from ..contract import GRADIENT
+from ..entries import Marks
+from ..ledger import Ledger
 from . import compilers, device, frame
 from .launch import Clock, Launch
 from .reader import Reader
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import BackendOptions, Pairs
-    from ..ledger import Span
+    from ..entries import Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -57,10 +59,14 @@ def table(program: Program, sizes: Sequence[int], place: str, options: BackendOp
 
 
 def launch(
-    tables: Sequence[Table], ledger: Ledger | None = None, marks: Marks | None = None, clock: Any = None
+    tables: Sequence[Table],
+    ledger: Ledger | None = None,
+    marks: Marks | None = None,
+    clock: Any = None,
+    brought: Sequence[str] = GRADIENT,
 ) -> Launch:
     """A step over some tables of one GPU."""
-    return Launch(tables, ledger, marks, clock)
+    return Launch(tables, ledger, marks, clock, brought)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
@@ -77,9 +83,9 @@ def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-    """Copies of arrays in host memory, with calls and windows; waits for the GPU."""
+    """Copies of arrays in host memory, with calls and progress; waits for the GPU."""
     copies = [device.fetch(span.array) for span in spans]
-    return copies, ledger.calls, ledger.windows.copy()
+    return copies, ledger.calls, ledger.progress.copy()
 
 
 @contextmanager
@@ -90,9 +96,9 @@ def _work_on(array: device.DeviceArray) -> Iterator[None]:
         yield
 
 
-def write(ledger: Ledger, pairs: Pairs, calls: int | None, windows: Sequence[int]) -> None:
-    """Copy host arrays into arrays on a GPU, and set calls and windows if `calls` is given; torn if interrupted."""
-    with nullcontext() if calls is None else ledger.rewritten(calls, windows):
+def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
+    """Copy host arrays into arrays on a GPU, and set calls and progress if `calls` is given; torn if interrupted."""
+    with nullcontext() if calls is None else ledger.rewritten(calls, progress):
         for span, source in pairs:
             with _work_on(span.array):
                 span.array.set(np.ascontiguousarray(source).reshape(span.array.shape))

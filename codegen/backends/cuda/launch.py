@@ -14,6 +14,7 @@ import numpy as np
 
 from ...expr import Reduction
 from ...schedule import Turn, schedule
+from ..contract import GRADIENT
 from ..hypers import part_of
 from . import device, frame
 from .tables import Ready, Table
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import Numbers
-    from ..ledger import Ledger, Marks
+    from ..entries import Marks
+    from ..ledger import Ledger
 
     HostArray = npt.NDArray[Any]
 
@@ -81,8 +83,10 @@ class Launch:
         ledger: Ledger | None = None,
         marks: Marks | None = None,
         clock: Clock | None = None,
+        brought: Sequence[str] = GRADIENT,
     ) -> None:
         self.tables = list(tables)
+        self._brought = brought
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
         self._held: Record | None = None
@@ -115,7 +119,7 @@ class Launch:
         if self._clock is not None:  # what a graph will do: nothing can be torn before it runs
             self._ledger.refuse_torn()
             self._run(prepared)
-            self._ledger.set_windows(self._marks)
+            self._ledger.set_progress(self._marks)
             return True
         with self._ledger.marked(expected, self._marks) as is_there:
             if is_there:
@@ -135,8 +139,9 @@ class Launch:
         begin = 0
         for table in self.tables:
             if prepared.gradients is not None and prepared.gradients is not held.gradients:
-                if any(array.name == "gradient" for array in table.program.arrays):
-                    table.point("gradient", prepared.gradients[begin : begin + table.tensors])
+                for array, addresses in zip(self._brought, np.atleast_2d(prepared.gradients), strict=True):
+                    if array in table.program.brought:
+                        table.point(array, addresses[begin : begin + table.tensors])
             if prepared.hypers is not None and prepared.hypers is not held.hypers:
                 table.set(part_of(prepared.hypers, table, begin))
             begin += table.tensors

@@ -1,0 +1,56 @@
+"""Entries: what a ledger keeps and what calls enter in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+
+class Cell(IntEnum):
+    """The ledger's integers, in units of 8 bytes."""
+
+    WORD = 0  # 1 while compiled code is at work on the optimizer's arrays
+    CALLS = 1  # calls made
+    TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
+    DUE = 3  # the number of the call whose rest is due; 0 for none
+    DUE_BY = 4  # the number of the plan that knows what is due
+    PROGRESS = 8  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
+    # and behind them, for each the call whose rest is due
+
+
+class Clock(Protocol):
+    """What counts the calls of an optimizer in a graph, which runs without the host."""
+
+    def calls(self) -> int | None:
+        """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""
+
+    def set(self, calls: int) -> None:
+        """Let so many calls have been made."""
+
+    def tick(self) -> None:
+        """Count a call; during a capture, record that it is counted."""
+
+
+class Span(NamedTuple):
+    """An array, of whatever library, and where it lies."""
+
+    array: Any
+    address: int
+
+
+class Marks(NamedTuple):
+    """What a call changes in the ledger beside its count.
+
+    positions: the variables whose windows become `value`.
+    started:   the variables that have been updated then.
+    due:       the variables for which something is due when the call is counted; the plan called `by` knows what.
+    ends_due:  it is not counted; it is the end of what is due.
+    """
+
+    positions: Sequence[int] = ()
+    value: bool = False
+    started: Sequence[int] = ()
+    due: Sequence[int] = ()
+    by: int = 0
+    ends_due: bool = False

@@ -1,0 +1,141 @@
+"""What a rule declares beside its equations: slots, hyperparameters, flags and inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import OptionError, RuleError
+from .refusals import number
+
+
+@dataclass(frozen=True)
+class Slot:
+    """State of the same shape and dtype as its parameter.
+
+    initial: a number, or "parameter" for a copy of the parameter when the slot is made.
+    result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
+             exist only where their old value can reach the parameter or a result.
+    """
+
+    initial: float | Literal["parameter"] = 0.0
+    result: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.initial, str) and self.initial == "parameter":
+            return
+        try:
+            initial = number(self.initial)
+        except RuleError:
+            initial = True
+        if isinstance(initial, bool):
+            raise RuleError(
+                f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}. '
+                "Give the number that every element starts with."
+            )
+        object.__setattr__(self, "initial", initial)
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A run-time number: it can change at every step and never recompiles.
+
+    low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
+    per:       "step" for one number, "tensor" for one number a variable (an Optimizer gives all of them the same).
+    """
+
+    default: float
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    per: Literal["step", "tensor"] = "step"
+
+    def __post_init__(self) -> None:
+        if self.per not in ("step", "tensor"):
+            raise RuleError(f"a hyperparameter is per 'step' or per 'tensor'. Received: per={self.per!r}.")
+
+    def checked(self, name: str, value: object) -> float:
+        """`value` as a float. Raises OptionError if it is not a number in range."""
+        try:
+            number = math.nan if isinstance(value, bool | str | np.bool_) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        below = number <= self.low if self.low_open else number < self.low
+        if not math.isfinite(number) or below or number > self.high:
+            raise OptionError(f"`{name}` must be {self.range_text}. Received: {name}={value!r}.")
+        return number
+
+    @property
+    def range_text(self) -> str:
+        """The accepted range in words."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+        if math.isfinite(self.low):
+            return f"a finite number {'>' if self.low_open else '>='} {self.low:g}"
+        return "a finite number" if math.isinf(self.high) else f"a finite number <= {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A structural choice: each setting is a kernel of its own. At most one argument is given.
+
+    default: the flag is an option of its own, off or on by default.
+    follows: the hyperparameter that switches it: on if that is greater than zero.
+    when:    the step decides: a function of the step's numbers (`h.step`, `h.learning_rate`, hyperparameters, as
+             floats), asked before each update. In a step where the flag is off nothing of what it guards is moved.
+    of:      the shape decides: a function of a variable's shape, a tuple of ints, asked once for each shape.
+
+    Raises RuleError for several of them, and for what is no function.
+    """
+
+    default: bool = False
+    follows: str | None = None
+    when: Callable[[Any], bool] | None = None
+    of: Callable[[tuple[int, ...]], bool] | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("follows", "when", "of")}
+        chosen = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        if len(chosen) + bool(self.default) > 1:
+            raise RuleError(
+                f"a flag is decided in one way. Received: {', '.join([*chosen, f'default={self.default!r}'])}. "
+                "Keep one of them, and combine flags in the equations: on.a & on.b."
+            )
+        for name in ("when", "of"):
+            if given[name] is not None and not callable(given[name]):
+                what = "the step's numbers" if name == "when" else "a shape"
+                raise RuleError(
+                    f"Flag({name}=...) is a function of {what}. Received: {name}={given[name]!r}. "
+                    f"Write Flag({name}=lambda {'h: h.step % 10 == 0' if name == 'when' else 'shape: len(shape) > 1'})."
+                )
+
+    @property
+    def is_option(self) -> bool:
+        """Whether the caller decides: an option of its own."""
+        return self.follows is None and self.when is None and self.of is None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A further array of every variable that calls bring beside its gradient, of its shape: `apply(grads, name=[...])`.
+
+    accumulate: under gradient accumulation the "mean" of what the calls of an update bring, or what the "last" brings.
+    unscaled:   whether it is divided by `loss_scale_factor`, as gradients are.
+    clipped:    whether it is clipped as gradients are, by a norm of its own.
+
+    A call may leave it out where no kernel reads it. Raises RuleError for another way to accumulate.
+    """
+
+    accumulate: Literal["mean", "last"] = "mean"
+    unscaled: bool = False
+    clipped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.accumulate not in ("mean", "last"):
+            raise RuleError(
+                f"an input is accumulated as the 'mean' or the 'last'. Received: accumulate={self.accumulate!r}."
+            )

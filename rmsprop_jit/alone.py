@@ -1,0 +1,34 @@
+"""The rule alone, on one variable: `update_step`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .buckets import Buckets
+from .calls import FIRST, Calls
+from .errors import ArrayError, OptionError
+from .flags import own_flags, shape_flags, step_flags
+
+
+def rule_alone(calls: Calls, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
+    """The rule's own equations on one variable, not counted. Raises ArrayError, and OptionError for further inputs."""
+    state = calls.state
+    members, rule = state.variables, state.rule
+    if rule.inputs:
+        raise OptionError(
+            f"update_step() brings a gradient and nothing else, and rule {rule.name!r} reads further inputs. "
+            f"Received: a rule with {', '.join(rule.inputs)}. Call apply()."
+        )
+    state.ledger.settle()
+    (position,) = state.members.positions_of([variable])
+    if gradient is None:
+        raise ArrayError(f"the gradient of {members[position].name!r} is missing. Received: None. Pass an array.")
+    resolved = state.members.read([gradient if i == position else None for i in range(len(members))])
+    flags = own_flags(rule, calls.flags) | shape_flags(rule, members[position].array.shape)
+    flags |= step_flags(rule, lambda: numbers)
+    if position in calls.unstarted:
+        flags |= {FIRST}
+    kind = flags, (resolved.dtypes[position],)
+    buckets = Buckets(rule, members, {position: kind}, calls.options.backend, {}, state.ledger)
+    buckets.launch(buckets.prepared(resolved.addresses, numbers))
