@@ -19,7 +19,8 @@ from . import __version__, codegen
 from .cache import add_cache
 from .errors import BackendError, OptionError, RmspropJitError
 from .options import NUMBER, OPTIONS, SWITCH
-from .rules.rmsprop import RMSprop
+from .rules.named import named
+from .rules.rmsprop import RMSPROP, RMSprop
 from .rules.table import TABLE
 from .rules.table import Table as Rules
 
@@ -33,8 +34,8 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None, rules: Rules = TABLE) -> int:
     """Run a command; returns the exit status. Errors are one line on standard error, status 2; Control-C is 130."""
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser(given, rules).parse_args(given)
     try:
+        options = parser(given, rules).parse_args(given)
         options.run(options)
         sys.stdout.flush()
     except RmspropJitError as problem:
@@ -102,14 +103,13 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     scout = argparse.ArgumentParser(add_help=False)
     scout.add_argument("--rule", nargs="?")
     chosen = scout.parse_known_args(arguments)[0].rule
-    row, optimizer = rules[chosen if chosen in rules else next(iter(rules))]
+    is_explained = "explain" in arguments and chosen is not None
+    row, optimizer = named(str(chosen) if is_explained else RMSPROP.name, rules)
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    for choice, choices, usual, doc in (
-        ("rule", tuple(rules), row.rule.name, "which rule"),
-        ("form", codegen.FORMS, "kernel", "which stage"),
-    ):
-        text = f"{doc}: {', '.join(choices)} (default: %(default)s)"
-        explain.add_argument(f"--{choice}", choices=choices, default=usual, metavar=choice.upper(), help=text)
+    text = f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {RMSPROP.name})"
+    explain.add_argument("--rule", metavar="RULE", help=text)
+    text = f"which stage: {', '.join(codegen.FORMS)} (default: %(default)s)"
+    explain.add_argument("--form", choices=codegen.FORMS, default="kernel", metavar="FORM", help=text)
     explain.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )

@@ -58,6 +58,38 @@ def test_explain_takes_every_option_that_shapes_a_kernel(tmp_path: Path, capsys:
         assert expected in capsys.readouterr().out.splitlines()[0]
 
 
+MINE = """
+from rmsprop_jit.codegen import Hyper, Rule, sign
+
+
+def lion(p, g, s, h):
+    '''Chen et al. 2023, program 1.'''
+    step = sign(h.beta_1 * s.mean + (1 - h.beta_1) * g)
+    return {s.mean: h.beta_2 * s.mean + (1 - h.beta_2) * g, p: p - h.learning_rate * step}
+
+
+LION = Rule("lion", lion, slots={"mean": 0.0}, hypers={"beta_1": Hyper(0.9, 0, 1), "beta_2": Hyper(0.99, 0, 1)})
+NUMBER = 3
+"""
+
+
+def test_explain_takes_a_rule_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    explained = command("explain", "--rule", "mine:LION", "--form", "summary", "--beta-1", "0.5", cwd=tmp_path)
+    assert explained.returncode == 0, explained.stderr
+    assert explained.stdout.startswith("lion float32: 3 loads, 2 stores, 20 bytes per parameter")
+    assert "--beta-2 X" in command("explain", "--rule", "mine:LION", "--help", cwd=tmp_path).stdout
+    for name, message in (
+        ("mine:LIONS", "cannot import 'mine:LIONS' (AttributeError"),
+        ("other:LION", "cannot import 'other:LION' (ModuleNotFoundError"),
+        ("mine:NUMBER", "takes a codegen.Rule. Received: 'mine:NUMBER', which is of type int"),
+    ):
+        wrong = command("explain", "--rule", name, cwd=tmp_path, columns=200)
+        assert wrong.returncode == 2
+        assert message in wrong.stderr, wrong.stderr
+        assert "Traceback" not in wrong.stderr
+
+
 WRONG = [
     (("explain", "--momentum", "2"), "momentum"),
     (("explain", "--clipnorm", "1", "--clipvalue", "1"), "Only one of"),

@@ -46,6 +46,7 @@ BACKENDS = [
 KNOWN = {
     "rules.around": {"", "names", "rule"},
     "rules.row": {""},
+    "rules.named": {""},
     "rules.rmsprop": {"", "names"},
     "errors": {"errors"},
     "options": {"", "backends.cuda_compilers"},
