@@ -1,8 +1,9 @@
 """
-The CUDA kernels, run by Numba's simulator, do what the reference interpreter says.
+The CUDA kernels do what the reference interpreter says.
 
-The simulator contracts nothing, so what is not a norm is equal bit for bit. Blocks of 32 threads run as the real ones
-of 256 do, eight times faster; some tests use the real ones.
+The simulator contracts nothing, so what is not a norm is equal bit for bit there. Blocks of 32 threads run as the real
+ones of 256 do, eight times faster; some tests use the real ones. Special values are left to the simulator: whether a
+product overflows depends on what it is contracted with.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulated_gpu
 import zoo
-from compare import Array, Maker, assert_same_bits, cast, ordinary, special
+from compare import Array, Maker, cast, ordinary, special
+from gpu import SLACK, assert_as_on_host, assert_close, blocks_of, is_real
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_rule import copied, defaults, make_tensors, run
@@ -51,27 +52,28 @@ def compare(
     own = {name: [float(i % 2) for i in range(len(sizes))] for name in program.tensor_hypers}
     totals = run("cuda", program, tensors, hypers, own)
     wanted = run("reference", program, expected, hypers, own)
-    assert totals == pytest.approx(wanted, rel=tolerance, nan_ok=True)
+    assert totals == pytest.approx(wanted, rel=tolerance * (SLACK if is_real() else 1), nan_ok=True)
     for i, (ours, theirs) in enumerate(zip(tensors, expected, strict=True)):
         for name, array in theirs.items():
             if program.reductions():  # a small parameter is the difference of larger numbers
                 scale = (
                     np.max(np.abs(array[np.isfinite(array)]), initial=0.0) if name in ("parameter", "average") else 0.0
                 )
-                np.testing.assert_allclose(ours[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+                assert_close(ours[name], array, tolerance, tolerance * scale, name)
             else:
-                assert_same_bits(ours[name], array, f"{name} of tensor {i}")
+                assert_as_on_host(ours[name], array, f"{name} of tensor {i}")
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
-def test_rmsprop_on_the_simulator(flags: tuple[str, ...]) -> None:
+def test_rmsprop_on_a_gpu(flags: tuple[str, ...]) -> None:
     compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
 @pytest.mark.parametrize("flags", [(), ("centered", "global_clipnorm", "use_ema")], ids="+".join)
 def test_rmsprop_on_the_simulator_with_real_blocks(flags: tuple[str, ...]) -> None:
     assert device.threads() < frame.THREADS
-    with simulated_gpu.blocks_of(frame.THREADS):
+    with blocks_of(frame.THREADS):
         compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 
 
@@ -82,13 +84,15 @@ def test_special_values_come_out_as_the_reference_says(flags: tuple[str, ...], d
     compare(step_of(RMSPROP), program, special(3), SMALL, **NUMBERS)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_other_rules_on_the_simulator(rule: Rule, dtype: str) -> None:
+def test_other_rules_on_a_gpu(rule: Rule, dtype: str) -> None:
     for flags in dict.fromkeys([(), tuple(rule.flags)]):
         compare(rule, specialize(rule, flags, dtype), None, SMALL, step=2.0)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_of_the_library(name: str, dtype: str) -> None:
@@ -97,6 +101,7 @@ def test_functions_of_the_library(name: str, dtype: str) -> None:
     compare(rule, specialize(rule, (), dtype), special(2), SMALL)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("over", ["tensor", "all"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", REDUCTIONS)
@@ -110,6 +115,7 @@ def test_reductions(name: str, dtype: str, over: str) -> None:
     compare(rule, specialize(rule, (), dtype), special(1), [5, 40, 129])
 
 
+@pytest.mark.gpu
 def test_a_sum_with_much_cancellation_keeps_its_digits() -> None:
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         return {p: sum_of(g) + p * 0.0}
@@ -123,6 +129,7 @@ def test_a_sum_with_much_cancellation_keeps_its_digits() -> None:
     compare(rule, specialize(rule, (), "float32"), make, [2, 1000, 4097])
 
 
+@pytest.mark.gpu
 def test_reductions_of_three_kernels_deep() -> None:
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         everyone = sum_of_squares(g, over="all")
@@ -136,6 +143,7 @@ def test_reductions_of_three_kernels_deep() -> None:
     compare(rule, program, None, SMALL)
 
 
+@pytest.mark.gpu
 def test_slots_may_have_the_names_of_the_frames_own_variables() -> None:
     names = [
         "vectors",
@@ -164,6 +172,7 @@ def test_slots_may_have_the_names_of_the_frames_own_variables() -> None:
     compare(rule, specialize(rule, (), "float32"), None, SMALL)
 
 
+@pytest.mark.gpu
 def test_two_runs_have_the_same_bits() -> None:
     rule, program = step_of(RMSPROP), program_of(RMSPROP, frozenset({"global_clipnorm"}), "float32")
     first = make_tensors(rule, [700, 33], "float32", cast(ordinary(5), "float32"))

@@ -1,5 +1,5 @@
 """
-Arrays on a GPU through the front end, in the simulator: the same numbers and slots as with NumPy arrays.
+Arrays on a GPU through the front end: the same numbers and slots as with NumPy arrays.
 
 `simulated_cupy` stands in for CuPy; it refuses what CuPy refuses, such as silent conversion to NumPy.
 """
@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulated_cupy as cupy
-from compare import Array, assert_same_bits, make
+from compare import Array, make
+from gpu import assert_as_on_host, assert_close, cupy
 from option_sets import make_case
 
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
 from rmsprop_jit.codegen.backends import cuda_compilers
 from rmsprop_jit.options import COMPILERS
+
+pytestmark = pytest.mark.gpu
 
 
 def both(
@@ -51,9 +53,9 @@ def test_random_option_sets_do_on_a_gpu_what_they_do_on_the_host(seed: int) -> N
     for ours, theirs, name in both(case.options, case.variables, gradients, case.excluded):
         if case.has_norm:
             scale = np.max(np.abs(ours), initial=0.0)
-            np.testing.assert_allclose(theirs, ours, rtol=3e-6, atol=3e-6 * scale, err_msg=name)
+            assert_close(theirs, ours, 3e-6, 3e-6 * scale, name)
         elif ours.dtype.kind == "f":
-            assert_same_bits(theirs, ours, name)
+            assert_as_on_host(theirs, ours, name)
         else:
             assert np.array_equal(ours, theirs)
 
@@ -76,7 +78,7 @@ def test_lists_of_host_and_gpu_arrays_and_of_two_dtypes_share_one_norm(clip: str
         grads = [cupy.asarray(g) if i in on_gpu else g for i, g in enumerate(gradients)]
         RMSprop(**options).apply(grads, placed)
         for i, (ours, theirs) in enumerate(zip(placed, wanted, strict=True)):
-            np.testing.assert_allclose(ours.get() if i in on_gpu else ours, theirs, rtol=2e-6, atol=1e-6)
+            assert_close(ours.get() if i in on_gpu else ours, theirs, 2e-6, 1e-6)
 
 
 def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host() -> None:
@@ -89,7 +91,7 @@ def test_a_norm_of_huge_or_tiny_or_infinite_gradients_is_as_on_the_host() -> Non
         device = [cupy.asarray(variable) for variable in variables]
         RMSprop(**options).apply([cupy.asarray(gradient) for gradient in gradients], device)
         for ours, theirs in zip(device, wanted, strict=True):
-            np.testing.assert_allclose(ours.get(), theirs, rtol=2e-6, atol=1e-6)
+            assert_close(ours.get(), theirs, 2e-6, 1e-6)
 
 
 def test_misaligned_arrays_go_element_by_element() -> None:
@@ -98,7 +100,7 @@ def test_misaligned_arrays_go_element_by_element() -> None:
     optimizer, view = RMSprop(), memory[1:]
     optimizer.apply([cupy.asarray(gradient)], [view])
     assert view.data.ptr % 16
-    assert_same_bits(view.get(), wanted[0], "view")
+    assert_as_on_host(view.get(), wanted[0], "view")
     assert memory.get()[0] == make(301)[0]
 
 
@@ -114,7 +116,7 @@ def test_repeated_calls_with_new_gradients_at_new_addresses() -> None:
             theirs.apply(on_gpu, device)
             ours.apply(gradients, variables)
     for a, b in zip(variables, device, strict=True):
-        assert_same_bits(b.get(), a, "variable")
+        assert_as_on_host(b.get(), a, "variable")
 
 
 def test_state_moves_between_host_and_gpu() -> None:
@@ -155,7 +157,7 @@ def test_pickled_and_copied_optimizers_carry_on() -> None:
         copied = host.copy()
         straight_twin.build([copied])
         straight_twin.apply([gradient.get()])
-        assert_same_bits(again.get(), copied, "variable")
+        assert_as_on_host(again.get(), copied, "variable")
     with pytest.raises(ArrayError, match="the restored state belongs"):
         pickle.loads(pickle.dumps(optimizer)).build([variable.get()])
 
@@ -167,10 +169,10 @@ def test_variables_averages_and_constraints() -> None:
     for _ in range(2):
         ours.apply([make(seed=1)], [host])
         theirs.apply([cupy.asarray(make(seed=1))], [variable])
-    assert_same_bits(variable.numpy(), host.numpy(), "variable")
+    assert_as_on_host(variable.numpy(), host.numpy(), "variable")
     ours.finalize_variable_values()
     theirs.finalize_variable_values()
-    assert_same_bits(variable.numpy(), host.numpy(), "average")
+    assert_as_on_host(variable.numpy(), host.numpy(), "average")
     variable.assign(np.zeros(300, np.float32))
     assert not variable.numpy().any()
     variable.assign(cupy.asarray(np.ones(300, np.float32)))
@@ -187,7 +189,7 @@ def test_update_step_alone() -> None:
         optimizer = RMSprop()
         optimizer.build([array])
         optimizer.update_step(gradient, array, 0.1)
-    assert_same_bits(variable.get(), host, "variable")
+    assert_as_on_host(variable.get(), host, "variable")
 
 
 def test_empty_arrays_and_missing_gradients() -> None:

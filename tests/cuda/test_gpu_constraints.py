@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulated_cupy as cupy
-from compare import assert_same_bits, make
+from compare import make
+from gpu import assert_as_on_host, cupy
 from training import fetched
 
 from rmsprop_jit import ArrayError, RMSprop, Variable
+
+pytestmark = pytest.mark.gpu
 
 OPTIONS: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
 
@@ -55,9 +57,9 @@ def test_a_constraint_that_raised_is_due_and_the_next_call_applies_it_first(on_g
         assert optimizer.iterations == call + 1
     state, expected = optimizer.state_dict(), twin.state_dict()
     for name in ("bound_velocity", "free_velocity", "bound_average", "free_average"):
-        assert_same_bits(state[name], expected[name], name)
+        assert_as_on_host(state[name], expected[name], name)
     for one, other in zip(ours, theirs, strict=True):
-        assert_same_bits(fetched(one.value), other.numpy(), one.name)
+        assert_as_on_host(fetched(one.value), other.numpy(), one.name)
 
 
 def test_what_does_not_fit_is_refused_before_it_is_written() -> None:
@@ -78,11 +80,11 @@ def test_what_does_not_fit_is_refused_before_it_is_written() -> None:
         RMSprop(0.1).apply([gradient], [twin])
         if message is None:
             optimizer.apply([gradient])
-            assert_same_bits(fetched(variable.value), np.clip(fetched(twin), -1, 1), "from the host")
+            assert_as_on_host(fetched(variable.value), np.clip(fetched(twin), -1, 1), "from the host")
             continue
         with pytest.raises(ArrayError, match=f"'bound'.*{message}"):
             optimizer.apply([gradient])
-        assert_same_bits(fetched(variable.value), fetched(twin), message)
+        assert_as_on_host(fetched(variable.value), fetched(twin), message)
 
 
 def test_a_constraint_may_work_in_place() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import simulated_gpu
-from compare import assert_same_bits, cast, ordinary
+from compare import cast, ordinary
+from gpu import assert_as_on_host, assert_close, blocks_of
 from run_rule import copied, defaults, make_tensors, run
 
 from rmsprop_jit.buckets import program_of
@@ -13,6 +13,8 @@ from rmsprop_jit.codegen.backends.cuda import frame, tables
 from rmsprop_jit.codegen.rows import length_for
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
+
+pytestmark = pytest.mark.gpu
 
 
 def table(sizes: Sequence[int]) -> tables.Table:
@@ -59,7 +61,7 @@ def test_rows_are_the_same_for_any_number_of_threads() -> None:
     for sizes in ([300_000], [5, 2**22]):
         found = []
         for threads in (32, frame.THREADS):
-            with simulated_gpu.blocks_of(threads):
+            with blocks_of(threads):
                 found.append(table(sizes).rows)
         assert len(set(found)) == 1
 
@@ -75,12 +77,12 @@ def test_rows_of_every_length_give_what_the_reference_gives(
     rule, program = step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32")
     ours = make_tensors(rule, [0, 3, 1025, 16_000], "float32", cast(ordinary(4), "float32"))
     wanted, hypers = copied(ours), defaults(rule, global_clipnorm=3.0, momentum=0.9, step=2.0)
-    with simulated_gpu.blocks_of(frame.THREADS):
+    with blocks_of(frame.THREADS):
         run("cuda", program, ours, hypers)
     run("reference", program, wanted, hypers)
     for mine, other in zip(ours, wanted, strict=True):
         for name in program.written:
             if program.reductions():
-                np.testing.assert_allclose(mine[name], other[name], rtol=2e-6, atol=2e-6, err_msg=name)
+                assert_close(mine[name], other[name], 2e-6, 2e-6, name)
             else:
-                assert_same_bits(mine[name], other[name], name)
+                assert_as_on_host(mine[name], other[name], name)

@@ -8,6 +8,7 @@ import pytest
 import simulated_cupy as cupy
 import simulated_gpu
 from compare import assert_same_bits, make
+from gpu import capture
 
 from rmsprop_jit import Optimizer, PiecewiseConstantDecay, RMSprop
 from rmsprop_jit.codegen import Expr, Rule
@@ -111,7 +112,7 @@ def test_numbers_that_the_host_cannot_judge_reach_a_graph() -> None:
     variable, gradient, optimizer = cupy.asarray(make()), cupy.asarray(make(seed=1)), RMSprop(**options)
     host, twin = make(), RMSprop(**options)
     optimizer.build([variable])
-    graph = simulated_gpu.capture(lambda: optimizer.apply([gradient]))
+    graph = capture(lambda: optimizer.apply([gradient]))
     for frequency in (3, 2):
         optimizer.ema_overwrite_frequency = twin.ema_overwrite_frequency = frequency
         for _ in range(2):

@@ -46,7 +46,9 @@ def checked(chosen: argparse.Namespace, seen: Counter[str]) -> Callable[[int], F
     """A function that tries the case of a seed."""
     if chosen.what == "rules":
         if chosen.backend == "cuda":
-            import conftest  # noqa: F401  (kernels for GPUs run in Numba's simulator)
+            import conftest
+
+            conftest.simulate()
         from fuzz import rules
 
         def rule(seed: int) -> Failure:

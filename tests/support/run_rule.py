@@ -1,11 +1,12 @@
 """
-One step of programs on a backend: "cpu", the compiled kernels, "cuda", those of a GPU in the simulator, or
+One step of programs on a backend: "cpu", the compiled kernels, "cuda", those of a GPU or of the simulator, or
 "reference", the interpreter that defines them.
 
 `tensors` are dicts from array names ("parameter", "gradient" and slots) to arrays, updated in place.
 """
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from compare import Array, Maker
 
 from rmsprop_jit.codegen import Program, Rule, backends
 from rmsprop_jit.codegen.backends import reference
+from rmsprop_jit.codegen.backends.cuda import device
 from rmsprop_jit.codegen.kinds import Space
 
 PLACES = {"cpu": "cpu", "cuda": "cuda:0"}
@@ -40,18 +42,36 @@ def run_together(
 ) -> dict[Any, float]:
     """One step of several programs, each on tensors of its own; returns the reductions over all by what they are of."""
     place = PLACES[backend]
-    tables = [table_of(place, program, tensors, options) for program, tensors in parts]
+    placed = [(program, on_gpu(tensors) if backend == "cuda" else tensors) for program, tensors in parts]
+    tables = [table_of(place, program, tensors, options) for program, tensors in placed]
     launch = backends.of(place).launch(tables)
     assert launch(launch.prepared(None, hypers))
-    return {what: total for turn in range(launch.turns) for what, total in launch.totals(turn).items()}
+    totals = {what: total for turn in range(launch.turns) for what, total in launch.totals(turn).items()}
+    if backend == "cuda":
+        for (_, there), (_, tensors) in zip(placed, parts, strict=True):
+            fetch(there, tensors)
+    return totals
 
 
-def table_of(place: str, program: Program, tensors: Tensors, options: dict[str, Any]) -> Any:
-    """A table that points at the arrays of some tensors; in the simulator, addresses are those of NumPy arrays."""
+def on_gpu(tensors: Tensors) -> list[dict[str, Any]]:
+    """Copies of all arrays on the GPU."""
+    return [{name: device.cupy().asarray(array) for name, array in tensor.items()} for tensor in tensors]
+
+
+def fetch(there: list[dict[str, Any]], tensors: Tensors) -> None:
+    """Copy all arrays back."""
+    for arrays, tensor in zip(there, tensors, strict=True):
+        for name, array in tensor.items():
+            array[...] = arrays[name].get()
+
+
+def table_of(place: str, program: Program, tensors: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> Any:
+    """A table that points at the arrays of some tensors."""
+    address: Callable[[Any], int] = operator.attrgetter("ctypes.data" if place == "cpu" else "data.ptr")
     table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
     for array in program.arrays:
         assert all(tensor[array.name].dtype == array.storage for tensor in tensors)
-        table.point(array.name, np.array([tensor[array.name].ctypes.data for tensor in tensors], np.int64))
+        table.point(array.name, np.array([address(tensor[array.name]) for tensor in tensors], np.int64))
     return table
 
 

@@ -55,6 +55,9 @@ class ndarray:
     def __array__(self, *arguments: Any, **keywords: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
+    def __dlpack__(self) -> tuple[str, Any]:
+        return "dltensor", self._host
+
     def __reduce__(self) -> tuple[Any, ...]:
         return ndarray, (self.get(),)
 
@@ -169,7 +172,8 @@ def asarray(array: Any) -> ndarray:
 
 def from_dlpack(array: Any) -> ndarray:
     """Another library's device array in the same memory, on its own device."""
-    return ndarray(array.simulated_memory, array.__dlpack_device__()[1])
+    _, host = array.__dlpack__()
+    return ndarray(host, array.__dlpack_device__()[1])
 
 
 cuda = SimpleNamespace(

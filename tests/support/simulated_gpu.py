@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import simulated_cupy
 from numba import cuda
-from simulated_streams import Graph
 
 from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.codegen.backends.cuda.words import words
@@ -132,14 +131,3 @@ def failing_after(launches: int) -> contextlib.AbstractContextManager[None]:
             raise LaunchFailure("a kernel could not be started")
 
     return before_launches(hook)
-
-
-def capture(work: Callable[[], object]) -> Graph:
-    """What a function does to a stream of its own, as a graph. Nothing stays captured after a failure."""
-    with simulated_cupy.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
-        try:
-            work()
-        finally:
-            graph: Graph = stream.end_capture()
-    return graph

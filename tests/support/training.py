@@ -1,10 +1,10 @@
-"""A training whose variables lie on the simulated GPU, or some of them on the host, and that can be set back."""
+"""A training whose variables lie on the GPU, or some of them on the host, and that can be set back."""
 
 from typing import Any
 
 import numpy as np
-import simulated_cupy as cupy
 from compare import Array, assert_same_bits, make
+from gpu import cupy
 
 from rmsprop_jit import RMSprop
 

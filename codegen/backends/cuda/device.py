@@ -54,12 +54,18 @@ class Driver(Protocol):
 
 
 @final
-class _Cuda:
-    """CuPy, and the compilers."""
+class Cuda:
+    """CuPy, and the compilers.
 
-    threads = THREADS
+    threads:  of a block.
+    compiler: of kernels for which none is asked for.
+    """
+
+    def __init__(self, threads: int = THREADS, compiler: str | None = None) -> None:
+        self.threads, self._compiler = threads, compiler
 
     def cupy(self) -> Any:
+        """The module; imported when it is first asked for."""
         try:
             return importlib.import_module("cupy")
         except ImportError as problem:
@@ -69,10 +75,12 @@ class _Cuda:
             ) from problem
 
     def imported(self) -> Any:
+        """The module, or None."""
         return sys.modules.get("cupy")
 
     def load(self, kernel: KernelSource, compiler: str | None, index: int) -> Launch:
-        code = compilers.machine_code(kernel, compilers.choose(compiler), arch_of(index))
+        """Compile, or take what was compiled before, and load."""
+        code = compilers.machine_code(kernel, compilers.choose(compiler or self._compiler), arch_of(index))
         with use(index):
             module = self.cupy().cuda.function.Module()
             module.load(code.cubin)
@@ -84,7 +92,7 @@ class _Cuda:
         return launch
 
 
-_driver: Driver = _Cuda()
+_driver: Driver = Cuda()
 
 
 def use_driver(driver: Driver) -> None:
