@@ -1,11 +1,13 @@
 """`python -m benchmarks cuda --first-day`: everything to be asked of a GPU that has not run the kernels yet, in order.
 
-Each part is a process with a time limit. Its result (JSON) and its log are files of their own, written at once: what
+Each part is a process with a time limit, which is told to ask nothing further shortly before: it leaves what it has
+found, as does one that must be ended. Its result (JSON) and its log are files of their own, written at once: what
 ends a later part, or this process, loses nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,16 +24,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..children import ROOT, ended
+from . import day_report
 
 MODULE = "benchmarks.cuda.parts"
+SHARE = 0.8
+"""Of a part's limit: when it is to begin nothing further."""
+
 Result = dict[str, Any]
+
+GOOD = ("passed", "skipped", "stopped")
+"""Outcomes that are no fault. What was stopped passed as far as it came."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One question.
 
-    function:    of `parts`; or what `arguments` say to Python.
+    function:    of `parts`; or what `arguments` say to Python, with `folder` for where results go, and with `seconds`
+                 or `minutes` for the time after which nothing further is to be begun.
     limit:       seconds after which it is ended, with all processes that it started.
     tool:        a program, and its arguments, under which it is run.
     """
@@ -43,31 +53,40 @@ class Part:
     tool: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
-    def command(self, module: str) -> list[str]:
+    def command(self, module: str, folder: Path) -> list[str]:
         """What to run."""
-        return [*self.tool, sys.executable, "-m", *(self.arguments or (module, self.function))]
+        seconds = self.limit * SHARE
+        known = {"seconds": f"{seconds:g}", "minutes": f"{seconds / 60:g}", "folder": str(folder)}
+        words = self.arguments or (module, self.function, "{seconds}")
+        return [*self.tool, sys.executable, "-m", *(word.format(**known) for word in words)]
 
 
-def _sanitizer(tool: str) -> Part:
+def _sanitizer(tool: str, limit: float) -> Part:
     words = ("compute-sanitizer", "--tool", tool, "--target-processes", "all", "--error-exitcode", "9")
-    return Part(tool, 600, "small_parity", tool=words)
+    return Part(tool, limit, "small_parity", tool=words)
 
 
 NCU = ("ncu", "--section", "SpeedOfLight", "--section", "MemoryWorkloadAnalysis")
+TESTS = ("pytest", "--gpu", "-vv", "-n", "8", "--gpu-seconds", "{seconds}")
+BENCHMARK = ("benchmarks", "cuda", "--seconds", "0.5", "--minutes", "{minutes}", "--out", "{folder}")
+
+MINUTES = 25
+"""What all parts together may take."""
 
 PARTS = [
-    Part("versions", 60, "known"),
-    Part("kernels", 300, "kernels"),
-    Part("one launch at a time", 300, "small_parity", environment={"CUDA_LAUNCH_BLOCKING": "1"}),
-    Part("parity", 600, "parity"),
-    *map(_sanitizer, ("memcheck", "racecheck", "initcheck")),
-    Part("norms", 180, "norms"),
-    Part("graphs", 180, "graphs", environment={"RMSPROP_JIT_CACHE_DIR": "off"}),
-    Part("torch", 180, "tensors"),
-    Part("beside a copy", 300, arguments=("benchmarks", "cuda", "--only", "copy")),
-    Part("sizes", 300, "swept"),
-    Part("profile", 600, "steps", tool=NCU),
-    Part("benchmark", 600, arguments=("benchmarks", "cuda")),
+    Part("versions", 20, "known"),
+    Part("kernels", 90, "kernels"),
+    Part("one launch at a time", 45, "small_parity", environment={"CUDA_LAUNCH_BLOCKING": "1"}),
+    Part("parity", 75, "parity"),
+    Part("tests", 240, arguments=TESTS),
+    *map(_sanitizer, ("memcheck", "racecheck", "initcheck"), (90, 120, 90)),
+    Part("norms", 45, "norms"),
+    Part("graphs", 45, "graphs", environment={"RMSPROP_JIT_CACHE_DIR": "off"}),
+    Part("torch", 60, "tensors"),
+    Part("beside a copy", 120, "copies"),
+    Part("rows", 150, "row_lengths"),
+    Part("profile", 120, "steps", tool=NCU),
+    Part("benchmark", 180, arguments=BENCHMARK),
 ]
 
 
@@ -79,8 +98,10 @@ def run(folder: Path, console: Console, parts: Sequence[Part] = PARTS, module: s
         console.print(f"{number} of {len(parts)}: {part.name}, at most {part.limit:g} s ...")
         path = folder / f"{number:02}-{part.name.replace(' ', '-')}.json"
         result = asked(part, path, module)
-        good &= result["outcome"] in ("passed", "skipped")
+        good &= result["outcome"] in GOOD
         console.print(f"  {result['outcome']} {result['why']}".rstrip(), markup=False, soft_wrap=True)
+    for path in day_report.write(folder):
+        console.print(escape(str(path)), soft_wrap=True)
     console.print(f"Results and logs: {escape(str(folder))}", soft_wrap=True)
     return good
 
@@ -93,9 +114,9 @@ def asked(part: Part, path: Path, module: str) -> Result:
         about = _about("skipped", f"{part.tool[0]} is not on the path")
     else:
         with path.with_suffix(".log").open("w+", encoding="utf-8", errors="replace") as log:
-            late, code = _ended(part, module, log)
+            late, code = _ended(part.command(module, path.parent), part, log)
             log.seek(0)
-            about = _outcome(part, late, code, log.read())
+            about = outcome(part, late, code, log.read())
     result = {"part": part.name, **about, "seconds": time.monotonic() - begin}
     _keep(path, result)
     return result
@@ -115,10 +136,10 @@ def _keep(path: Path, result: Result) -> None:
     beside.replace(path)
 
 
-def _ended(part: Part, module: str, log: IO[str]) -> tuple[bool, int]:
+def _ended(command: list[str], part: Part, log: IO[str]) -> tuple[bool, int]:
     """Run a part to its end, or until its time is up: whether it was late, and its exit status."""
     with subprocess.Popen(
-        part.command(module),
+        command,
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=ROOT,
@@ -134,14 +155,27 @@ def _ended(part: Part, module: str, log: IO[str]) -> tuple[bool, int]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _outcome(part: Part, late: bool, code: int, log: str) -> Result:
+def outcome(part: Part, late: bool, code: int, log: str) -> Result:
+    """What became of a part, by how it ended and what it said."""
+    said = _said(log)
+    last = log.strip().rpartition("\n")[2]
+    found = said.get("found", {})
     if late:
-        return _about("failed", f"it took longer than {part.limit:g} s")
+        return _about("failed", f"it took longer than {part.limit:g} s", found)
     if code:
-        last = log.strip().rpartition("\n")[2]
-        return _about("failed", f"{ended(code)}: {last}")
+        return _about("failed", f"{ended(code)}: {last}", found)
+    for end in ("skipped", "stopped"):
+        if end in said:
+            return _about(end, said[end], found)
+    return _about("passed", last if part.arguments else "", found)
+
+
+def _said(log: str) -> Result:
+    """What the lines of JSON say; of what was found, all together. A line may have been cut off."""
     said: Result = {}
     for line in log.splitlines():
-        if line.startswith(('{"found"', '{"skipped"')):
-            said = json.loads(line)
-    return _about("skipped", said["skipped"]["why"]) if "skipped" in said else _about("passed", "", said.get("found"))
+        if line.startswith(('{"found"', '{"skipped"', '{"stopped"')):
+            with contextlib.suppress(json.JSONDecodeError):
+                new = json.loads(line)
+                said |= new | ({"found": said.get("found", {}) | new["found"]} if "found" in new else {})
+    return said

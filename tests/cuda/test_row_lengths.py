@@ -86,3 +86,10 @@ def test_rows_of_every_length_give_what_the_reference_gives(
                 assert_close(mine[name], other[name], 2e-6, 2e-6, name)
             else:
                 assert_as_on_host(mine[name], other[name], name)
+
+
+def test_rows_are_as_long_as_an_experiment_says_and_only_there() -> None:
+    usual = table([17_000]).rows
+    with tables.rows_of(4096):
+        assert (table([17_000]).rows, table([10**8]).rows) == (5, -(-(10**8) // 4096))
+    assert table([17_000]).rows == usual == 17

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 Work = Callable[[], object]
 
@@ -49,6 +49,9 @@ class Graph:
 
 class Stream:
     """Work in order."""
+
+    null: ClassVar[Stream]
+    """That of the first device."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.device_id = _current.device
@@ -262,4 +265,5 @@ _null_streams: list[Stream] = []
 _current = _Current()
 for _current.device in range(DEVICES):
     _null_streams.append(Stream(null=True))
+Stream.null = _null_streams[0]
 _current.__init__()  # type: ignore[misc]  # in this thread, too, now that there are null streams

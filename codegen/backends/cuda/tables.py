@@ -5,8 +5,9 @@ A table is sent once; afterwards only addresses and numbers that changed are cop
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,18 @@ and more, so that none waits idly for the last blocks. Long rows alone would sta
 elements are 98 blocks, 2.7e5 two for each multiprocessor, 1e6 seven, 2.6e7 (ResNet-50) 24 and 1e8 46. The numbers are
 constants, never asked of the device at hand: rows shape sums, and sums are to have the same bits everywhere.
 """
+
+
+@contextlib.contextmanager
+def rows_of(length: int) -> Iterator[None]:
+    """Tables that are made in the `with` block have rows of so many elements, whatever their size: for experiments."""
+    global SHORTEST, LONGEST
+    before = SHORTEST, LONGEST
+    SHORTEST = LONGEST = length
+    try:
+        yield
+    finally:
+        SHORTEST, LONGEST = before
 
 
 class Table:
