@@ -16,6 +16,7 @@ import numpy as np
 
 from .capture import capture_check
 from .flags import shape_flags, step_flags
+from .identity import FEW, same
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
 from .readers import Resolved
@@ -94,7 +95,7 @@ class Calls:
         passed = grads.values() if habit.is_named else grads  # type: ignore[union-attr]
         if len(passed) != len(bound.passed):
             return False
-        if not all(map(is_, passed, bound.passed)):
+        if not (all(map(is_, passed, bound.passed)) if len(passed) < FEW else same(passed, bound.passed)):
             passed = list(passed)
             read = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
             if read is None:
@@ -102,6 +103,8 @@ class Calls:
             addresses = read.addresses
         elif read is None or not read.holds():  # the arrays themselves may have been changed
             return False
+        else:
+            passed = bound.passed  # the caller may put other arrays into his own container
         return self._run(plan, passed, read, addresses, calls, bound)
 
     @property

@@ -45,7 +45,7 @@ class Graph:
         plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
         update = options.update_of(ledger.calls)
         self._plans.append(plan)
-        plan.run(plan.prepared(resolved.gradients, None, resolved.addresses, options, rate, update), None)
+        plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, options, rate, update), None)
         self._clock.tick()
         ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()

@@ -51,19 +51,20 @@ class Call(NamedTuple):
 class Bound(NamedTuple):
     """What one call runs on; never changed, so that threads may prepare calls at the same time.
 
-    passed:  the gradients as the caller passed them; `read` is what was found of them, if that can be looked at again.
+    passed:  the gradients as the caller passed them, in a list that nobody else changes; `read` is what was found of
+             them, if that can be looked at again.
     numbers: what the numbers were computed from.
     step, after: the launches' records.
     """
 
-    passed: Sequence[Any]
+    passed: list[Any]
     read: Read | None
     numbers: tuple[object, ...]
     step: Any
     after: Any
 
 
-UNBOUND = Bound((), None, (), None, None)
+UNBOUND = Bound([], None, (), None, None)
 
 _NUMBERS = itertools.count(1)
 """Of plans, so that the ledger can say which of them knows what is due."""
@@ -105,7 +106,7 @@ class Plan:
 
     def prepared(
         self,
-        passed: Sequence[Any],
+        passed: list[Any],
         read: Read | None,
         addresses: Int64 | None,
         options: Options,
