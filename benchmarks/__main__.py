@@ -19,7 +19,7 @@ from rich.progress import Progress
 from . import children, machine, picture, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
-from .cuda import first_day
+from .cuda import first_day, host
 from .rows import Row, Rows, is_bad
 
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cuda.add_argument("--minutes", type=float, default=7.5, help="start nothing after so many (default: %(default)s)")
     cuda.add_argument(
         "--first-day", action="store_true", help="ask a GPU that has not run the kernels yet everything, in order"
+    )
+    cuda.add_argument(
+        "--host", action="store_true", help="how long the host is busy with a step of 1,000 tensors; needs no GPU"
     )
     cuda.set_defaults(run=run_cuda)
     for command in (cpu, cuda):
@@ -76,6 +79,8 @@ def run_cpu(options: argparse.Namespace) -> None:
 def run_cuda(options: argparse.Namespace) -> None:
     """All cases on the GPU, one process for each peer, then the sweeps; whatever the time allows."""
     console, module = _console(), "benchmarks.cuda.measure"
+    if options.host:
+        raise SystemExit(0 if host.show(console) else 1)
     chosen = _chosen(on_gpu.CASES, options.only)
     end = time.monotonic() + 60 * options.minutes
     try:

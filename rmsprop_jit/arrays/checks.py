@@ -95,6 +95,11 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
             f"{remedy(home.contiguous)}"
         )
     address = home.address(seen)
+    if not address and seen.size:
+        raise ArrayError(
+            f"{what} has no memory. Received: {seen.size} elements at address 0, as of a storage that was resized to "
+            f"nothing. {remedy('the array once it has its memory again')}"
+        )
     if address % seen.itemsize:
         raise ArrayError(
             f"{what} is not aligned to its {seen.itemsize}-byte elements. "

@@ -226,3 +226,69 @@ def test_a_tensor_pointed_elsewhere_between_build_and_the_first_step_is_noticed(
         for _ in range(2):
             with pytest.raises(ArrayError, match="has other memory than when"):
                 optimizer.apply([gradient])
+
+
+class Resized(TorchLike):
+    """A tensor whose storage can be resized to nothing."""
+
+    is_empty = False
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        interface: dict[str, Any] = self.memory.__cuda_array_interface__
+        return {**interface, "data": (0, False)} if self.is_empty else interface
+
+    def data_ptr(self) -> int:
+        return 0 if self.is_empty else super().data_ptr()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_gradient_whose_storage_was_resized_to_nothing_is_refused(fresh: bool) -> None:
+    variable, gradient = TorchLike(make()), Resized(make(seed=1))
+    optimizer, host, twin = RMSprop(), make(), RMSprop()
+    optimizer.build([variable])
+    for _ in range(3):
+        optimizer.apply([Resized(make(seed=1)) if fresh else gradient])
+        twin.apply([make(seed=1)], [host])
+    gradient.is_empty = True
+    with pytest.raises(ArrayError, match=r"has no memory|cannot be used"):
+        optimizer.apply([gradient])
+    gradient.is_empty = False
+    optimizer.apply([gradient])
+    twin.apply([make(seed=1)], [host])
+    assert optimizer.iterations == 4
+    assert_as_on_host(variable.memory.get(), host, "variable")
+
+
+def test_fresh_gradients_that_are_not_like_those_before_are_looked_at_with_care() -> None:
+    """One of them at a time, after others have been taken by comparison alone."""
+    variables = [cupy.asarray(make(12, i).reshape(3, 4)) for i in range(3)]
+    optimizer = RMSprop()
+    optimizer.build(variables)
+
+    def fresh(wrap: Callable[[Array], Any] = cupy.asarray) -> list[Any]:
+        return [wrap(make(12, i).reshape(3, 4)) for i in range(3)]
+
+    bad: dict[str, Any] = {
+        "shape": cupy.asarray(make(12)),
+        "contiguous": cupy.asarray(np.asfortranarray(make(12).reshape(3, 4))),
+        "dtype": cupy.asarray(np.zeros((3, 4), np.int32)),
+        "shares memory": variables[0],
+    }
+    for wrap in (cupy.asarray, TorchLike):
+        for words, array in bad.items():
+            for _ in range(3):
+                optimizer.apply(fresh(wrap))
+            done = optimizer.iterations
+            gradients = fresh(wrap)
+            gradients[1] = array if wrap is cupy.asarray else pointed_at(array)
+            with pytest.raises(ArrayError, match=words):
+                optimizer.apply(gradients)
+            assert optimizer.iterations == done
+    optimizer.apply([*fresh()[:2], TorchLike(make(12).reshape(3, 4))])
+
+
+def pointed_at(array: Any) -> TorchLike:
+    tensor = TorchLike(make(1))
+    tensor.memory, tensor.shape = array, array.shape
+    return tensor

@@ -15,6 +15,7 @@ uploads     copies from the host
 foreign     other libraries' arrays as CuPy's
 torch_streams: the order of CuPy's streams and torch's
 reader      the addresses of many gradients at once
+columns     what many arrays say of themselves
 tables      what the kernels run on
 numbers     whether they use other numbers than before
 launch      a step over tables

@@ -95,11 +95,12 @@ class Cuda:
 _driver: Driver = Cuda()
 
 
-def use_driver(driver: Driver) -> None:
-    """Let another driver take the place of CuPy and the GPU, before the first array is met."""
+def use_driver(driver: Driver) -> Driver:
+    """Let another driver take the place of CuPy and the GPU, before the first array is met; returns the one before."""
     global _driver
-    _driver = driver
+    before, _driver = _driver, driver
     loaded.cache_clear()
+    return before
 
 
 def threads() -> int:

@@ -1,4 +1,7 @@
-"""Reader: addresses of many gradients on GPUs at once, if each is as expected: CuPy's arrays, torch's tensors."""
+"""Reader: addresses of many gradients on GPUs at once, if each is as expected: CuPy's arrays, torch's tensors.
+
+Gradients are looked at one by one the first time; later ones are asked all at once whether they are like those.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import device, foreign
+from .columns import CANNOT_SAY, Asked, OfCuPy, names_in, of_torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,17 +22,14 @@ if TYPE_CHECKING:
 
 
 class Read(NamedTuple):
-    """Where gradients begin; 0 where there is none. `again` looks at them once more."""
+    """Where gradients begin; 0 where there is none. `again` says whether they, and the variables, are as they were."""
 
     addresses: HostArray
-    again: Callable[[], Read | None] | None
+    again: Callable[[], bool] | None
 
     def holds(self) -> bool:
         """Whether all are as they were. Nobody changes CuPy's arrays in place: those are not looked at again."""
-        if self.again is None:
-            return True
-        now = self.again()
-        return now is not None and np.array_equal(now.addresses, self.addresses)
+        return self.again is None or self.again()
 
 
 Look = tuple[tuple[Any, ...], int]
@@ -50,7 +51,7 @@ class Tensors:
             kind, begin = (type(array), array.dtype, array.device), array.data_ptr()
             dtype, index = self._known.get(kind) or self._learned(kind, array, begin)
             return (dtype, array.shape, array.is_contiguous(), index), begin
-        except (AttributeError, TypeError, ValueError, RuntimeError, BufferError):
+        except CANNOT_SAY:
             return None
 
     def _learned(self, kind: object, array: Any, begin: int) -> tuple[Any, int]:
@@ -63,6 +64,48 @@ class Tensors:
         return found
 
 
+class Own:
+    """Variables that can be pointed elsewhere. Raises TypeError for one that must be adopted to be looked at."""
+
+    def __init__(self, arrays: list[Any], tensors: Tensors) -> None:
+        self._arrays, self._look = arrays, tensors.look
+        self._seen = [self._look(array) for array in arrays]
+        for array, seen in zip(arrays, self._seen, strict=True):
+            if seen is None:
+                raise TypeError(f"{type(array).__name__} cannot be looked at without adopting it")
+        asked = of_torch({type(array) for array in arrays})
+        self._begin = operator.methodcaller("data_ptr") if asked is None else asked.begin
+        self._where = [seen[1] for seen in self._seen if seen is not None]
+
+    def __bool__(self) -> bool:
+        return bool(self._arrays)
+
+    def stay(self) -> bool:
+        """Whether all are where they were: what is written to is there, whatever became of the objects otherwise."""
+        try:
+            return list(map(self._begin, self._arrays)) == self._where
+        except CANNOT_SAY:
+            return False
+
+    def are_as_seen(self) -> bool:
+        """Whether all say the same of themselves as at first."""
+        return [self._look(array) for array in self._arrays] == self._seen
+
+
+class Accepted(NamedTuple):
+    """Gradients that were looked at with care. Others of these classes that say the same of themselves are as good.
+
+    given: the positions of those that are not missing; None if none is.
+    """
+
+    dtypes: tuple[str | None, ...]
+    kinds: list[type]
+    given: list[int] | None
+    asked: Asked
+    facts: tuple[list[Any], ...]
+    layout: tuple[list[Any], ...]
+
+
 class Reader:
     """Looks at the gradients of variables on GPUs, and at variables that can be pointed elsewhere: torch's.
 
@@ -71,54 +114,112 @@ class Reader:
 
     def __init__(self, variables: Sequence[device.DeviceArray], begins: HostArray, ends: HostArray) -> None:
         self._kind = device.cupy().ndarray
+        self._of_cupy = OfCuPy(self._kind, device.cupy().cuda.MemoryPointer)
         self._look = _look_at(self._kind)
         self._tensors = Tensors()
-        self._own = [(array, self._seen(array)) for array in variables if type(array) is not self._kind]
+        self._own = Own([array for array in variables if type(array) is not self._kind], self._tensors)
         adopted = [foreign.adopt(array) for array in variables]
         self._variables = [(array.shape, device.index_of(array), int(array.size)) for array in adopted]
         self._begins, self._ends = begins, ends
-        self._last: tuple[tuple[str | None, ...], list[Any], HostArray] | None = None
+        self._last: tuple[tuple[str | None, ...], list[Any], HostArray, HostArray] | None = None
+        self._accepted: Accepted | None = None
 
     def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
         """Where contiguous arrays of these dtypes with the variables' shapes begin; None if any is different."""
         if self._last is None or self._last[0] != dtypes:  # the same tuple again costs nothing to compare
             self._last = (dtypes, *self._expected(dtypes))
-        _, expected, nbytes = self._last
-        kind, look, tensors, addresses = self._kind, self._look, self._tensors.look, []
-        if any(tensors(own) != seen for own, seen in self._own):
+        if not self._own.stay():
             return None
-        can_change = bool(self._own)
+        _, expected, nbytes, itemsizes = self._last
+        begins = self._like_accepted(arrays, dtypes)
+        if begins is None:
+            begins = self._each(arrays, expected) if self._own.are_as_seen() else None
+            if begins is None:
+                return None
+            self._accepted = self._accept(arrays, dtypes)
+        nowhere = (begins == 0) & (nbytes > 0)  # a storage that was resized to nothing
+        if nowhere.any() or (begins % itemsizes).any() or self._touches(begins, nbytes):
+            return None
+        return Read(begins, self._again(arrays, dtypes, begins))
+
+    def _like_accepted(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> HostArray | None:
+        """Where arrays begin that say the same of themselves as those that were accepted last; None for others."""
+        accepted = self._accepted
+        if accepted is None or accepted.dtypes != dtypes or list(map(type, arrays)) != accepted.kinds:
+            return None
+        try:
+            begins, facts = accepted.asked.ask(_given(arrays, accepted))
+        except CANNOT_SAY:
+            return None
+        if facts != accepted.facts:
+            return None
+        if accepted.given is None:
+            return np.array(begins, np.int64)
+        found = np.zeros(len(arrays), np.int64)
+        found[accepted.given] = begins
+        return found
+
+    def _each(self, arrays: Sequence[Any], expected: Sequence[Any]) -> HostArray | None:
+        """Where arrays begin, each of which is looked at by itself; None if any is not as expected."""
+        kind, look, tensors, begins = self._kind, self._look, self._tensors.look, []
         for array, wanted in zip(arrays, expected, strict=True):
             if wanted is None and array is None:
-                addresses.append(0)
+                begins.append(0)
             elif type(array) is kind and look(array) == wanted:
-                addresses.append(array.data.ptr)
+                begins.append(array.data.ptr)
             else:
                 seen = tensors(array)
-                if wanted is None or seen is None or seen[0] != wanted or seen[1] % wanted[0].itemsize:
+                if wanted is None or seen is None or seen[0] != wanted:
                     return None
-                addresses.append(seen[1])
-                can_change = True
-        found = np.array(addresses, np.int64)
-        if self._touches(found, nbytes):
+                begins.append(seen[1])
+        return np.array(begins, np.int64)
+
+    def _accept(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Accepted | None:
+        """What later gradients are compared with; None if these cannot be asked all at once."""
+        kinds = list(map(type, arrays))
+        known = set(kinds) - {type(None)}
+        asked: Asked | None = self._of_cupy if known == {self._kind} else of_torch(known)
+        if asked is None:
             return None
-        return Read(found, functools.partial(self.read, arrays, dtypes) if can_change else None)
+        given = [i for i, array in enumerate(arrays) if array is not None] if len(known) < len(set(kinds)) else None
+        ours = arrays if given is None else [arrays[i] for i in given]
+        return Accepted(dtypes, kinds, given, asked, asked.ask(ours).facts, asked.layout(ours))
 
-    def _seen(self, array: Any) -> Look:
-        seen = self._tensors.look(array)
-        if seen is None:
-            raise TypeError(f"{type(array).__name__} cannot be looked at without adopting it")
-        return seen
+    def _again(
+        self, arrays: Sequence[Any], dtypes: tuple[str | None, ...], begins: HostArray
+    ) -> Callable[[], bool] | None:
+        """What says later whether the same objects, and the variables, are as they were; None if they cannot change."""
+        accepted = self._accepted
+        if accepted is None:
+            return functools.partial(self._reads_the_same, list(arrays), dtypes, begins)
+        if accepted.asked is self._of_cupy:
+            return self._own.stay if self._own else None
+        given = list(_given(arrays, accepted))
+        where = begins if accepted.given is None else begins[accepted.given]
+        return functools.partial(self._says_the_same, accepted, given, where.tolist())
 
-    def _expected(self, dtypes: Sequence[str | None]) -> tuple[list[Any], HostArray]:
-        """What a look at each gradient is to give, None where there is none; and the gradients' bytes."""
+    def _reads_the_same(self, arrays: list[Any], dtypes: tuple[str | None, ...], begins: HostArray) -> bool:
+        now = self.read(arrays, dtypes)
+        return now is not None and np.array_equal(now.addresses, begins)
+
+    def _says_the_same(self, accepted: Accepted, given: list[Any], begins: list[int]) -> bool:
+        asked = accepted.asked
+        try:
+            return self._own.stay() and asked.begins(given) == begins and asked.layout(given) == accepted.layout
+        except CANNOT_SAY:
+            return False
+
+    def _expected(self, dtypes: Sequence[str | None]) -> tuple[list[Any], HostArray, HostArray]:
+        """What a look at each gradient is to give, None where there is none; the gradients' bytes, and an element's."""
         known = {name: np.dtype(name) for name in set(dtypes) if name is not None}
         expected: list[Any] = []
-        nbytes = np.zeros(len(dtypes), np.int64)
+        nbytes, itemsizes = np.zeros(len(dtypes), np.int64), np.ones(len(dtypes), np.int64)
         for i, (name, (shape, index, size)) in enumerate(zip(dtypes, self._variables, strict=True)):
             expected.append(None if name is None else (known[name], shape, True, index))
-            nbytes[i] = 0 if name is None else size * known[name].itemsize
-        return expected, nbytes
+            if name is not None:
+                itemsizes[i] = known[name].itemsize
+                nbytes[i] = size * itemsizes[i]
+        return expected, nbytes, itemsizes
 
     def _touches(self, begins: HostArray, nbytes: HostArray) -> bool:
         if not len(self._ends):
@@ -128,14 +229,15 @@ class Reader:
         return bool(((self._ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
+def _given(arrays: Sequence[Any], accepted: Accepted) -> Sequence[Any]:
+    return arrays if accepted.given is None else [arrays[i] for i in accepted.given]
+
+
 def _look_at(kind: type) -> Callable[[device.DeviceArray], tuple[Any, ...]]:
     """A function from an array of CuPy's to its dtype, shape, whether it is contiguous, and its device's number.
 
-    Dtypes are compared as objects: the name of one takes 3 us to make. `flags` and `device` make objects too, ten and
-    three times as slow as what CuPy keeps the same facts in; the first of these is not public, and may go.
+    Dtypes are compared as objects: the name of one takes 3 us to make.
     """
-    memory = device.cupy().cuda.MemoryPointer
-    contiguous = "_c_contiguous" if hasattr(kind, "_c_contiguous") else "flags.c_contiguous"
-    index = "data.device_id" if hasattr(memory, "device_id") else "device.id"
+    contiguous, index = names_in(kind, device.cupy().cuda.MemoryPointer)
     look: Callable[[device.DeviceArray], tuple[Any, ...]] = operator.attrgetter("dtype", "shape", contiguous, index)
     return look

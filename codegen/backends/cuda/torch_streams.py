@@ -22,6 +22,12 @@ def meet(array: object) -> None:
         _met = torch
 
 
+def forget() -> None:
+    """Wait for no stream of torch's until another tensor is taken into use."""
+    global _met
+    _met = None
+
+
 def is_capturing() -> bool:
     """Whether torch's current stream is captured into a graph."""
     cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
