@@ -140,7 +140,7 @@ def test_a_capture_that_allows_no_memory_names_the_mode_that_does(torch: Torch) 
     optimizer = RMSprop()
     optimizer.build([variable])
     with torch.streams[0] as stream:
-        stream.begin_capture(mode="global")
+        stream.begin_capture(mode=cupy.cuda.runtime.streamCaptureModeGlobal)
         with pytest.raises(OptionError, match=r"Received: .*global.*capture_error_mode=\"relaxed\""):
             optimizer.apply([gradient])
         stream.end_capture()

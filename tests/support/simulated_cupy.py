@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 from simulated_streams import (
+    RELAXED,
     CUDARuntimeError,
     Device,
     Event,
+    Graph,
     MemoryPointer,
     MemoryPool,
-    PinnedMemory,
     Stream,
+    alloc_pinned_memory,
     event_record,
     get_current_stream,
     memory,
+    only,
     refuse_memory,
     stream_wait_event,
     using_allocator,
@@ -55,8 +58,14 @@ class ndarray:
     def __array__(self, *arguments: Any, **keywords: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
-    def __dlpack__(self) -> tuple[str, Any]:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> tuple[str, Any]:
+        only(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
         return "dltensor", self._host
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ndarray, (self.get(),)
@@ -65,37 +74,45 @@ class ndarray:
         with self.device:
             return self.copy()
 
-    def get(self) -> Any:
+    def get(self, stream: Stream | None = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
         """A copy on the host, which waits for the stream that is current now, on whichever device."""
+        only(stream=stream, order=order != "C", out=out, blocking=not blocking)
         get_current_stream().synchronize()
         return self._host.copy()
 
-    def set(self, host: Any) -> None:
+    def set(self, arr: Any, stream: Stream | None = None) -> None:
         """Copy from the host, whose memory may be gone when a graph runs."""
+        only(stream=stream)
         get_current_stream().refuse_capture()
-        if not isinstance(host, np.ndarray):
+        if not isinstance(arr, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
-        if host.dtype != self.dtype or host.shape != self.shape:
-            raise ValueError(f"{host.dtype} array of shape {host.shape} cannot be set to {self.dtype}, {self.shape}")
+        if arr.dtype != self.dtype or arr.shape != self.shape:
+            raise ValueError(f"{arr.dtype} array of shape {arr.shape} cannot be set to {self.dtype}, {self.shape}")
         if not self.flags.c_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
-        target, copy = self._host, host.copy()
+        target, copy = self._host, arr.copy()
         get_current_stream().submit(lambda: target.__setitem__(..., copy))
 
-    def copy(self) -> ndarray:
+    def copy(self, order: str = "C") -> ndarray:
         """A copy on the device."""
+        only(order=order != "C")
         return self.astype(self.dtype)
 
-    def view(self, dtype: Any) -> ndarray:
+    def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         """The same memory with another dtype."""
+        only(type=type)
         return ndarray(self._host.view(dtype), self.device.id)
 
-    def reshape(self, *shape: Any) -> ndarray:
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> ndarray:
         """The same memory in another shape."""
+        only(order=order != "C", copy=copy)
         return ndarray(self._host.reshape(*shape), self.device.id)
 
-    def astype(self, dtype: Any) -> ndarray:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> ndarray:
         """A copy of another dtype."""
+        only(order=order != "K", casting=casting, subok=subok, copy=not copy)
         made, source = empty(self.shape, dtype), self._host
         get_current_stream().submit(lambda: np.copyto(made._host, source, "unsafe"))
         return made
@@ -135,8 +152,9 @@ def _computed(work: Callable[..., object], left: ndarray, right: Any) -> ndarray
     return made
 
 
-def empty(shape: Any, dtype: Any) -> ndarray:
+def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     """New memory on the current device, poisoned."""
+    only(order=order != "C")
     refuse_memory()
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return _placed(np.frombuffer(bytearray(b"\xa5" * nbytes), np.uint8)).view(dtype).reshape(shape)
@@ -158,22 +176,29 @@ def device_of(address: int) -> int:
     return next((device for begin, (end, device) in list(ELSEWHERE.items()) if begin <= address < end), 0)
 
 
-def asarray(array: Any) -> ndarray:
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, blocking: bool = False) -> ndarray:
     """A device array on the current device in the same memory; a copy of one on another device, or of a host array."""
-    if not isinstance(array, ndarray) and hasattr(array, "__cuda_array_interface__"):
-        holder = SimpleNamespace(__array_interface__=array.__cuda_array_interface__, owner=array)
+    only(dtype=dtype, order=order, copy=copy, blocking=blocking)
+    if not isinstance(a, ndarray) and hasattr(a, "__cuda_array_interface__"):
+        holder = SimpleNamespace(__array_interface__=a.__cuda_array_interface__, owner=a)
         host = np.asarray(holder)
-        array = ndarray(host, device_of(host.ctypes.data) if host.nbytes else None)
-    if isinstance(array, ndarray):
-        return array if array.device.id == Device().id else array.copy()
+        a = ndarray(host, device_of(host.ctypes.data) if host.nbytes else None)
+    if isinstance(a, ndarray):
+        return a if a.device.id == Device().id else a.copy()
     get_current_stream().refuse_capture()
-    return _placed(np.array(array))
+    return _placed(np.array(a))
 
 
-def from_dlpack(array: Any) -> ndarray:
+def from_dlpack(array: Any, *, device: Any = None, copy: Any = None) -> ndarray:
     """Another library's device array in the same memory, on its own device."""
+    only(device=device, copy=copy)
     _, host = array.__dlpack__()
     return ndarray(host, array.__dlpack_device__()[1])
+
+
+def pointer_attributes(ptr: int) -> Any:
+    """`cupy.cuda.runtime.pointerGetAttributes`."""
+    return SimpleNamespace(device=device_of(ptr))
 
 
 cuda = SimpleNamespace(
@@ -182,13 +207,17 @@ cuda = SimpleNamespace(
     MemoryPointer=MemoryPointer,
     MemoryPool=MemoryPool,
     Stream=Stream,
-    alloc_pinned_memory=PinnedMemory,
+    alloc_pinned_memory=alloc_pinned_memory,
     get_current_stream=get_current_stream,
+    graph=SimpleNamespace(Graph=Graph),
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         eventRecord=event_record,
         streamWaitEvent=stream_wait_event,
-        pointerGetAttributes=lambda address: SimpleNamespace(device=device_of(address)),
+        pointerGetAttributes=pointer_attributes,
+        streamCaptureModeGlobal=0,
+        streamCaptureModeThreadLocal=1,
+        streamCaptureModeRelaxed=RELAXED,
     ),
     using_allocator=using_allocator,
 )

@@ -18,11 +18,21 @@ Work = Callable[[], object]
 
 DEVICES = 2
 
+RELAXED = 2
+"""The mode of captures that allow memory, by its number in CUDA."""
+
 STATUS = {
     101: "cudaErrorInvalidDevice: invalid device ordinal",
     900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
     906: "cudaErrorStreamCaptureImplicit: operation would make the legacy stream depend on a capturing blocking stream",
 }
+
+
+def only(**options: Any) -> None:
+    """Refuse what CuPy can, but nobody here asks for: all of these are to be off."""
+    asked = [name for name, value in options.items() if value]
+    if asked:
+        raise NotImplementedError(f"the stand-in for CuPy knows no {asked}")
 
 
 class CUDARuntimeError(RuntimeError):
@@ -39,9 +49,9 @@ class Graph:
     def __init__(self, work: list[Work]) -> None:
         self._work = work
 
-    def launch(self) -> None:
-        """Do it, on the current stream."""
-        stream = get_current_stream()
+    def launch(self, stream: Stream | None = None) -> None:
+        """Do it, on the current stream unless on another."""
+        stream = stream or get_current_stream()
         stream.refuse_capture()
         for one in self._work:
             stream.submit(one)
@@ -53,7 +63,10 @@ class Stream:
     null: ClassVar[Stream]
     """That of the first device."""
 
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
+    ) -> None:
+        only(ptds=ptds, priority=priority)
         self.device_id = _current.device
         self.is_null, self._is_blocking = null, not non_blocking
         self._recorded: list[Work] | None = None
@@ -99,12 +112,12 @@ class Stream:
             return []
         return [other for other in list(_streams[self.device_id]) if other._is_blocking and other is not self]
 
-    def begin_capture(self, mode: str = "relaxed") -> None:
+    def begin_capture(self, mode: int | None = None) -> None:
         """Record from now on; new memory is allowed in the relaxed mode alone, which is CuPy's, not torch's."""
         if self.is_null:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         self.refuse_capture()
-        self._recorded, self.allows_memory = [], mode == "relaxed"
+        self._recorded, self.allows_memory = [], mode in (None, RELAXED)
 
     def end_capture(self) -> Graph:
         """What was recorded; from now on work is kept again."""
@@ -135,13 +148,15 @@ class Stream:
 class Event:
     """A point in a stream."""
 
-    def __init__(self, disable_timing: bool = False) -> None:
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        only(block=block, interprocess=interprocess)
         self.done, self._stream = True, get_current_stream()
         self.ptr = id(self)
         _events[self.ptr] = self
 
-    def record(self, stream: Stream) -> None:
+    def record(self, stream: Stream | None = None) -> None:
         """Mark the point."""
+        stream = stream or get_current_stream()
         stream.refuse_capture()
         assert self.done, "this simulation records an event once"
         self.done, self._stream = False, stream
@@ -160,8 +175,8 @@ class Device(contextlib.AbstractContextManager["Device"]):
 
     compute_capability = "90"
 
-    def __init__(self, index: int | None = None) -> None:
-        self.id = _current.device if index is None else index
+    def __init__(self, device: int | None = None) -> None:
+        self.id = _current.device if device is None else device
         self._before: list[int] = []
 
     def __enter__(self) -> Device:
@@ -200,6 +215,11 @@ class PinnedMemory(bytearray):
         return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self)) if self else 0
 
 
+def alloc_pinned_memory(size: int) -> PinnedMemory:
+    """Host memory that the device can read."""
+    return PinnedMemory(size)
+
+
 class MemoryPointer:
     """Where an array begins."""
 
@@ -208,20 +228,23 @@ class MemoryPointer:
     def __init__(self, host: Any) -> None:
         self.ptr, self._host = int(host.ctypes.data), host
 
-    def copy_from_host_async(self, source: int, nbytes: int, stream: Stream) -> None:
+    def copy_from_host_async(self, mem: int, size: int, stream: Stream | None = None) -> None:
         """Copy from a host address, in order with a stream."""
-        stream.submit(lambda: ctypes.memmove(self.ptr, source, nbytes))
+        (stream or get_current_stream()).submit(lambda: ctypes.memmove(self.ptr, mem, size))
 
 
 class MemoryPool:
     """Where memory comes from; here it does not matter."""
 
-    def malloc(self, nbytes: int) -> None:
+    def __init__(self, allocator: Any = None) -> None:
+        only(allocator=allocator)
+
+    def malloc(self, size: int) -> None:
         """Never called: `empty` takes its memory from NumPy."""
 
 
 @contextlib.contextmanager
-def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
+def using_allocator(allocator: Callable[[int], Any] | None = None) -> Iterator[None]:
     """Memory for the `with` block; only a capture needs memory of its own."""
     assert get_current_stream().is_capturing()
     yield
@@ -242,8 +265,9 @@ def event_record(event: int, stream: int) -> None:
     _events[event].record(stream_at(stream))
 
 
-def stream_wait_event(stream: int, event: int) -> None:
+def stream_wait_event(stream: int, event: int, flags: int = 0) -> None:
     """`cupy.cuda.runtime.streamWaitEvent`. Work that is captured cannot wait for work that is not."""
+    only(flags=flags)
     stream_at(stream).refuse_capture()
     stream_at(stream).wait_event(_events[event])
 
