@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
-from simulated_gpu import capture
+from gpu import capture
 
 from rmsprop_jit import ArrayError, Optimizer, OptionError, RuleError
 from rmsprop_jit.codegen import Expr, Flag, Rule, specialize, where
