@@ -62,6 +62,10 @@ class OwnTensor:
         """How many elements it has."""
         return self._count
 
+    def get_device(self) -> int:
+        """The number of its device."""
+        return 0
+
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, 0
 

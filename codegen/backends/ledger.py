@@ -234,8 +234,8 @@ class Ledger:
             self._worker = 0
 
     def set_progress(self, marks: Marks | None) -> None:
-        """What `Marks` say."""
-        if marks is not None:
+        """What `Marks` say; mostly nothing, which takes no time."""
+        if marks is not None and (marks.positions or marks.started):
             cells, values = self.marked_cells(marks)
             self.cells[cells] = values
 

@@ -76,12 +76,18 @@ class OfTorch:
 
     def __init__(self, kind: Any) -> None:
         self.begin, self._contiguous = kind.data_ptr, kind.is_contiguous
-        self._count = getattr(kind, "numel", _shape)
+        self._count, self._index = getattr(kind, "numel", _shape), getattr(kind, "get_device", None)
 
     def ask(self, arrays: Sequence[Any]) -> Said:
         """All that a kernel needs to be true."""
         facts = list(map(_dtype, arrays)), list(map(_shape, arrays)), list(map(self._contiguous, arrays))
-        return Said(list(map(self.begin, arrays)), (*facts, list(map(_device, arrays))))
+        return Said(list(map(self.begin, arrays)), (*facts, self._places(arrays)))
+
+    def _places(self, arrays: Sequence[Any]) -> list[Any]:
+        """Their devices. Of one kind of device numbers are enough, which take half the time; the processor's is -1."""
+        if self._index is None:
+            return list(map(_device, arrays))
+        return [*map(_device, arrays[:1]), *map(self._index, arrays)]
 
     def begins(self, arrays: Sequence[Any]) -> list[int]:
         """Where they begin."""

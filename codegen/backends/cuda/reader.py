@@ -106,6 +106,26 @@ class Accepted(NamedTuple):
     layout: tuple[list[Any], ...]
 
 
+class Still:
+    """Whether the same tensors are as they were accepted, and the variables where they were."""
+
+    def __init__(self, own: Own, accepted: Accepted, given: list[Any], begins: HostArray) -> None:
+        self._own, self._accepted, self._given, self._begins = own, accepted, given, begins
+        self._where: list[int] | None = None
+
+    def __call__(self) -> bool:
+        """Ask them."""
+        if self._where is None:  # not before it is asked: fresh gradients never are
+            self._where = self._begins.tolist()
+        asked, given = self._accepted.asked, self._given
+        try:
+            return (
+                self._own.stay() and asked.begins(given) == self._where and asked.layout(given) == self._accepted.layout
+            )
+        except CANNOT_SAY:
+            return False
+
+
 class Reader:
     """Looks at the gradients of variables on GPUs, and at variables that can be pointed elsewhere: torch's.
 
@@ -194,20 +214,12 @@ class Reader:
             return functools.partial(self._reads_the_same, list(arrays), dtypes, begins)
         if accepted.asked is self._of_cupy:
             return self._own.stay if self._own else None
-        given = list(_given(arrays, accepted))
         where = begins if accepted.given is None else begins[accepted.given]
-        return functools.partial(self._says_the_same, accepted, given, where.tolist())
+        return Still(self._own, accepted, list(_given(arrays, accepted)), where)
 
     def _reads_the_same(self, arrays: list[Any], dtypes: tuple[str | None, ...], begins: HostArray) -> bool:
         now = self.read(arrays, dtypes)
         return now is not None and np.array_equal(now.addresses, begins)
-
-    def _says_the_same(self, accepted: Accepted, given: list[Any], begins: list[int]) -> bool:
-        asked = accepted.asked
-        try:
-            return self._own.stay() and asked.begins(given) == begins and asked.layout(given) == accepted.layout
-        except CANNOT_SAY:
-            return False
 
     def _expected(self, dtypes: Sequence[str | None]) -> tuple[list[Any], HostArray, HostArray]:
         """What a look at each gradient is to give, None where there is none; the gradients' bytes, and an element's."""
