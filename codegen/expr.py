@@ -172,6 +172,8 @@ class Call(Expr):
     args: tuple[Expr, ...]
 
     def _described(self) -> tuple[Rate, bool, bool]:
+        if self.fn.row.in_loop:
+            return Rate.ELEMENT, False, False
         return *_merged(self.args), self.fn.is_truth
 
     @property

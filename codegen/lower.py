@@ -2,6 +2,7 @@
 
 settle    flags become constants, options fold away                          (simplify.py)
 prune     what cannot reach the parameter or a result is dropped: slots by liveness
+expand    exp, log, tanh and powers become arithmetic                        (expand.py)
 split     each depth of reductions is a kernel of its own, in front of the last one
 number    expressions become named single assignments, in evaluation order; what is the same for a whole step
           leaves the loop for the host, what is the same for a tensor goes to the kernel's head
@@ -15,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from . import verify
 from .dtypes import storage
+from .expand import expanded
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
@@ -37,6 +39,9 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     brought: the storages of gradients ("gradient") and inputs ("x.<name>"), where they have another.
     """
     stores, slots = live(rule, flags)
+    compute = storage(dtype).compute
+    stores = expanded(stores, compute)
+    verify.expanded(rule.name, stores, compute)
     stages = split(stores)
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
@@ -49,7 +54,7 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
     arrays = [Array(name, kept.get(name, dtype)) for name in names if name in touched]
     step = tuple(writer.step.values())
-    program = Program(rule.name + suffix, storage(dtype).compute, tuple(arrays), step, kernels, slots)
+    program = Program(rule.name + suffix, compute, tuple(arrays), step, kernels, slots)
     verify.numbered(program)
     return program
 

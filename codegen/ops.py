@@ -4,7 +4,8 @@ A row says what an operation is called, what it means in NumPy (the definition t
 and its words in Python for Numba, in MLIR and in the library of functions that compiled code calls. To add an
 operation, add a row here and a function in `functions.py`.
 
-The meanings work on scalars and arrays of any float dtype and keep it; each is correctly rounded but exp, log and pow.
+The meanings work on scalars and arrays of any float dtype and keep it, and are correctly rounded. exp, log, tanh and
+powers have no words: they become others (`expand.py`), whose result is theirs but for the last two bits.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from . import bits
+
 Meaning = Callable[..., Any]
 
 
@@ -28,12 +31,17 @@ class Operation:
 
     symbol:   the operator or name that `str(expr)` shows.
     meaning:  in NumPy.
-    python:   a template in Python for Numba, on processors and on GPUs: operands {0}, {1}, ..., and {zero} and {one}.
-    mlir:     a template in MLIR, of one or several lines: operands, {t} for their type and {v} for that of a choice.
+    python:   a template in Python for Numba, on processors and on GPUs: operands {0}, {1}, ..., and {zero} and {one};
+              {own} is the program's type.
+    mlir:     a template in MLIR, of one or several lines: operands, {t} for their type, {v} for that of a choice, and
+              {own}.
     function: the function of libm (and LLVM's intrinsic) that the operation is a call of; `python` follows from it.
     operands: how many there are.
     of_truths, is_truth: whether operands, and the result, are conditions instead of numbers.
     in_step:  only for numbers that the host computes before a step.
+    in_loop:  only for what a loop computes, whatever it is of.
+    of_bits:  it works on the bits of float64 numbers, whatever the program computes in.
+    expanded: other operations take its place before there is a program.
     fold:     a NumPy ufunc, for operations that join two partial results.
     """
 
@@ -46,6 +54,9 @@ class Operation:
     of_truths: bool = False
     is_truth: bool = False
     in_step: bool = False
+    in_loop: bool = False
+    of_bits: bool = False
+    expanded: bool = False
     fold: np.ufunc | None = None
 
 
@@ -58,17 +69,25 @@ def _comparison(symbol: str, meaning: Meaning, how: str) -> Operation:
     return _infix(symbol, meaning, f"arith.cmpf {how}, {{0}}, {{1}} : {{t}}", is_truth=True)
 
 
-def _called(name: str, function: str, meaning: Meaning, mlir: str, operands: int = 1) -> Operation:
-    """A call of a function of the library."""
-    given = ", ".join(["{0}", "{1}"][:operands])
+def _called(name: str, function: str, meaning: Meaning, mlir: str) -> Operation:
+    """A call of a function of the library, which every processor has an instruction for."""
     return Operation(
         symbol=name,
         meaning=meaning,
-        python=f"{function}({given})",
-        mlir=f"{mlir} {given} : {{t}}",
+        python=f"{function}({{0}})",
+        mlir=f"{mlir} {{0}} : {{t}}",
         function=function,
-        operands=operands,
+        operands=1,
     )
+
+
+def _expanded(name: str, meaning: Meaning, operands: int = 1) -> Operation:
+    """What becomes other operations."""
+    return Operation(symbol=name, meaning=meaning, operands=operands, expanded=True)
+
+
+def _of_bits(name: str, meaning: Meaning, python: str, mlir: str, operands: int = 1) -> Operation:
+    return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=operands, of_bits=True)
 
 
 def _choice(name: str, compare: str, how: str, meaning: Meaning, fold: np.ufunc) -> Operation:
@@ -107,7 +126,7 @@ class Fn(Enum):
     SUB = _infix("-", operator.sub, "arith.subf {0}, {1} : {t}")
     MUL = _infix("*", operator.mul, "arith.mulf {0}, {1} : {t}")
     DIV = _infix("/", operator.truediv, "arith.divf {0}, {1} : {t}")
-    POW = _called("**", "pow", operator.pow, "math.powf", operands=2)
+    POW = _expanded("**", operator.pow, operands=2)
     MOD = _infix("%", np.mod, in_step=True)
     NEG = Operation(symbol="neg", meaning=operator.neg, python="-{0}", mlir="arith.negf {0} : {t}", operands=1)
     SQRT = _called("sqrt", "sqrt", np.sqrt, "math.sqrt")
@@ -122,9 +141,29 @@ class Fn(Enum):
         mlir=SIGN_IN_MLIR,
         operands=1,
     )
-    EXP = _called("exp", "exp", np.exp, "math.exp")
-    LOG = _called("log", "log", np.log, "math.log")
-    TANH = _called("tanh", "tanh", np.tanh, "math.tanh")
+    EXP = _expanded("exp", np.exp)
+    LOG = _expanded("log", np.log)
+    TANH = _expanded("tanh", np.tanh)
+    EXPONENT = _of_bits("exponent", bits.exponent, bits.EXPONENT_IN_PYTHON, bits.EXPONENT_IN_MLIR)
+    TWO_TO = _of_bits("two_to", bits.two_to, bits.TWO_TO_IN_PYTHON, bits.TWO_TO_IN_MLIR)
+    UPPER = _of_bits("upper", bits.upper, bits.UPPER_IN_PYTHON, bits.UPPER_IN_MLIR)
+    SIGNED = _of_bits("signed", bits.signed, bits.SIGNED_IN_PYTHON, bits.SIGNED_IN_MLIR, operands=2)
+    WIDE = Operation(
+        symbol="wide",
+        meaning=lambda x: np.asarray(x).astype(np.float64),
+        python="float64({0})",
+        mlir="arith.extf {0} : {own} to f64",
+        operands=1,
+        in_loop=True,
+    )
+    NARROW = Operation(
+        symbol="narrow",
+        meaning=lambda x: x,  # in the type of the program, which whoever asks knows
+        python="{own}({0})",
+        mlir="arith.truncf {0} : f64 to {own}",
+        operands=1,
+        in_loop=True,
+    )
     MINIMUM = _choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
     MAXIMUM = _choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
     FINITE = Operation(
@@ -181,8 +220,8 @@ class Fn(Enum):
         return self.row.meaning(*values)
 
 
-FUNCTIONS = {fn.row.function: fn.row.operands for fn in Fn if fn.row.function}
-"""The functions of the library that compiled code calls, each with its number of operands."""
+FUNCTIONS = tuple(fn.row.function for fn in Fn if fn.row.function)
+"""The functions of the library that compiled code calls, each of one number."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from .errors import LoweringError
 from .ops import Fn
-from .program import Arg, Let
+from .program import Arg, Let, is_wide, wides
 
 PREFIXES = r"wide_|lanes_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
 """A regular expression for what frames put before a mangled name."""
@@ -46,22 +46,23 @@ def operand(arg: Arg, dtype: str, prefix: str = "") -> str:
     return prefix + mangled(arg) if isinstance(arg, str) else literal(arg, dtype)
 
 
-def expression(fn: Fn, args: Sequence[str], dtype: str) -> str:
-    """One operation on the texts of its operands."""
+def expression(fn: Fn, args: Sequence[str], dtype: str, own: str = "") -> str:
+    """One operation on the texts of its operands, which are of the given type; `own` is the program's."""
     if not fn.row.python:
         raise LoweringError(f"{fn.name} of {', '.join(args)} cannot be printed: it should have been left to the host.")
-    return fn.row.python.format(*args, zero=literal(0.0, dtype), one=literal(1.0, dtype))
+    return fn.row.python.format(*args, zero=literal(0.0, dtype), one=literal(1.0, dtype), own=own)
 
 
-def print_let(let: Let, dtype: str, prefix: str = "") -> str:
-    """`name = ...`, the operation of one let; `prefix` goes before all names."""
+def print_let(let: Let, dtype: str, prefix: str = "", own: str = "") -> str:
+    """`name = ...`, the operation of one let on operands of a type; `prefix` goes before all names."""
     args = [operand(arg, dtype, prefix) for arg in let.args]
-    return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype)}"
+    return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype, own)}"
 
 
-def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "") -> list[str]:
-    """One line for each let, in order."""
-    return [print_let(let, dtype, prefix) for let in lets]
+def print_lets(lets: Sequence[Let], dtype: str, prefix: str = "") -> list[str]:
+    """One line for each let, in order, of a program of the given type."""
+    wide = wides(lets)
+    return [print_let(let, "float64" if is_wide(let, wide) else dtype, prefix, dtype) for let in lets]
 
 
 def cast(value: str, kept: str, wanted: str) -> str:

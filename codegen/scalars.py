@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
+from . import bits, ops
 from .dtypes import storage
 from .ops import Fn
 from .printer import mangled
@@ -62,7 +62,7 @@ def _operand(arg: Arg) -> str:
 def compile_scalars(program: Program) -> ScalarFunction:
     """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats."""
     names: dict[str, object] = {fn.name.lower(): functools.partial(ops.scalar, fn) for fn in Fn}
-    names["rounded"] = functools.partial(_rounded, program)
+    names |= {"rounded": functools.partial(_rounded, program), "bits_of": bits.bits_of, "number_of": bits.number_of}
     exec(compile(source(program), f"<scalars of {program.name}>", "exec"), names)
     fast: ScalarFunction = names["scalars"]  # type: ignore[assignment]
 

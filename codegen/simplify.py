@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from . import ops
+from .expansions import expansion
 from .expr import Call, Const, Expr, Select, Symbol
 from .kinds import Kind, Rate
 from .ops import Fn
@@ -28,8 +29,12 @@ def exact(e: Expr) -> Expr:
             return other if known else Const(False)
         case Call(Fn.OR, (Const(known), other)) | Call(Fn.OR, (other, Const(known))):
             return Const(True) if known else other
-        case Call(Fn.ROUNDED, _):
-            return e  # the precision is not known yet
+        case Call(Fn.ROUNDED | Fn.WIDE, _):
+            return e  # the precision is not known here
+        case Call(Fn.NARROW, (inner,)):
+            return inner.args[0] if isinstance(inner, Call) and inner.fn is Fn.WIDE else e
+        case Call(Fn.POW, (_, Const(0.0))):
+            return ONE
         case Call(fn, args) if all(isinstance(arg, Const) for arg in args):
             return _folded(fn, *(arg.value for arg in args if isinstance(arg, Const)))
         case Call(Fn.MUL | Fn.DIV, (x, one)) if one is ONE:
@@ -44,7 +49,10 @@ def exact(e: Expr) -> Expr:
             return e
 
 
-def _folded(fn: Fn, *values: float) -> Const:
+def _folded(fn: Fn, *values: float) -> Expr:
+    if fn.row.expanded:
+        made = expansion(fn, [Const(value) for value in values], False)
+        return rewrite([made], exact)[made]
     result = ops.scalar(fn, *values)
     return Const(result if isinstance(result, bool) else float(result))
 

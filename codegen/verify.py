@@ -10,14 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .dtypes import STORAGES
 from .errors import LoweringError
-from .expr import Const, Expr, Reduction, Select, Symbol
+from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Space
 from .ops import Fn
 from .program import Arg, Kernel, Let, Program, Reduce, Store, old
 from .rule import PARAMETER, Rule
 from .walk import walk
 
-NUMBER, TRUTH = "a number", "a truth"
+NUMBER, WIDE, TRUTH = "a number", "a wide number", "a truth"
+"""What a name can stand for; in a loop of less than float64, wide numbers are float64 and never mixed with others."""
 
 
 def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
@@ -38,6 +39,14 @@ def pruned(rule: Rule, stores: Mapping[Symbol, Expr]) -> None:
     for target in stores:
         if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
             raise _broken("prune", rule.name, target, "nothing reads what is stored")
+
+
+def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
+    """Nothing is left that no backend has words for, and no conversion where all is float64."""
+    for node in walk(*stores.values()):
+        row = node.fn.row if isinstance(node, Call) else None
+        if row is not None and (row.expanded or (row.in_loop and compute == "float64")):
+            raise _broken("expand", rule, node, f"{row.symbol} is left")
 
 
 def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction]]) -> None:
@@ -98,7 +107,7 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
     for let in kernel.body:
-        _define(program, known, let)
+        _define(program, known, let, in_loop=True)
     for store in kernel.stores:
         if kernel is not program.kernels[-1] or not _is_declared(program, store.array):
             raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
@@ -113,19 +122,27 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
 
 
-def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = False) -> None:
+def _define(
+    program: Program, known: dict[str, str], let: Let, in_step: bool = False, in_loop: bool = False
+) -> None:
     """A let defines a new name from known ones of the right kinds."""
     row = let.fn.row
+    is_narrow = in_loop and program.compute != "float64"
     kinds = [_kind(known, arg) for arg in let.args]
-    wanted = [TRUTH if row.of_truths else NUMBER] * row.operands
+    number = WIDE if WIDE in kinds or let.fn is Fn.NARROW or (row.of_bits and is_narrow) else NUMBER
+    found = [number if kind == NUMBER and not isinstance(arg, str) else kind for arg, kind in zip(let.args, kinds)]
+    wanted = [TRUTH if row.of_truths else number] * row.operands
     if let.fn is Fn.WHERE:
-        wanted = [TRUTH, *[kinds[-1] or NUMBER] * 2]
-    if let.name in known or kinds != wanted:
-        found = ", ".join(f"{arg!r} is {kind or 'undefined'}" for arg, kind in zip(let.args, kinds, strict=True))
-        raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {found}")
+        wanted = [TRUTH, *[TRUTH if found[-1] == TRUTH else number] * 2]
+    if let.name in known or found != wanted or (let.fn is Fn.WIDE and number is WIDE):
+        told = ", ".join(f"{arg!r} is {kind or 'undefined'}" for arg, kind in zip(let.args, kinds, strict=True))
+        raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {told}")
     if row.in_step and not in_step:
         raise _broken("number", program.name, let, f"{let.fn.symbol} is left to the host, not to kernels")
-    known[let.name] = wanted[-1] if let.fn is Fn.WHERE else TRUTH if row.is_truth else NUMBER
+    if row.expanded or (row.in_loop and not is_narrow):
+        raise _broken("number", program.name, let, f"{let.fn.symbol} is no operation of such a program")
+    of = {Fn.WHERE: wanted[-1], Fn.WIDE: WIDE, Fn.NARROW: NUMBER}
+    known[let.name] = TRUTH if row.is_truth else of.get(let.fn, number)
 
 
 def _kind(known: Mapping[str, str], arg: Arg) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .expr import Expr
 
@@ -22,10 +22,14 @@ def walk(*roots: Expr, into: Callable[[Expr], bool] = lambda _: True) -> Iterato
                 stack.extend((child, False) for child in reversed(node.children))
 
 
-def rewrite(roots: Iterable[Expr], law: Callable[[Expr], Expr]) -> dict[Expr, Expr]:
-    """What every node below the roots becomes where `law` is applied to each, operands first."""
-    done: dict[Expr, Expr] = {}
-    for node in walk(*roots):
+def rewrite(
+    roots: Iterable[Expr], law: Callable[[Expr], Expr], known: Mapping[Expr, Expr] | None = None
+) -> dict[Expr, Expr]:
+    """What every node below the roots becomes where `law` is applied to each, operands first; not below `known` ones."""
+    done: dict[Expr, Expr] = {**(known or {})}
+    for node in walk(*roots, into=lambda one: one not in done):
+        if node in done:
+            continue
         old = node.children
         new = tuple([done[child] for child in old])
         same = all([one is other for one, other in zip(new, old, strict=True)])

@@ -17,7 +17,7 @@ from ..dtypes import Storage, storage
 from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Kernel, Let, Load, Program, Reduce, old, truths
+from ..program import Arg, Kernel, Let, Load, Program, Reduce, is_wide, old, truths, wides
 
 LOCAL = re.compile(r"%\w+")
 WIDE = storage("float64")
@@ -59,25 +59,28 @@ class _Block:
         self.lines.append(f"{name} = {text}")
         return name
 
-    def constant(self, value: float) -> str:
-        """A constant of the block's type, or a truth."""
-        text = str(value).lower() if isinstance(value, bool) else f"{_literal(value, self.kind)} : {self.kind}"
+    def constant(self, value: float, kind: str) -> str:
+        """A constant of a type, or a truth."""
+        text = str(value).lower() if isinstance(value, bool) else f"{_literal(value, kind)} : {kind}"
         if text not in self._constants:
             self._constants[text] = self.new(f"arith.constant {text}")
         return self._constants[text]
 
-    def operand(self, arg: Arg) -> str:
-        """A name or a constant."""
-        return f"%{self._prefix}{mangled(arg)}" if isinstance(arg, str) else self.constant(arg)
+    def operand(self, arg: Arg, kind: str = "") -> str:
+        """A name, or a constant of a type, by default the block's."""
+        return f"%{self._prefix}{mangled(arg)}" if isinstance(arg, str) else self.constant(arg, kind or self.kind)
 
     def lets(self, lets: Sequence[Let], conditions: frozenset[str]) -> None:
         """The lines of some lets; the last one of each has its name."""
+        wide = wides(lets)
         for let in lets:
-            text = self.meaning(let.fn, [self.operand(arg) for arg in let.args], let.name in conditions)
+            kind = WIDE.mlir if is_wide(let, wide) else self.kind
+            types = {"t": kind, "v": "i1" if let.name in conditions else kind}
+            text = self.meaning(let.fn, [self.operand(arg, kind) for arg in let.args], types)
             self.lines.append(f"{self.operand(let.name)} = {text}")
 
-    def meaning(self, fn: Fn, args: Sequence[str], of_truths: bool = False) -> str:
-        """The text of one operation; what it needs before is added to the block."""
+    def meaning(self, fn: Fn, args: Sequence[str], types: Mapping[str, str] | None = None) -> str:
+        """The text of one operation, by default on the block's type; what it needs before is added to the block."""
         if not fn.row.mlir:
             raise LoweringError(
                 f"{fn.name} of {', '.join(args)} has no MLIR text; it should have been left to the host."
@@ -86,12 +89,14 @@ class _Block:
         *before, last = fn.row.mlir.splitlines()
         for line in before:
             name, _, text = line.partition(" = ")
-            made[name] = self.new(self._filled(text, args, made, of_truths))
-        return self._filled(last, args, made, of_truths)
+            made[name] = self.new(self._filled(text, args, made, types))
+        return self._filled(last, args, made, types)
 
-    def _filled(self, text: str, args: Sequence[str], made: Mapping[str, str], of_truths: bool) -> str:
+    def _filled(
+        self, text: str, args: Sequence[str], made: Mapping[str, str], types: Mapping[str, str] | None
+    ) -> str:
         named = LOCAL.sub(lambda found: made[found[0]], text)
-        return named.format(*args, t=self.kind, v="i1" if of_truths else self.kind)
+        return named.format(*args, own=self.kind, **(types or {"t": self.kind, "v": self.kind}))
 
 
 class _Function:

@@ -1,7 +1,7 @@
 """The NumPy interpreter: the definition of what a program does, in any float dtype.
 
 It follows the program letter by letter, one NumPy operation for each `let`, and is what every other backend is tested
-against. It allocates a temporary per operation and is never used for speed.
+against, bit for bit. It allocates a temporary per operation and is never used for speed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from ..dtypes import storage
 from ..kinds import Space
-from ..program import Arg, Kernel, Program
+from ..ops import Fn
+from ..program import Arg, Kernel, Let, Program, is_wide, wides
 from ..scalars import evaluate
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     shape = tensor["parameter"].shape
     for load in kernel.loads:
         names[load.name] = tensor[load.array].astype(compute, copy=True)
+    wide_names = wides(kernel.body)
     for let in kernel.body:
-        names[let.name] = let.fn(*(_value(arg, names, compute) for arg in let.args))
+        names[let.name] = _computed(let, names, np.float64 if is_wide(let, wide_names) else compute, compute)
     for store in kernel.stores:
         kept = storage(program.storage(store.array)).scalar
         tensor[store.array][...] = _value(store.value, names, compute).astype(kept)
@@ -78,6 +80,12 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         reduce.name: reduce.op(np.broadcast_to(_value(reduce.value, names, compute), shape))
         for reduce in kernel.reductions
     }
+
+
+def _computed(let: Let, names: Mapping[str, Any], kind: Any, compute: Any) -> Any:
+    """The value of a let of a loop, whose operands are of a kind."""
+    value = let.fn(*(_value(arg, names, kind) for arg in let.args))
+    return value.astype(compute) if let.fn is Fn.NARROW else value
 
 
 def _value(arg: Arg, names: Mapping[str, Any], compute: Any) -> Any:

@@ -40,9 +40,14 @@ def _store(kind: Any, lanes: int) -> Callable[..., None]:
     return store
 
 
+def _cast(kind: Any, other: Any) -> Callable[[Any], Any]:
+    to = np.float64 if other is float or other is np.float64 else np.int64
+    return lambda x: np.asarray(x, np.float64 if kind is np.float64 else np.int64).view(to)[()]
+
+
 TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=int, int64=int)
 
-NAMES = words(cuda, lambda function: function, TYPES, _load, _store, np)
+NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, np)
 """What generated source may name."""
 
 QUIET = """

@@ -21,14 +21,25 @@ from .strips import STRIPS
 INT64 = ir.IntType(64)
 
 
-def _function(name, operands):
-    """A function of one or two numbers of a type: `llvm.<name>`."""
+def _function(name):
+    """A function of a number: `llvm.<name>`."""
 
     def generate(_context, builder, _signature, args):
         return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
 
-    one, two = (lambda _context, x: (x(x), generate)), (lambda _context, x, y: (x(x, y), generate))
-    return intrinsic(one if operands == 1 else two)
+    return intrinsic(lambda _context, x: (x(x), generate))
+
+
+@intrinsic
+def bits_of(_context, number):
+    """The bits of a float64 as an integer; `number_of` is its inverse."""
+    return int64(float64), lambda _context, builder, _signature, args: builder.bitcast(args[0], INT64)
+
+
+@intrinsic
+def number_of(_context, bits):
+    """The float64 of some bits."""
+    return float64(int64), lambda _context, builder, _signature, args: builder.bitcast(args[0], ir.DoubleType())
 
 
 def _pointer_to(element):
@@ -148,7 +159,8 @@ def add_shared(_context, pointer, amount):
 
 
 BY_NAME = {
-    **{name: _function(name, operands) for name, operands in FUNCTIONS.items()},
+    **{name: _function(name) for name in FUNCTIONS},
+    **{"bits_of": bits_of, "number_of": number_of},
     **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
     **STRIPS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes},

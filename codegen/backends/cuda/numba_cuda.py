@@ -62,11 +62,20 @@ def _store(kind: Any, lanes: int) -> Any:
     return intrinsic(with_values(lanes, lambda: (signature, generate)))
 
 
+def _cast(kind: Any, other: Any) -> Any:
+    """The bits of a number as one of another type."""
+
+    def cast(typing_context: Any, x: Any) -> Any:
+        return other(kind), lambda context, builder, signature, args: builder.bitcast(args[0], LLVM_TYPES[other])
+
+    return intrinsic(cast)
+
+
 def _index(lane: int) -> Any:
     return ll.Constant(ll.IntType(32), lane)
 
 
-NAMES = words(cuda, cuda.jit(device=True, inline="always"), types, _load, _store)
+NAMES = words(cuda, cuda.jit(device=True, inline="always"), types, _load, _store, _cast)
 """What generated source may name."""
 
 

@@ -60,7 +60,20 @@ def _store(kind: Any, lanes: int) -> Any:
     return intrinsic(with_values(lanes, lambda: (signature, generate)))
 
 
-NAMES = words(cuda, cuda.jit(device=True), types, _load, _store)
+def _cast(kind: Any, other: Any) -> Any:
+    """The bits of a number as one of another type."""
+
+    def cast(typing_context: Any, x: Any) -> Any:
+        def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+            (value,) = builder.load_vars(args)
+            builder.store_var(target, llvm.bitcast(MLIR_TYPES[other](), value))
+
+        return other(kind), generate
+
+    return intrinsic(cast)
+
+
+NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast)
 """What generated source may name."""
 
 

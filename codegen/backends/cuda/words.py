@@ -17,6 +17,7 @@ def words(
     types: object,
     load: Callable[..., Any],
     store: Callable[..., Any],
+    cast: Callable[[Any, Any], Any],
     functions: ModuleType = math,
 ) -> dict[str, Any]:
     """What generated source may name.
@@ -24,6 +25,7 @@ def words(
     device: the decorator of functions that kernels call.
     load:   from (type, lanes) to a function (address) -> lanes numbers, in one access.
     store:  from (type, lanes) to a function (address, *lanes numbers).
+    cast:   from two types of the same size to a function that reads the bits of one as the other.
     functions: where sqrt and the like are from.
     """
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
@@ -35,8 +37,10 @@ def words(
         memory[f"store_{dtype}"] = store(named[dtype], 1)
         memory[f"load_vector_{dtype}"] = load(named[dtype], lanes)
         memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
+    int64, float64 = named["int64"], named["float64"]
+    casts = {"bits_of": cast(float64, int64), "number_of": cast(int64, float64)}
     constants = {"INF": math.inf, "NAN": math.nan}
-    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **constants}
+    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **casts, **constants}
 
 
 def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:

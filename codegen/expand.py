@@ -1,0 +1,42 @@
+"""expanded(): exp, log, tanh and powers become arithmetic; then nothing is left that a backend has no words for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .dtypes import storage
+from .expr import Call, Const, Expr, Symbol
+from .expansions import expansion
+from .kinds import Rate
+from .ops import Fn
+from .simplify import exact
+from .walk import rewrite
+
+
+def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
+    """Stores without functions, of a program that computes in a type.
+
+    What elements of less than float64 are, is computed in float64 and rounded once; all else is in float64 already.
+    """
+
+    kept = storage(compute).scalar
+
+    def as_kept(arg: Expr) -> Expr:
+        """A constant as the loop has it."""
+        return Const(float(kept(arg.value))) if isinstance(arg, Const) else arg
+
+    def tidied(node: Expr) -> Expr:
+        node = exact(node)
+        is_narrowed = isinstance(node, Call) and node.fn is Fn.NARROW and isinstance(node.args[0], Const)
+        return as_kept(node.children[0]) if is_narrowed else node
+
+    def law(node: Expr) -> Expr:
+        if not isinstance(node, Call) or not node.fn.row.expanded:
+            return node
+        is_wide = node.rate is Rate.ELEMENT and compute != "float64"
+        args = tuple([as_kept(arg) for arg in node.args]) if is_wide else node.args
+        made = expansion(node.fn, args, is_wide)
+        return rewrite([made], tidied, {arg: arg for arg in args})[made]
+
+    values = rewrite(stores.values(), law)
+    return {target: values[value] for target, value in stores.items()}
