@@ -2,17 +2,18 @@
 
 A float64 is a sign, 11 bits of exponent and 52 of mantissa. The texts in Python are made of two words that each
 compiler has, `bits_of` (a number's bits as an int64) and `number_of` (the number of such bits), so that one text serves
-processors, GPUs and the host. No number is converted to an integer: few vector units can.
+processors and GPUs. No number is converted to an integer: few vector units can. On the host, where a step waits for
+them, each is a call of its own.
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-INTEGER, NUMBER = struct.Struct("<Q"), struct.Struct("<d")
 
 TWO_52 = 0x4330000000000000
 """The bits of 2**52; with a small whole number in the lowest ones they are those of their sum."""
@@ -23,20 +24,6 @@ BIASED = 1.5 * 2.0**52 + 1023.0
 
 LOW = 27
 """So many of the 52 bits `upper` clears: two numbers of the 26 bits that are left have an exact product."""
-
-MASK = (1 << 64) - 1
-
-
-def bits_of(x: float) -> int:
-    """On the host: the bits of a float."""
-    bits: int = INTEGER.unpack(NUMBER.pack(x))[0]
-    return bits if bits >> 63 == 0 else bits - (1 << 64)
-
-
-def number_of(bits: int) -> float:
-    """On the host: the float of the lowest 64 bits."""
-    number: float = NUMBER.unpack(INTEGER.pack(bits & MASK))[0]
-    return number
 
 
 def _bits(x: Any) -> Any:
@@ -102,3 +89,26 @@ SIGNED_IN_MLIR = f"""%size = arith.bitcast {{0}} : f64 to i64
 %high = arith.shli %low, %places : i64
 %both = arith.ori %sized, %high : i64
 arith.bitcast %both : i64 to f64"""
+
+
+def _on_host() -> dict[str, Callable[..., float]]:
+    """The same of Python's floats, by name."""
+    integer, number = struct.Struct("<Q"), struct.Struct("<d")
+    pack, unpack, pack_bits, unpack_bits = number.pack, number.unpack, integer.pack, integer.unpack
+    kept, places = (1 << 64) - (1 << LOW), (1 << 12) - 1
+
+    def host_exponent(x: float) -> float:
+        return float((unpack_bits(pack(x))[0] >> 52 & 2047) - 1023)
+
+    def host_two_to(n: float) -> float:
+        result: float = unpack(pack_bits((unpack_bits(pack(n + BIASED))[0] & places) << 52))[0]
+        return result
+
+    def host_upper(x: float) -> float:
+        result: float = unpack(pack_bits(unpack_bits(pack(x))[0] & kept))[0]
+        return result
+
+    return {"exponent": host_exponent, "two_to": host_two_to, "upper": host_upper, "signed": math.copysign}
+
+
+ON_HOST = _on_host()

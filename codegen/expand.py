@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .dtypes import storage
-from .expr import Call, Const, Expr, Symbol
 from .expansions import expansion
+from .expr import Call, Const, Expr, Symbol
 from .kinds import Rate
 from .ops import Fn
 from .simplify import exact
@@ -18,7 +18,6 @@ def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
 
     What elements of less than float64 are, is computed in float64 and rounded once; all else is in float64 already.
     """
-
     kept = storage(compute).scalar
 
     def as_kept(arg: Expr) -> Expr:

@@ -139,7 +139,7 @@ def _tail(r: Expr, is_wide: bool) -> Expr:
 
 
 def _scaled(x: Expr, n: Expr, is_wide: bool) -> Expr:
-    """x * 2**n; in two steps where that can be denormal or infinite, so that it is rounded once."""
+    """X * 2**n; in two steps where that can be denormal or infinite, so that it is rounded once."""
     if is_wide:
         return x * call(Fn.TWO_TO, n)
     half = _nearest(n * 0.5)
@@ -147,7 +147,7 @@ def _scaled(x: Expr, n: Expr, is_wide: bool) -> Expr:
 
 
 def _split(x: Expr, is_wide: bool) -> tuple[Expr, Expr]:
-    """m between sqrt(1/2) and sqrt(2), and n, of a positive x = m * 2**n; denormal numbers are no longer when widened."""
+    """A number m between sqrt(1/2) and sqrt(2), and n, of a positive x = m * 2**n; none is denormal when widened."""
     if is_wide:
         n = call(Fn.EXPONENT, x * SQRT_2)
         return x * call(Fn.TWO_TO, -n), n

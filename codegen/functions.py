@@ -15,7 +15,9 @@ from .ops import Fn, ReduceOp
 __all__ = [
     "all_finite",
     "clip",
+    "ema",
     "exp",
+    "lerp",
     "log",
     "max_abs",
     "max_of",
@@ -23,6 +25,7 @@ __all__ = [
     "min_of",
     "minimum",
     "rounded",
+    "rsqrt",
     "sign",
     "sqrt",
     "square",
@@ -54,6 +57,11 @@ def sqrt(x: Operand) -> Expr:
     return call(Fn.SQRT, x)
 
 
+def rsqrt(x: Operand) -> Expr:
+    """`1 / sqrt(x)`: a root and a quotient, each correctly rounded, and no processor's estimate."""
+    return 1 / sqrt(x)
+
+
 def square(x: Operand) -> Expr:
     """`x * x`, one rounding."""
     return call(Fn.SQUARE, x)
@@ -65,17 +73,21 @@ def sign(x: Operand) -> Expr:
 
 
 def exp(x: Operand) -> Expr:
-    """The exponential function, within the last bits that the platform's library gives."""
+    """The exponential function; of float32 rounded correctly nearly always, of float64 to less than two last places.
+
+    So are `log`, `tanh` and `x ** y`. Elements of float32 go through float64, which costs consumer GPUs much. The bits
+    are the same on every processor and in the interpreter; GPUs may contract products and sums on the way.
+    """
     return call(Fn.EXP, x)
 
 
 def log(x: Operand) -> Expr:
-    """The natural logarithm; nan below zero, -inf at zero."""
+    """The natural logarithm, as exact as `exp`; nan below zero, -inf at zero."""
     return call(Fn.LOG, x)
 
 
 def tanh(x: Operand) -> Expr:
-    """The hyperbolic tangent, within the last bits that the platform's library gives."""
+    """The hyperbolic tangent, as exact as `exp`."""
     return call(Fn.TANH, x)
 
 
@@ -92,6 +104,18 @@ def maximum(x: Operand, y: Operand) -> Expr:
 def clip(x: Operand, low: Operand, high: Operand) -> Expr:
     """`x` held in [low, high]; nan stays nan."""
     return minimum(maximum(x, low), high)
+
+
+def ema(decay: Operand, old: Operand, new: Operand) -> Expr:
+    """An exponential moving average: `decay * old + (1 - decay) * new`, in this order."""
+    kept = as_expr(decay)
+    return kept * old + (1 - kept) * new
+
+
+def lerp(a: Operand, b: Operand, t: Operand) -> Expr:
+    """From `a` to `b` by the part `t`: `a + t * (b - a)`, in this order; near `t` = 1 it can miss `b` by a rounding."""
+    start = as_expr(a)
+    return start + t * (b - start)
 
 
 def rounded(x: Operand) -> Expr:

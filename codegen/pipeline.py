@@ -82,9 +82,6 @@ def _summary(program: Program) -> str:
     stores = sum(len(kernel.stores) for kernel in program.kernels)
     width = cpu.vector_bits(program)
     speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
-    called = cpu.called(program)
-    if width and called:
-        speed += f", but for {', '.join(called)}: one element at a time, several times slower"
     return (
         f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
         f"parameter, {speed}"

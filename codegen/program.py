@@ -297,7 +297,8 @@ def truths(lets: Sequence[Let], known: Iterable[str] = ()) -> frozenset[str]:
 
 def wides(lets: Sequence[Let]) -> frozenset[str]:
     """The names of a loop's lets whose value is float64 though the program computes in less: `wide`, and what is
-    computed from such numbers, until `narrow`. Constants are of the type of what they stand beside."""
+    computed from such numbers, until `narrow`. Constants are of the type of what they stand beside.
+    """
     found: set[str] = set()
     for let in lets:
         if let.fn is Fn.WIDE or (is_wide(let, found) and let.fn is not Fn.NARROW and not let.fn.is_truth):

@@ -44,7 +44,8 @@ _WRITE = {name: f"{name}(...) of rmsprop_jit.codegen" for name in SAME} | {
     "isfinite": "all_finite(x)",
     "isnan": "x != x",
     "reciprocal": "1 / x",
-    "rsqrt": "1 / sqrt(x)",
+    "rsqrt": "rsqrt(x)",
+    "lerp": "lerp(a, b, t)",
     "zeros_like": "0.0",
     "ones_like": "1.0",
 }

@@ -46,7 +46,7 @@ def _lines(program: Program) -> Iterator[str]:
     for let in program.step:
         args = [_operand(arg) for arg in let.args]
         row = let.fn.row
-        if row.function or not row.python:
+        if row.function or row.of_bits or not row.python:
             text = f"{let.fn.name.lower()}({', '.join(args)})"
         else:
             text = row.python.format(*args, zero="0.0", one="1.0")
@@ -62,7 +62,7 @@ def _operand(arg: Arg) -> str:
 def compile_scalars(program: Program) -> ScalarFunction:
     """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats."""
     names: dict[str, object] = {fn.name.lower(): functools.partial(ops.scalar, fn) for fn in Fn}
-    names |= {"rounded": functools.partial(_rounded, program), "bits_of": bits.bits_of, "number_of": bits.number_of}
+    names |= {"rounded": functools.partial(_rounded, program), "abs": abs, **bits.ON_HOST}
     exec(compile(source(program), f"<scalars of {program.name}>", "exec"), names)
     fast: ScalarFunction = names["scalars"]  # type: ignore[assignment]
 

@@ -33,8 +33,6 @@ def exact(e: Expr) -> Expr:
             return e  # the precision is not known here
         case Call(Fn.NARROW, (inner,)):
             return inner.args[0] if isinstance(inner, Call) and inner.fn is Fn.WIDE else e
-        case Call(Fn.POW, (_, Const(0.0))):
-            return ONE
         case Call(fn, args) if all(isinstance(arg, Const) for arg in args):
             return _folded(fn, *(arg.value for arg in args if isinstance(arg, Const)))
         case Call(Fn.MUL | Fn.DIV, (x, one)) if one is ONE:

@@ -122,15 +122,16 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
 
 
-def _define(
-    program: Program, known: dict[str, str], let: Let, in_step: bool = False, in_loop: bool = False
-) -> None:
+def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = False, in_loop: bool = False) -> None:
     """A let defines a new name from known ones of the right kinds."""
     row = let.fn.row
     is_narrow = in_loop and program.compute != "float64"
     kinds = [_kind(known, arg) for arg in let.args]
     number = WIDE if WIDE in kinds or let.fn is Fn.NARROW or (row.of_bits and is_narrow) else NUMBER
-    found = [number if kind == NUMBER and not isinstance(arg, str) else kind for arg, kind in zip(let.args, kinds)]
+    found = [
+        number if kind == NUMBER and not isinstance(arg, str) else kind
+        for arg, kind in zip(let.args, kinds, strict=True)
+    ]
     wanted = [TRUTH if row.of_truths else number] * row.operands
     if let.fn is Fn.WHERE:
         wanted = [TRUTH, *[TRUTH if found[-1] == TRUTH else number] * 2]

@@ -25,7 +25,7 @@ def walk(*roots: Expr, into: Callable[[Expr], bool] = lambda _: True) -> Iterato
 def rewrite(
     roots: Iterable[Expr], law: Callable[[Expr], Expr], known: Mapping[Expr, Expr] | None = None
 ) -> dict[Expr, Expr]:
-    """What every node below the roots becomes where `law` is applied to each, operands first; not below `known` ones."""
+    """What every node below the roots becomes where `law` is applied to each, operands first, and not below `known`."""
     done: dict[Expr, Expr] = {**(known or {})}
     for node in walk(*roots, into=lambda one: one not in done):
         if node in done:

@@ -92,9 +92,7 @@ class _Block:
             made[name] = self.new(self._filled(text, args, made, types))
         return self._filled(last, args, made, types)
 
-    def _filled(
-        self, text: str, args: Sequence[str], made: Mapping[str, str], types: Mapping[str, str] | None
-    ) -> str:
+    def _filled(self, text: str, args: Sequence[str], made: Mapping[str, str], types: Mapping[str, str] | None) -> str:
         named = LOCAL.sub(lambda found: made[found[0]], text)
         return named.format(*args, own=self.kind, **(types or {"t": self.kind, "v": self.kind}))
 

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 __all__ = [
-    "called",
     "clear",
     "clock",
     "copy",
@@ -95,25 +94,11 @@ def explain(program: Program, form: str, options: BackendOptions) -> str:
     return ir if form == "llvm" else llvm.assembly(ir)
 
 
-INSTRUCTIONS = {"sqrt", "fabs"}
-"""Functions of the library that every processor has as an instruction, for vectors, too."""
-
-
-def called(program: Program) -> list[str]:
-    """The operations of a program that are a call of the library for each element, by their symbols."""
-    used = {let.fn for kernel in program.kernels for let in kernel.body}
-    return sorted(fn.symbol for fn in used if fn.row.function and fn.row.function not in INSTRUCTIONS)
-
-
 def vector_bits(program: Program) -> int:
-    """The width of the vectors that its machine code works with; 0 for none.
-
-    Loads and stores count unless elements go through calls one by one: those are put together for a packed store.
-    """
+    """The width of the vectors that its machine code works with; 0 for none."""
     from . import llvm
 
-    ir = explain(program, "llvm", {})
-    return llvm.vector_bits(llvm.assembly(ir), "" if called(program) else ir)
+    return llvm.vector_bits(explain(program, "llvm", {}))
 
 
 def warm(program: Program) -> None:

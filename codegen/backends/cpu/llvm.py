@@ -171,12 +171,12 @@ def assembly(ir: str) -> str:
         return str(_target_machine().emit_assembly(_binding().parse_assembly(ir)))
 
 
-def vector_bits(assembly_text: str, ir: str = "") -> int:
-    """The width of the widest packed arithmetic in machine code; 0 if there is none.
+def vector_bits(ir: str) -> int:
+    """The width of the widest packed arithmetic in the machine code of some IR; 0 if there is none.
 
-    ir: what the machine code is made of, if its packed loads and stores of arrays count, too, as wide as a register is.
+    Its packed loads and stores of arrays count, too, as wide as a register is.
     """
-    lines = assembly_text.splitlines()
+    lines = assembly(ir).splitlines()
     moved = max([int(lanes) * TYPES[kind] for lanes, kind in MOVED.findall(ir)], default=0)
     return max(_widest([line for line in lines if PACKED.search(line)]), min(moved, _widest(lines)))
 

@@ -1,4 +1,4 @@
-"""What Numba makes machine code by, beside a source: its settings, from wherever it takes them, and Intel's SVML.
+"""What Numba makes machine code by, beside a source: its settings, from wherever it takes them.
 
 It is told without loading Numba, since kept code does without. A setting that nobody has looked at counts as one that
 shapes code; only those that are known not to are left out.
@@ -26,16 +26,11 @@ HARMLESS = re.compile(
 )
 """Settings of threads, of Numba's own cache, of what it prints, and of GPUs."""
 
-LIBRARIES = {"linux": "libsvml.so", "darwin": "libsvml.dylib", "win32": "svml_dispmd"}
-"""Where Numba looks for SVML."""
-
 
 def text() -> str:
     """All of it; the same text means the same code. To be asked anew each time: settings can change."""
-    given = from_environment()
-    told = [f"{name}={value}" for name, value in sorted(given.items())]
-    is_disabled = given.get("NUMBA_DISABLE_INTEL_SVML", "0") != "0"
-    return "\n".join([*told, _file(), _svml(is_disabled), *assigned()])
+    told = [f"{name}={value}" for name, value in sorted(from_environment().items())]
+    return "\n".join([*told, _file(), *assigned()])
 
 
 def from_environment() -> dict[str, str]:
@@ -107,21 +102,3 @@ def _file() -> str:
         return f"{FILE} {hashlib.sha256(Path(FILE).read_bytes()).hexdigest()}"
     except OSError:
         return f"no {FILE}"
-
-
-@functools.cache
-def _svml(is_disabled: bool) -> str:
-    """Whether exp, log and powers come from Intel's library, whose last bits differ; loads it as Numba does.
-
-    Code that calls it can then be used without Numba, too.
-    """
-    from llvmlite import binding
-
-    library = LIBRARIES.get(sys.platform)
-    if is_disabled or library is None or not binding.targets.has_svml():
-        return "no SVML"
-    try:
-        binding.load_library_permanently(library)
-    except (RuntimeError, OSError):
-        return "no SVML"
-    return "SVML"
