@@ -98,11 +98,12 @@ def test_conditions_that_settle_to_truths(rule: Rule, flags: tuple[str, ...]) ->
         compare(rule, specialize(rule, flags, "float64"), step=step)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_the_library(name: str) -> None:
+def test_functions(name: str, dtype: str) -> None:
     function, _ = FUNCTIONS[name]
     rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
-    compare(rule, specialize(rule, (), "float32"))  # of float64, IREE links no libm
+    compare(rule, specialize(rule, (), dtype))
 
 
 @pytest.mark.parametrize("over", ["tensor", "all"])

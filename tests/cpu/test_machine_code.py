@@ -8,14 +8,14 @@ import functools
 import itertools
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import zoo
 from llvmlite import binding
 
 from rmsprop_jit.buckets import explain_step
-from rmsprop_jit.codegen import Expr, Rule, exp, explain, sqrt, square
+from rmsprop_jit.codegen import Expr, Rule, exp, explain, log, rsqrt, sqrt, square, tanh
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -140,10 +140,35 @@ def test_arrays_are_known_to_be_apart() -> None:
     assert many < 2.2 * few
 
 
-def test_a_rule_that_is_not_packed_says_so() -> None:
-    rule = Rule("slow", lambda p, g, s, h, on: {p: exp(p) ** g})
-    assert "no vectors: one element at a time" in explain(rule, form="summary")
-    for fast in (zoo.LION, zoo.SGD, zoo.RPROP):
+VECTORS = re.compile(r"(?:load|store) <\d+ x (?:float|double)>.*alias\.scope")
+"""In LLVM's IR: many elements of an array at once."""
+
+FUNCTIONS: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "exp": lambda x, y: exp(x),
+    "log": lambda x, y: log(x),
+    "tanh": lambda x, y: tanh(x),
+    "power": lambda x, y: x**y,
+    "root": lambda x, y: x**0.375,
+    "cube": lambda x, y: x**3,
+    "rsqrt": lambda x, y: rsqrt(x),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_packed_and_call_nothing(name: str, dtype: str) -> None:
+    rule = Rule(name, lambda p, g, s, h, on: {p: FUNCTIONS[name](g, p)})
+    text, ir = explain(rule, dtype=dtype, form="asm"), explain(rule, dtype=dtype, form="llvm")
+    (pattern,) = packed(dtype if name == "rsqrt" else "float64", "div" if name == "rsqrt" else "mul")
+    assert widest(widths(text, pattern)) == simplest("float64")
+    assert len(VECTORS.findall(ir)) >= 2
+    assert not re.findall(r"^\s+(?:call\w*|bl|blr)\s.*", step_code(text), re.MULTILINE)
+    assert not re.findall(r"^\s+(?:vfn?m(?:add|sub)\w*|fml[as]|fn?m(?:add|sub))\s.*", text, re.MULTILINE)
+    assert not re.search(r"@llvm\.(?:exp|log|pow|tanh|fma)", ir)
+
+
+def test_rules_that_are_packed_say_so() -> None:
+    for fast in (zoo.LION, zoo.SGD, zoo.RPROP, zoo.PADAM, zoo.EXPONENTIATED):
         assert re.search(r"vectors of \d+ bits", explain(fast, form="summary"))
 
 

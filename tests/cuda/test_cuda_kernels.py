@@ -95,7 +95,7 @@ def test_other_rules_on_a_gpu(rule: Rule, dtype: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_the_library(name: str, dtype: str) -> None:
+def test_functions(name: str, dtype: str) -> None:
     function, _ = FUNCTIONS[name]
     rule = Rule(name, lambda p, g, s, h, on: {p: function(p)})
     compare(rule, specialize(rule, (), dtype), special(2), SMALL)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from compare import SPECIAL
 
-from .trees import COMPARISONS, CONST, ELEMENT, LIBRARY, LOGIC, REDUCTIONS, STEP, TENSOR, Kind, Node, Rates, Spec
+from .trees import COMPARISONS, ELEMENT, LIBRARY, LOGIC, REDUCTIONS, STEP, TENSOR, Kind, Node, Rates, Spec
 
 T = TypeVar("T")
 
@@ -51,12 +51,10 @@ class Style:
     """What may occur.
 
     tame:    no extreme number, and no division, root or power but of what suits it: for compilers that contract.
-    library: the slowest and the fastest rate at which exp, log, tanh and pow may stand.
     joint:   tensors of several kinds in one step, which share what is reduced over all.
     """
 
     tame: bool = False
-    library: tuple[int, int] = (CONST, ELEMENT)
     sizes: tuple[int, ...] = tuple(SIZES)
     large: bool = True
     joint: bool = True
@@ -108,8 +106,6 @@ class Grammar:
         kinds += ["reduction"] * 8 if rate == TENSOR else []
         kinds += ["whole"] if rate == STEP else []
         kind = self.one_of(kinds)
-        if kind == "library" and not self.style.library[0] <= rate <= self.style.library[1]:
-            kind = "infix"
         if kind == "reduction":
             return self.reduced(depth)
         if kind == "where":

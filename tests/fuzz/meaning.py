@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import ranges
+from . import functions, ranges
 from .ranges import Machine, Range, Truth, exact
 from .reducing import reduced
 from .settling import Settling, Step
-from .trees import COMPARISONS, ELEMENT, LIBRARY, REDUCTIONS, STEP, Node, Rates, Spec, is_condition
+from .trees import COMPARISONS, CONST, ELEMENT, LIBRARY, REDUCTIONS, STEP, Node, Rates, Spec, is_condition
 
 Array = npt.NDArray[Any]
 Tensor = Mapping[str, Array]
@@ -35,7 +35,6 @@ ARITHMETIC: dict[str, Callable[..., Range]] = {
     "maximum": ranges.maximum,
     "clip": lambda x, low, high: ranges.minimum(ranges.maximum(x, low), high),
 }
-WIDER = {np.dtype("float32"): np.float64, np.dtype("float64"): np.longdouble}
 
 
 class Meaning:
@@ -115,7 +114,7 @@ class Meaning:
         if node.op == "where":
             return self._chosen(*values)
         if node.op in LIBRARY or node.op == "pow":
-            return self._flushed(self._library(node.op, *values))
+            return self._flushed(self._library(node, *values))
         found = ARITHMETIC[node.op](*values)
         if self.machine.contracts and node.op in ("mul", "square"):
             found = ranges.loosened(found, 1)
@@ -128,24 +127,21 @@ class Meaning:
         possible = np.where(c.sure, a.possible, np.where(c.possible, a.possible | b.possible, b.possible))
         return Truth(sure, possible)
 
-    def _library(self, op: str, x: Range, y: Range | None = None) -> Range:
-        """A function of the library, in more digits than are kept, and as loose as the library."""
-        kept = x.lo.dtype
-        wide = WIDER[kept]
+    def _library(self, node: Node, x: Range, y: Range | None = None) -> Range:
+        """A function: one number for one operand, but where the machine contracts what it is made of."""
+        op, known = node.op, {"constant": self.rates.of(node.args[1]) == CONST} if y is not None else {}
         if y is None:
-            found = ranges.monotone(lambda a: getattr(np, op)(a.astype(wide)).astype(kept), x)
+            found = ranges.monotone(lambda a: functions.of(op, a), x)
             special = ~np.isfinite(x.lo) | (x.lo == 0) | ~np.isfinite(found.lo)
             points = x.is_point
         else:
             negative = ~(x.is_point & y.is_point) & ~(x.lo > 0)
-            found = ranges.corners(
-                lambda a, b: np.power(a.astype(wide), b.astype(wide)).astype(kept), x, y, negative, nan_spreads=False
-            )
+            found = ranges.corners(lambda a, b: functions.of(op, a, b, **known), x, y, negative, nan_spreads=False)
             found = found._replace(wild=found.wild | negative)
             points = x.is_point & y.is_point
             special = ~np.isfinite(x.lo) | ~np.isfinite(y.lo) | (x.lo == 0) | (y.lo == 0) | np.isnan(found.lo)
         loose = self._within(op, ranges.loosened(found, self.machine.ulps))
-        keep = points & special
+        keep = points & special if self.machine.contracts else points
         return Range(np.where(keep, found.lo, loose.lo), np.where(keep, found.hi, loose.hi), loose.wild)
 
     def _within(self, op: str, x: Range) -> Range:

@@ -57,7 +57,7 @@ class Truth(NamedTuple):
 class Machine:
     """What one backend may do to numbers.
 
-    ulps:     how far its library is off, in units of the last place.
+    ulps:     how far functions go up and down by rounding, in units of the last place, where they are not one number.
     contracts: it may leave out the rounding between a product and a sum.
     flushes:  it may take denormal numbers for zero.
     adds_in_single: sums of float32 are added up in float32, with what rounding took from them.

@@ -6,6 +6,7 @@ is computed; numbers of a step are NumPy's float64 and are rounded once, where a
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .trees import COMPARISONS, CONST, REDUCTIONS, Node, Rates
+from . import functions
+from .trees import COMPARISONS, CONST, LIBRARY, REDUCTIONS, Node, Rates
 
 Scalar = Any
 """A float64 of NumPy's, or a truth."""
@@ -32,16 +34,13 @@ MEANINGS: dict[str, Callable[..., Scalar]] = {
     "sub": operator.sub,
     "mul": operator.mul,
     "div": operator.truediv,
-    "pow": operator.pow,
     "mod": np.mod,
     "neg": operator.neg,
     "sqrt": np.sqrt,
     "square": lambda x: x * x,
     "abs": abs,
     "sign": lambda x: np.float64(1.0) if x > 0 else np.float64(-1.0) if x < 0 else x,
-    "exp": np.exp,
-    "log": np.log,
-    "tanh": np.tanh,
+    **{name: functools.partial(functions.of, name) for name in LIBRARY},
     "minimum": _minimum,
     "maximum": _maximum,
     "clip": lambda x, low, high: _minimum(_maximum(x, low), high),
@@ -59,6 +58,7 @@ class Step:
     def __init__(self, numbers: Mapping[str, float], dtype: str) -> None:
         self.numbers, self.dtype = numbers, np.dtype(dtype).type
         self._known: dict[int, tuple[Node, Scalar]] = {}
+        self._rates = Rates()
 
     def value(self, node: Node) -> Scalar:
         """The value of a number or condition."""
@@ -77,6 +77,8 @@ class Step:
         with np.errstate(all="ignore"):
             if node.op == "rounded":
                 return np.float64(self.dtype(values[0]))
+            if node.op == "pow":
+                return np.float64(functions.of("pow", *values, constant=self._rates.of(node.args[1]) is CONST))
             result = MEANINGS[node.op](*values)
         return bool(result) if isinstance(result, bool | np.bool_) else np.float64(result)
 

@@ -15,13 +15,13 @@ FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
 
 ORDER = [
-    {"errors", "kinds", "locks", "memo", "memory"},
+    {"bits", "errors", "kinds", "locks", "memo", "memory"},
     {"ops", "dtypes", "refusals", "equations"},
     {"expr", "parts"},
-    {"functions", "names", "walk"},
+    {"expansions", "functions", "names", "walk"},
     {"listing"},
     {"simplify", "rule"},
-    {"program"},
+    {"expand", "program"},
     {"printer", "schedule", "verify"},
     {"lower", "scalars", "rows", "private"},
     {"room"},

@@ -12,7 +12,7 @@ import numpy as np
 from compare import Array
 
 from rmsprop_jit import codegen
-from rmsprop_jit.codegen import Expr, exp, log, tanh
+from rmsprop_jit.codegen import Expr, exp, log, rsqrt, tanh
 
 FUNCTIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array]]] = {
     "exp": (lambda x: exp(x), np.exp),
@@ -22,8 +22,13 @@ FUNCTIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array]]] = 
     "root": (lambda x: abs(x) ** 0.5, lambda x: np.abs(x) ** 0.5),
     "cube": (lambda x: x**3, lambda x: x**3),
     "reciprocal": (lambda x: x**-1, lambda x: 1 / x),
+    "negative_cube": (lambda x: x**-3, lambda x: 1 / (x * x * x)),
+    "fifth": (lambda x: x**5, lambda x: x**5),
+    "of_base": (lambda x: 2.5**x, lambda x: np.asarray(2.5, x.dtype) ** x),
+    "of_itself": (lambda x: abs(x) ** x, lambda x: np.abs(x) ** x),
+    "rsqrt": (lambda x: rsqrt(abs(x)), lambda x: 1 / np.sqrt(np.abs(x))),
 }
-"""Functions of the platform's library, which are close to the truth but not correctly rounded."""
+"""Functions that are close to the truth but not correctly rounded, whose bits are the same everywhere."""
 
 TRUTHS: dict[str, Callable[[Array], tuple[float, float]]] = {
     "all_finite": lambda x: (float(np.isfinite(x).all()), 0.0),

@@ -280,9 +280,6 @@ RULES = [
 WITH_NORMS = (LAMB, MARS, NORMALISED, LARGEST_FIRST)
 """Rules whose reductions may differ in the last bits from one order of summation to another."""
 
-WITH_LIBRARY = (POWER_SIGN, PADAM, EXPONENTIATED)
-"""Rules with exp, log or pow, whose last bits are the platform's."""
-
 
 def flag_sets(rule: Rule) -> Iterator[tuple[str, ...]]:
     """Every combination of a rule's flags."""
