@@ -120,8 +120,8 @@ def _held(x: Expr, limit: float) -> Expr:
 
 
 def _nearest(x: Expr) -> Expr:
-    """The nearest whole number, below 2**51."""
-    return (x + MAGIC) - MAGIC
+    """The nearest whole number, below 2**51. What was added is not subtracted: IREE 3.13 takes that for x itself."""
+    return (x + MAGIC) + -MAGIC
 
 
 def _series(x: Expr, terms: Sequence[float]) -> Expr:
@@ -185,7 +185,7 @@ def _with_sign(size: Expr, x: Expr, y: Expr) -> Expr:
 
 def _is_whole(size: Expr) -> Expr:
     """Whether a positive number is a whole one, as all are from 2**52 on."""
-    return (size >= TWO_52) | call(Fn.EQ, (size + TWO_52) - TWO_52, size)
+    return (size >= TWO_52) | call(Fn.EQ, (size + TWO_52) + -TWO_52, size)
 
 
 def _precise_power(x: Expr, y: Expr) -> Expr:
