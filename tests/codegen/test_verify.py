@@ -7,8 +7,22 @@ from typing import Any
 import pytest
 
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import Expr, LoweringError, Program, Rule, Slot, square, sum_of, verify, where
-from rmsprop_jit.codegen.expr import Const, Reduction, Select, Symbol
+from rmsprop_jit.codegen import (
+    Expr,
+    LoweringError,
+    Program,
+    Rule,
+    Slot,
+    exp,
+    log,
+    square,
+    sum_of,
+    tanh,
+    verify,
+    where,
+)
+from rmsprop_jit.codegen.expand import expanded
+from rmsprop_jit.codegen.expr import Const, Reduction, Select, Symbol, call
 from rmsprop_jit.codegen.kinds import Kind, Space
 from rmsprop_jit.codegen.lower import live, split
 from rmsprop_jit.codegen.ops import Fn, ReduceOp
@@ -22,6 +36,7 @@ FLAGS = ("global_clipnorm", "use_ema", "ema_overwrite_frequency", "weight_decay"
 PROGRAM = program_of(RMSPROP, FLAGS, "float32")
 FIRST, LAST = PROGRAM.kernels
 NUMBER = Let("t99", Fn.ADD, ("p", 1.0))
+WIDE = Let("t98", Fn.WIDE, ("g",))
 
 
 def test_what_lowering_makes_is_in_order() -> None:
@@ -49,6 +64,23 @@ def test_a_dead_store_is_named() -> None:
     verify.pruned(rule, {PARAMETER: PARAMETER - X, X: square(GRADIENT), Symbol(Kind.SLOT, "y"): GRADIENT})
     with pytest.raises(LoweringError, match=r"after prune, in trial: nothing reads.*`s.x`"):
         verify.pruned(rule, {PARAMETER: PARAMETER - GRADIENT, X: square(GRADIENT)})
+
+
+@pytest.mark.parametrize(
+    ("value", "compute", "symbol"),
+    [
+        (exp(GRADIENT), "float32", "exp"),
+        (PARAMETER + log(square(GRADIENT)), "float32", "log"),
+        (where(tanh(GRADIENT) > 0, PARAMETER, GRADIENT), "float64", "tanh"),
+        (sum_of(PARAMETER**GRADIENT) * GRADIENT, "float64", r"\*\*"),
+        (call(Fn.NARROW, call(Fn.WIDE, GRADIENT)), "float64", "wide"),
+    ],
+    ids=["exp", "log", "tanh", "power", "conversion"],
+)
+def test_a_function_that_was_not_expanded_is_named(value: Expr, compute: str, symbol: str) -> None:
+    with pytest.raises(LoweringError, match=rf"after expand, in trial: {symbol} is left. Received: `"):
+        verify.expanded("trial", {PARAMETER: value}, compute)
+    verify.expanded("trial", expanded({PARAMETER: exp(value)}, "float32"), "float32")
 
 
 def test_a_reduction_in_the_wrong_kernel_is_named() -> None:
@@ -106,6 +138,30 @@ BROKEN = {
     "a choice of truth and number": (lambda: with_let(Let("t99", Fn.WHERE, ("c0", True, "p"))), "True is a truth"),
     "a remainder in a loop": (lambda: with_let(Let("t99", Fn.MOD, ("p", 2.0))), "% is left to the host"),
     "rounding in a loop": (lambda: with_let(Let("t99", Fn.ROUNDED, ("p",))), "rounded is left to the host"),
+    "a function": (lambda: with_let(Let("t99", Fn.EXP, ("p",))), "exp is no operation of such a program"),
+    "a wide number beside others": (
+        lambda: with_last(body=(*LAST.body, WIDE, Let("t99", Fn.ADD, ("t98", "p")))),
+        "'t98' is a wide number, 'p' is a number",
+    ),
+    "a choice of a wide number and another": (
+        lambda: with_last(body=(*LAST.body, WIDE, Let("t99", Fn.WHERE, ("c0", "p", "t98")))),
+        "'p' is a number, 't98' is a wide number",
+    ),
+    "a wide number that is widened": (
+        lambda: with_last(body=(*LAST.body, WIDE, Let("t99", Fn.WIDE, ("t98",)))),
+        "'t98' is a wide number",
+    ),
+    "a number that is narrow already": (lambda: with_let(Let("t99", Fn.NARROW, ("p",))), "'p' is a number"),
+    "the bits of a number that is not wide": (lambda: with_let(Let("t99", Fn.EXPONENT, ("p",))), "'p' is a number"),
+    "a store of a wide number": (
+        lambda: with_last(body=(*LAST.body, WIDE), stores=(Store("parameter", "t98"),)),
+        "'t98' is no number",
+    ),
+    "a wide number in a head": (lambda: with_last(head=(*LAST.head, Let("u99", Fn.WIDE, ("r0",)))), "wide is no"),
+    "a wide number in float64": (
+        lambda: replace(with_let(WIDE), compute="float64"),
+        "wide is no operation of such a program",
+    ),
     "rounding in a head": (
         lambda: with_last(head=(*LAST.head, Let("u99", Fn.ROUNDED, ("r0",)))),
         "rounded is left to the host",
