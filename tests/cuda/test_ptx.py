@@ -171,3 +171,20 @@ def test_explain_shows_machine_code_or_says_what_is_missing(compiler: str) -> No
     assert re.search(r"LDG\.E\.128", text)
     assert re.search(r"STG\.E\.128", text)
     assert not re.search(r"\b(?:DADD|DMUL|DFMA)\b", text.split("step_0", 1)[1])
+
+
+FUNCTIONS = """
+from rmsprop_jit.codegen import Rule, exp, log, specialize, tanh
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+rule = Rule("all", lambda p, g, s, h, on: {p: tanh(g) * exp(g) + log(abs(p))})
+for kernel in frame.sources(specialize(rule, (), "float32")):
+    print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_functions_are_arithmetic_in_float64_and_nothing_is_called(compiler: str) -> None:
+    ptx = in_another_process("-c", FUNCTIONS % compiler)
+    assert not re.search(r"^\s*call|\.local\s", ptx, re.MULTILINE)
+    assert {"cvt.f64.f32", "cvt.rn.f32.f64"} <= set(re.findall(r"cvt[\w.]+", ptx))
+    assert re.search(r"(?:shl|shf|bfi)[\w.]*\.(?:b64|b32|l\.wrap)", ptx)
+    assert not re.search(r"(?:ex2|lg2|tanh)\.", ptx)
