@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 
 from .errors import LoweringError
 from .ops import Fn
-from .program import Arg, Let, is_wide, wides
+from .program import Arg, Let
+from .sorts import is_wide, wides
 
 PREFIXES = r"wide_|lanes_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
 """A regular expression for what frames put before a mangled name."""
@@ -59,8 +60,9 @@ def print_let(let: Let, dtype: str, prefix: str = "", own: str = "") -> str:
     return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype, own)}"
 
 
-def print_lets(lets: Sequence[Let], dtype: str, prefix: str = "") -> list[str]:
+def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "") -> list[str]:
     """One line for each let, in order, of a program of the given type."""
+    lets = tuple(lets)
     wide = wides(lets)
     return [print_let(let, "float64" if is_wide(let, wide) else dtype, prefix, dtype) for let in lets]
 

@@ -9,7 +9,7 @@
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
-    let     = name = fn(args)              in that type, or in float64 (see `wides`), once an element
+    let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage
     reduce  = name = op(name) over space   float64, in row order
 
@@ -21,7 +21,7 @@ hyperparameter, and the others (t0, u0, c0, k0, r0) have no dot.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .dtypes import storage
@@ -282,30 +282,3 @@ class Program:
         for kernel in self.kernels:
             lines += kernel.lines(self._storages, self.compute)
         return "\n".join(lines)
-
-
-def truths(lets: Sequence[Let], known: Iterable[str] = ()) -> frozenset[str]:
-    """The names of lets (and `known`, from before them) whose value is a truth, not a number."""
-    found = set(known)
-    for let in lets:
-        chosen = let.args[-1]
-        is_truth = chosen is True or chosen is False or chosen in found if let.fn is Fn.WHERE else let.fn.is_truth
-        if is_truth:
-            found.add(let.name)
-    return frozenset(found)
-
-
-def wides(lets: Sequence[Let]) -> frozenset[str]:
-    """The names of a loop's lets whose value is float64 though the program computes in less: `wide`, and what is
-    computed from such numbers, until `narrow`. Constants are of the type of what they stand beside.
-    """
-    found: set[str] = set()
-    for let in lets:
-        if let.fn is Fn.WIDE or (is_wide(let, found) and let.fn is not Fn.NARROW and not let.fn.is_truth):
-            found.add(let.name)
-    return frozenset(found)
-
-
-def is_wide(let: Let, wide: Collection[str]) -> bool:
-    """Whether the operands of a let are among the wide numbers."""
-    return any(arg in wide for arg in let.args if isinstance(arg, str))

@@ -17,7 +17,8 @@ from ..dtypes import Storage, storage
 from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Kernel, Let, Load, Program, Reduce, is_wide, old, truths, wides
+from ..program import Arg, Kernel, Let, Load, Program, Reduce, old
+from ..sorts import is_wide, truths, wides
 
 LOCAL = re.compile(r"%\w+")
 WIDE = storage("float64")

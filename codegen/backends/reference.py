@@ -14,8 +14,9 @@ import numpy as np
 from ..dtypes import storage
 from ..kinds import Space
 from ..ops import Fn
-from ..program import Arg, Kernel, Let, Program, is_wide, wides
+from ..program import Arg, Kernel, Let, Program
 from ..scalars import evaluate
+from ..sorts import is_wide, wides
 
 if TYPE_CHECKING:
     import numpy.typing as npt
