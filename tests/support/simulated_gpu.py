@@ -45,6 +45,9 @@ def _cast(kind: Any, other: Any) -> Callable[[Any], Any]:
     return lambda x: np.asarray(x, np.float64 if kind is np.float64 else np.int64).view(to)[()]
 
 
+ARGUMENTS = {"int64": int, "float32": np.float32, "float64": np.float64}
+"""What an argument of each type is passed as."""
+
 TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=int, int64=int)
 
 NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, np)
@@ -91,7 +94,8 @@ class Driver:
         """A kernel that is run, or recorded while the stream is captured."""
         function = launchable(kernel.text, kernel.name)
 
-        def launch(grid: int, *arguments: int) -> None:
+        def launch(grid: int, *arguments: Any) -> None:
+            assert [type(argument) for argument in arguments] == [ARGUMENTS[name] for name in kernel.types]
             for hook in _hooks:
                 hook()
             stream = simulated_cupy.cuda.get_current_stream()

@@ -27,8 +27,8 @@ from ... import locks, store
 from ...errors import BackendError, OptionError
 from .. import object_file
 from ..cuda_compilers import COMPILERS
-from .frame import KernelSource
 from .linker import linked
+from .source import KernelSource
 
 INSTALL = (
     "Run `pip install 'numba-cuda-mlir[cu12]>=0.6,<0.7' cupy-cuda12x` for a driver of CUDA 12 or "
@@ -120,7 +120,7 @@ def mlir(kernel: KernelSource, compiler: str, arch: Arch) -> str:
         )
     with LOCK:
         module = _module(compiler)
-        return str(module.compile_mlir(_function(kernel, module), len(kernel.arguments), arch))
+        return str(module.compile_mlir(_function(kernel, module), kernel.types, arch))
 
 
 def sass(kernel: KernelSource, compiler: str, arch: Arch) -> str:
@@ -142,7 +142,8 @@ def kept(
 ) -> Code:
     """A kernel's "ptx" or "cubin", from the store or made there; what is kept is looked at first."""
     with LOCK:
-        name = f"{kind}\n{compiler}\n{arch}\n{_versions()}\n{store.compiler_files()}\n{_settings()}\n{kernel.text}"
+        shaped_by = (kind, compiler, arch, _versions(), store.compiler_files(), _settings(), kernel.types, kernel.text)
+        name = "\n".join(map(str, shaped_by))
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
         source = f"# {kernel.name} for sm_{arch[0]}{arch[1]}, {compiler}: {kind}\n{kernel.text}"
         parts = store.read(key, source, lambda parts: _check(_code(parts), has_cubin=kind == "cubin"))
@@ -200,7 +201,7 @@ def _compile(kernel: KernelSource, compiler: str, arch: Arch) -> Code:
     module = _module(compiler)
     function = _function(kernel, module)
     try:
-        text = module.compile_ptx(function, len(kernel.arguments), arch)
+        text = module.compile_ptx(function, kernel.types, arch)
     except Exception as problem:  # third-party compilers raise what they like
         if any(frame.f_code.co_name == "<module>" for frame, _ in traceback.walk_tb(problem.__traceback__)):
             raise _cannot_load(compiler, problem) from problem  # a part that it imports with its first kernel

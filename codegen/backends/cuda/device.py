@@ -19,7 +19,8 @@ import numpy as np
 from ...errors import BackendError, OptionError
 from . import compilers, torch_streams
 from .compilers import INSTALL, Arch
-from .frame import THREADS, KernelSource
+from .frame import THREADS
+from .source import KernelSource
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,7 +31,10 @@ DeviceArray = Any
 """A cupy.ndarray."""
 
 Launch = Callable[..., None]
-"""(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device."""
+"""(grid, *arguments): starts a kernel of so many blocks on the current stream of the current device.
+
+Each argument goes by value: a Python int as int64, a NumPy number (and nothing else) in its own type.
+"""
 
 CAPTURE_UNSUPPORTED, CAPTURE_IMPLICIT = 900, 906
 """The status of CuPy's CUDARuntimeError that CUDA calls cudaErrorStreamCaptureUnsupported, ...Implicit."""
@@ -86,7 +90,7 @@ class Cuda:
             module.load(code.cubin)
             function = module.get_function(code.symbol)
 
-        def launch(grid: int, *arguments: int) -> None:
+        def launch(grid: int, *arguments: Any) -> None:
             function((grid,), (kernel.threads,), arguments)
 
         return launch

@@ -1,78 +1,95 @@
-"""fold_k, the rows' partial results as one number a tensor, and uniforms_k, the numbers that a loop uses, as source."""
+"""What is between the loops, as source: uniforms_k, numbers that a loop uses, and fold_k, numbers for the host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ...dtypes import COMPILED, storage
 from ...kinds import Space
 from ...printer import indented, mangled, print_lets
-from ...program import Kernel
+from ...program import Kernel, Reduce
 from .shape import Shape, folded, start
+from .sums import Partial, part_names, parts_of
 
 
 def fold_kernel(shape: Shape, kernel: Kernel) -> list[str]:
-    """One tensor a block: its rows' partial results, in order of row for each thread, then by a tree."""
-    body = ["thread = int32(cuda.threadIdx.x)", "tensor = int64(cuda.blockIdx.x)"]
-    body += [f"{reduce.name} = {start(reduce)}" for reduce in kernel.reductions]
-    body += ["row = load_int64(first + tensor * 8) + thread", "end = load_int64(first + tensor * 8 + 8)"]
-    body += ["while row < end:"]
-    for partial in shape.partials_of(kernel):
-        for i, name in enumerate(partial.names()):
-            at = f"(row * {shape.width} + {partial.at + i}) * {shape.type.itemsize}"
-            body.append(f"    {name} = float64(load_{shape.type.name}(partial + {at}))")
-        body.append(f"    element = {partial.parts.whole.format(*partial.names())}")
-        body.append(f"    {folded(partial.reduce, 'element')}")
-    body.append(f"    row = row + {shape.threads}")
-    body += shape.fold_tree(kernel.reductions)
-    body.append("if thread == 0:")
-    for reduce in kernel.reductions:
-        at = f"(tensor * {len(shape.partials)} + {shape.own_index[reduce.name]}) * 8"
-        body.append(f"    store_float64(own + {at}, {reduce.name})")
+    """One block: what a kernel reduces over all tensors, from all rows of one table."""
+    partials = [partial for partial in shape.partials_of(kernel) if partial.reduce.over is Space.ALL]
+    reductions = [partial.reduce for partial in partials]
+    body = ["thread = int32(cuda.threadIdx.x)", *shape.lanes(reductions), *_rows(shape, partials, "0", "every_row")]
+    body += [*shape.fold_tree(reductions), "if thread == 0:"]
+    body += [f"    store_float64(totals + {shape.index[reduce.name] * 8}, {reduce.name})" for reduce in reductions]
     return body
 
 
 def uniforms_kernel(shape: Shape, kernel: Kernel) -> list[str]:
-    """One block: what a kernel uses from outside its loop, for every tensor."""
-    body = ["thread = int32(cuda.threadIdx.x)", *_totals(shape, kernel), *_scalars(shape, kernel)]
-    body += ["tensor = int64(thread)", "while tensor < tensors:"]
-    body += indented([*_head(shape, kernel)])
-    for j, name in enumerate(kernel.uniforms):
-        at = f"(tensor * {len(kernel.uniforms)} + {j}) * {shape.type.itemsize}"
-        body.append(f"    store_{shape.type.name}(uniforms + {at}, {shape.type.name}(wide_{mangled(name)}))")
-    body.append(f"    tensor = tensor + {shape.threads}")
-    return body
+    """The numbers of a kernel that are in memory: by one block for all tensors, or by blocks that share the tensors.
+
+    All threads of a block fold; the first of them computes what follows.
+    """
+    of_all, of_tensors = shape.given_to(kernel)
+    body = ["thread = int32(cuda.threadIdx.x)"]
+    body += shape.lanes([partial.reduce for partial in (*of_all, *of_tensors)])
+    body += _totals(shape, [partial.reduce for partial in of_all])
+    numbers = ["if thread == 0:", *indented([*_scalars(shape, kernel), *_head(shape, kernel), *_stores(shape, kernel)])]
+    if not shape.is_per_tensor(kernel):
+        return body + numbers
+    loop: list[str] = []
+    if of_tensors:
+        loop += _rows(shape, of_tensors, "load_int64(first + tensor * 8)", "load_int64(first + tensor * 8 + 8)")
+        loop += shape.fold_tree([partial.reduce for partial in of_tensors])
+    loop += [*numbers, "tensor = tensor + int64(cuda.gridDim.x)"]
+    return [*body, "tensor = int64(cuda.blockIdx.x)", "while tensor < tensors:", *indented(loop)]
 
 
-def _totals(shape: Shape, kernel: Kernel) -> Iterator[str]:
-    """Reductions over all tensors: over the tables of this device (`peers`), then what other devices have."""
-    reductions = [shape.partials[given.name].reduce for given in kernel.givens if given.over is Space.ALL]
-    if not reductions:
-        return
+def _rows(shape: Shape, partials: Sequence[Partial], begin: str, end: str) -> Iterator[str]:
+    """Partial results of some rows of this table, in order of row for each thread."""
+    yield from (f"{partial.reduce.name} = {start(partial.reduce)}" for partial in partials)
+    yield from (f"row = int64({begin} + thread)", f"end = {end}", "while row < end:")
+    for partial in partials:
+        at = f"partial + (row * {shape.width} + {partial.at}) * {shape.type.itemsize}"
+        yield from indented(_row(partial.reduce, shape.type.name, at))
+    yield f"    row = row + {shape.threads}"
+
+
+def _row(reduce: Reduce, dtype: str, at: str) -> Iterator[str]:
+    """A row's partial result, of a table that computes in `dtype`, joined to the reduction's in float64."""
+    parts = parts_of(reduce.op, dtype)
+    names = part_names(reduce, parts)
+    for i, name in enumerate(names):
+        yield f"{name} = float64(load_{dtype}({at} + {i * storage(dtype).itemsize}))"
+    yield f"element = {parts.whole.format(*names)}"
+    yield folded(reduce, "element")
+
+
+def _totals(shape: Shape, reductions: Sequence[Reduce]) -> Iterator[str]:
+    """Reductions over all tensors: the rows of all tables of this device (`peers`), then what other devices have."""
     for reduce in reductions:
-        j = shape.own_index[reduce.name]
         yield f"{reduce.name} = {start(reduce)}"
-        yield f"peer = peers + load_int64(peers + {j * 16})"
-        yield f"last = peers + load_int64(peers + {j * 16 + 8})"
-        yield "while peer < last:"
-        yield "    at = load_int64(peer)"
-        yield "    end = load_int64(peer + 8)"
-        yield "    stride = load_int64(peer + 16)"
-        yield "    row = int64(thread)"
-        yield "    while row < end:"
-        yield "        element = load_float64(at + row * stride)"
-        yield f"        {folded(reduce, 'element')}"
-        yield f"        row = row + {shape.threads}"
-        yield "    peer = peer + 24"
-    yield from shape.fold_tree(reductions)
+        for j, dtype in enumerate(COMPILED):
+            at = (shape.index[reduce.name] * len(COMPILED) + j) * 16
+            yield f"peer = peers + load_int64(peers + {at})"
+            yield f"last = peers + load_int64(peers + {at + 8})"
+            yield "while peer < last:"
+            yield "    at = load_int64(peer)"
+            yield "    end = load_int64(peer + 8)"
+            yield "    stride = load_int64(peer + 16)"
+            yield "    row = int64(thread)"
+            yield "    while row < end:"
+            yield from indented(_row(reduce, dtype, "at + row * stride"), 2)
+            yield f"        row = row + {shape.threads}"
+            yield "    peer = peer + 24"
+    if reductions:
+        yield from shape.fold_tree(reductions)
     for reduce in reductions:
-        yield f"{reduce.name} = lanes_{reduce.name}[0]"
-        yield f"element = load_float64(others + {shape.own_index[reduce.name] * 8})"
+        yield f"element = load_float64(others + {shape.index[reduce.name] * 8})"
         yield folded(reduce, "element")
-        yield f"wide_{reduce.name} = {reduce.name}"
 
 
 def _scalars(shape: Shape, kernel: Kernel) -> Iterator[str]:
-    """The step's numbers that this kernel needs."""
+    """The step's numbers that this kernel needs, where they are not given to it."""
+    if not shape.from_memory:
+        return
     lets = shape.program.needed(kernel.outside)
     read = {*kernel.outside, *(arg for let in lets for arg in let.args)}
     for j, hyper in enumerate(shape.program.hypers):
@@ -84,13 +101,18 @@ def _scalars(shape: Shape, kernel: Kernel) -> Iterator[str]:
 
 
 def _head(shape: Shape, kernel: Kernel) -> Iterator[str]:
-    """The tensor's own numbers and what follows from them."""
+    """What is given to all tensors or one, the latter's own numbers among it, and what follows from that."""
     hypers = shape.program.tensor_hypers
     for given in kernel.givens:
         if given.hyper:
             at = f"hypers + (tensor * {len(hypers)} + {hypers.index(given.hyper)}) * 8"
             yield f"wide_{mangled(given.name)} = load_float64({at})"
-        elif given.over is Space.TENSOR:
-            at = f"own + (tensor * {len(shape.partials)} + {shape.own_index[given.name]}) * 8"
-            yield f"wide_{given.name} = load_float64({at})"
+        else:
+            yield f"wide_{given.name} = {given.name}"
     yield from print_lets(kernel.head, "float64", "wide_")
+
+
+def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:
+    """The numbers, each rounded once."""
+    for name, place in shape.places(kernel).items():
+        yield f"store_{shape.type.name}({place}, {shape.type.name}(wide_{mangled(name)}))"

@@ -2,9 +2,12 @@
 
 A program becomes one source with several kernels, launched in this order for each kernel k of the program:
 
-    uniforms_k   one block: every number that the loop uses, for each tensor, in float64, rounded once
+    uniforms_k   numbers that the loop uses and that only the GPU has: sums over rows of earlier kernels, what a tensor
+                 has of its own, what follows from them, in float64, rounded once; not launched where there are none
     step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
-    fold_k       a block a tensor: the rows' partial results as one float64, where k reduces
+
+Numbers of the step, made on the host, come by value as arguments. In a graph, which repeats its arguments for ever, and
+where there are very many, kernels are made `from_memory`: `uniforms_k` makes all numbers from what is in memory.
 
 `step_k` of a float32 program does no arithmetic in float64. Addresses are integers and are only followed by the
 functions `load_...` and `store_...`, which each compiler has its own of.
@@ -13,39 +16,20 @@ functions `load_...` and `store_...`, which each compiler has its own of.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ... import dtypes
 from ...errors import BackendError
-from ...printer import indented
+from ...printer import indented, mangled
 from ...program import Kernel, Program
 from .folds import fold_kernel, uniforms_kernel
 from .shape import Shape
+from .source import Blocks, KernelSource
 from .step import Step
+
+__all__ = ["THREADS", "TICK", "KernelSource", "fold", "shape_of", "source", "sources"]
 
 THREADS = 256
 """Of a block on a GPU. A constant of the source, so that sums have the same shape on every device."""
-
-ROW_ARGUMENTS = ("rows", "tensors", "arrays", "uniforms", "partial")
-FOLD_ARGUMENTS = ("first", "partial", "own")
-UNIFORM_ARGUMENTS = ("tensors", "cells", "hypers", "own", "peers", "others", "uniforms", "clock")
-"""What each kind of kernel takes, all int64; see `tables.Table` for what is where."""
-
-
-@dataclass(frozen=True)
-class KernelSource:
-    """The Python source of one kernel, with the functions that it calls; equal sources are the same kernel.
-
-    name:      of the function in `text` that is the kernel.
-    arguments: what it takes, all int64.
-    threads:   of each block that it is launched with; a power of two.
-    """
-
-    name: str
-    text: str
-    arguments: tuple[str, ...]
-    threads: int
-
 
 TICK = KernelSource(
     "tick",
@@ -60,18 +44,30 @@ TICK = KernelSource(
 """Counts a call on the GPU: `clock` holds the calls made and the number of the update that the next one belongs to."""
 
 
-def sources(program: Program, threads: int = THREADS) -> list[KernelSource]:
-    """All kernels of a program, in launch order, for blocks of so many threads.
+def sources(program: Program, threads: int = THREADS, from_memory: bool = False) -> list[KernelSource]:
+    """All kernels of a program's step, in launch order, for blocks of so many threads.
 
     Raises BackendError for a type that GPUs lack here.
     """
+    shape = shape_of(program, threads, from_memory)
+    return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
+
+
+def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
+    """What the k-th kernel reduces over all tensors as numbers for the host, which joins those of several devices."""
+    body = fold_kernel(shape_of(program, threads), program.kernels[k])
+    arguments = ("every_row", "partial", "totals")
+    return KernelSource(f"fold_{k}", _text(f"fold_{k}", arguments, body), arguments, threads, Blocks.ONE)
+
+
+def shape_of(program: Program, threads: int, from_memory: bool = False) -> Shape:
+    """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
     if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
-    shape = Shape(program, threads)
-    return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
+    return Shape(program, threads, from_memory)
 
 
 def source(program: Program) -> str:
@@ -81,15 +77,35 @@ def source(program: Program) -> str:
 
 def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
     """What is launched for one kernel of the program; nothing where there would be nothing to do."""
-
-    def made(name: str, arguments: tuple[str, ...], body: Iterable[str], functions: Iterable[str] = ()) -> KernelSource:
-        lines = [*functions, f"def {name}({', '.join(arguments)}):", *indented([*body])]
-        return KernelSource(name, "\n".join([*lines, ""]), arguments, shape.threads)
-
-    if kernel.uniforms:
-        yield made(f"uniforms_{k}", UNIFORM_ARGUMENTS, uniforms_kernel(shape, kernel))
+    if shape.places(kernel):
+        name, arguments, numbers = f"uniforms_{k}", _places(shape, kernel), shape.of_head(kernel)
+        blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.ONE
+        taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
+        yield KernelSource(
+            name, _text(name, taken, uniforms_kernel(shape, kernel)), arguments, shape.threads, blocks, numbers
+        )
     if kernel.stores or kernel.reductions:
-        step = Step(shape, k, kernel)
-        yield made(f"step_{k}", ROW_ARGUMENTS, step.lines(), step.functions())
-    if kernel.reductions:
-        yield made(f"fold_{k}", FOLD_ARGUMENTS, fold_kernel(shape, kernel))
+        name, step, numbers = f"step_{k}", Step(shape, k, kernel), shape.by_value(kernel)
+        arguments = ("rows", "tensors", "arrays")
+        arguments += ("uniforms",) if shape.places(kernel) else ()
+        arguments += ("partial",) if kernel.reductions else ()
+        text = _text(name, [*arguments, *map(mangled, numbers)], step.lines(), step.functions())
+        yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
+
+
+def _places(shape: Shape, kernel: Kernel) -> tuple[str, ...]:
+    """Where `uniforms_k` finds what it needs; see `tables.Table` for what is where."""
+    of_all, of_tensors = shape.given_to(kernel)
+    return (
+        *(("tensors",) if shape.is_per_tensor(kernel) else ()),
+        *(("first", "partial") if of_tensors else ()),
+        *(("peers", "others") if of_all else ()),
+        *(("hypers",) if any(given.hyper for given in kernel.givens) else ()),
+        *(("cells", "clock") if shape.from_memory else ()),
+        "uniforms",
+    )
+
+
+def _text(name: str, arguments: Iterable[str], body: Iterable[str], functions: Iterable[str] = ()) -> str:
+    """A kernel and the functions that it calls."""
+    return "\n".join([*functions, f"def {name}({', '.join(arguments)}):", *indented(body), ""])

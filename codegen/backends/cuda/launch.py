@@ -1,7 +1,7 @@
 """Launch: a step over tables of one GPU; and Clock, which counts steps where the host does not.
 
-Launching looks at nothing that did not change, so an unchanged step costs one launch a kernel, however many tensors
-there are.
+Launching looks at nothing that did not change: an unchanged step is one launch a kernel of the program, and one more
+where something was reduced for it, however many tensors there are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..hypers import part_of
 from . import device, frame
-from .tables import Ready, Table
+from .tables import Table
 from .uploads import UPLOADS
 
 if TYPE_CHECKING:
@@ -92,12 +92,8 @@ class Launch:
         self._held: Record | None = None
         self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
         self._is_stale = True
-        with device.use(self._index):
-            for table in tables:
-                table.set_peers(tables)
-        kernels = [range(len(table.program.kernels)) for table in tables]
-        self._numbers = [[_numbers_of(t, k, clock) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
-        self._work = [[_work_of(t, k) for k in ks] for t, ks in zip(tables, kernels, strict=True)]
+        for table in tables:
+            table.bind(tables, None if clock is None else clock.step_at)
         self.follow(schedule([table.program for table in tables]))
 
     def follow(self, turns: Sequence[Turn]) -> None:
@@ -152,7 +148,7 @@ class Launch:
         begin = 0
         for table in self.tables:
             table.set(part_of(hypers, table, begin))
-            table.send(step_is_here=False)
+            table.send()
             begin += table.tensors
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
@@ -162,11 +158,11 @@ class Launch:
             self._receive(prepared)
         with device.use(self._index), device.ordered(self._index):
             for i, k in self._turns[turn].kernels:
-                changed = k > 0 or self.tables[i].send(step_is_here=self._clock is None)
+                changed = k > 0 or self.tables[i].send()
                 if changed or self._is_stale or self._clock is not None:
-                    _start(self._numbers[i][k])
+                    self.tables[i].start(f"uniforms_{k}")
             for i, k in self._turns[turn].kernels:
-                _start(self._work[i][k])
+                self.tables[i].start(f"step_{k}")
         self._was_whole = turn == len(self._turns) - 1
 
     @property
@@ -185,23 +181,3 @@ class Launch:
             for table in self.tables:
                 if what in table.reduced:
                     table.join(what, others)
-
-
-def _numbers_of(table: Table, k: int, clock: Clock | None) -> list[Ready]:
-    """The launch that makes the numbers of kernel k."""
-    known = {"tensors": table.tensors, "cells": table.address("scalars"), "uniforms": table.address(f"uniforms_{k}")}
-    own_clock = known["cells"] + (table.cells.index("step") * 8 if "step" in table.cells else 0)
-    known["clock"] = own_clock if clock is None else clock.step_at
-    return table.prepared(f"uniforms_{k}", 1, frame.UNIFORM_ARGUMENTS, **known)
-
-
-def _work_of(table: Table, k: int) -> list[Ready]:
-    """The launches of kernel k itself."""
-    known = {"tensors": table.tensors, "uniforms": table.address(f"uniforms_{k}")}
-    step = table.prepared(f"step_{k}", table.rows, frame.ROW_ARGUMENTS, **known)
-    return step + table.prepared(f"fold_{k}", table.tensors, frame.FOLD_ARGUMENTS)
-
-
-def _start(launches: Sequence[Ready]) -> None:
-    for function, blocks, arguments in launches:
-        function(blocks, *arguments)

@@ -5,7 +5,7 @@ This module is imported only where numba-cuda is the compiler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.ir as ll
@@ -79,8 +79,13 @@ NAMES = words(cuda, cuda.jit(device=True, inline="always"), types, _load, _store
 """What generated source may name."""
 
 
-def compile_ptx(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
-    """The PTX of a kernel of so many int64 arguments, for an architecture as (9, 0)."""
-    signature = types.void(*[types.int64] * arguments)
+def _signature(arguments: Sequence[str]) -> Any:
+    """Of a kernel with arguments of these types."""
+    return types.void(*[getattr(types, name) for name in arguments])
+
+
+def compile_ptx(kernel: Callable[..., None], arguments: Sequence[str], arch: tuple[int, int]) -> str:
+    """The PTX of a kernel with arguments of these types, for an architecture as (9, 0)."""
+    signature = _signature(arguments)
     ptx, _ = cuda.compile_ptx(kernel, signature, cc=arch, device=False, abi="numba")
     return str(ptx)

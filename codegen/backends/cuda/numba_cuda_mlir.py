@@ -5,7 +5,7 @@ This module is imported only where numba-cuda-mlir is the compiler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba_cuda_mlir
@@ -77,17 +77,22 @@ NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast)
 """What generated source may name."""
 
 
-def compile_ptx(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
-    """The PTX of a kernel of so many int64 arguments, for an architecture as (9, 0)."""
+def _signature(arguments: Sequence[str]) -> Any:
+    """Of a kernel with arguments of these types."""
+    return types.void(*[getattr(types, name) for name in arguments])
+
+
+def compile_ptx(kernel: Callable[..., None], arguments: Sequence[str], arch: tuple[int, int]) -> str:
+    """The PTX of a kernel with arguments of these types, for an architecture as (9, 0)."""
     _name_target(arch)
-    result = compiler.compile_ptx(kernel, types.void(*[types.int64] * arguments), cc=arch)
+    result = compiler.compile_ptx(kernel, _signature(arguments), cc=arch)
     return str(result[0] if isinstance(result, tuple) else result)
 
 
-def compile_mlir(kernel: Callable[..., None], arguments: int, arch: tuple[int, int]) -> str:
+def compile_mlir(kernel: Callable[..., None], arguments: Sequence[str], arch: tuple[int, int]) -> str:
     """The kernel as the compiler's own MLIR, before it is lowered."""
     _name_target(arch)
-    return str(compiler.compile_mlir(kernel, types.void(*[types.int64] * arguments)))
+    return str(compiler.compile_mlir(kernel, _signature(arguments)))
 
 
 def _name_target(arch: tuple[int, int]) -> None:

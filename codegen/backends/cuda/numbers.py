@@ -1,35 +1,40 @@
-"""What kernels use of a step's numbers, on the host, to see whether a GPU has it already.
-
-The number of the step changes in every step, but what an average takes from it only in the second; copying it to the
-GPU, and a launch that makes numbers of it, are most of what such a step costs the host.
-"""
+"""A step's numbers on the host: what follows from its hyperparameters, in float64, as arguments of kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...dtypes import storage
 from ...program import Program
 from ...scalars import compile_scalars
+from .source import KernelSource
 
-EXACT = ("", "sqrt", "fabs")
-"""Functions that have the same result here and on a GPU; "" is none. Where others take part a GPU's own results may
-differ in the last bit though ours are equal: then a step would depend on which steps came before it. So do operations
-on bits: they are part of exp, log, tanh and powers, whose products and sums a GPU's compiler may contract."""
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-Used = Callable[[Sequence[float]], bytes | None]
-"""From a step's numbers, in the order of `Program.hypers`, to what kernels use of them, to be compared."""
+    Float64 = npt.NDArray[np.float64]
+
+Values = tuple[Any, ...]
+"""NumPy's numbers, which CuPy passes to a kernel by value, each in its own type."""
 
 
-def numbers_used(program: Program) -> Used:
-    """A function that says what a program's kernels use of a step's numbers; None where only the GPU can tell."""
-    if any(let.fn.row.function not in EXACT or let.fn.row.of_bits for let in program.step):
-        return lambda values: None
-    scalars = program.memo("scalars for a GPU", lambda: compile_scalars(program))
+class StepNumbers:
+    """The numbers of the step that the kernels of one program use."""
 
-    def used(values: Sequence[float]) -> bytes:
-        """As bytes: a nan is like itself, and zeros of two signs differ."""
-        return np.array(scalars(dict(zip(program.hypers, values, strict=True))), np.float64).tobytes()
+    def __init__(self, program: Program) -> None:
+        self._hypers = program.hypers
+        self._scalars = program.memo("scalars for a GPU", lambda: compile_scalars(program))
+        self._places = {name: j for j, name in enumerate(program.scalars)}
 
-    return used
+    def made_of(self, hypers: Sequence[float]) -> Float64:
+        """All numbers, from hyperparameters as in `Program.hypers`."""
+        return np.array(self._scalars(dict(zip(self._hypers, hypers, strict=True))), np.float64)
+
+    def taken(self, kernel: KernelSource, numbers: Float64) -> Values:
+        """Those that a kernel takes, each rounded once."""
+        chosen = numbers[[self._places[name] for name in kernel.numbers]] if kernel.numbers else numbers[:0]
+        with np.errstate(all="ignore"):
+            return tuple(chosen.astype(storage(kernel.dtype).scalar))

@@ -5,30 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ... import dtypes
+from ...kinds import Space
 from ...ops import Fn
 from ...printer import expression, indented, literal, operand, print_let
 from ...program import Kernel, Let, Program, Reduce
 from .layout import Layout
 from .sums import Partial, partial_width, partials_of
 
+MOST_NUMBERS = 64
+"""That a kernel takes by value: to hand over more costs the host as much as a copy and a launch that reads them."""
+
 
 class Shape:
-    """A program's types, the places of what it reduces, and the threads of a block.
+    """A program's types, the places of what it reduces and of its numbers, and the threads of a block.
 
-    own_index: by name, where a reduction is among a tensor's own results.
-    width:     parts of a row's partial results.
+    from_memory: whether kernels find the step's numbers in memory; else the host makes and passes them.
+    index:       by name, where a reduction is among all of the program.
+    width:       parts of a row's partial results.
     """
 
-    def __init__(self, program: Program, threads: int) -> None:
+    def __init__(self, program: Program, threads: int, from_memory: bool = False) -> None:
         self.program, self.threads = program, threads
         self.type = dtypes.storage(program.compute)
+        self.from_memory = from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
+        self._passed = frozenset(() if self.from_memory else program.scalars)
         self.partials = {partial.reduce.name: partial for partial in partials_of(program)}
-        self.own_index = {name: j for j, name in enumerate(self.partials)}
+        self.index = {name: j for j, name in enumerate(self.partials)}
         self.width = partial_width(program)
 
     def partials_of(self, kernel: Kernel) -> list[Partial]:
         """What a kernel reduces."""
         return [self.partials[reduce.name] for reduce in kernel.reductions]
+
+    def given_to(self, kernel: Kernel) -> tuple[list[Partial], list[Partial]]:
+        """What earlier kernels have reduced for this one: over all tensors, and over each."""
+        found: tuple[list[Partial], list[Partial]] = [], []
+        for given in kernel.givens:
+            if not given.hyper:
+                found[given.over is Space.TENSOR].append(self.partials[given.name])
+        return found
+
+    def by_value(self, kernel: Kernel) -> tuple[str, ...]:
+        """The numbers that the loop takes as arguments: those of the step."""
+        return tuple(name for name in kernel.uniforms if name in self._passed)
+
+    def of_head(self, kernel: Kernel) -> tuple[str, ...]:
+        """The numbers of the step, as arguments, that those in memory follow from."""
+        read = dict.fromkeys(arg for let in kernel.head for arg in let.args)
+        return tuple(name for name in read if name in self._passed)
+
+    def places(self, kernel: Kernel) -> dict[str, str]:
+        """The address of each other number that the loop uses: those that are made on the GPU."""
+        names = [name for name in kernel.uniforms if name not in self._passed]
+        begin = f"uniforms + tensor * {len(names) * self.type.itemsize}" if self.is_per_tensor(kernel) else "uniforms"
+        return {name: f"{begin} + {j * self.type.itemsize}" for j, name in enumerate(names)}
+
+    def is_per_tensor(self, kernel: Kernel) -> bool:
+        """Whether numbers in memory are different for each tensor."""
+        return any(given.over is Space.TENSOR for given in kernel.givens)
 
     def layout(self, kernel: Kernel) -> Layout:
         """How the arrays of a kernel lie in memory."""
@@ -41,11 +75,12 @@ class Shape:
             return f"wide_{let.name} = float64({self.type.name}({operand(arg, 'float64', 'wide_')}))"
         return print_let(let, "float64", "wide_")
 
-    def tree(self, names: Sequence[str], joined: Sequence[str], dtype: str) -> Iterator[str]:
-        """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`."""
-        for name in names:
-            yield f"lanes_{name} = cuda.shared.array({self.threads}, {dtype})"
-            yield f"lanes_{name}[thread] = {name}"
+    def tree(self, names: Sequence[str], joined: Sequence[str]) -> Iterator[str]:
+        """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`.
+
+        The first thread then has the results. A barrier comes after the last use of the lanes.
+        """
+        yield from (f"lanes_{name}[thread] = {name}" for name in names)
         yield "cuda.syncthreads()"
         yield f"half = int32({self.threads // 2})"
         yield "while half > 0:"
@@ -54,12 +89,20 @@ class Shape:
         yield "    cuda.syncthreads()"
         yield "    half = int32(half // 2)"
 
+    def shared(self, names: Sequence[str], dtype: str) -> Iterator[str]:
+        """A place for each thread's variables, which `tree` needs."""
+        yield from (f"lanes_{name} = cuda.shared.array({self.threads}, {dtype})" for name in names)
+
+    def lanes(self, reductions: Sequence[Reduce]) -> Iterator[str]:
+        """What `fold_tree` needs."""
+        return self.shared([reduce.name for reduce in reductions], "float64")
+
     def fold_tree(self, reductions: Sequence[Reduce]) -> Iterator[str]:
-        """The tree for float64 numbers; every thread has the result in `lanes_<name>[0]`."""
+        """The tree for float64 numbers."""
         joined = []
         for reduce in reductions:
             joined += [f"element = lanes_{reduce.name}[thread + half]", folded(reduce, "element")]
-        return self.tree([reduce.name for reduce in reductions], joined, "float64")
+        return self.tree([reduce.name for reduce in reductions], joined)
 
 
 def start(reduce: Reduce) -> str:

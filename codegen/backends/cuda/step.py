@@ -47,7 +47,7 @@ class Step:
 
     def row(self) -> Iterator[str]:
         """Where the row's arrays are, its numbers, and how many of its elements go as vectors."""
-        arrays, uniforms = self.kernel.arrays, self.kernel.uniforms
+        arrays = self.kernel.arrays
         yield "thread = int32(cuda.threadIdx.x)"
         yield "row = int64(cuda.blockIdx.x)"
         yield "tensor = load_int64(rows + row * 24)"
@@ -56,9 +56,8 @@ class Step:
         for array in arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
             yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
-        for j, name in enumerate(uniforms):
-            at = f"uniforms + (tensor * {len(uniforms)} + {j}) * {self.type.itemsize}"
-            yield f"{mangled(name)} = load_{self.type.name}({at})"
+        for name, place in self.shape.places(self.kernel).items():
+            yield f"{mangled(name)} = load_{self.type.name}({place})"
         for partial in self.partials:
             for name, start in zip(partial.names(), partial.parts.start, strict=True):
                 yield f"{name} = {literal(start, self.type.name)}"
@@ -153,7 +152,8 @@ class Step:
             others = [f"lanes_{name}[thread + half]" for name in names]
             joined.append(f"{', '.join(names)} = {name_of(partial.parts.join)}({', '.join([*names, *others])})")
         names = [name for partial in self.partials for name in partial.names()]
-        yield from self.shape.tree(names, joined, self.type.name)
+        yield from self.shape.shared(names, self.type.name)
+        yield from self.shape.tree(names, joined)
         yield "if thread == 0:"
         for partial in self.partials:
             for i, name in enumerate(partial.names()):

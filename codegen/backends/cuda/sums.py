@@ -8,7 +8,7 @@ several float32 numbers, its parts, which together hold what one float64 would:
     sum              a sum and what rounding took from it (Knuth, TAOCP 2, 4.2.2, theorem B)
 
 Everything else, and float64, keeps one number and does what the reduction's row in ops.py says. Parts are joined in a
-fixed tree. `fold` kernels, one number a row, turn them into float64.
+fixed tree. Kernels between the loops, which take one of them a row, turn them into float64.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ def name_of(source: str) -> str:
     return source.split("def ", 1)[1].split("(", 1)[0]
 
 
+def part_names(reduce: Reduce, parts: Parts) -> list[str]:
+    """Variables for the parts of a reduction."""
+    return [f"part{i}_{reduce.name}" for i in range(len(parts.start))]
+
+
 @dataclass(frozen=True)
 class Partial:
     """Where a reduction's parts are in a row of partial results."""
@@ -101,7 +106,7 @@ class Partial:
 
     def names(self) -> list[str]:
         """A thread's variables for the parts."""
-        return [f"part{i}_{self.reduce.name}" for i in range(len(self.parts.start))]
+        return part_names(self.reduce, self.parts)
 
 
 def partials_of(program: Program) -> tuple[Partial, ...]:

@@ -1,4 +1,4 @@
-"""Table: a program on a list of tensors of one GPU, everything it reads in the GPU's memory.
+"""Table: a program on a list of tensors of one GPU, everything it reads in the GPU's memory or passed to its kernels.
 
 A table is sent once; afterwards only addresses and numbers that changed are copied.
 """
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...dtypes import storage
+from ...dtypes import COMPILED, storage
 from ...expr import Reduction
+from ...kinds import Space
 from ...program import Program
 from ...rows import cut, length_for
 from . import device, frame
-from .numbers import numbers_used
-from .sums import partial_width
+from .numbers import StepNumbers, Values
+from .source import KernelSource
+from .sums import partial_width, partials_of
 from .uploads import UPLOADS
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from ..contract import BackendOptions, Numbers
 
     HostArray = npt.NDArray[Any]
-
-Ready = tuple[device.Launch, int, tuple[int, ...]]
-"""A kernel, its number of blocks, its arguments."""
 
 SHORTEST, LONGEST = 1_024, 16_384
 """Elements of a row, which is one block's work, at least and at most.
@@ -61,10 +60,29 @@ def rows_of(length: int) -> Iterator[None]:
         SHORTEST, LONGEST = before
 
 
+class Ready:
+    """A kernel with its number of blocks and what it takes, to be started."""
+
+    def __init__(self, kernel: KernelSource, function: device.Launch, blocks: int, places: tuple[int, ...]) -> None:
+        self.kernel = kernel
+        self._function, self._blocks = function, blocks
+        self._places: tuple[Any, ...] = places
+        self._arguments = self._places
+
+    def take(self, numbers: Values) -> None:
+        """Pass these numbers from now on."""
+        self._arguments = self._places + numbers
+
+    def start(self) -> None:
+        """Start it on the current stream of the current device."""
+        self._function(self._blocks, *self._arguments)
+
+
 class Table:
     """One program bound to a list of tensors of `sizes` elements on one GPU.
 
-    What is pointed to and set is host memory, copied by `send` where it changed. Keep what is pointed to alive.
+    What is pointed to and set is kept here, and goes to the GPU with `send` where it changed: addresses, and numbers of
+    tensors, as copies; numbers of the step as arguments of kernels. Keep what is pointed to alive.
     """
 
     def __init__(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> None:
@@ -73,31 +91,63 @@ class Table:
         rows = cut(sizes, row=length_for(sum(sizes), BLOCKS, SHORTEST, LONGEST))
         self.tensors, self.rows = len(sizes), len(rows.rows)
         self.reduced = {reduce.what: j for j, reduce in enumerate(program.reductions())}
-        self.cells = program.hypers
+        self._made_by = {reduce.what: k for k, one in enumerate(program.kernels) for reduce in one.reductions}
         self.arrays = np.zeros((len(program.arrays), self.tensors), np.int64)
-        self.scalars = np.zeros(len(self.cells), np.float64)
+        self.cells = np.zeros(len(program.hypers), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
         self.others = np.array([reduce.op.identity for reduce in program.reductions()], np.float64)
-        self._used = numbers_used(program)
-        self._used_there: bytes | None = None
+        self._compiler = options.get("compiler")
+        self._numbers, self._taken = StepNumbers(program), b""
+        self._from_memory = False
         self._touched = True
         self._sent: dict[str, HostArray] = {}
-        compiler = options.get("compiler")
+        self._ready: dict[str, Ready] = {}
         with device.use(self.index):
-            sources = frame.sources(program, device.threads())
-            self.kernels = {kernel.name: device.loaded(kernel, compiler, self.index) for kernel in sources}
             self._memory = {what: device.empty_bytes(max(nbytes, 8)) for what, nbytes in self._room().items()}
             self._send("rows", np.ascontiguousarray(rows.rows[:, :3]))
-            self._send("first", rows.first)
+            if program.reductions(Space.TENSOR):
+                self._send("first", rows.first)
 
     def _room(self) -> dict[str, int]:
         """The bytes of each part in the GPU's memory."""
-        itemsize = storage(self.program.compute).itemsize
-        kernels = enumerate(self.program.kernels)
-        room = {f"uniforms_{k}": len(kernel.uniforms) * itemsize * self.tensors for k, kernel in kernels}
-        room["own"] = self.tensors * len(self.reduced) * 8
-        room["partial"] = self.rows * partial_width(self.program) * itemsize
-        return room | {what: getattr(self, what).nbytes for what in ("arrays", "scalars", "hypers", "others")}
+        own = {what: getattr(self, what).nbytes for what in ("arrays", "cells", "hypers", "others")}
+        partial = self.rows * partial_width(self.program) * storage(self.program.compute).itemsize
+        return own | {"partial": partial, "totals": self.others.nbytes}
+
+    def bind(self, tables: Sequence[Table], clock: int | None) -> None:
+        """Make kernels ready for steps over these tables of this device, this one among them.
+
+        clock: where the GPU counts steps by itself, for a step in a graph, whose kernels find all numbers in memory.
+        """
+        threads = device.threads()
+        shape = frame.shape_of(self.program, threads, from_memory=clock is not None)
+        self._from_memory, self._taken = shape.from_memory, b""
+        step = self.program.hypers.index("step") * 8 if "step" in self.program.hypers else 0
+        with device.use(self.index):
+            for k, kernel in enumerate(self.program.kernels):
+                each = self.tensors if shape.is_per_tensor(kernel) else 1
+                nbytes = len(shape.places(kernel)) * shape.type.itemsize * each
+                self._memory[f"uniforms_{k}"] = device.empty_bytes(max(nbytes, 8))
+            if self.program.reductions(Space.ALL):
+                self._send("peers", self._peers(tables))
+                self._send("others", self.others)
+            counted = self.address("cells") + step if clock is None else clock
+            for source in frame.sources(self.program, threads, clock is not None):
+                self._prepare(source, clock=counted, uniforms=self.address(f"uniforms_{source.k}"))
+
+    def _prepare(self, kernel: KernelSource, **known: int) -> None:
+        """Load a kernel and find its arguments, if there is work for it."""
+        blocks = kernel.blocks.count(self.rows, self.tensors)
+        if blocks:
+            known |= {"tensors": self.tensors, "every_row": self.rows}
+            places = tuple(known[what] if what in known else self.address(what) for what in kernel.arguments)
+            function = device.loaded(kernel, self._compiler, self.index)
+            self._ready[kernel.name] = Ready(kernel, function, blocks, places)
+
+    def start(self, name: str) -> None:
+        """Start a kernel, if there is work for it; the device is current."""
+        if name in self._ready:
+            self._ready[name].start()
 
     def point(self, array: str, addresses: HostArray) -> None:
         """Where the arrays of one name lie, for each tensor."""
@@ -108,25 +158,27 @@ class Table:
 
     def set(self, hypers: Numbers) -> None:
         """The step's numbers, by name."""
-        self.scalars[:] = [hypers[name] for name in self.cells]
+        self.cells[:] = [hypers[name] for name in self.program.hypers]
         for j, name in enumerate(self.program.tensor_hypers):
             self.hypers[:, j] = hypers[name]
         self._touched = True
 
-    def set_peers(self, tables: Sequence[Table]) -> None:
-        """Name the tables of this device, this one among them, over which reductions over all tensors run."""
-        lists = [[table.column_of(what) for table in tables] for what in self.reduced]
-        found = [[entry for entry in entries if entry is not None] for entries in lists]
-        ends = np.cumsum([2 * len(found), *(3 * len(entries) for entries in found)]) * 8
+    def _peers(self, tables: Sequence[Table]) -> HostArray:
+        """Where the rows' partial results of each reduction over all tensors are, by the type that they are in."""
+        lists = [
+            [table.rows_of(what) for table in tables if what in table.reduced and table.program.compute == dtype]
+            for what in self.reduced
+            for dtype in COMPILED
+        ]
+        ends = np.cumsum([2 * len(lists), *(3 * len(entries) for entries in lists)]) * 8
         begins = [number for pair in itertools.pairwise(ends.tolist()) for number in pair]
-        flat = [number for entries in found for entry in entries for number in entry]
-        self._send("peers", np.array([*begins, *flat], np.int64))
+        return np.array([*begins, *(number for entries in lists for entry in entries for number in entry)], np.int64)
 
-    def column_of(self, what: Reduction) -> tuple[int, int, int] | None:
-        """Where the tensors' results of a reduction are: address, count, stride in bytes; None if it is not made."""
-        if what not in self.reduced:
-            return None
-        return self.address("own") + self.reduced[what] * 8, self.tensors, len(self.reduced) * 8
+    def rows_of(self, what: Reduction) -> tuple[int, int, int]:
+        """Where the rows' partial results of a reduction are: address, count, stride in bytes."""
+        itemsize = storage(self.program.compute).itemsize
+        partial = partials_of(self.program)[self.reduced[what]]
+        return self.address("partial") + partial.at * itemsize, self.rows, partial_width(self.program) * itemsize
 
     def address(self, what: str) -> int:
         """Where a part of the table is on the GPU."""
@@ -134,39 +186,43 @@ class Table:
 
     def total_of(self, what: Reduction) -> float:
         """A reduction over this table's tensors; waits for the GPU."""
-        own = device.fetch(self._memory["own"]).view(np.float64)[: self.tensors * len(self.reduced)]
-        column = own.reshape(self.tensors, -1)[:, self.reduced[what]]
-        return what.op.joined(column.tolist())
+        if not self.rows:
+            return what.op.identity
+        k = self._made_by[what]
+        with device.use(self.index), device.ordered(self.index):
+            if f"fold_{k}" not in self._ready:
+                self._prepare(frame.fold(self.program, k, device.threads()))
+            self.start(f"fold_{k}")
+        return float(device.fetch(self._memory["totals"]).view(np.float64)[self.reduced[what]])
 
     def join(self, what: Reduction, others: float) -> None:
         """Take over what other devices have reduced."""
         self.others[self.reduced[what]] = others
         self._send("others", self.others)
 
-    def send(self, step_is_here: bool = True) -> bool:
-        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew.
-
-        step_is_here: whether the number of the step is the one that was set, not one that is counted on the GPU.
-        """
+    def send(self) -> bool:
+        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
         if "arrays" in self._sent and not self._touched:
             return False
         with device.use(self.index):
             if "arrays" not in self._sent:
                 self._send("arrays", self.arrays)
-            changed = [self._send_scalars(step_is_here), self._send("hypers", self.hypers)]
-            self._send("others", self.others)
+            changed = [self._pass_numbers(), self._send("hypers", self.hypers)]
             self._touched = False
         return any(changed)
 
-    def _send_scalars(self, step_is_here: bool) -> bool:
-        """Copy the step's numbers, unless what follows from them is what follows from those that are there."""
-        used = self._used(self.scalars.tolist()) if step_is_here else None
-        if used is not None and used == self._used_there and "scalars" in self._sent:
+    def _pass_numbers(self) -> bool:
+        """Let kernels have the step's numbers; returns whether any is another than before."""
+        if self._from_memory:
+            return self._send("cells", self.cells)
+        numbers = self._numbers.made_of(self.cells.tolist())
+        if numbers.tobytes() == self._taken:  # by their bits: a nan is like itself, and zeros of two signs differ
             return False
-        self._used_there = None  # until they are there
-        is_sent = self._send("scalars", self.scalars)
-        self._used_there = used
-        return is_sent
+        self._taken = b""  # until all kernels have them
+        for ready in self._ready.values():
+            ready.take(self._numbers.taken(ready.kernel, numbers))
+        self._taken = numbers.tobytes()
+        return True
 
     def _send(self, what: str, values: HostArray) -> bool:
         """Copy a part, if it is not there already; returns whether it was not."""
@@ -180,10 +236,3 @@ class Table:
             UPLOADS.copy(self._memory[what], values)
         self._sent[what] = values.copy()
         return True
-
-    def prepared(self, name: str, blocks: int, arguments: Sequence[str], **known: int) -> list[Ready]:
-        """A kernel with its arguments, or nothing where there is no such kernel or no work for it."""
-        if name not in self.kernels or not blocks:
-            return []
-        places = (known[what] if what in known else self.address(what) for what in arguments)
-        return [(self.kernels[name], blocks, tuple(places))]
