@@ -11,6 +11,7 @@ The pipeline, from the equations to machine code::
 for a GPU
 
     cuda       the kernels in the CUDA frame, as Python                   backends.cuda.frame
+    launches   what a step launches and copies                            backends.cuda.launches
     mlir-cuda  what numba-cuda-mlir makes of that                         backends.cuda.compilers
     ptx        what the CUDA compiler makes of that                       backends.cuda.compilers
     sass       the machine code                                           backends.cuda.compilers

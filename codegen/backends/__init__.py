@@ -23,7 +23,7 @@ BACKENDS = {"cpu": ".cpu", "cuda": ".cuda"}
 """By name: compiled code for this processor, and for a GPU."""
 
 
-FORMS = {"cpu": ("python", "llvm", "asm"), "cuda": ("cuda", "mlir-cuda", "ptx", "sass")}
+FORMS = {"cpu": ("python", "llvm", "asm"), "cuda": ("cuda", "launches", "mlir-cuda", "ptx", "sass")}
 """What the backends can show of a program; named here so that asking for the names loads none of them."""
 
 

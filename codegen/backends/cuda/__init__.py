@@ -4,6 +4,8 @@ frame       a program's kernels as Python source
 step        the loop over a row of elements
 folds       what is between the loops: sums of rows, and numbers
 shape       what all kernels of a program share
+source      a kernel's source, with what it takes
+launches    what a step launches, as text
 layout      where the elements of arrays lie
 sums        how they reduce
 words       what that source may name
@@ -17,7 +19,7 @@ torch_streams: the order of CuPy's streams and torch's
 reader      the addresses of many gradients at once
 columns     what many arrays say of themselves
 tables      what the kernels run on
-numbers     whether they use other numbers than before
+numbers     the step's, as arguments of kernels
 launch      a step over tables
 """
 
@@ -33,7 +35,7 @@ from ...program import Program
 from ..contract import GRADIENT
 from ..entries import Marks
 from ..ledger import Ledger
-from . import compilers, device, frame
+from . import compilers, device, frame, launches
 from .launch import Clock, Launch
 from .reader import Reader
 from .tables import Table
@@ -51,6 +53,7 @@ __all__ = ["Clock", "clock", "copy", "explain", "is_capturing", "launch", "read"
 is_capturing = device.is_capturing
 
 
+READ = {"cuda": frame.source, "launches": launches.text}
 TEXTS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
 
 
@@ -127,10 +130,12 @@ def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int
 def explain(program: Program, form: str, options: BackendOptions) -> str:
     """What the program becomes: "cuda" (Python), "mlir-cuda", "ptx" or "sass", for the GPU at hand or else sm_90.
 
+    "launches" says what a step launches and copies.
+
     Raises BackendError where what it takes is not installed.
     """
-    if form == "cuda":
-        return frame.source(program)
+    if form in READ:
+        return READ[form](program)
     chosen, arch = compilers.choose(options.get("compiler")), device.arch_at_hand()
     title = f"// {program.name}, {program.compute}; {chosen}, sm_{arch[0]}{arch[1]}"
     return "\n".join([title, *(TEXTS[form](kernel, chosen, arch) for kernel in frame.sources(program))])

@@ -67,11 +67,14 @@ class Ready:
         self.kernel = kernel
         self._function, self._blocks = function, blocks
         self._places: tuple[Any, ...] = places
-        self._arguments = self._places
+        self._arguments, self._bits = self._places, b""
 
-    def take(self, numbers: Values) -> None:
-        """Pass these numbers from now on."""
+    def take(self, numbers: Values) -> bool:
+        """Pass these numbers from now on; returns whether any is another than before."""
+        bits = np.array(numbers).tobytes()  # a nan is like itself, and zeros of two signs differ
+        is_new, self._bits = bits != self._bits, bits
         self._arguments = self._places + numbers
+        return is_new
 
     def start(self) -> None:
         """Start it on the current stream of the current device."""
@@ -212,17 +215,16 @@ class Table:
         return any(changed)
 
     def _pass_numbers(self) -> bool:
-        """Let kernels have the step's numbers; returns whether any is another than before."""
+        """Let kernels have the step's numbers; returns whether some of the first kernel's must be made anew."""
         if self._from_memory:
             return self._send("cells", self.cells)
         numbers = self._numbers.made_of(self.cells.tolist())
-        if numbers.tobytes() == self._taken:  # by their bits: a nan is like itself, and zeros of two signs differ
+        if numbers.tobytes() == self._taken:
             return False
         self._taken = b""  # until all kernels have them
-        for ready in self._ready.values():
-            ready.take(self._numbers.taken(ready.kernel, numbers))
+        found = {name: ready.take(self._numbers.taken(ready.kernel, numbers)) for name, ready in self._ready.items()}
         self._taken = numbers.tobytes()
-        return True
+        return found.get("uniforms_0", False)
 
     def _send(self, what: str, values: HostArray) -> bool:
         """Copy a part, if it is not there already; returns whether it was not."""
