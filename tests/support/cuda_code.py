@@ -31,7 +31,10 @@ OPTION_SETS = [
     ("gradient_accumulation_steps", "micro_step"),
     ("use_ema", "idle"),
 ]
-ARCHS = [(8, 0), (9, 0)]
+IN_GRAPHS = [(), ("clipnorm", "use_ema"), ("centered", "momentum", "global_clipnorm")]
+"""Option sets whose kernels are also compiled as a graph has them, with numbers in memory."""
+
+ARCHS = [(8, 0), (9, 0), (10, 0)]
 MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
@@ -42,7 +45,11 @@ def compiled(compiler: str) -> Iterator[Entry]:
     cases += [(flags, *kinds, (9, 0)) for flags in OPTION_SETS[::8] for kinds in MIXED]
     for flags, dtype, gradient, arch in cases:
         program = specialize(step_of(RMSPROP), flags, dtype, gradient)
-        for kernel in frame.sources(program):
+        kernels = frame.sources(program)
+        if (dtype, arch) == ("float32", ARCHS[1]):
+            kernels += frame.sources(program, from_memory=True) if flags in IN_GRAPHS else []
+            kernels += [frame.fold(program, 0)] if "global_clipnorm" in flags else []
+        for kernel in dict.fromkeys(kernels):
             code = compilers.machine_code(kernel, compiler, arch)
             yield {
                 "flags": flags,
@@ -50,7 +57,7 @@ def compiled(compiler: str) -> Iterator[Entry]:
                 "arch": arch,
                 "kernel": kernel.name,
                 "stores": any(f"step_{k}" == kernel.name and one.stores for k, one in enumerate(program.kernels)),
-                "arguments": len(kernel.arguments),
+                "types": kernel.types,
                 "ptx": code.ptx,
                 "symbol": code.symbol,
                 "usage": compilers.usage(code, arch),
