@@ -222,9 +222,10 @@ class Table:
         if numbers.tobytes() == self._taken:
             return False
         self._taken = b""  # until all kernels have them
-        found = {name: ready.take(self._numbers.taken(ready.kernel, numbers)) for name, ready in self._ready.items()}
+        taking = [ready for ready in self._ready.values() if ready.kernel.numbers]
+        changed = [ready.kernel.name for ready in taking if ready.take(self._numbers.taken(ready.kernel, numbers))]
         self._taken = numbers.tobytes()
-        return found.get("uniforms_0", False)
+        return "uniforms_0" in changed
 
     def _send(self, what: str, values: HostArray) -> bool:
         """Copy a part, if it is not there already; returns whether it was not."""
