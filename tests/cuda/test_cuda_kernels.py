@@ -196,3 +196,20 @@ def test_equal_kernels_of_different_programs_are_compiled_once() -> None:
         return {kernel for kernel in frame.sources(program) if kernel.name in ("step_0", "fold_0")}
 
     assert norms({"clipnorm"}) == norms({"global_clipnorm", "centered", "momentum"})
+
+
+def test_many_reductions_are_folded_in_the_same_shared_memory() -> None:
+    """A block has 48 KB of it: what 24 reductions of 256 threads would take, if each had its own."""
+
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        total = p
+        for i in range(15):
+            total = total - max_abs(g * (i + 1.0)) * sum_of(g + float(i), over="all") * 1e-9
+        return {p: total}
+
+    rule = Rule("many sums", equations)
+    program = specialize(rule, (), "float32")
+    (made,) = (kernel for kernel in frame.sources(program) if kernel.name == "uniforms_1")
+    assert len(program.reductions()) == 30
+    assert made.text.count("cuda.shared.array(256, float64)") == made.text.count("cuda.shared.array") == 1
+    compare(rule, program, None, [40, 3])

@@ -16,7 +16,7 @@ def fold_kernel(shape: Shape, kernel: Kernel) -> list[str]:
     """One block: what a kernel reduces over all tensors, from all rows of one table."""
     partials = [partial for partial in shape.partials_of(kernel) if partial.reduce.over is Space.ALL]
     reductions = [partial.reduce for partial in partials]
-    body = ["thread = int32(cuda.threadIdx.x)", *shape.lanes(reductions), *_rows(shape, partials, "0", "every_row")]
+    body = ["thread = int32(cuda.threadIdx.x)", shape.lanes(), *_rows(shape, partials, "0", "every_row")]
     body += [*shape.fold_tree(reductions), "if thread == 0:"]
     body += [f"    store_float64(totals + {shape.index[reduce.name] * 8}, {reduce.name})" for reduce in reductions]
     return body
@@ -29,7 +29,7 @@ def uniforms_kernel(shape: Shape, kernel: Kernel) -> list[str]:
     """
     of_all, of_tensors = shape.given_to(kernel)
     body = ["thread = int32(cuda.threadIdx.x)"]
-    body += shape.lanes([partial.reduce for partial in (*of_all, *of_tensors)])
+    body += [shape.lanes()] if of_all or of_tensors else []
     body += _totals(shape, [partial.reduce for partial in of_all])
     numbers = ["if thread == 0:", *indented([*_scalars(shape, kernel), *_head(shape, kernel), *_stores(shape, kernel)])]
     if not shape.is_per_tensor(kernel):

@@ -75,34 +75,35 @@ class Shape:
             return f"wide_{let.name} = float64({self.type.name}({operand(arg, 'float64', 'wide_')}))"
         return print_let(let, "float64", "wide_")
 
-    def tree(self, names: Sequence[str], joined: Sequence[str]) -> Iterator[str]:
-        """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`.
+    def tree(self, names: Sequence[str], joined: Sequence[str], dtype: str) -> Iterator[str]:
+        """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`."""
+        stored = [f"lanes_{name}[thread] = {name}" for name in names]
+        yield from (f"lanes_{name} = cuda.shared.array({self.threads}, {dtype})" for name in names)
+        yield from [*stored, *self._halves([*joined, *stored])]
 
-        The first thread then has the results. A barrier comes after the last use of the lanes.
+    def fold_tree(self, reductions: Sequence[Reduce]) -> Iterator[str]:
+        """The same for float64 numbers one after the other in `lanes`, which the first thread then has the results of.
+
+        However many there are, shared memory is enough; a barrier comes after the last use of `lanes`.
         """
-        yield from (f"lanes_{name}[thread] = {name}" for name in names)
+        for reduce in reductions:
+            stored = f"lanes[thread] = {reduce.name}"
+            yield stored
+            yield from self._halves(["element = lanes[thread + half]", folded(reduce, "element"), stored])
+
+    def lanes(self) -> str:
+        """What `fold_tree` needs."""
+        return f"lanes = cuda.shared.array({self.threads}, float64)"
+
+    def _halves(self, joined: Sequence[str]) -> Iterator[str]:
+        """Let the first half of the threads join what the second half has stored, then half of those, to the first."""
         yield "cuda.syncthreads()"
         yield f"half = int32({self.threads // 2})"
         yield "while half > 0:"
         yield "    if thread < half:"
-        yield from indented([*joined, *(f"lanes_{name}[thread] = {name}" for name in names)], 2)
+        yield from indented(joined, 2)
         yield "    cuda.syncthreads()"
         yield "    half = int32(half // 2)"
-
-    def shared(self, names: Sequence[str], dtype: str) -> Iterator[str]:
-        """A place for each thread's variables, which `tree` needs."""
-        yield from (f"lanes_{name} = cuda.shared.array({self.threads}, {dtype})" for name in names)
-
-    def lanes(self, reductions: Sequence[Reduce]) -> Iterator[str]:
-        """What `fold_tree` needs."""
-        return self.shared([reduce.name for reduce in reductions], "float64")
-
-    def fold_tree(self, reductions: Sequence[Reduce]) -> Iterator[str]:
-        """The tree for float64 numbers."""
-        joined = []
-        for reduce in reductions:
-            joined += [f"element = lanes_{reduce.name}[thread + half]", folded(reduce, "element")]
-        return self.tree([reduce.name for reduce in reductions], joined)
 
 
 def start(reduce: Reduce) -> str:

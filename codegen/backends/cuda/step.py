@@ -152,8 +152,7 @@ class Step:
             others = [f"lanes_{name}[thread + half]" for name in names]
             joined.append(f"{', '.join(names)} = {name_of(partial.parts.join)}({', '.join([*names, *others])})")
         names = [name for partial in self.partials for name in partial.names()]
-        yield from self.shape.shared(names, self.type.name)
-        yield from self.shape.tree(names, joined)
+        yield from self.shape.tree(names, joined, self.type.name)
         yield "if thread == 0:"
         for partial in self.partials:
             for i, name in enumerate(partial.names()):

@@ -210,7 +210,7 @@ class Table:
         with device.use(self.index):
             if "arrays" not in self._sent:
                 self._send("arrays", self.arrays)
-            changed = [self._pass_numbers(), self._send("hypers", self.hypers)]
+            changed = [self._pass_numbers(), bool(self.hypers.size) and self._send("hypers", self.hypers)]
             self._touched = False
         return any(changed)
 
