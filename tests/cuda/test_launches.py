@@ -1,6 +1,7 @@
 """How many kernels a step on a GPU launches, what it copies there, for each set of options, and what is said of it."""
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from gpu_counts import Counts, counted
 
 from rmsprop_jit import Optimizer, PiecewiseConstantDecay, RMSprop
 from rmsprop_jit.codegen import Expr, Hyper, Rule, backends, max_abs, specialize, sqrt, sum_of
-from rmsprop_jit.codegen.backends.cuda import source
+from rmsprop_jit.codegen.backends.cuda import compilers, source
 from rmsprop_jit.codegen.names import Names
 
 RATE = PiecewiseConstantDecay([2, 3, 4], [0.1, 0.05, 0.02, 0.01])
@@ -210,3 +211,21 @@ def test_explain_says_what_each_launch_is_for_and_takes() -> None:
     per_tensor = RMSprop(clipnorm=1.0).explain("launches", "float64")
     assert "blocks     one a tensor, at most 1024" in per_tensor
     assert "by value in float64" in per_tensor
+
+
+# What arguments shape.
+
+
+def test_code_is_kept_for_the_types_of_its_arguments() -> None:
+    """A kernel's text does not name them."""
+    made = []
+
+    def make(kernel: source.KernelSource, compiler: str, arch: tuple[int, int]) -> compilers.Code:
+        made.append(kernel.types)
+        return compilers.Code(".visible .entry scaled(\n{\n}", "scaled")
+
+    text = f"def scaled(place, h_x):\n    pass  # {uuid.uuid4()}\n"
+    for dtype in ("float32", "float64", "float32"):
+        kernel = source.KernelSource("scaled", text, ("place",), 32, numbers=("h.x",), dtype=dtype)
+        compilers.kept("ptx", kernel, "numba-cuda-mlir", (9, 0), make)
+    assert made == [("int64", "float32"), ("int64", "float64")]
