@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Float64 = npt.NDArray[np.float64]
-
-Values = tuple[Any, ...]
-"""NumPy's numbers, which CuPy passes to a kernel by value, each in its own type."""
+    Int64 = npt.NDArray[np.int64]
 
 
 class StepNumbers:
@@ -33,8 +31,12 @@ class StepNumbers:
         """All numbers, from hyperparameters as in `Program.hypers`."""
         return np.array(self._scalars(dict(zip(self._hypers, hypers, strict=True))), np.float64)
 
-    def taken(self, kernel: KernelSource, numbers: Float64) -> Values:
-        """Those that a kernel takes, each rounded once."""
-        chosen = numbers[[self._places[name] for name in kernel.numbers]] if kernel.numbers else numbers[:0]
-        with np.errstate(all="ignore"):
-            return tuple(chosen.astype(storage(kernel.dtype).scalar))
+    def taken_by(self, kernel: KernelSource) -> Int64:
+        """Where those that a kernel takes are among all."""
+        return np.array([self._places[name] for name in kernel.numbers], np.int64)
+
+
+def rounded(numbers: Float64, dtype: str) -> Any:
+    """Each number rounded once; one that is too large is infinite."""
+    with np.errstate(all="ignore"):
+        return numbers.astype(storage(dtype).scalar)

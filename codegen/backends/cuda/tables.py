@@ -18,7 +18,7 @@ from ...kinds import Space
 from ...program import Program
 from ...rows import cut, length_for
 from . import device, frame
-from .numbers import StepNumbers, Values
+from .numbers import StepNumbers, rounded
 from .source import KernelSource
 from .sums import partial_width, partials_of
 from .uploads import UPLOADS
@@ -61,20 +61,26 @@ def rows_of(length: int) -> Iterator[None]:
 
 
 class Ready:
-    """A kernel with its number of blocks and what it takes, to be started."""
+    """A kernel with its number of blocks and what it takes, to be started.
 
-    def __init__(self, kernel: KernelSource, function: device.Launch, blocks: int, places: tuple[int, ...]) -> None:
+    taken: which of the step's numbers it takes, by their places among all.
+    """
+
+    def __init__(
+        self, kernel: KernelSource, function: device.Launch, blocks: int, places: tuple[int, ...], taken: HostArray
+    ) -> None:
         self.kernel = kernel
-        self._function, self._blocks = function, blocks
-        self._places: tuple[Any, ...] = places
-        self._arguments, self._bits = self._places, b""
+        self._function, self._blocks, self._places, self._taken = function, blocks, places, taken
+        self._arguments: tuple[Any, ...] = places
+        self._bits = b""
 
-    def take(self, numbers: Values) -> bool:
-        """Pass these numbers from now on; returns whether any is another than before."""
-        bits = np.array(numbers).tobytes()  # a nan is like itself, and zeros of two signs differ
-        is_new, self._bits = bits != self._bits, bits
-        self._arguments = self._places + numbers
-        return is_new
+    def take(self, numbers: HostArray) -> bool:
+        """Pass these numbers from now on; returns whether any of its own is another than before."""
+        own = rounded(numbers[self._taken], self.kernel.dtype)
+        if own.tobytes() == self._bits:  # a nan is like itself, and zeros of two signs differ
+            return False
+        self._arguments, self._bits = (*self._places, *own), own.tobytes()
+        return True
 
     def start(self) -> None:
         """Start it on the current stream of the current device."""
@@ -145,7 +151,8 @@ class Table:
             known |= {"tensors": self.tensors, "every_row": self.rows}
             places = tuple(known[what] if what in known else self.address(what) for what in kernel.arguments)
             function = device.loaded(kernel, self._compiler, self.index)
-            self._ready[kernel.name] = Ready(kernel, function, blocks, places)
+            taken = self._numbers.taken_by(kernel)
+            self._ready[kernel.name] = Ready(kernel, function, blocks, places, taken)
 
     def start(self, name: str) -> None:
         """Start a kernel, if there is work for it; the device is current."""
@@ -223,7 +230,7 @@ class Table:
             return False
         self._taken = b""  # until all kernels have them
         taking = [ready for ready in self._ready.values() if ready.kernel.numbers]
-        changed = [ready.kernel.name for ready in taking if ready.take(self._numbers.taken(ready.kernel, numbers))]
+        changed = [ready.kernel.name for ready in taking if ready.take(numbers)]
         self._taken = numbers.tobytes()
         return "uniforms_0" in changed
 
