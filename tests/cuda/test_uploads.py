@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import simulated_cupy as cupy
-import simulated_gpu
 from compare import assert_same_bits, make
 from gpu import capture
 from gpu_counts import Counts, counted
