@@ -107,7 +107,8 @@ def test_what_follows_from_a_tensors_number_and_the_rate_takes_a_launch(counts: 
         return {p: p - sqrt(h.decays * h.learning_rate + 1.0) * g}
 
     rule = Rule("own rates", equations, hypers={"decays": Hyper(1.0, per="tensor")})
-    table = run_rule.table_of("cuda:0", specialize(rule), run_rule.make_tensors(rule, [5, 7], "float32", np.ones), {})
+    tensors = run_rule.on_gpu(run_rule.make_tensors(rule, [5, 7], "float32", np.ones))
+    table = run_rule.table_of("cuda:0", specialize(rule), tensors, {})
     launch, found = backends.launch({"cuda:0": [table]}), []
     for rate, own in ((0.1, 1.0), (0.1, 1.0), (0.2, 1.0), (0.2, 2.0), (0.2, 2.0)):
         launch(launch.prepared(None, {"learning_rate": rate, "decays": [own, own]}))
