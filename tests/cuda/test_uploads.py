@@ -111,6 +111,6 @@ def test_numbers_of_any_function_are_made_on_the_host(counts: Counts) -> None:
 
     rule = Rule("debiased", equations, hypers={"beta": 0.9})
     program = specialize(step_of(rule), (), "float32")
-    assert not any("pow" in kernel.text for kernel in frame.sources(program))
+    assert [kernel.name for kernel in frame.sources(program)] == ["step_0"]
     found = steps(Optimizer(rule), Optimizer(rule), counts)
     assert found[1:] == [(0, 1)] * 5
