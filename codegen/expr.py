@@ -20,11 +20,13 @@ import numpy as np
 
 from . import locks
 from .errors import RuleError
-from .kinds import RATES, Kind, Rate, Space
+from .kinds import NEWS, RATES, SIZES, SLOTS, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number
 
-PREFIXES = {Kind.INPUT: "x.", Kind.SLOT: "s.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on.", Kind.NEW: "new s."}
+PREFIXES = {Kind.INPUT: "x.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on."}
+PREFIXES |= {**dict.fromkeys(SLOTS.values(), "s."), **dict.fromkeys(NEWS.values(), "new s.")}
+SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
 
@@ -245,6 +247,8 @@ def _pieces(e: Expr) -> Sequence[str | Expr]:
     match e:
         case Const(value):
             return [numeral(value)]
+        case Symbol(_, name) if name in SIZE_TEXTS:
+            return [SIZE_TEXTS[name]]
         case Symbol(kind, name):
             return [PREFIXES.get(kind, "") + name]
         case Call(fn, (x, y)) if fn.is_infix:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .errors import RuleError
-from .expr import Expr, Operand, Reduction, Select, as_expr, call
-from .kinds import Rate, Space
+from .expr import Expr, Operand, Reduction, Select, Symbol, as_expr, call
+from .kinds import SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp
 
 __all__ = [
@@ -22,11 +22,13 @@ __all__ = [
     "max_abs",
     "max_of",
     "maximum",
+    "mean_of",
     "min_of",
     "minimum",
     "rounded",
     "rsqrt",
     "sign",
+    "size",
     "sqrt",
     "square",
     "sum_of",
@@ -127,33 +129,48 @@ def rounded(x: Operand) -> Expr:
     return call(Fn.ROUNDED, x)
 
 
-def _reduction(op: ReduceOp, meaning: str) -> Callable[..., Expr]:
+def _space(name: str, over: object) -> Space:
+    """What a reduction or a size is over. Raises RuleError for anything but one tensor or all."""
+    if not isinstance(over, str) or over not in ("tensor", "all"):
+        raise RuleError(f"{name}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+    return Space(over)
+
+
+def _reduction(op: ReduceOp, meaning: str, name: str = "") -> Callable[..., Expr]:
+    """The function of one reduction, or (by another name) the mean that follows from it."""
+    symbol = name or op.symbol
+
     def reduce(x: Operand, over: str = "tensor", **habits: object) -> Expr:
         arg = as_expr(x)
         if habits:
             raise RuleError(
-                f"{op.symbol}(x, over=) has no argument {', '.join(map(repr, habits))}. Received: "
+                f"{symbol}(x, over=) has no argument {', '.join(map(repr, habits))}. Received: "
                 f"{', '.join(f'{key}={value!r}' for key, value in habits.items())}. Leave it out: a reduction is of a "
                 "whole tensor, over='tensor', or of all tensors, over='all', and gives one number."
             )
-        if not isinstance(over, str) or over not in ("tensor", "all"):
-            raise RuleError(f"{op.symbol}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+        space = _space(symbol, over)
         if arg.is_condition:
             raise RuleError(
-                f"{op.symbol} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
+                f"{symbol} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
             )
         if arg.rate < Rate.ELEMENT:
             raise RuleError(
-                f"{op.symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
+                f"{symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
                 "scalar, is not supported). Reduce an expression of the parameter, the gradient or a slot."
             )
-        reduction = Reduction(op, arg, Space(over), None)
+        reduction = Reduction(op, arg, space, None)
         # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
-        return reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
+        return reduction / size(over) if name else reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
 
-    reduce.__name__ = reduce.__qualname__ = op.symbol
+    reduce.__name__ = reduce.__qualname__ = symbol
     reduce.__doc__ = meaning
     return reduce
+
+
+def size(over: str = "tensor") -> Expr:
+    """The number of elements of one tensor, or of all tensors that are reduced together (`over='all'`)."""
+    space = _space("size", over)
+    return Symbol(Kind.TENSOR if space is Space.TENSOR else Kind.STEP, SIZES[space])
 
 
 sum_of = _reduction(
@@ -161,6 +178,9 @@ sum_of = _reduction(
 )
 sum_of_squares = _reduction(
     ReduceOp.SUM_OF_SQUARES, "The sum of squares, as `sum_of`; squared in float64, so none overflows float32."
+)
+mean_of = _reduction(
+    ReduceOp.SUM, "The arithmetic mean, as `sum_of`, divided in float64; nan for an empty tensor.", "mean_of"
 )
 max_abs = _reduction(
     ReduceOp.MAX_ABS, "The largest absolute value, as `sum_of`; nan if any element is nan; 0 for an empty tensor."

@@ -42,6 +42,10 @@ class Kind(Enum):
     INPUT = "input"
     SLOT = "slot"
     NEW = "new"
+    TENSOR_SLOT = "slot of a tensor"
+    NEW_TENSOR_SLOT = "new number of a tensor"
+    SHARED_SLOT = "slot of all"
+    NEW_SHARED_SLOT = "new number of all"
     STEP = "step"
     TENSOR = "tensor"
     FLAG = "flag"
@@ -49,5 +53,26 @@ class Kind(Enum):
     __hash__ = object.__hash__
 
 
-RATES = {Kind.STEP: Rate.STEP, Kind.TENSOR: Rate.TENSOR, Kind.FLAG: Rate.CONST}
+SIZES = {Space.TENSOR: "_size", Space.ALL: "_size_all"}
+"""What numbers of elements are called among hyperparameters; rules give no name with an underscore in front."""
+
+SLOTS = {Space.ELEMENT: Kind.SLOT, Space.TENSOR: Kind.TENSOR_SLOT, Space.ALL: Kind.SHARED_SLOT}
+"""Slots, by where they have one number each."""
+
+NEWS = {
+    Kind.SLOT: Kind.NEW,
+    Kind.TENSOR_SLOT: Kind.NEW_TENSOR_SLOT,
+    Kind.SHARED_SLOT: Kind.NEW_SHARED_SLOT,
+}
+"""What stands for the new value of a slot."""
+
+RATES = {
+    Kind.STEP: Rate.STEP,
+    Kind.TENSOR: Rate.TENSOR,
+    Kind.FLAG: Rate.CONST,
+    Kind.TENSOR_SLOT: Rate.TENSOR,
+    Kind.NEW_TENSOR_SLOT: Rate.TENSOR,
+    Kind.SHARED_SLOT: Rate.STEP,
+    Kind.NEW_SHARED_SLOT: Rate.STEP,
+}
 """Of symbols that are not different for every element."""

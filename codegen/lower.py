@@ -4,7 +4,8 @@ settle    flags become constants, options fold away                          (si
 prune     what cannot reach the parameter or a result is dropped: slots by liveness
 expand    exp, log, tanh and powers become arithmetic                        (expand.py)
 split     each depth of reductions is a kernel of its own, in front of the last one
-number    expressions become named single assignments, in evaluation order; what is the same for a whole step
+number    numbers that slots have one a tensor are put by a kernel after all others, which still read the old ones;
+          expressions become named single assignments, in evaluation order; what is the same for a whole step
           leaves the loop for the host, what is the same for a tensor goes to the kernel's head
 
 After each stage `verify` looks at what came out.
@@ -12,7 +13,7 @@ After each stage `verify` looks at what came out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from . import verify
 from .dtypes import storage
@@ -20,6 +21,7 @@ from .expand import expanded
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
+from .news import symbol_of
 from .ops import Fn
 from .parts import Slot
 from .program import Arg, Array, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
@@ -30,6 +32,7 @@ from .walk import walk
 Stores = dict[Symbol, Expr]
 
 ONE, ZERO = Const(1.0), Const(0.0)
+NOTHING: Mapping[Symbol, Expr] = {}
 
 
 def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, str] | None = None) -> Program:
@@ -38,25 +41,39 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     dtype:   the storage of parameters and slots; the program computes in its type.
     brought: the storages of gradients ("gradient") and inputs ("x.<name>"), where they have another.
     """
-    stores, slots = live(rule, flags)
+    live_stores, slots = live(rule, flags)
     compute = storage(dtype).compute
-    stores = expanded(stores, compute)
-    verify.expanded(rule.name, stores, compute)
-    stages = split(stores)
+    values = expanded(live_stores, compute)
+    verify.expanded(rule.name, values, compute)
+    shared = {target: value for target, value in values.items() if target.kind is Kind.SHARED_SLOT}
+    numbers = {target: value for target, value in values.items() if target.kind is Kind.TENSOR_SLOT}
+    stores = {target: value for target, value in values.items() if target not in shared | numbers}
+    stages = split({**stores, **numbers})
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
     kernels = tuple(
         writer.kernel(f"{rule.name}.{depth}", reductions, stores if depth == len(stages) - 1 else {})
         for depth, reductions in enumerate(stages)
     )
-    touched = {array for kernel in kernels for array in kernel.arrays}
-    kept = {name: storage(given).name for name, given in (brought or {}).items()}
-    names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
-    arrays = [Array(name, kept.get(name, dtype)) for name in names if name in touched]
-    step = tuple(writer.step.values())
-    program = Program(rule.name + suffix, compute, tuple(arrays), step, kernels, slots)
+    if numbers:
+        kernels += (writer.kernel(f"{rule.name}.{len(stages)}", (), {}, numbers),)
+    put = tuple(Store(target.name, writer.known(value)) for target, value in shared.items())
+    step, arrays = tuple(writer.step.values()), tuple(_arrays(rule, kernels, slots, dtype, brought or {}))
+    program = Program(rule.name + suffix, compute, arrays, step, kernels, slots, put)
     verify.numbered(program)
     return program
+
+
+def _arrays(
+    rule: Rule, kernels: Sequence[Kernel], slots: Mapping[str, Slot], dtype: str, brought: Mapping[str, str]
+) -> Iterator[Array]:
+    """What kernels touch, in order."""
+    touched = {array for kernel in kernels for array in (*kernel.arrays, *kernel.numbers)}
+    for name in ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots):
+        if name in touched:
+            is_number = name in slots and slots[name].over == "tensor"
+            kept = "float64" if is_number else storage(brought.get(name, dtype)).name
+            yield Array(name, kept, Space.TENSOR if is_number else Space.ELEMENT)
 
 
 def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
@@ -99,12 +116,12 @@ def prune(rule: Rule, stores: Stores) -> tuple[Stores, dict[str, Slot]]:
             stack.extend(node.children)
             if isinstance(node, Symbol) and node in stores:  # its old value is read, or it is a result
                 stack.append(stores[node])
-    slots = {name: slot for name, slot in rule.slots.items() if Symbol(Kind.SLOT, name) in seen}
+    slots = {name: slot for name, slot in rule.slots.items() if symbol_of(name, slot) in seen}
     return {target: value for target, value in stores.items() if target in seen}, slots
 
 
 def split(stores: Mapping[Symbol, Expr]) -> list[list[Reduction]]:
-    """The reductions of each kernel; the last kernel, which stores, has none."""
+    """The reductions of each kernel; that which stores, after them, has none."""
     depths: dict[Expr, int] = {}
     stages: list[list[Reduction]] = []
     for node in walk(*stores.values()):
@@ -127,8 +144,14 @@ class _Writer:
         self.step: dict[Expr, Let] = {}
         self.results: dict[Expr, str] = {}
 
-    def kernel(self, name: str, reductions: Sequence[Reduction], stores: Mapping[Symbol, Expr]) -> Kernel:
-        """The kernel that computes these reductions and stores."""
+    def kernel(
+        self,
+        name: str,
+        reductions: Sequence[Reduction],
+        stores: Mapping[Symbol, Expr],
+        numbers: Mapping[Symbol, Expr] = NOTHING,
+    ) -> Kernel:
+        """The kernel that computes these reductions and stores, or puts these numbers."""
         self.givens: dict[Expr, Given] = {}
         self.head: dict[Expr, Let] = {}
         self.loads: dict[Expr, Load] = {}
@@ -143,6 +166,7 @@ class _Writer:
                 self.element(node)
         reduces = [Reduce(self.results[r], r.op, self.element(r.arg), r.over, r.written) for r in reductions]
         written = [Store(target.name, self.element(value)) for target, value in stores.items()]
+        puts = [Store(target.name, self.uniform(value)) for target, value in numbers.items()]
         return Kernel(
             name,
             tuple(self.givens.values()),
@@ -151,6 +175,7 @@ class _Writer:
             tuple(self.body.values()),
             tuple(written),
             tuple(reduces),
+            tuple(puts),
         )
 
     def made_up(self, letter: str) -> str:
@@ -192,6 +217,8 @@ class _Writer:
         if isinstance(e, Reduction):
             return self.givens.setdefault(e, Given(self.results[e], e.over)).name
         if isinstance(e, Symbol):
+            if e.kind is Kind.TENSOR_SLOT:
+                return self.givens.setdefault(e, Given(old(e.name), Space.TENSOR, array=e.name)).name
             return self.givens.setdefault(e, Given(f"h.{e.name}", Space.TENSOR, e.name)).name
         return self.head[e].name
 
@@ -213,7 +240,9 @@ class _Writer:
     def _in_step(self, e: Expr) -> Arg:
         if isinstance(e, Const):
             return e.value
-        return f"h.{e.name}" if isinstance(e, Symbol) else self.step[e].name
+        if isinstance(e, Symbol):
+            return old(e.name) if e.kind is Kind.SHARED_SLOT else f"h.{e.name}"
+        return self.step[e].name
 
 
 def operation(e: Expr) -> tuple[Fn, tuple[Expr, ...]]:

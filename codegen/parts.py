@@ -10,23 +10,28 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import OptionError, RuleError
+from .kinds import Space
 from .refusals import number
 
 
 @dataclass(frozen=True)
 class Slot:
-    """State of the same shape and dtype as its parameter.
+    """State of the same shape and dtype as its parameter, or one float64 number.
 
     initial: a number, or "parameter" for a copy of the parameter when the slot is made.
     result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
              exist only where their old value can reach the parameter or a result.
+    over:    "element" for a number an element, "tensor" for one a tensor, "all" for one for all tensors.
     """
 
     initial: float | Literal["parameter"] = 0.0
     result: bool = False
+    over: Literal["element", "tensor", "all"] = "element"
 
     def __post_init__(self) -> None:
-        if isinstance(self.initial, str) and self.initial == "parameter":
+        if not isinstance(self.over, str) or self.over not in [space.value for space in Space]:
+            raise RuleError(f"a slot is over 'element', 'tensor' or 'all'. Received: over={self.over!r}.")
+        if isinstance(self.initial, str) and self.initial == "parameter" and self.over == "element":
             return
         try:
             initial = number(self.initial)
@@ -45,7 +50,8 @@ class Hyper:
     """A run-time number: it can change at every step and never recompiles.
 
     low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
-    per:       "step" for one number, "tensor" for one number a variable (an Optimizer gives all of them the same).
+    per:       "step" for one number, "tensor" for one number a variable (an Optimizer takes one for all, or a
+               dict of patterns over their names).
     """
 
     default: float

@@ -2,21 +2,25 @@
 
 ::
 
-    program = array* step* kernel+         kernels run in order, each over all tensors
-    array   = name: storage, space         the parameter, its gradient, inputs, slots
+    program = array* step* shared* kernel+ kernels run in order, each over all tensors
+    array   = name: storage, space         the parameter, its gradient, inputs, slots; one number a tensor is float64
     step    = name = fn(args)              on the host, float64, once a step
-    kernel  = given* head* load* let* (store | reduce)*
+    shared  = slot <- name                 on the host, when the step is counted: one number for all tensors
+    kernel  = given* head* (load* let* (store | reduce)* | put*)
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage
     reduce  = name = op(name) over space   float64, in row order
+    put     = array <- name                float64, once a tensor that has elements; only in the last kernel
+
+A kernel that puts numbers does nothing else, so that all others read old ones; only the last before it stores.
 
 An argument is a name, a number, or a truth. Order is evaluation order, each name is defined once and before its use
 (`verify` proves it). A step, given or head value that a `let` uses is rounded to the type of the program once, before
 the loop. Names cannot clash: `p`, `g`, `x.x` and `s.x` are what was loaded, `p'` and `s.x'` what is stored, `h.x` is a
-hyperparameter, and the others (t0, u0, c0, k0, r0) have no dot.
+hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0) have no dot.
 """
 
 from __future__ import annotations
@@ -25,113 +29,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .dtypes import storage
-from .expr import Reduction, Symbol
-from .kinds import Kind, Space
+from .kinds import Space
 from .memo import Memo, derived
-from .ops import Fn, ReduceOp, numeral
 from .parts import Slot
-
-Arg = str | float | bool
-"""A name, a number, or a truth."""
-
-SHORT = {"parameter": "p", "gradient": "g"}
-
-
-def array_of(leaf: Symbol) -> str:
-    """The name of the array that a symbol stands for: no slot has a dot in its name, every input has."""
-    return f"x.{leaf.name}" if leaf.kind is Kind.INPUT else leaf.name
-
-
-def old(array: str) -> str:
-    """The name of what a kernel loads from an array."""
-    return SHORT.get(array) or (array if array.startswith("x.") else f"s.{array}")
-
-
-def new(array: str) -> str:
-    """The name of what a kernel stores to an array, if it computes it."""
-    return f"{old(array)}'"
-
-
-@dataclass(frozen=True)
-class Array:
-    """An array that every tensor has: "parameter", "gradient", an input "x.<name>" or a slot.
-
-    storage: a row of dtypes.py.
-    """
-
-    name: str
-    storage: str
-    space: Space = Space.ELEMENT
-
-    @property
-    def is_brought(self) -> bool:
-        """Whether every call brings it, as it does gradients and further inputs."""
-        return self.name == "gradient" or self.name.startswith("x.")
-
-
-@dataclass(frozen=True)
-class Given:
-    """A number that a tensor (or all tensors) share: a per-tensor hyperparameter (`hyper`), or a reduction's result."""
-
-    name: str
-    over: Space
-    hyper: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name} ({'one a tensor' if self.over is Space.TENSOR else 'one for all'})"
-
-
-@dataclass(frozen=True)
-class Load:
-    """`name <- array`."""
-
-    name: str
-    array: str
-
-
-@dataclass(frozen=True)
-class Let:
-    """`name = fn(args)`."""
-
-    name: str
-    fn: Fn
-    args: tuple[Arg, ...]
-
-    def __str__(self) -> str:
-        args = [arg if isinstance(arg, str) else numeral(arg) for arg in self.args]
-        symbol = self.fn.symbol
-        return f"{self.name} = " + (f" {symbol} ".join(args) if self.fn.is_infix else f"{symbol}({', '.join(args)})")
-
-
-@dataclass(frozen=True)
-class Store:
-    """`array <- value`."""
-
-    array: str
-    value: Arg
-
-
-@dataclass(frozen=True)
-class Reduce:
-    """`name = op(value) over space`.
-
-    what: the reduction as the rule wrote it, which is the same in all programs of the rule. Results over all tensors of
-          several programs are joined by it, never by name.
-    """
-
-    name: str
-    op: ReduceOp
-    value: Arg
-    over: Space
-    what: Reduction = field(compare=False, repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.name} = {self.op.symbol}({self.value}) over {self.over.value}"
+from .pieces import Arg as Arg
+from .pieces import Array as Array
+from .pieces import Given as Given
+from .pieces import Let as Let
+from .pieces import Load as Load
+from .pieces import Reduce as Reduce
+from .pieces import Store as Store
+from .pieces import array_of as array_of
+from .pieces import key_of as key_of
+from .pieces import new as new
+from .pieces import old as old
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One pass over the elements of every tensor."""
+    """One pass over the elements of every tensor, or (where it has `puts`) over the tensors alone."""
 
     name: str
     givens: tuple[Given, ...]
@@ -140,6 +56,7 @@ class Kernel:
     body: tuple[Let, ...]
     stores: tuple[Store, ...]
     reductions: tuple[Reduce, ...]
+    puts: tuple[Store, ...] = ()
 
     @derived
     def uniforms(self) -> tuple[str, ...]:
@@ -155,7 +72,7 @@ class Kernel:
         places = {let.name: i for i, let in enumerate(self.head)}
         used: dict[str, None] = {}
         done = 0
-        for name in self.uniforms:
+        for name in (*self.uniforms, *(put.value for put in self.puts if isinstance(put.value, str))):
             end = places.get(name, -1) + 1
             args = [arg for let in self.head[done:end] for arg in let.args] if end else [name]
             used |= dict.fromkeys(arg for arg in args if isinstance(arg, str) and arg not in places)
@@ -167,9 +84,15 @@ class Kernel:
         """The arrays that are loaded or stored, each once, in order of use."""
         return tuple(dict.fromkeys([*(x.array for x in self.loads), *(x.array for x in self.stores)]))
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The arrays of one number a tensor that are read or put, each once."""
+        return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.puts)]))
+
     def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
         """The text of the kernel; a cast is shown where one is made."""
-        yield f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores"
+        puts = f", {len(self.puts)} puts" if self.puts else ""
+        yield f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
         yield from (f"  given   {given}" for given in self.givens)
         yield from (f"  head    {let}" for let in self.head)
         for load in self.loads:
@@ -180,6 +103,7 @@ class Kernel:
             kept = storages[store.array]
             yield f"  store   {store.array} <- {store.value}" + (f" as {kept}" if kept != compute else "")
         yield from (f"  reduce  {reduce}" for reduce in self.reductions)
+        yield from (f"  put     {put}" for put in self.puts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +114,8 @@ class Program:
     compute: what the loop computes in, the name of a type of dtypes.py.
     arrays:  what is loaded or stored, in the order of a table's columns: parameter, gradient, inputs, slots as in the
              rule.
-    step:    what the host computes for every step, in float64, in order.
-    kernels: in launch order; all but the last only reduce.
-    slots:   the arrays that are state.
+    step:    what the host computes for every step, in float64, in order. `kernels`: in launch order.
+    slots:   the state beside the parameter. `shared`: what slots over all become when the step is counted.
     memo:    what is derived from the program, kept as long as it lives.
     """
 
@@ -202,6 +125,7 @@ class Program:
     step: tuple[Let, ...]
     kernels: tuple[Kernel, ...]
     slots: dict[str, Slot]
+    shared: tuple[Store, ...] = ()
     memo: Memo = field(default_factory=Memo, repr=False)
 
     @derived
@@ -231,11 +155,21 @@ class Program:
         others = [f"{array.name} in {array.storage}" for array in self.arrays if array.storage != self.compute]
         return ", ".join([self.name, self.compute, *others])
 
+    @property
+    def last(self) -> Kernel:
+        """The kernel that stores."""
+        return self.kernels[-2 if self.kernels[-1].puts else -1]
+
+    @derived
+    def inputs(self) -> tuple[str, ...]:
+        """The numbers that a step reads, in order of first use: hyperparameters, and slots over all."""
+        used = [arg for let in self.step for arg in let.args] + [*self.scalars, *(store.value for store in self.shared)]
+        return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg.startswith(("h.", "s."))))
+
     @derived
     def hypers(self) -> tuple[str, ...]:
-        """The hyperparameters of a step that are read, in order of first use; "learning_rate" and "step" are some."""
-        used = [arg for let in self.step for arg in let.args] + list(self.scalars)
-        return tuple(dict.fromkeys(arg[2:] for arg in used if isinstance(arg, str) and arg.startswith("h.")))
+        """What the caller calls `inputs`; "learning_rate" and "step" are some."""
+        return tuple(map(key_of, self.inputs))
 
     @derived
     def tensor_hypers(self) -> tuple[str, ...]:
@@ -268,7 +202,7 @@ class Program:
     @property
     def written(self) -> frozenset[str]:
         """The arrays that a step changes."""
-        return frozenset(store.array for kernel in self.kernels for store in kernel.stores)
+        return frozenset(store.array for kernel in self.kernels for store in (*kernel.stores, *kernel.puts))
 
     def bytes_per_element(self) -> int:
         """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once."""
@@ -279,6 +213,7 @@ class Program:
     def __str__(self) -> str:
         lines = [f"program {self.name}: {self.compute}"]
         lines += [f"  step    {let}" for let in self.step]
+        lines += [f"  shared  {store}" for store in self.shared]
         for kernel in self.kernels:
             lines += kernel.lines(self._storages, self.compute)
         return "\n".join(lines)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import RuleError
 
-SAME = ("clip", "exp", "log", "maximum", "minimum", "sign", "sqrt", "square", "tanh", "where")
+SAME = ("clip", "exp", "log", "maximum", "minimum", "sign", "size", "sqrt", "square", "tanh", "where")
 """Functions that NumPy and a rule have under one name."""
 
 _ONE_ELEMENT = "Leave it out: a rule says what happens to one element, whatever the array's shape and dtype"
@@ -34,7 +34,7 @@ _WRITE = {name: f"{name}(...) of rmsprop_jit.codegen" for name in SAME} | {
     **dict.fromkeys(("logical_or", "bitwise_or"), "a | b"),
     **dict.fromkeys(("logical_not", "invert"), "~a"),
     **dict.fromkeys(("sum", "nansum"), "sum_of(x)"),
-    **dict.fromkeys(("mean", "average"), "sum_of(x), divided by a hyperparameter for the number of elements"),
+    **dict.fromkeys(("mean", "average"), "mean_of(x)"),
     **dict.fromkeys(("max", "amax"), "max_of(x) for the largest element, maximum(x, y) for the larger of two"),
     **dict.fromkeys(("min", "amin"), "min_of(x) for the smallest element, minimum(x, y) for the smaller of two"),
     **dict.fromkeys(("dot", "vdot", "inner", "matmul"), "sum_of(x * y)"),
@@ -51,7 +51,7 @@ _WRITE = {name: f"{name}(...) of rmsprop_jit.codegen" for name in SAME} | {
 }
 INSTEAD = {name: f"Write {text}" for name, text in _WRITE.items()} | {
     **dict.fromkeys(("floor", "ceil", "rint", "round", "around", "trunc", "floor_divide"), _WHOLE),
-    **dict.fromkeys(("shape", "size", "ndim", "dtype", "T", "reshape", "ravel", "flatten", "transpose"), _ONE_ELEMENT),
+    **dict.fromkeys(("shape", "ndim", "dtype", "T", "reshape", "ravel", "flatten", "transpose"), _ONE_ELEMENT),
     **dict.fromkeys(("copy", "clone", "detach", "numpy", "item", "astype", "float", "asarray", "array"), _ITSELF),
 }
 """What a rule has in place of a function or an attribute of an array."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from .equations import ARGUMENTS, Taken, arguments_of, check_picklable, refuse_repeated_keys
 from .errors import RuleError
 from .expr import Expr, Operand, Symbol, as_expr
-from .kinds import Kind
+from .kinds import NEWS, Kind
 from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
+from .news import check_stores, resolved, symbol_of
 from .parts import Flag, Hyper, Input, Slot
 from .walk import walk
 
@@ -32,9 +33,9 @@ def new(slot: Expr) -> Expr:
 
     Raises RuleError for anything but a slot; a rule in which new values depend on each other in a circle is refused.
     """
-    if not (isinstance(slot, Symbol) and slot.kind is Kind.SLOT):
+    if not (isinstance(slot, Symbol) and slot.kind in NEWS):
         raise RuleError(f"new(...) takes a slot, such as new(s.velocity). Received: `{slot}`.")
-    return Symbol(Kind.NEW, slot.name)
+    return Symbol(NEWS[slot.kind], slot.name)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +85,8 @@ class Rule:
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()}, self.inputs)
         put(self, "_taken", arguments_of(name, equations))
         put(self, "memo", Memo())
-        put(self, "stores", _resolve_new(name, dict(self.applied(PARAMETER, GRADIENT))))
+        put(self, "stores", resolved(name, dict(self.applied(PARAMETER, GRADIENT))))
+        check_stores(name, self.stores)
 
     __hash__ = object.__hash__
 
@@ -154,7 +156,7 @@ class Rule:
             raise RuleError(f"rule {self.name!r} never stores the parameter. Return {{..., p: new_value}}.")
 
     def _check_target(self, target: object, seen: set[int]) -> None:
-        is_slot = isinstance(target, Symbol) and target.kind is Kind.SLOT
+        is_slot = isinstance(target, Symbol) and target.kind in NEWS
         if target is not PARAMETER and not is_slot:
             raise RuleError(
                 f"rule {self.name!r} stores to `{target}`, which is neither the parameter nor a slot. "
@@ -177,7 +179,7 @@ class Rule:
         hypers = {name: Symbol(Kind.STEP, name) for name in BUILT_IN_STEPS}
         hypers |= {name: Symbol(kinds[hyper.per], name) for name, hyper in self.hypers.items()}
         return (
-            Names("slot", self.name, {name: Symbol(Kind.SLOT, name) for name in self.slots}),
+            Names("slot", self.name, {name: symbol_of(name, slot) for name, slot in self.slots.items()}),
             Names("hyperparameter", self.name, hypers),
             Names("flag", self.name, {name: Symbol(Kind.FLAG, name) for name in (*self.flags, *BUILT_IN_FLAGS)}),
             Names("input", self.name, {name: Symbol(Kind.INPUT, name) for name in self.inputs}),
@@ -192,40 +194,3 @@ def _input(rule: str, name: str, given: object) -> Input:
     if not isinstance(given, Input):
         raise RuleError(f"rule {rule!r}: input {name!r} is an Input(). Received: {given!r}.")
     return given
-
-
-def _resolve_new(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
-    """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
-    sources = {Symbol(Kind.NEW, target.name): value for target, value in stores.items() if isinstance(target, Symbol)}
-    done: dict[Expr, Expr] = {}
-    open_news: dict[Expr, None] = {}  # on the way from a root to the present node, in order
-    stack: list[tuple[Expr, bool]] = [(news, False) for news in reversed(sources)]
-    while stack:
-        node, ready = stack.pop()
-        if node in done:
-            continue
-        is_new = isinstance(node, Symbol) and node.kind is Kind.NEW
-        source = sources.get(node) if isinstance(node, Symbol) else None
-        below = (source,) if source is not None else node.children
-        if not ready:
-            if node in open_news:
-                _refuse_circle(rule, [*open_news, node])
-            if is_new:
-                open_news[node] = None
-            stack.append((node, True))
-            stack.extend((child, False) for child in reversed(below))
-            continue
-        values = tuple(done[child] for child in below)
-        if isinstance(node, Symbol) and is_new:
-            del open_news[node]
-            done[node] = values[0] if values else Symbol(Kind.SLOT, node.name)
-        else:
-            same = all(value is child for value, child in zip(values, below, strict=True))
-            done[node] = node if same else node.rebuilt(values)
-    return dict(zip(stores, map(done.__getitem__, sources), strict=True))
-
-
-def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:
-    names = [node.name for node in news if isinstance(node, Symbol)]
-    circle = " -> ".join(names[names.index(names[-1]) :])
-    raise RuleError(f"rule {rule!r} has a cycle of new values: {circle}. Use the old value, s.{names[-1]}, once.")

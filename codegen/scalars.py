@@ -8,7 +8,7 @@ that is not chosen in the end; then the same lets are evaluated in NumPy's float
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,14 @@ from . import bits, ops
 from .dtypes import storage
 from .ops import Fn
 from .printer import mangled
-from .program import Arg, Program
+from .program import Arg, Program, key_of
 
 ScalarFunction = Callable[[Mapping[str, float]], tuple[float, ...]]
 
 
 def evaluate(program: Program, hypers: Mapping[str, float]) -> dict[str, float]:
     """Every number of a step by name, by IEEE rules in float64; `rounded` goes through the type of the program."""
-    values: dict[str, Any] = {f"h.{name}": float(hypers[name]) for name in program.hypers}
+    values: dict[str, Any] = {name: float(hypers[key_of(name)]) for name in program.inputs}
     for let in program.step:
         args = [values[arg] if isinstance(arg, str) else arg for arg in let.args]
         values[let.name] = _rounded(program, args[0]) if let.fn is Fn.ROUNDED else ops.scalar(let.fn, *args)
@@ -36,14 +36,15 @@ def _rounded(program: Program, value: float) -> float:
         return float(storage(program.compute).scalar(value))
 
 
-def source(program: Program) -> str:
-    """The Python function that computes the program's scalars."""
-    results = "".join(f"{_operand(name)}, " for name in program.scalars)
-    return "\n".join(["def scalars(h):", *_lines(program), f"    return ({results})", ""])
+def source(program: Program, wanted: Sequence[Arg] | None = None) -> str:
+    """The Python function that computes the program's scalars, or other numbers of its step."""
+    chosen = program.scalars if wanted is None else wanted
+    results = "".join(f"{_operand(name)}, " for name in chosen)
+    return "\n".join(["def scalars(h):", *_lines(program, chosen), f"    return ({results})", ""])
 
 
-def _lines(program: Program) -> Iterator[str]:
-    for let in program.step:
+def _lines(program: Program, wanted: Sequence[Arg]) -> Iterator[str]:
+    for let in program.needed(name for name in wanted if isinstance(name, str)):
         args = [_operand(arg) for arg in let.args]
         row = let.fn.row
         if row.function or row.of_bits or not row.python:
@@ -55,15 +56,24 @@ def _lines(program: Program) -> Iterator[str]:
 
 def _operand(arg: Arg) -> str:
     if isinstance(arg, str):
-        return f"h[{arg[2:]!r}]" if arg.startswith("h.") else mangled(arg)
+        return f"h[{key_of(arg)!r}]" if arg.startswith(("h.", "s.")) else mangled(arg)
     return repr(arg) if np.isfinite(arg) else f"float({str(arg)!r})"
 
 
-def compile_scalars(program: Program) -> ScalarFunction:
-    """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats."""
+def compile_shared(program: Program) -> ScalarFunction:
+    """A function from the numbers of a step to the new values of slots over all, in the order of `shared`."""
+    return compile_scalars(program, [store.value for store in program.shared])
+
+
+def compile_scalars(program: Program, wanted: Sequence[Arg] | None = None) -> ScalarFunction:
+    """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats.
+
+    wanted: other numbers of the step, instead of the scalars.
+    """
+    chosen = program.scalars if wanted is None else wanted
     names: dict[str, object] = {fn.name.lower(): functools.partial(ops.scalar, fn) for fn in Fn}
     names |= {"rounded": functools.partial(_rounded, program), "abs": abs, **bits.ON_HOST}
-    exec(compile(source(program), f"<scalars of {program.name}>", "exec"), names)
+    exec(compile(source(program, chosen), f"<scalars of {program.name}>", "exec"), names)
     fast: ScalarFunction = names["scalars"]  # type: ignore[assignment]
 
     def scalars(values: Mapping[str, float]) -> tuple[float, ...]:
@@ -71,6 +81,6 @@ def compile_scalars(program: Program) -> ScalarFunction:
             return fast(values)
         except ArithmeticError:
             known = evaluate(program, values)
-            return tuple(known[name] for name in program.scalars)
+            return tuple(known[arg] if isinstance(arg, str) else float(arg) for arg in chosen)
 
     return scalars

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from .dtypes import STORAGES
 from .errors import LoweringError
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
-from .kinds import Kind, Space
+from .kinds import NEWS, Kind, Space
 from .ops import Fn
 from .program import Arg, Kernel, Let, Program, Reduce, Store, old
 from .rule import PARAMETER, Rule
@@ -19,12 +19,14 @@ from .walk import walk
 
 NUMBER, WIDE, TRUTH = "a number", "a wide number", "a truth"
 """What a name can stand for; in a loop of less than float64, wide numbers are float64 and never mixed with others."""
+NO_NUMBERS = [(Space.TENSOR, name) for name in STORAGES if name != "float64"]
+"""A tensor's own number is of one storage."""
 
 
 def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
     """No flag, no new value and no choice that is made already is left."""
     for node in walk(*stores.values()):
-        if isinstance(node, Symbol) and node.kind in (Kind.FLAG, Kind.NEW):
+        if isinstance(node, Symbol) and node.kind in (Kind.FLAG, *NEWS.values()):
             raise _broken("settle", rule, node, f"a {node.kind.value} is left")
         if isinstance(node, Select) and isinstance(node.condition, Const):
             raise _broken("settle", rule, node, "a constant choice is left")
@@ -68,13 +70,14 @@ def numbered(program: Program) -> None:
     joined = [reduce.what for reduce in program.reductions(Space.ALL)]
     if len(set(joined)) < len(joined):
         raise _broken("number", program.name, joined[0], "what goes over all tensors is reduced twice")
-    step = {f"h.{name}": NUMBER for name in program.hypers}
+    step = dict.fromkeys(program.inputs, NUMBER)
     for let in program.step:
         _define(program, step, let, in_step=True)
     reduced: dict[str, Space] = {}
     for kernel in program.kernels:
         _check_kernel(program, kernel, step, reduced)
         reduced |= {reduce.name: reduce.over for reduce in kernel.reductions}
+    _check_shared(program, step)
 
 
 def _check_arrays(program: Program) -> None:
@@ -84,7 +87,7 @@ def _check_arrays(program: Program) -> None:
     if names != [name for name in order if name in names]:
         raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
     for array in program.arrays:
-        if array.storage not in STORAGES or array.space is not Space.ELEMENT:
+        if array.storage not in STORAGES or (array.space, array.storage) in NO_NUMBERS or array.space is Space.ALL:
             raise _broken("number", program.name, array, "no such storage or space")
     if program.compute not in STORAGES:
         raise _broken("number", program.name, program.compute, "no such type")
@@ -94,6 +97,8 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     known = dict(step)
     for given in kernel.givens:
         is_there = given.over is Space.TENSOR if given.hyper else reduced.get(given.name) is given.over
+        if given.array:
+            is_there = given.name == old(given.array) and _space(program, given.array) is given.over is Space.TENSOR
         if not is_there or given.name in known:
             raise _broken("number", kernel.name, given, "no earlier kernel and no tensor has it, or it is there twice")
         known[given.name] = NUMBER
@@ -103,15 +108,16 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
         if known.get(name) == TRUTH:
             raise _broken("number", kernel.name, name, "a truth enters the loop; it must come as 1 or 0")
     for load in kernel.loads:
-        if load.name in known or load.name != old(load.array) or not _is_declared(program, load.array):
+        if load.name in known or load.name != old(load.array) or _space(program, load.array) is not Space.ELEMENT:
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
     for let in kernel.body:
         _define(program, known, let, in_loop=True)
     for store in kernel.stores:
-        if kernel is not program.kernels[-1] or not _is_declared(program, store.array):
+        if kernel is not program.last or _space(program, store.array) is not Space.ELEMENT:
             raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
-    _refuse_repeats(kernel, [store.array for store in kernel.stores])
+    _check_puts(program, kernel, known)
+    _refuse_repeats(kernel, [store.array for store in (*kernel.stores, *kernel.puts)])
     _refuse_repeats(kernel, [*reduced, *(reduce.name for reduce in kernel.reductions)])
     ends: list[Store | Reduce] = [*kernel.stores, *kernel.reductions]
     for end in ends:
@@ -120,6 +126,22 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     for reduce in kernel.reductions:
         if (reduce.what.op, reduce.what.over) != (reduce.op, reduce.over):
             raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
+
+
+def _check_puts(program: Program, kernel: Kernel, known: Mapping[str, str]) -> None:
+    """Numbers are put where nobody reads old ones any more: by a kernel that does nothing else, after all others."""
+    for put in kernel.puts:
+        if kernel is not program.kernels[-1] or kernel.arrays or kernel.reductions or kernel.body:
+            raise _broken("number", kernel.name, put, "not the last kernel, or one that has other things to do")
+        if _space(program, put.array) is not Space.TENSOR or _kind(known, put.value) != NUMBER:
+            raise _broken("number", kernel.name, put, "an unknown array, or no number that is defined")
+
+
+def _check_shared(program: Program, step: Mapping[str, str]) -> None:
+    for store in program.shared:
+        slot = program.slots.get(store.array)
+        if slot is None or slot.over != "all" or _kind(step, store.value) != NUMBER:
+            raise _broken("number", program.name, store, "no slot over all, or no number of the step")
 
 
 def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = False, in_loop: bool = False) -> None:
@@ -152,8 +174,8 @@ def _kind(known: Mapping[str, str], arg: Arg) -> str | None:
     return TRUTH if isinstance(arg, bool) else NUMBER
 
 
-def _is_declared(program: Program, array: str) -> bool:
-    return any(declared.name == array for declared in program.arrays)
+def _space(program: Program, array: str) -> Space | None:
+    return next((declared.space for declared in program.arrays if declared.name == array), None)
 
 
 def _refuse_repeats(kernel: Kernel, names: Collection[str]) -> None:

@@ -30,5 +30,6 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, numbers: Mapping[str,
     if position in calls.unstarted:
         flags |= {FIRST}
     kind = flags, (resolved.dtypes[position],)
-    buckets = Buckets(rule, members, {position: kind}, calls.options.backend, {}, state.ledger)
+    backend, shared = calls.options.backend, state.shared
+    buckets = Buckets(rule, members, {position: kind}, backend, {}, state.ledger, shared=shared)
     buckets.launch(buckets.prepared(resolved.addresses, numbers))

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import resuming, saving
 from .arrays.homes import Array
+from .by_name import Setting, setting, shown
 from .calls import Calls
 from .codegen import locks
 from .errors import OptionError
@@ -58,7 +59,7 @@ class Attributes:
             options = self._options
             for group in (options.hypers, options.switches):
                 if name in group:
-                    return group[name]
+                    return shown(group[name])
             if name in OPTIONS:
                 return getattr(options, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
@@ -72,7 +73,7 @@ class Attributes:
             if known.fset is None:
                 raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
         elif name in self._rule.hypers:
-            value = self._rule.hypers[name].checked(name, value)
+            value = setting(self._rule.hypers[name], name, value)
         elif name in self._options.switches:
             value = check_switch(name, value)
         elif name not in OPTIONS:
@@ -221,9 +222,9 @@ class Attributes:
         self._calls = Calls(self._rule, flags, options, kept.with_slots(flags))
 
 
-def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, float], dict[str, bool]]:
+def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, Setting], dict[str, bool]]:
     """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
-    hypers = {key: hyper.checked(key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+    hypers = {key: setting(hyper, key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
     switches = {
         key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.is_option
     }

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import codegen
-from .arrays.homes import Int64
-from .codegen import Rule, backends
+from .arrays.homes import Array, Int64
+from .by_name import Named
+from .codegen import Rule, Slot, backends
+from .codegen.backends.entries import NO_ARRAYS, Marks
 from .flags import Flags
 from .members import Member
 from .rules.around import step_of
+from .shared import Shared
 
 if TYPE_CHECKING:
     from .codegen import Program
     from .codegen.backends.contract import BackendOptions, Launch, Table
-    from .codegen.backends.entries import Marks
     from .codegen.backends.ledger import Ledger
 
 Brought = tuple[str | None, ...]
@@ -40,9 +42,9 @@ def explain_step(
     return codegen.explain(step_of(rule), flags, dtype, form, (options or {}).get("compiler"))
 
 
-def initial_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, float | str]:
-    """The slots that a variable needs, by liveness, with their initial values."""
-    return {name: slot.initial for name, slot in program_of(rule, flags, dtype).slots.items()}
+def needed_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, Slot]:
+    """The slots that a variable needs, by liveness; those over all are among them."""
+    return program_of(rule, flags, dtype).slots
 
 
 def inputs_read(rule: Rule, flags: Flags, dtype: str) -> frozenset[str]:
@@ -56,7 +58,7 @@ class Buckets:
     """Some variables with what they do in a call, as one launch.
 
     kinds: for each position in `members` that takes part, what it does.
-    own:   per-tensor numbers, for each position.
+    own:   per-tensor numbers, for each position. `shared`: slots over all, by name.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Buckets:
         ledger: Ledger | None = None,
         marks: Marks | None = None,
         clock: Any = None,
+        shared: Mapping[str, Array] = NO_ARRAYS,
     ) -> None:
         tables: dict[str, list[Table]] = {}
         positions: dict[str, list[int]] = {}
@@ -81,14 +84,27 @@ class Buckets:
         self.programs = [table.program for group in tables.values() for table in group]
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
-        self._own = {name: [own[name][i] for i in self.order.tolist()] for name in read & own.keys()}
+        self._own = {name: self._in_order(own[name]) for name in read & own.keys()}
+        self._named = Named(rule, members)
+        self.shared = Shared(self.programs, shared)
+        if self.shared.stored:
+            marks = (marks or Marks())._replace(shared=self.shared.stored)
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self.launch: Launch = backends.launch(tables, ledger, marks, clock, names)
 
     def prepared(self, addresses: Int64 | None, hypers: Mapping[str, float] | None, like: Any = None) -> Any:
         """What a call brings: the gradients' addresses, given for all variables, and numbers."""
         own = None if addresses is None else self.ordered(addresses)
-        return self.launch.prepared(own, None if hypers is None else {**hypers, **self._own}, like)
+        return self.launch.prepared(own, None if hypers is None else self._numbers(hypers), like)
+
+    def _numbers(self, hypers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A step's numbers with those that tensors have of their own, and slots over all."""
+        named = {name: self._in_order(values) for name, values in self._named.resolved(hypers).items()}
+        return self.shared.beside({**hypers, **self._own, **named})
+
+    def _in_order(self, values: Sequence[float]) -> list[float]:
+        """Numbers that are given for all variables, as the launch's tensors stand."""
+        return [values[i] for i in self.order.tolist()]
 
     def ordered(self, addresses: Int64) -> Int64:
         """Addresses that are given for all variables (a row for each kind of array), as the launch's tensors stand."""
@@ -96,7 +112,7 @@ class Buckets:
 
     def send(self, hypers: Mapping[str, float]) -> None:
         """Numbers for a step that is part of a graph."""
-        self.launch.send({**hypers, **self._own})
+        self.launch.send(self._numbers(hypers))
 
 
 def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[tuple[str, str, Flags, Brought], list[int]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import by_name
 from .capture import capture_check
 from .flags import shape_flags, step_flags
 from .identity import FEW, same
@@ -67,11 +68,15 @@ class Calls:
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
         self._counted = self._ledger.counted
         self._is_capturing = capture_check(state.variables)
+        if state.built:
+            by_name.check(rule, options.hypers, state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
 
     def following(self, options: Options) -> Calls:
         """The calls of options that differ only in numbers: plans and habit stay."""
+        if self.state.built:
+            by_name.check(self._rule, options.hypers, self.state.variables)
         other = copy.copy(self)
         other.options = options  # whether gradients are accumulated is no number: that makes other calls
         return other
@@ -198,7 +203,8 @@ class Calls:
 
     def new_plan(self, call: Call, clock: Any = None) -> Plan:
         """The launches of a kind of call; in a graph, counted by a clock."""
-        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock)
+        shared = self.state.shared
+        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock, shared)
 
     def widest_flags(self) -> Flags:
         """The flags of the variable that does most in an update, of the first one's shape, if there are any."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
-from .codegen import Expr, Rule, RuleError
+from .by_name import largest
+from .codegen import Expr, Flag, Rule, RuleError
 from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
 from .codegen.walk import rewrite, walk
@@ -28,9 +29,15 @@ def option_flags(rule: Rule, options: Options) -> Flags:
     is_set = {name for name, row in OPTIONS.items() if row.flag and getattr(options, name) not in (None, False)}
     is_set -= {name for name in is_set if OPTIONS[name].needs not in (None, *is_set)}
     for name, flag in rule.flags.items():
-        if options.switches[name] if flag.is_option else flag.follows and options.hypers[flag.follows] > 0:
+        if options.switches[name] if flag.is_option else _is_followed(rule, options, flag):
             is_set.add(name)
     return frozenset(is_set)
+
+
+def _is_followed(rule: Rule, options: Options, flag: Flag) -> bool:
+    """Whether the number that a flag follows, if it does, is greater than zero for any variable."""
+    name = flag.follows
+    return name is not None and largest(options.hypers[name], rule.hypers[name]) > 0
 
 
 def shape_flags(rule: Rule, shape: tuple[int, ...]) -> Flags:

@@ -29,7 +29,7 @@ class Member:
 
     name, path: as the variable's own; slots are called `<path with _>_<slot>`.
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
-    slots:      its state, each slot of the shape and dtype of the array.
+    slots:      its state, each slot of the shape and dtype of the array, or one float64.
     works_in_place: whether its constraint is known to change the array that it is passed, rather than to return one.
     home, place, dtype: which kind of array it is, where it lies, and the name of its dtype.
     """
@@ -288,7 +288,8 @@ def _written(one: Member) -> tuple[str, ...]:
 
 def _memory_of(members: Sequence[Member], names: Callable[[Member], Sequence[str]]) -> Memory:
     begins = np.fromiter((one.address(name) for one in members for name in names(one)), np.int64)
-    return Memory(begins, np.fromiter((one.array.nbytes for one in members for _ in names(one)), np.int64))
+    arrays = (one.array if name == "parameter" else one.slots[name] for one in members for name in names(one))
+    return Memory(begins, np.fromiter((array.nbytes for array in arrays), np.int64))
 
 
 def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:

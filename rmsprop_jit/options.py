@@ -179,11 +179,13 @@ ONLY_ONE = ("clipnorm", "clipvalue", "global_clipnorm")
 class Options:
     """The values of the table's options, each an attribute; `hypers` and `switches` are the rule's own.
 
+    A number that variables have of their own may be a dict, see `by_name`.
+
     Raises OptionError, naming the option, for a value without meaning and for more than one kind of clipping.
     """
 
     values: InitVar[Mapping[str, Any]]
-    hypers: Mapping[str, float] = field(default_factory=dict)
+    hypers: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, bool] = field(default_factory=dict)
 
     if TYPE_CHECKING:
@@ -246,9 +248,10 @@ class Options:
 
     def config(self) -> dict[str, Any]:
         """The options as Keras's `get_config` orders them; a known schedule as a dict, a callable as itself."""
+        own = {name: dict(value) if isinstance(value, dict) else value for name, value in self.hypers.items()}
         placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)
         ours = {name: getattr(self, name) for name, option in OPTIONS.items() if option.place is None}
-        config = {name: getattr(self, name) for _, name in placed} | {**self.hypers, **self.switches}
+        config = {name: getattr(self, name) for _, name in placed} | {**own, **self.switches}
         config |= {name: value for name, value in ours.items() if value != OPTIONS[name].default}
         if type(config["learning_rate"]) in SCHEDULES.values():
             config["learning_rate"] = serialize(config["learning_rate"])

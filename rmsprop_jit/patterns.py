@@ -33,24 +33,25 @@ def checked(option: str, patterns: Iterable[object]) -> list[str]:
     return good
 
 
-def first_matches(option: str, values: Mapping[str, T], names: Sequence[str]) -> list[T | None]:
+def first_matches(option: str, values: Mapping[str, T], names: Sequence[str | tuple[str, ...]]) -> list[T | None]:
     """For each name the value of the first pattern that matches all of it, or None.
 
-    values: pattern -> value, in order.
+    values: pattern -> value, in order. `names`: of each one, or of each several that are as good.
     Raises OptionError for a bad pattern and for one that matches none of the names.
     """
     compiled = [re.compile(pattern) for pattern in checked(option, values)]
     chosen = list(values.values())
     used = [False] * len(compiled)
     found: list[T | None] = []
-    for name in names:
-        matching = [i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)]
+    for alternatives in [(name,) if isinstance(name, str) else name for name in names]:
+        matching = [i for i, pattern in enumerate(compiled) if any(map(pattern.fullmatch, alternatives))]
         for i in matching:
             used[i] = True
         found.append(chosen[matching[0]] if matching else None)
     for pattern, matched in zip(compiled, used, strict=True):
         if not matched:
-            some = (", ".join(map(repr, names[:5])) or "none") + (" and more" if len(names) > 5 else "")
+            known = [name if isinstance(name, str) else name[0] for name in names[:5]]
+            some = (", ".join(map(repr, known)) or "none") + (" and more" if len(names) > 5 else "")
             raise OptionError(
                 f"`{option}`: a pattern matches no variable. Received: {pattern.pattern!r}; names: {some}. "
                 "A pattern must match a whole name: write '.*bias' for names that end in 'bias'."

@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arrays.homes import Int64
+from .arrays.homes import Array, Int64
 from .buckets import Brought, Buckets, Kind, inputs_read
 from .codegen import backends
-from .codegen.backends.entries import Marks, Span
+from .codegen.backends.entries import NO_ARRAYS, Marks, Span
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
 from .errors import ArrayError
@@ -88,6 +88,7 @@ class Plan:
         options: BackendOptions,
         ledger: Ledger,
         clock: Any = None,
+        shared: Mapping[str, Array] = NO_ARRAYS,
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
@@ -99,7 +100,7 @@ class Plan:
         started = [] if call.micro else [position for position in updated if position in call.unstarted]
         due = [position for position, _ in self._constrained]
         marks = Marks(windows, call.micro, started, due, self._number)
-        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock)
+        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared)
         self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
@@ -118,14 +119,15 @@ class Plan:
 
         addresses: for each variable; None if they are those of `old`. `read`: what they were read by.
         """
-        numbers = (options, rate, update if self._reads_update else 0)
+        shared = self.step.shared.now()
+        numbers = (options, rate, update if self._reads_update else 0, *shared.values())
         if old.numbers == numbers:
             if addresses is None:
                 return old
             if self.after is None:  # fresh gradients, and no more
                 step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
                 return Bound(passed, read, numbers, step, None)
-        hypers = None if old.numbers == numbers else options.numbers(rate, update)
+        hypers = None if old.numbers == numbers else options.numbers(rate, update) | shared
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, read, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .by_name import setting
 from .errors import OptionError
 from .options import OPTIONS, LearningRate, Options, check_switch
 from .schedules import LearningRateSchedule, deserialize, serialize
@@ -62,9 +63,16 @@ def _is_function(rate: Any) -> bool:
 
 def differing(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """The names of what differs. Two functions cannot be compared, and pass for equal."""
-    names = [name for name in {**own, **saved} if name not in own or name not in saved or saved[name] != own[name]]
+    missing = own.keys() ^ saved.keys()
+    names = [name for name in {**own, **saved} if name in missing or not _are_same(name, saved[name], own[name])]
     both = _is_function(saved.get(RATE)) and _is_function(own[RATE])
     return [name for name in names if not (both and name == RATE)]
+
+
+def _are_same(name: str, saved: Any, own: Any) -> bool:
+    """Whether two values are equal; patterns in their order, too, since the first one that matches wins."""
+    are_patterns = name != RATE and isinstance(saved, dict) and isinstance(own, dict)
+    return bool(saved == own) and (not are_patterns or list(saved) == list(own))
 
 
 def are_numbers(saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
@@ -102,7 +110,7 @@ def taken_over(names: Sequence[str], saved: Mapping[str, Any], options: Options,
         if name == EXCLUSIONS and _are_paths(value, state):
             continue
         if name in options.hypers:
-            changes[name] = state.rule.hypers[name].checked(name, value)
+            changes[name] = setting(state.rule.hypers[name], name, value)
         elif name in options.switches:
             changes[name] = check_switch(name, value)
         elif name == RATE and not _is_function(value):

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from . import capture, patterns
+from . import capture, patterns, slots
 from .arrays.homes import Array, address_of, home_of, place_of
-from .buckets import initial_slots
+from .buckets import needed_slots
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
@@ -34,7 +34,7 @@ from .saving import Progress
 class State:
     """The variables of one optimizer with all that belongs to them.
 
-    members:  the variables, ready for questions.
+    members:  the variables, ready for questions. `shared`: slots over all, by name, in host memory.
     ledger:   calls and windows. The window of a variable without an accumulator means nothing, whatever it says.
     built:    whether there are variables. `restored`: whether they are copies that came with pickle or deepcopy.
     hidden:   the positions of variables that nobody but the optimizer has, so that training them is in vain; None if
@@ -45,6 +45,7 @@ class State:
 
     rule: Rule
     members: Members = field(default_factory=lambda: Members(()))
+    shared: Mapping[str, Array] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=lambda: Ledger(0))
     built: bool = False
     restored: bool = False
@@ -137,28 +138,11 @@ class State:
         """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
         self.ledger.settle()
         kinds = [(one.dtype, shape_flags(self.rule, one.array.shape)) for one in self.variables]
-        wanted = {kind: initial_slots(self.rule, flags | kind[1], kind[0]) for kind in dict.fromkeys(kinds)}
+        wanted = {kind: needed_slots(self.rule, flags | kind[1], kind[0]) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
         pairs = zip(self.variables, kinds, strict=True)
-        made = [one.with_slots(self._slots_of(one, wanted[kind])) for one, kind in pairs]
-        return dataclasses.replace(self, members=Members(made))
-
-    def _slots_of(self, member: Member, wanted: Mapping[str, float | str]) -> dict[str, Array]:
-        """A variable's slots of these names: those that it has, and new ones."""
-        return {
-            name: member.slots[name]
-            if name in member.slots
-            else member.home.new_like(member.array, self._first(member, initial))
-            for name, initial in wanted.items()
-        }
-
-    def _first(self, member: Member, initial: float | str) -> Any:
-        """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
-        if initial != "parameter":
-            return float(initial)
-        if member.place != "cpu" or not self.ledger.calls:  # elsewhere one thread calls
-            return member.array
-        return backends.of(member.place).read(self.ledger, [Span(member.array, member.address())])[0][0]
+        made = [one.with_slots(slots.of_variable(one, wanted[kind], self.ledger)) for one, kind in pairs]
+        return dataclasses.replace(self, members=Members(made), shared=slots.of_all(self.shared, wanted.values()))
 
     def put_averages(self, var_list: Variables | None) -> None:
         """Write the averages of these variables, or of all, to the variables; those in host memory all at once."""
@@ -202,6 +186,8 @@ class State:
     def slots(self) -> Iterator[tuple[str, str, int, Array]]:
         """All slots: full name, name, position of the variable, array; kind by kind as Keras, in build order inside."""
         for slot in step_of(self.rule).slots:
+            if slot in self.shared:
+                yield f"all/{slot}", slot, -1, self.shared[slot]
             for position, member in enumerate(self.variables):
                 if slot in member.slots:
                     yield f"{member.prefix}_{slot}", slot, position, member.slots[slot]

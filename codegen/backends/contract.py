@@ -37,10 +37,15 @@ GRADIENT = ("gradient",)
 
 
 class Table(Protocol):
-    """A program bound to tensors in one place; `tensors` says to how many."""
+    """A program bound to tensors in one place.
+
+    tensors: how many. `sizes`: the elements of each. `counts`: the numbers of elements that the program reads.
+    """
 
     program: Program
     tensors: int
+    sizes: Sequence[int]
+    counts: Numbers
 
     def point(self, array: str, addresses: Int64) -> None:
         """Say where the arrays of one name lie, an address a tensor. Whoever points keeps them alive."""

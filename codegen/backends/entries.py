@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
+
+NO_ARRAYS: Mapping[str, Any] = {}
 
 
 class Cell(IntEnum):
@@ -46,6 +49,8 @@ class Marks(NamedTuple):
     started:   the variables that have been updated then.
     due:       the variables for which something is due when the call is counted; the plan called `by` knows what.
     ends_due:  it is not counted; it is the end of what is due.
+    shared:    slots over all, by name: arrays of one number in host memory, which become what the call brings as
+               "s.x'". It is done only where they are what it brings as "s.x": its numbers were made of those.
     """
 
     positions: Sequence[int] = ()
@@ -54,3 +59,13 @@ class Marks(NamedTuple):
     due: Sequence[int] = ()
     by: int = 0
     ends_due: bool = False
+    shared: Mapping[str, Any] = NO_ARRAYS
+
+    def are_shared(self, numbers: Mapping[str, Any]) -> bool:
+        """Whether slots over all are what a call's numbers were made of, bit for bit."""
+        return all(array.tobytes() == struct.pack("=d", numbers[f"s.{name}"]) for name, array in self.shared.items())
+
+    def share(self, numbers: Mapping[str, Any]) -> None:
+        """Let slots over all become what a call has made of them."""
+        for name, array in self.shared.items():
+            array[...] = numbers[f"s.{name}'"]

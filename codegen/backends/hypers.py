@@ -1,8 +1,11 @@
-"""Numbers of a launch: hyperparameters that are given one for each tensor belong to the tables part by part."""
+"""Numbers of a launch: those given one for each tensor belong to the tables part by part; sizes are the tables' own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ..kinds import SIZES, Space
 
 if TYPE_CHECKING:
     from .contract import Numbers, Table
@@ -16,4 +19,15 @@ def cut_of(hypers: Numbers, begin: int, count: int) -> Numbers:
 
 def part_of(hypers: Numbers, table: Table, begin: int) -> Numbers:
     """The numbers of a table whose tensors are those of the launch from `begin` on."""
-    return cut_of(hypers, begin, table.tensors) if table.program.tensor_hypers else hypers
+    own = cut_of(hypers, begin, table.tensors) if table.program.tensor_hypers else hypers
+    return {**own, **table.counts} if table.counts else own
+
+
+def count_together(tables: Sequence[Table]) -> None:
+    """Tell tables that make a step together how many elements their tensors have, as far as programs ask."""
+    everyone = SIZES[Space.ALL]
+    total = sum(sum(table.sizes) for table in tables if everyone in table.program.hypers)
+    for table in tables:
+        counts: Numbers = {SIZES[Space.TENSOR]: table.sizes, everyone: float(total)}
+        read = {*table.program.hypers, *table.program.tensor_hypers}
+        table.counts = {name: count for name, count in counts.items() if name in read}

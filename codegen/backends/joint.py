@@ -13,7 +13,7 @@ from ..errors import BackendError
 from ..expr import Reduction
 from ..schedule import schedule
 from .entries import Marks
-from .hypers import cut_of
+from .hypers import count_together, cut_of
 from .ledger import Ledger
 
 if TYPE_CHECKING:
@@ -36,20 +36,23 @@ class Joint:
     ) -> None:
         self._parts, self._tensors = parts, tensors
         self._ledger, self._marks = ledger, marks
-        self._turns = schedule([table.program for part in parts for table in part.tables])
+        tables = [table for part in parts for table in part.tables]
+        count_together(tables)
+        self._turns = schedule([table.program for table in tables])
         ends = itertools.accumulate((len(part.tables) for part in parts), initial=0)
         for part, (first, last) in zip(parts, itertools.pairwise(ends), strict=True):
             part.follow([turn.of(first, last) for turn in self._turns])
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Sequence[Any] | None = None) -> list[Any]:
-        """What each part is brought by a call; gradients are in the order of the parts."""
-        made, begin = [], 0
+        """What each part is brought by a call, and its numbers; gradients are in the order of the parts."""
+        made: list[Any] = []
+        begin = 0
         for i, (part, count) in enumerate(zip(self._parts, self._tensors, strict=True)):
             own = None if gradients is None else gradients[..., begin : begin + count]
             numbers = None if hypers is None else cut_of(hypers, begin, count)
             made.append(part.prepared(own, numbers, None if like is None else like[i]))
             begin += count
-        return made
+        return [*made, hypers if hypers is not None or like is None else like[-1]]
 
     def send(self, hypers: Numbers) -> None:
         """Never called: a graph is of one place."""
@@ -57,11 +60,11 @@ class Joint:
 
     def __call__(self, prepared: Sequence[Any] | None = None, expected: int | None = None) -> bool:
         """Do the step, and count it if the ledger stands at `expected`; else do nothing and return False."""
-        records = prepared or [None] * len(self._parts)
+        *records, numbers = prepared or [None] * (len(self._parts) + 1)
         if self._ledger is None:
             self._run(records)
             return True
-        with self._ledger.marked(expected, self._marks) as is_there:
+        with self._ledger.marked(expected, self._marks, numbers) as is_there:
             if is_there:
                 self._run(records)
         return is_there

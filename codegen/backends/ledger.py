@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -181,10 +181,13 @@ class Ledger:
         self.refuse_torn()
 
     @contextmanager
-    def marked(self, expected: int | None, marks: Marks | None = None) -> Iterator[bool]:
+    def marked(
+        self, expected: int | None, marks: Marks | None = None, numbers: Mapping[str, Any] | None = None
+    ) -> Iterator[bool]:
         """Around a call that runs in Python, the `expected`th: whether the ledger still stands there, nothing due.
 
         At the end the call is counted, with all that `marks` say, and the mark is cleared; an exception leaves it.
+        `numbers` are those that the call brings, for slots over all.
         Without `expected` nothing is counted. Raises BackendError if a call was torn or is under way.
         """
         calls = self.calls
@@ -192,24 +195,28 @@ class Ledger:
             self.refuse_torn()
             self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
         try:
-            is_there = expected is None or self._stands_at(expected, marks)
+            is_there = expected is None or self._stands_at(expected, marks, numbers or {})
             yield is_there
             if is_there and expected is not None:
-                self._advance(expected, marks)
+                self._advance(expected, marks, numbers or {})
             self.cells[Cell.TORN] = 0
         finally:
             self._worker = 0
 
-    def _stands_at(self, expected: int, marks: Marks | None) -> bool:
-        ends_due = marks is not None and marks.ends_due
-        return self.due == expected if ends_due else self.cells[Cell.CALLS] == expected and not self.due
+    def _stands_at(self, expected: int, marks: Marks | None, numbers: Mapping[str, Any]) -> bool:
+        if marks is not None and marks.ends_due:
+            return self.due == expected
+        is_there = bool(self.cells[Cell.CALLS] == expected) and not self.due
+        return is_there and (marks is None or marks.are_shared(numbers))
 
-    def _advance(self, expected: int, marks: Marks | None) -> None:
+    def _advance(self, expected: int, marks: Marks | None, numbers: Mapping[str, Any]) -> None:
         """As the driver does where compiled code runs the whole call."""
         if marks is not None and marks.ends_due:
             self.cells[Cell.DUE] = 0
             return
         self.set_progress(marks)
+        if marks is not None:
+            marks.share(numbers)
         if marks is not None and marks.due:
             self.cells[[self.due_cell(position) for position in marks.due]] = expected + 1
             self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, expected + 1

@@ -2,8 +2,8 @@
 
 The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
 kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
-`tensor<f64>`; it returns the stored arrays and the kernel's reductions, in the kernel's order. It works on one tensor:
-over all tensors, the caller adds reductions up between two functions, as every backend does.
+`tensor<f64>`; it returns the stored arrays, the kernel's reductions and the numbers that it puts, in their order.
+It works on one tensor: over all tensors, the caller adds reductions up between two functions, as every backend does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..dtypes import Storage, storage
 from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Kernel, Let, Load, Program, Reduce, old
+from ..program import Arg, Kernel, Let, Load, Program, Reduce, new, old
 from ..sorts import is_wide, truths, wides
 
 LOCAL = re.compile(r"%\w+")
@@ -108,7 +108,7 @@ class _Function:
         self.kind = storage(program.compute).mlir
         self.loads = self.kernel.loads
         if self.kernel.reductions and not self.loads:  # of a number, which counts as often as there are elements
-            counted = program.kernels[-1].stores[0].array
+            counted = program.last.stores[0].array
             self.loads = (Load(old(counted), counted),)
         self.arrays = list(self.kernel.arrays) or [load.array for load in self.loads]
         self.numbers = list(self.kernel.outside)
@@ -126,7 +126,7 @@ class _Function:
         inputs = [f"{_array(name)}: {self.tensor(name)}" for name in self.arrays]
         inputs += [f"%number_{mangled(name)}: tensor<f64>" for name in self.numbers]
         results = [self.tensor(store.array) for store in self.kernel.stores]
-        results += ["tensor<f64>"] * len(self.kernel.reductions)
+        results += ["tensor<f64>"] * len(self.kernel.reductions + self.kernel.puts)
         yield f"func.func @{self.name}({', '.join(inputs)}) -> ({', '.join(results)}) {{"
         yield from (f"  {line}" for line in self.outside())
         returned = []
@@ -137,6 +137,8 @@ class _Function:
         for reduce in self.kernel.reductions:
             yield from (f"  {line}" for line in self.reduction(reduce))
             returned.append(f"%result_{reduce.name}")
+        for put in self.kernel.puts:
+            returned.append(f"%number_{mangled(new(put.array))}")
         yield f"  return {', '.join(returned)} : {', '.join(results)}" if returned else "  return"
         yield "}"
 
@@ -146,7 +148,10 @@ class _Function:
             yield f"%wide_{name} = tensor.extract %number_{name}[] : tensor<f64>"
         block = _Block("f64", "wide_")
         block.lets(self.kernel.head, truths(self.kernel.head))
+        values = [block.operand(put.value) for put in self.kernel.puts]
         yield from block.lines
+        for put, value in zip(self.kernel.puts, values, strict=True):
+            yield f"%number_{mangled(new(put.array))} = tensor.from_elements {value} : tensor<f64>"
         for name in map(mangled, self.kernel.uniforms):
             if self.kind == "f64":  # one value by two names
                 yield f"%zero_{name} = arith.constant 0.0 : f64"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import storage
-from ..kinds import Space
+from ..kinds import SIZES, Space
 from ..ops import Fn
-from ..program import Arg, Kernel, Let, Program
+from ..program import Arg, Kernel, Let, Program, new
 from ..scalars import evaluate
 from ..sorts import is_wide, wides
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 Tensor = dict[str, "Array"]
-"""The arrays of one tensor by name: "parameter", "gradient" and slots, all of one shape."""
+"""The arrays of one tensor by name: "parameter", "gradient" and slots, all of one shape, or one number."""
 
 
 def run(
@@ -33,17 +33,19 @@ def run(
     hypers: Mapping[str, float],
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name.
+    """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name, and new values
+    of slots over all (as "s.x'"; their old ones come with `hypers`, as "s.x").
 
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.
     """
-    step = evaluate(program, hypers)
+    sizes = [float(tensor["parameter"].size) for tensor in tensors]
+    step = evaluate(program, {**hypers, SIZES[Space.ALL]: sum(sizes)})
+    own_hypers = {**(tensor_hypers or {}), SIZES[Space.TENSOR]: sizes}
     totals: dict[str, float] = {}
     own_numbers = {given.name: given.hyper for kernel in program.kernels for given in kernel.givens if given.hyper}
     per_tensor: list[dict[str, float]] = [
-        {name: float((tensor_hypers or {})[hyper][i]) for name, hyper in own_numbers.items()}
-        for i in range(len(tensors))
+        {name: float(own_hypers[hyper][i]) for name, hyper in own_numbers.items()} for i in range(len(tensors))
     ]
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
@@ -58,13 +60,15 @@ def run(
                 else:
                     for own, result in zip(per_tensor, results, strict=True):
                         own[reduce.name] = result
-    return totals
+    shared = {new(store.array): _value(store.value, step, float) for store in program.shared}
+    return totals | shared
 
 
 def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, float]:
     """One kernel on one tensor; returns its reductions."""
     compute = storage(program.compute).scalar
     wide: dict[str, Any] = {name: np.float64(value) for name, value in outside.items()}
+    wide |= {given.name: np.float64(tensor[given.array]) for given in kernel.givens if given.array}
     for let in kernel.head:
         wide[let.name] = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
     names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
@@ -77,6 +81,8 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     for store in kernel.stores:
         kept = storage(program.storage(store.array)).scalar
         tensor[store.array][...] = _value(store.value, names, compute).astype(kept)
+    for put in kernel.puts if tensor["parameter"].size else ():
+        tensor[put.array][...] = _value(put.value, wide, np.float64)
     return {
         reduce.name: reduce.op(np.broadcast_to(_value(reduce.value, names, compute), shape))
         for reduce in kernel.reductions

@@ -71,6 +71,14 @@ class CuPyHome:
             made[...] = fill
         return made
 
+    def new_number(self, array: Array, fill: float) -> Array:
+        """A new number on the same device."""
+        index = gpu.index_of(array)
+        with gpu.use(index), gpu.ordered(index):
+            made: Array = gpu.cupy().empty((), np.float64)
+            made[...] = fill
+        return made
+
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at CuPy's arrays and torch's tensors; what others do with theirs is not known."""
         return backends.get("cuda").reader(variables, begins, ends)

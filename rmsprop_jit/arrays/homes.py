@@ -75,6 +75,9 @@ class Home(Protocol):
     def new_like(self, array: Array, fill: Any) -> Array:
         """A new array of the same shape, dtype and place, holding a number or an array of this kind."""
 
+    def new_number(self, array: Array, fill: float) -> Array:
+        """A new float64 array of shape () in the same place, holding a number."""
+
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at gradients of `variables` of this kind, all at once; None where that is not possible.
 

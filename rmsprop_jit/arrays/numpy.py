@@ -64,6 +64,10 @@ class NumPyHome:
         made[...] = fill
         return made
 
+    def new_number(self, array: Array, fill: float) -> Array:
+        """A new number."""
+        return np.array(fill, np.float64)
+
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Compiled code that reads array objects; None where they are not laid out as usual."""
         return backends.get("cpu").reader(variables, begins, ends)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import coarse
 import numpy as np
 import pytest
 import simulated_gpu
@@ -39,6 +40,7 @@ from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 ALL_FLAGS = [(step_of(RMSPROP), flags) for flags in FLAG_SETS] + zoo.ALL
+ALL_FLAGS += [(case.rule, case.flags) for case in coarse.CASES + coarse.SHARED]
 STORAGES = [("float32", None), ("float64", None), ("float32", "float64"), ("float64", "float32")]
 
 OWN = r"p|g|new_p|[tuckr]\d+|(?:new_)?s_\w*|h_\w*"

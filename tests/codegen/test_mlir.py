@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import coarse
 import numpy as np
 import pytest
 import zoo
@@ -38,7 +39,7 @@ pytest.importorskip("iree.runtime", reason="the extra `mlir` is not installed")
 
 SIZES = [1, 7, 129, 1000]
 
-RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)]
+RULES = [rule for rule in vars(zoo).values() if isinstance(rule, Rule)] + [case.rule for case in coarse.CASES]
 
 
 def compare(rule: Rule, program: Program, gradient: str | None = None, **changes: Any) -> None:

@@ -15,6 +15,7 @@ from rmsprop_jit.codegen import (
     Slot,
     exp,
     log,
+    specialize,
     square,
     sum_of,
     tanh,
@@ -25,6 +26,7 @@ from rmsprop_jit.codegen.expand import expanded
 from rmsprop_jit.codegen.expr import Const, Reduction, Select, Symbol, call
 from rmsprop_jit.codegen.kinds import Kind, Space
 from rmsprop_jit.codegen.lower import live, split
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.ops import Fn, ReduceOp
 from rmsprop_jit.codegen.program import Array, Given, Let, Load, Reduce, Store
 from rmsprop_jit.codegen.rule import GRADIENT, PARAMETER
@@ -227,3 +229,53 @@ def test_reductions_are_compared_without_asking_expressions_for_a_truth() -> Non
     assert Reduce("r0", ReduceOp.SUM, "g", Space.ALL, total_of(GRADIENT)) == Reduce(
         "r0", ReduceOp.SUM, "g", Space.ALL, total_of(PARAMETER)
     )
+
+
+def numbers(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+    """A number a tensor, and one for all."""
+    return {s.own: s.own + sum_of(g), s.all: s.all * h.rho, p: p - s.own * s.all * g}
+
+
+SLOTS = {"own": Slot(0.0, over="tensor"), "all": Slot(1.0, over="all")}
+NUMBERS = specialize(Rule("numbers", numbers, slots=SLOTS, hypers={"rho": 0.9}), (), "float32")
+SUMS, STORES, PUTS = NUMBERS.kernels
+PUT = PUTS.puts[0]
+
+
+def with_puts(**changes: Any) -> Program:
+    """The program with another last kernel."""
+    return replace(NUMBERS, kernels=(SUMS, STORES, replace(PUTS, **changes)))
+
+
+BROKEN_NUMBERS = {
+    "a put in an early kernel": (
+        lambda: replace(NUMBERS, kernels=(replace(SUMS, puts=(PUT,)), STORES, PUTS)),
+        "not the last kernel",
+    ),
+    "a put beside a loop": (lambda: with_puts(loads=STORES.loads), "other things to do"),
+    "a put to an array": (lambda: with_puts(puts=(Store("parameter", PUT.value),)), "an unknown array"),
+    "a put of nothing": (lambda: with_puts(puts=(Store("own", "u99"),)), "no number that is defined"),
+    "a put twice": (lambda: with_puts(puts=(PUT, PUT)), "stored or defined twice"),
+    "a number that is loaded": (
+        lambda: replace(NUMBERS, kernels=(SUMS, replace(STORES, loads=(*STORES.loads, Load("s.own", "own"))), PUTS)),
+        "an unknown array",
+    ),
+    "a number of no array": (
+        lambda: with_puts(givens=(replace(PUTS.givens[0], array="other"), *PUTS.givens[1:])),
+        "no earlier kernel and no tensor has it",
+    ),
+    "a number of another storage": (
+        lambda: replace(NUMBERS, arrays=(*NUMBERS.arrays[:-1], Array("own", "float32", Space.TENSOR))),
+        "no such storage or space",
+    ),
+    "an element for all": (lambda: replace(NUMBERS, shared=(Store("own", "h.rho"),)), "no slot over all"),
+    "nothing for all": (lambda: replace(NUMBERS, shared=(Store("all", "k99"),)), "no number of the step"),
+}
+
+
+@pytest.mark.parametrize(("broken", "message"), BROKEN_NUMBERS.values(), ids=BROKEN_NUMBERS.keys())
+def test_a_broken_program_of_numbers_is_named(broken: Callable[[], Program], message: str) -> None:
+    verify.numbered(NUMBERS)
+    program = broken()
+    with pytest.raises(LoweringError, match=rf"after number, in .*{message}.*Received: `.*fault of the compiler"):
+        verify.numbered(program)

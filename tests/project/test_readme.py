@@ -46,6 +46,16 @@ def test_the_example_of_a_rule_is_adam() -> None:
     np.testing.assert_allclose(variable, 1 - 1e-3 * np.sign(gradient), rtol=1e-6)
 
 
+def test_the_example_of_numbers_runs() -> None:
+    names: dict[str, Any] = {}
+    for example in EXAMPLES[3:6]:
+        exec(example, names)
+    state = names["optimizer"].state_dict()
+    assert state["all/product"] == 0.95
+    assert state["bias_v"] == pytest.approx(0.02 * 3)
+    assert state["dense_kernel_v"] == pytest.approx(0.02 * 5)
+
+
 def test_explain_prints_what_the_readme_shows() -> None:
     shown = re.search(r"\$ rmsprop-jit explain\n(.*?)```", README, re.DOTALL)
     assert shown is not None

@@ -7,7 +7,8 @@ from run_rule import Tensors
 
 from rmsprop_jit.codegen import Kernel, Program
 from rmsprop_jit.codegen.backends import mlir
-from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.kinds import SIZES, Space
+from rmsprop_jit.codegen.program import old
 from rmsprop_jit.codegen.scalars import evaluate
 
 FLAGS = ["--iree-input-demote-f64-to-f32=false", "--iree-llvmcpu-target-cpu=host"]
@@ -18,19 +19,24 @@ def run_with_iree(
 ) -> None:
     """One step in place, kernel by kernel; reductions are joined between kernels, as a caller does."""
     module = load(mlir.source(program))
-    numbers = [evaluate(program, hypers) for _ in tensors]
+    sizes = [float(tensor["parameter"].size) for tensor in tensors]
+    numbers = [evaluate(program, {**hypers, SIZES[Space.ALL]: sum(sizes)}) for _ in tensors]
+    tensor_hypers = {**tensor_hypers, SIZES[Space.TENSOR]: sizes}
     for own, i in zip(numbers, range(len(tensors)), strict=True):
+        own.update({old(slot): float(tensors[i][slot]) for k in program.kernels for slot in k.numbers})
         own.update({f"h.{name}": float(values[i]) for name, values in tensor_hypers.items()})
     for k, kernel in enumerate(program.kernels):
         arrays, scalars = mlir.arguments(program, k)
         for tensor, own in zip(tensors, numbers, strict=True):
             inputs = [tensor[name].copy() for name in arrays] + [np.array(own[name], np.float64) for name in scalars]
-            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions else ()
+            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions or kernel.puts else ()
             results = results if isinstance(results, tuple | list) else (results,)
             for store, result in zip(kernel.stores, results, strict=False):
                 tensor[store.array][...] = result.to_host()
-            for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=True):
+            for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=False):
                 own[reduce.name] = float(result.to_host())
+            for put, result in zip(kernel.puts, results, strict=False):
+                tensor[put.array][...] = result.to_host()
         join(kernel, numbers)
 
 

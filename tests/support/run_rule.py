@@ -93,7 +93,10 @@ def make_tensors(
         tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(gradient or dtype)}
         for name, slot in rule.slots.items():
             initial = tensor["parameter"] if slot.initial == "parameter" else slot.initial
-            tensor[name] = np.full(size, initial, dtype)
+            if slot.over != "all":
+                tensor[name] = np.full(
+                    *((size, initial, dtype) if slot.over == "element" else ((), initial, np.float64))
+                )
         tensors.append(tensor)
     return tensors
 

@@ -68,6 +68,9 @@ class TinyHome:
         self.write(made, fill)
         return made
 
+    def new_number(self, array: Tiny, fill: float) -> Tiny:
+        return Tiny(np.array(fill, np.float64))
+
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> None:
         return None
 

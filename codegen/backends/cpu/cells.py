@@ -28,9 +28,12 @@ class LaunchCell(IntEnum):
     DUE_AT = 17  # int64[due]: the addresses of the cells that say so
     DUE_BY = 18  # the number of the plan that knows what
     ENDS_DUE = 19  # 1 for what is not counted, because it is the end of what is due
+    SHARED = 20  # how many slots over all a counted call sets
+    SHARED_AT = 21  # int64[shared]: their addresses
+    SHARED_BEGIN = 22  # how many bytes behind a call's other numbers their old ones are; the new ones follow
 
 
-LAUNCH_SIZE = 20
+LAUNCH_SIZE = 23
 
 
 class RecordCell(IntEnum):

@@ -159,6 +159,30 @@ def run(plan_at, k):
 PARTS = WAIT + TAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
 """What both entries below are made of."""
 
+SHARED = f"""
+def differs(plan_at, prepared_at):
+    plan = ints(plan_at)
+    prepared = ints(prepared_at)
+    found = 0
+    if plan[{LaunchCell.SHARED}] > 0 and prepared[{RecordCell.NUMBERS}] != 0:
+        kept = ints(plan[{LaunchCell.SHARED_AT}])
+        given = ints(prepared[{RecordCell.NUMBERS_AT}] + plan[{LaunchCell.SHARED_BEGIN}])
+        for i in range(plan[{LaunchCell.SHARED}]):
+            if ints(kept[i])[0] != given[i]:
+                found = 1
+    return found
+
+def carry(plan_at, prepared_at):
+    plan = ints(plan_at)
+    prepared = ints(prepared_at)
+    if plan[{LaunchCell.SHARED}] > 0 and prepared[{RecordCell.NUMBERS}] != 0:
+        kept = ints(plan[{LaunchCell.SHARED_AT}])
+        given = ints(prepared[{RecordCell.NUMBERS_AT}] + plan[{LaunchCell.SHARED_BEGIN}])
+        for i in range(plan[{LaunchCell.SHARED}]):
+            ints(kept[i])[0] = given[plan[{LaunchCell.SHARED}] + i]
+"""
+"""Whether slots over all are other than those that a call's numbers were made of; and they become what it made."""
+
 ADVANCE = f"""
 def advance(plan_at, expected):
     plan = ints(plan_at)
@@ -179,7 +203,7 @@ def advance(plan_at, expected):
 """
 """Count a step that was done, with all that the ledger keeps of it."""
 
-DRIVE = f"""{PARTS}{ADVANCE}
+DRIVE = f"""{PARTS}{SHARED}{ADVANCE}
 def drive(plan_at, prepared_at, expected):
     plan = ints(plan_at)
     word = plan[{LaunchCell.LEDGER_AT}]
@@ -192,6 +216,8 @@ def drive(plan_at, prepared_at, expected):
                 answer = {ELSEWHERE}
         elif ledger[{Cell.CALLS}] != expected or ledger[{Cell.DUE}] != 0:
             answer = {ELSEWHERE}
+        if differs(plan_at, prepared_at) != 0:
+            answer = {ELSEWHERE}
     if ledger[{Cell.TORN}] != 0:
         answer = {TORN}
     if answer == {DONE}:
@@ -199,6 +225,7 @@ def drive(plan_at, prepared_at, expected):
         for k in range(plan[{LaunchCell.PASSES}]):
             run(plan_at, k)
         if expected >= 0:
+            carry(plan_at, prepared_at)
             advance(plan_at, expected)
     swap(word, 0)
     return answer

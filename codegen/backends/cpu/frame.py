@@ -80,8 +80,10 @@ class _Frame:
         self.type = program.compute
         self.reductions = program.reductions()
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
-        self.together = bool(self.reductions) and not program.reductions(Space.ALL)
-        sizes = {dtypes.storage(array.storage).itemsize for array in program.arrays}
+        self.together = len(program.kernels) > 1 and not program.reductions(Space.ALL)
+        self.passes = bool(self.reductions) or len(program.kernels) > 1
+        kept = [array for array in program.arrays if array.space is Space.ELEMENT]
+        sizes = {dtypes.storage(array.storage).itemsize for array in kept}
         self.stride = sizes.pop() if len(sizes) == 1 else None
         """Bytes of an element, if all arrays have the same."""
 
@@ -98,8 +100,9 @@ class _Frame:
             yield f"scalars = at_float64({at(Header.SCALARS_AT)})"
         if self.program.tensor_hypers:
             yield f"hypers = at_float64({at(Header.HYPERS_AT)})"
-        if self.reductions:
+        if self.passes:
             yield f"run = {at(Header.PASS)}"
+        if self.reductions:
             yield f"partial = at_float64({at(Header.PARTIAL_AT)})"
             yield f"own = at_float64({at(Header.OWN_AT)})"
             yield f"total = at_float64({at(Header.TOTAL_AT)})"
@@ -132,10 +135,13 @@ class _Frame:
 
     def one_pass(self, k: int, kernel: Kernel) -> list[str]:
         """One kernel on one row; a tensor of one row meets all kernels in the first pass, while it is in the cache."""
-        if not kernel.reductions and not kernel.stores:
+        if not kernel.reductions and not kernel.stores and not kernel.puts:
             return ["pass"]
-        lines = [*self.head(kernel), *(self.reduce_loop(kernel) if kernel.reductions else self.store_loop(kernel))]
-        if not self.reductions:
+        if kernel.puts:
+            lines = ["if start == 0:", *indented([*self.head(kernel), *self.puts(kernel)])]
+        else:
+            lines = [*self.head(kernel), *(self.reduce_loop(kernel) if kernel.reductions else self.store_loop(kernel))]
+        if not self.passes:
             return lines
         when = f"(0 if alone else {k})" if self.together and k else str(k)
         return [f"if run == {when}:", *indented(lines)]
@@ -149,6 +155,9 @@ class _Frame:
             offset = "start" if self.stride else f"start * {kept.itemsize}"
             address = f"arrays[tensor * {columns} + {column}] + {offset}"
             yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
+        for array in kernel.numbers:
+            address = f"arrays[tensor * {columns} + {self.program.column(array)}]"
+            yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
         yield from print_lets(kernel.head, "float64", "wide_")
@@ -160,8 +169,15 @@ class _Frame:
         if given.hyper:
             hypers = self.program.tensor_hypers
             return f"hypers[tensor * {len(hypers)} + {hypers.index(given.hyper)}]"
+        if given.array:
+            return f"number_{mangled(given.name)}[0]"
         j = self.index[given.name]
         return f"total[{j}]" if given.over is Space.ALL else f"own[tensor * {len(self.reductions)} + {j}]"
+
+    def puts(self, kernel: Kernel) -> Iterator[str]:
+        """The tensor's own numbers, by the row that it begins with: every other pass has read the old ones."""
+        for put in kernel.puts:
+            yield f"number_{mangled(old(put.array))}[0] = {operand(put.value, 'float64', 'wide_')}"
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""

@@ -14,7 +14,7 @@ from ...memory import begin_of
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..entries import Marks
-from ..hypers import part_of
+from ..hypers import count_together, part_of
 from ..ledger import Ledger
 from . import driver, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
@@ -80,6 +80,7 @@ class Launch:
         brought: Sequence[str] = GRADIENT,
     ) -> None:
         self.tables = list(tables)
+        count_together(self.tables)
         self._ledger = ledger or Ledger(0)
         self._kept: dict[object, Any] = {}
         self._plan = np.zeros(LAUNCH_SIZE, np.int64)
@@ -87,6 +88,7 @@ class Launch:
         self._plan[LaunchCell.LEDGER_AT], self._plan[LaunchCell.YIELD_AT] = self._ledger.at, pool.yield_address()
         self.follow(schedule([table.program for table in tables]))
         self._lay_out_arguments(brought)
+        self._shared: Mapping[str, Any] = {}
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
         self._drive = self._entry(driver.DRIVE)
@@ -147,12 +149,18 @@ class Launch:
         self._plan[LaunchCell.MARKS] = len(cells)
         self._plan[LaunchCell.DUE], self._plan[LaunchCell.DUE_BY] = len(due), marks.by
         self._plan[LaunchCell.ENDS_DUE] = marks.ends_due
+        self._shared = marks.shared
+        self._keep(LaunchCell.SHARED_AT, [begin_of(array) for array in marks.shared.values()])
+        self._plan[LaunchCell.SHARED] = len(marks.shared)
+        self._plan[LaunchCell.SHARED_BEGIN] = sum(table.numbers.nbytes for table in self.tables)
 
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: addresses of each tensor's arrays, table by table, and the step's numbers."""
         numbers = None
         if hypers is not None:
             pieces = [table.numbers_of(own) for table, own in self._parts(hypers)]
+            for new in ("", "'") if self._shared else ():
+                pieces.append(np.array([hypers[f"s.{name}{new}"] for name in self._shared], np.float64))
             numbers = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0), *pieces])
         return Record(gradients, numbers, like)
 

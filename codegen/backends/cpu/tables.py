@@ -13,6 +13,7 @@ import numpy as np
 from ...dtypes import storage
 from ...errors import OptionError
 from ...expr import Reduction
+from ...kinds import Space
 from ...program import Program
 from ...rows import Rows, cut
 from ...scalars import ScalarFunction, compile_scalars
@@ -70,6 +71,7 @@ class Table:
         self.program = program
         self.sizes, self.tensors = sizes, len(sizes)
         self.elements = int(sum(sizes))
+        self.counts: Numbers = {}
         self.reductions = program.reductions()
         self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
@@ -138,7 +140,7 @@ class Table:
 
         A parameter and its slots lie alike (see the homes of arrays), so one of them speaks for all.
         """
-        kept = [array for array in self.program.arrays if not array.is_brought]
+        kept = [array for array in self.program.arrays if not array.is_brought and array.space is Space.ELEMENT]
         if self.reductions or not kept:
             return None
         itemsize = storage(kept[0].storage).itemsize

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...dtypes import COMPILED, storage
 from ...kinds import Space
-from ...printer import indented, mangled, print_lets
+from ...printer import indented, mangled, operand, print_lets
 from ...program import Kernel, Reduce
 from .shape import Shape, folded, start
 from .sums import Partial, part_names, parts_of
@@ -25,13 +25,17 @@ def fold_kernel(shape: Shape, kernel: Kernel) -> list[str]:
 def uniforms_kernel(shape: Shape, kernel: Kernel) -> list[str]:
     """The numbers of a kernel that are in memory: by one block for all tensors, or by blocks that share the tensors.
 
+    Those that it puts are of tensors that have rows.
+
     All threads of a block fold; the first of them computes what follows.
     """
     of_all, of_tensors = shape.given_to(kernel)
     body = ["thread = int32(cuda.threadIdx.x)"]
     body += [shape.lanes()] if of_all or of_tensors else []
     body += _totals(shape, [partial.reduce for partial in of_all])
-    numbers = ["if thread == 0:", *indented([*_scalars(shape, kernel), *_head(shape, kernel), *_stores(shape, kernel)])]
+    has_rows = "load_int64(first + tensor * 8) < load_int64(first + tensor * 8 + 8)"
+    when = f"if (thread == 0) & ({has_rows}):" if kernel.puts else "if thread == 0:"
+    numbers = [when, *indented([*_scalars(shape, kernel), *_head(shape, kernel), *_stores(shape, kernel)])]
     if not shape.is_per_tensor(kernel):
         return body + numbers
     loop: list[str] = []
@@ -92,10 +96,10 @@ def _scalars(shape: Shape, kernel: Kernel) -> Iterator[str]:
         return
     lets = shape.program.needed(kernel.outside)
     read = {*kernel.outside, *(arg for let in lets for arg in let.args)}
-    for j, hyper in enumerate(shape.program.hypers):
-        if f"h.{hyper}" in read:
-            place = "clock" if hyper == "step" else f"cells + {j * 8}"
-            yield f"wide_{mangled(f'h.{hyper}')} = load_float64({place})"
+    for j, name in enumerate(shape.program.inputs):
+        if name in read:
+            place = "clock" if name == "h.step" else f"cells + {j * 8}"
+            yield f"wide_{mangled(name)} = load_float64({place})"
     for let in lets:
         yield shape.wide(let)
 
@@ -107,12 +111,21 @@ def _head(shape: Shape, kernel: Kernel) -> Iterator[str]:
         if given.hyper:
             at = f"hypers + (tensor * {len(hypers)} + {hypers.index(given.hyper)}) * 8"
             yield f"wide_{mangled(given.name)} = load_float64({at})"
+        elif given.array:
+            yield f"wide_{mangled(given.name)} = load_float64({_number(shape, given.array)})"
         else:
             yield f"wide_{given.name} = {given.name}"
     yield from print_lets(kernel.head, "float64", "wide_")
 
 
 def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:
-    """The numbers, each rounded once."""
+    """The numbers, each rounded once; the tensors' own are float64."""
     for name, place in shape.places(kernel).items():
         yield f"store_{shape.type.name}({place}, {shape.type.name}(wide_{mangled(name)}))"
+    for put in kernel.puts:
+        yield f"store_float64({_number(shape, put.array)}, {operand(put.value, 'float64', 'wide_')})"
+
+
+def _number(shape: Shape, array: str) -> str:
+    """Where a tensor's own number is."""
+    return f"load_int64(arrays + ({shape.program.column(array)} * tensors + tensor) * 8)"

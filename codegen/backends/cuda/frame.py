@@ -4,6 +4,7 @@ A program becomes one source with several kernels, launched in this order for ea
 
     uniforms_k   numbers that the loop uses and that only the GPU has: sums over rows of earlier kernels, what a tensor
                  has of its own, what follows from them, in float64, rounded once; not launched where there are none
+    puts_k       the tensors' own numbers, in the same way, where k puts them
     step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
 
 Numbers of the step, made on the host, come by value as arguments. In a graph, which repeats its arguments for ever, and
@@ -77,8 +78,9 @@ def source(program: Program) -> str:
 
 def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
     """What is launched for one kernel of the program; nothing where there would be nothing to do."""
-    if shape.places(kernel):
-        name, arguments, numbers = f"uniforms_{k}", _places(shape, kernel), shape.of_head(kernel)
+    if shape.places(kernel) or kernel.puts:
+        name = f"puts_{k}" if kernel.puts else f"uniforms_{k}"
+        arguments, numbers = _places(shape, kernel), shape.of_head(kernel)
         blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.ONE
         taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
         yield KernelSource(
@@ -98,7 +100,9 @@ def _places(shape: Shape, kernel: Kernel) -> tuple[str, ...]:
     of_all, of_tensors = shape.given_to(kernel)
     return (
         *(("tensors",) if shape.is_per_tensor(kernel) else ()),
-        *(("first", "partial") if of_tensors else ()),
+        *(("first",) if of_tensors or kernel.puts else ()),
+        *(("partial",) if of_tensors else ()),
+        *(("arrays",) if kernel.numbers else ()),
         *(("peers", "others") if of_all else ()),
         *(("hypers",) if any(given.hyper for given in kernel.givens) else ()),
         *(("cells", "clock") if shape.from_memory else ()),

@@ -15,7 +15,7 @@ import numpy as np
 from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
-from ..hypers import part_of
+from ..hypers import count_together, part_of
 from . import device, frame
 from .tables import Table
 from .uploads import UPLOADS
@@ -87,6 +87,7 @@ class Launch:
     ) -> None:
         self.tables = list(tables)
         self._brought = brought
+        count_together(self.tables)
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
         self._held: Record | None = None
@@ -117,7 +118,7 @@ class Launch:
             self._run(prepared)
             self._ledger.set_progress(self._marks)
             return True
-        with self._ledger.marked(expected, self._marks) as is_there:
+        with self._ledger.marked(expected, self._marks, None if prepared is None else prepared.hypers) as is_there:
             if is_there:
                 self._run(prepared)
         return is_there
@@ -159,10 +160,12 @@ class Launch:
         with device.use(self._index), device.ordered(self._index):
             for i, k in self._turns[turn].kernels:
                 changed = k > 0 or self.tables[i].send()
+                changed |= bool(self.tables[i].program.kernels[k].numbers)  # which the step before has put
                 if changed or self._is_stale or self._clock is not None:
                     self.tables[i].start(f"uniforms_{k}")
             for i, k in self._turns[turn].kernels:
                 self.tables[i].start(f"step_{k}")
+                self.tables[i].start(f"puts_{k}")
         self._was_whole = turn == len(self._turns) - 1
 
     @property

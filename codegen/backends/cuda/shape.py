@@ -41,7 +41,7 @@ class Shape:
         """What earlier kernels have reduced for this one: over all tensors, and over each."""
         found: tuple[list[Partial], list[Partial]] = [], []
         for given in kernel.givens:
-            if not given.hyper:
+            if not given.hyper and not given.array:
                 found[given.over is Space.TENSOR].append(self.partials[given.name])
         return found
 
@@ -51,7 +51,7 @@ class Shape:
 
     def of_head(self, kernel: Kernel) -> tuple[str, ...]:
         """The numbers of the step, as arguments, that those in memory follow from."""
-        read = dict.fromkeys(arg for let in kernel.head for arg in let.args)
+        read = dict.fromkeys([*(arg for let in kernel.head for arg in let.args), *(put.value for put in kernel.puts)])
         return tuple(name for name in read if name in self._passed)
 
     def places(self, kernel: Kernel) -> dict[str, str]:
@@ -62,7 +62,7 @@ class Shape:
 
     def is_per_tensor(self, kernel: Kernel) -> bool:
         """Whether numbers in memory are different for each tensor."""
-        return any(given.over is Space.TENSOR for given in kernel.givens)
+        return bool(kernel.puts) or any(given.over is Space.TENSOR for given in kernel.givens)
 
     def layout(self, kernel: Kernel) -> Layout:
         """How the arrays of a kernel lie in memory."""

@@ -98,7 +98,8 @@ class Table:
         self.program = program
         self.index = int(place.partition(":")[2])
         rows = cut(sizes, row=length_for(sum(sizes), BLOCKS, SHORTEST, LONGEST))
-        self.tensors, self.rows = len(sizes), len(rows.rows)
+        self.sizes, self.tensors, self.rows = sizes, len(sizes), len(rows.rows)
+        self.counts: Numbers = {}
         self.reduced = {reduce.what: j for j, reduce in enumerate(program.reductions())}
         self._made_by = {reduce.what: k for k, one in enumerate(program.kernels) for reduce in one.reductions}
         self.arrays = np.zeros((len(program.arrays), self.tensors), np.int64)
@@ -114,7 +115,7 @@ class Table:
         with device.use(self.index):
             self._memory = {what: device.empty_bytes(max(nbytes, 8)) for what, nbytes in self._room().items()}
             self._send("rows", np.ascontiguousarray(rows.rows[:, :3]))
-            if program.reductions(Space.TENSOR):
+            if program.reductions(Space.TENSOR) or program.kernels[-1].puts:
                 self._send("first", rows.first)
 
     def _room(self) -> dict[str, int]:

@@ -1,0 +1,118 @@
+"""Pieces: what kernels and programs are made of, a line of their text each, and what things are called in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .expr import Reduction, Symbol
+from .kinds import Kind, Space
+from .ops import Fn, ReduceOp, numeral
+
+Arg = str | float | bool
+"""A name, a number, or a truth."""
+
+SHORT = {"parameter": "p", "gradient": "g"}
+
+
+def array_of(leaf: Symbol) -> str:
+    """The name of the array that a symbol stands for: no slot has a dot in its name, every input has."""
+    return f"x.{leaf.name}" if leaf.kind is Kind.INPUT else leaf.name
+
+
+def old(array: str) -> str:
+    """The name of what a kernel loads from an array."""
+    return SHORT.get(array) or (array if array.startswith("x.") else f"s.{array}")
+
+
+def new(array: str) -> str:
+    """The name of what a kernel stores to an array, if it computes it."""
+    return f"{old(array)}'"
+
+
+def key_of(name: str) -> str:
+    """What the caller calls a number that a program calls `h.x` (then it is "x") or `s.x` (then it is the same)."""
+    return name.removeprefix("h.")
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that every tensor has: "parameter", "gradient", an input "x.<name>" or a slot.
+
+    storage: a row of dtypes.py.
+    """
+
+    name: str
+    storage: str
+    space: Space = Space.ELEMENT
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether every call brings it, as it does gradients and further inputs."""
+        return self.name == "gradient" or self.name.startswith("x.")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A number that a tensor (or all tensors) share.
+
+    It is a per-tensor hyperparameter (`hyper`), an array of one number a tensor (`array`), or a reduction's result.
+    """
+
+    name: str
+    over: Space
+    hyper: str = ""
+    array: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({'one a tensor' if self.over is Space.TENSOR else 'one for all'})"
+
+
+@dataclass(frozen=True)
+class Load:
+    """`name <- array`."""
+
+    name: str
+    array: str
+
+
+@dataclass(frozen=True)
+class Let:
+    """`name = fn(args)`."""
+
+    name: str
+    fn: Fn
+    args: tuple[Arg, ...]
+
+    def __str__(self) -> str:
+        args = [arg if isinstance(arg, str) else numeral(arg) for arg in self.args]
+        symbol = self.fn.symbol
+        return f"{self.name} = " + (f" {symbol} ".join(args) if self.fn.is_infix else f"{symbol}({', '.join(args)})")
+
+
+@dataclass(frozen=True)
+class Store:
+    """`array <- value`."""
+
+    array: str
+    value: Arg
+
+    def __str__(self) -> str:
+        return f"{self.array} <- {self.value if isinstance(self.value, str) else numeral(self.value)}"
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """`name = op(value) over space`.
+
+    what: the reduction as the rule wrote it, which is the same in all programs of the rule. Results over all tensors of
+          several programs are joined by it, never by name.
+    """
+
+    name: str
+    op: ReduceOp
+    value: Arg
+    over: Space
+    what: Reduction = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.op.symbol}({self.value}) over {self.over.value}"

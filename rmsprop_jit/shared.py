@@ -1,0 +1,57 @@
+"""Shared: slots over all, each one float64 for all variables, in host memory; what a call makes of them.
+
+What becomes of them follows from hyperparameters, the number of the step and themselves: the host computes it before
+the launch, and it becomes state when the call is counted.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays.homes import Array
+from .codegen.scalars import ScalarFunction, compile_shared
+from .errors import RuleError
+
+if TYPE_CHECKING:
+    from .codegen import Program
+
+
+class Shared:
+    """What the programs of a step have of slots over all.
+
+    stored: those that the step changes, by name.
+    """
+
+    def __init__(self, programs: Sequence[Program], arrays: Mapping[str, Array]) -> None:
+        self._storing = [program for program in dict.fromkeys(programs) if program.shared]
+        stored = {store.array for program in self._storing for store in program.shared}
+        read = {name.removeprefix("s.") for program in programs for name in program.hypers if name.startswith("s.")}
+        self.stored = {name: array for name, array in arrays.items() if name in stored}
+        self._arrays = {f"s.{name}": array for name, array in arrays.items() if name in stored | read}
+
+    def now(self) -> dict[str, float]:
+        """Their present values, by the names that programs use."""
+        return {name: float(array) for name, array in self._arrays.items()}
+
+    def beside(self, numbers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A step's numbers with their values (present ones, if they are not among the numbers) and their new values."""
+        if not self._arrays:
+            return numbers
+        whole = {**self.now(), **numbers}
+        made: dict[str, float] = {}
+        for program in self._storing:
+            compiled: ScalarFunction = program.memo("shared", functools.partial(compile_shared, program))
+            values = compiled(whole)
+            for store, value in zip(program.shared, values, strict=True):
+                name = f"s.{store.array}'"
+                if np.float64(made.setdefault(name, value)).tobytes() != np.float64(value).tobytes():
+                    raise RuleError(
+                        f"rule {program.name!r} gives the slot {store.array!r}, which is over 'all', different values "
+                        f"for different variables. Received: {made[name]!r} and {value!r}. Let it not depend on flags "
+                        "of a shape or of a variable."
+                    )
+        return whole | made

@@ -1,0 +1,42 @@
+"""Slots: new ones, each like its variable or one number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .arrays.homes import Array
+from .codegen import Slot, backends
+from .codegen.backends.entries import Span
+from .codegen.backends.ledger import Ledger
+from .members import Member
+
+
+def of_variable(member: Member, wanted: Mapping[str, Slot], ledger: Ledger) -> dict[str, Array]:
+    """A variable's slots of these names: those that it has, and new ones."""
+    had = member.slots
+    own = {name: slot for name, slot in wanted.items() if slot.over != "all"}
+    return {name: had[name] if name in had else _new(member, slot, ledger) for name, slot in own.items()}
+
+
+def of_all(had: Mapping[str, Array], wanted: Iterable[Mapping[str, Slot]]) -> dict[str, Array]:
+    """The slots over all that any variable needs: those that are there, and new ones, in host memory."""
+    found = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
+    return {name: had[name] if name in had else np.array(slot.initial, np.float64) for name, slot in found.items()}
+
+
+def _new(member: Member, slot: Slot, ledger: Ledger) -> Array:
+    if slot.over == "tensor":
+        return member.home.new_number(member.array, float(slot.initial))
+    return member.home.new_like(member.array, _first(member, slot.initial, ledger))
+
+
+def _first(member: Member, initial: float | str, ledger: Ledger) -> Any:
+    """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
+    if initial != "parameter":
+        return float(initial)
+    if member.place != "cpu" or not ledger.calls:  # elsewhere one thread calls
+        return member.array
+    return backends.of(member.place).read(ledger, [Span(member.array, member.address())])[0][0]
