@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .expr import Reduction, Symbol
 from .kinds import Kind, Space
@@ -34,8 +35,7 @@ def key_of(name: str) -> str:
     return name.removeprefix("h.")
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(NamedTuple):
     """An array that every tensor has: "parameter", "gradient", an input "x.<name>" or a slot.
 
     storage: a row of dtypes.py.
@@ -51,8 +51,7 @@ class Array:
         return self.name == "gradient" or self.name.startswith("x.")
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """A number that a tensor (or all tensors) share.
 
     It is a per-tensor hyperparameter (`hyper`), an array of one number a tensor (`array`), or a reduction's result.
@@ -67,16 +66,14 @@ class Given:
         return f"{self.name} ({'one a tensor' if self.over is Space.TENSOR else 'one for all'})"
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     """`name <- array`."""
 
     name: str
     array: str
 
 
-@dataclass(frozen=True)
-class Let:
+class Let(NamedTuple):
     """`name = fn(args)`."""
 
     name: str
@@ -89,8 +86,7 @@ class Let:
         return f"{self.name} = " + (f" {symbol} ".join(args) if self.fn.is_infix else f"{symbol}({', '.join(args)})")
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(NamedTuple):
     """`array <- value`."""
 
     array: str

@@ -193,7 +193,7 @@ BROKEN = {
         "it is not what the rule wrote",
     ),
     "a result over another space": (
-        lambda: with_last(givens=(replace(LAST.givens[0], over=Space.TENSOR), *LAST.givens[1:])),
+        lambda: with_last(givens=(LAST.givens[0]._replace(over=Space.TENSOR), *LAST.givens[1:])),
         "no earlier kernel",
     ),
     "a result that is not there yet": (
@@ -261,7 +261,7 @@ BROKEN_NUMBERS = {
         "an unknown array",
     ),
     "a number of no array": (
-        lambda: with_puts(givens=(replace(PUTS.givens[0], array="other"), *PUTS.givens[1:])),
+        lambda: with_puts(givens=(PUTS.givens[0]._replace(array="other"), *PUTS.givens[1:])),
         "no earlier kernel and no tensor has it",
     ),
     "a number of another storage": (
