@@ -44,6 +44,9 @@ from .pieces import key_of as key_of
 from .pieces import new as new
 from .pieces import old as old
 
+MOST_SHOWN = 60
+"""Numbers of a step that the text of a program has, all of them, one a line."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -210,9 +213,16 @@ class Program:
         moved += [store.array for kernel in self.kernels for store in kernel.stores]
         return sum(storage(self.storage(array)).itemsize for array in moved)
 
+    def _step_lines(self) -> list[str]:
+        """The step's numbers; where functions have become arithmetic, only those that kernels use."""
+        used = {*self.scalars} if len(self.step) > MOST_SHOWN else {let.name for let in self.step}
+        lines = [f"  step    {let}" for let in self.step if let.name in used]
+        more = len(self.step) - len(lines)
+        return lines + ([f"  step    and {more} lines before them: functions and powers as arithmetic"] if more else [])
+
     def __str__(self) -> str:
         lines = [f"program {self.name}: {self.compute}"]
-        lines += [f"  step    {let}" for let in self.step]
+        lines += self._step_lines()
         lines += [f"  shared  {store}" for store in self.shared]
         for kernel in self.kernels:
             lines += kernel.lines(self._storages, self.compute)

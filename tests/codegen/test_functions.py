@@ -272,3 +272,14 @@ def test_short_names_for_what_rules_are_full_of() -> None:
     assert rsqrt(p) is 1 / sqrt(p)
     assert ema(0.9, p, g) is 0.9 * p + (1 - Const(0.9)) * g
     assert lerp(p, g, 0.25) is p + 0.25 * (g - p)
+
+
+def test_the_text_of_a_program_is_short_where_its_step_is_long() -> None:
+    rule = Rule("long", lambda p, h: {p: p - h.rate**h.step}, hypers={"rate": 0.5})
+    program = specialize(rule)
+    shown = [line for line in str(program).splitlines() if line.startswith("  step")]
+    assert len(program.step) > 100
+    assert shown == [
+        f"  step    {program.step[-1]}",
+        f"  step    and {len(program.step) - 1} lines before them: functions and powers as arithmetic",
+    ]

@@ -5,10 +5,11 @@ intrinsics  what that source needs and Numba does not offer; strips: pointers th
 worker      Numba, here or in another process
 settings    what Numba reads from its environment, and code depends on
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
-fixed       a small compiler for the code that is the same for every rule:
+fixed       a small compiler for all code but loops over elements:
 driver        a whole step as one call, and the helpers' loop; cells: what the integers mean that they share
 reader        the addresses of many arrays at once, if each is what was expected
 exchange      reading and writing state while no call is at work
+numbers       the numbers of a step, where they are many
 pool        the helper threads; cores: how many, and where they run
 tables      what a compiled step reads
 launch      a step over tables

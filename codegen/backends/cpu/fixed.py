@@ -1,9 +1,10 @@
-"""Fixed code: functions that are the same for every rule, from a small subset of Python to LLVM in milliseconds.
+"""Fixed code: functions without loops over elements, from a small subset of Python to LLVM in milliseconds.
 
 Numba takes 0.1 to 0.8 s for the functions of `driver` and `reader` (measured), most of it to infer types that are never
 in doubt here. This subset has 64-bit integers, float64, and addresses as integers; nothing else:
 
     x = ..., x += ...                    a variable has one type for good
+    INF, NAN                             numbers that no literal is
     ints(address)[i], floats(address)[i] memory, to read and to write
     while, for over range, if, return, and the operations in `WORDS`
     calls of functions above in the same source
@@ -14,6 +15,7 @@ A function takes and returns integers; without a `return` it returns 0.
 from __future__ import annotations
 
 import ast
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -160,6 +162,12 @@ class _Function:
                 return {bool: BIT, int: INT, float: FLOAT}[type(number)](number)
             case ast.UnaryOp(ast.USub(), ast.Constant(int() as number)):
                 return INT(-number)
+            case ast.UnaryOp(ast.USub(), x):
+                return self.builder.fneg(self.value(x))
+            case ast.UnaryOp(ast.Not(), x):
+                return self.builder.not_(self.value(x))
+            case ast.Name(name) if name in NUMBERS:
+                return FLOAT(NUMBERS[name])
             case ast.Name(name) if name in self.variables:
                 return self.builder.load(self.variables[name])
             case ast.Subscript(where, index):
@@ -184,17 +192,22 @@ class _Function:
 
     def arithmetic(self, op: ast.operator, x: Value, y: Value) -> Value:
         """A sum and the like, of two integers, two float64 or two truths."""
-        words = {ast.Add: ("add", "fadd"), ast.Sub: ("sub", "fsub"), ast.Mult: ("mul", "fmul")}
-        words |= {ast.BitOr: ("or_", ""), ast.BitAnd: ("and_", ""), ast.RShift: ("ashr", "")}
+        words = {ast.Add: ("add", "fadd"), ast.Sub: ("sub", "fsub"), ast.Mult: ("mul", "fmul"), ast.Div: ("", "fdiv")}
+        words |= {ast.BitOr: ("or_", ""), ast.BitAnd: ("and_", "")}
+        words |= {ast.RShift: ("ashr", ""), ast.LShift: ("shl", "")}
         if type(op) not in words or x.type != y.type:
             raise _unknown(op)
-        return getattr(self.builder, words[type(op)][x.type == FLOAT])(x, y)
+        word = words[type(op)][x.type == FLOAT]
+        if not word:
+            raise _unknown(op)
+        return getattr(self.builder, word)(x, y)
 
     def comparison(self, op: ast.cmpop, x: Value, y: Value) -> Value:
         """A truth; nan is unequal to everything."""
         words = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
         word = words[type(op)]
         if x.type == FLOAT:
+            y = self.builder.sitofp(y, FLOAT) if y.type == INT else y  # `x > 0`
             compare = self.builder.fcmp_unordered if word == "!=" else self.builder.fcmp_ordered
             return compare(word, x, y)
         return self.builder.icmp_signed(word, x, y)
@@ -227,7 +240,20 @@ def _pause(b: ir.IRBuilder) -> Value:
     return INT(0)
 
 
+def _of_number(name: str) -> Callable[..., Value]:
+    """A function of LLVM's that is an instruction."""
+    return lambda b, x: b.call(b.module.declare_intrinsic(f"llvm.{name}", [FLOAT]), [x])
+
+
+NUMBERS = {"INF": math.inf, "NAN": math.nan}
+
 WORDS: dict[str, Callable[..., Value]] = {
+    "sqrt": _of_number("sqrt"),
+    "fabs": _of_number("fabs"),
+    "float64": lambda b, x: x,
+    "rounded": lambda b, x: b.fpext(b.fptrunc(x, ir.FloatType()), FLOAT),
+    "bits_of": lambda b, x: b.bitcast(x, INT),
+    "number_of": lambda b, x: b.bitcast(x, FLOAT),
     "ints": _pointer,
     "floats": lambda b, address: b.inttoptr(address, FLOAT.as_pointer()),
     "swap": lambda b, address, value: b.atomic_rmw("xchg", _pointer(b, address), value, "seq_cst"),
@@ -241,4 +267,5 @@ WORDS: dict[str, Callable[..., Value]] = {
     "give_way": lambda b, at: _call(b, at, [], SHORT),
 }
 """Addresses as pointers; atomic exchange, addition (both give the old value) and reading, seen by all threads in one
-order; a hint that this thread waits; bytes copied; and calls of functions found at an address."""
+order; a hint that this thread waits; bytes copied; calls of functions found at an address; and, of a float64, its root,
+its size, the float32 next to it, and its bits as an integer."""

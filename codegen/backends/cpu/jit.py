@@ -80,11 +80,12 @@ def fixed(source: str) -> Code:
         return found
     with LOCK:
         if source not in _FIXED:
-            _FIXED[source] = fetched(source, _from_fixed).keep()
+            _FIXED[source] = fetched(source, from_fixed).keep()
         return _FIXED[source]
 
 
-def _from_fixed(source: str, symbol: str) -> MachineCode:
+def from_fixed(source: str, symbol: str) -> MachineCode:
+    """Machine code of a source of fixed code (see `fixed`)."""
     from .fixed import module_of  # with llvmlite's builder, which kept code does not need
 
     return from_ir(module_of(source, symbol), symbol)

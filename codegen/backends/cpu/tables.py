@@ -16,10 +16,11 @@ from ...expr import Reduction
 from ...kinds import Space
 from ...program import Program
 from ...rows import Rows, cut
-from ...scalars import ScalarFunction, compile_scalars
+from ...scalars import ScalarFunction
 from . import frame, jit
 from .cores import cores
 from .frame import Header
+from .numbers import numbers
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +57,7 @@ def default_threads() -> int:
 
 def _printed(program: Program) -> tuple[str, ScalarFunction]:
     """The source of a program's step, and the function that computes its scalars."""
-    return frame.source(program), compile_scalars(program)
+    return frame.source(program), numbers(program)
 
 
 class Table:
