@@ -49,7 +49,7 @@ class Slot:
 class Hyper:
     """A run-time number: it can change at every step and never recompiles.
 
-    low, high: the range that is accepted, both ends included, nan and inf never; `low_open` excludes `low`.
+    low, high: the range that is accepted, nan and inf never; both ends included, but for `low_open` and `high_open`.
     per:       "step" for one number, "tensor" for one number a variable (an Optimizer takes one for all, or a
                dict of patterns over their names).
     """
@@ -59,6 +59,7 @@ class Hyper:
     high: float = math.inf
     low_open: bool = False
     per: Literal["step", "tensor"] = "step"
+    high_open: bool = False
 
     def __post_init__(self) -> None:
         if self.per not in ("step", "tensor"):
@@ -71,7 +72,8 @@ class Hyper:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         below = number <= self.low if self.low_open else number < self.low
-        if not math.isfinite(number) or below or number > self.high:
+        above = number >= self.high if self.high_open else number > self.high
+        if not math.isfinite(number) or below or above:
             raise OptionError(f"`{name}` must be {self.range_text}. Received: {name}={value!r}.")
         return number
 
@@ -79,10 +81,11 @@ class Hyper:
     def range_text(self) -> str:
         """The accepted range in words."""
         if math.isfinite(self.low) and math.isfinite(self.high):
-            return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+            return f"a number in {'[('[self.low_open]}{self.low:g}, {self.high:g}{'])'[self.high_open]}"
         if math.isfinite(self.low):
             return f"a finite number {'>' if self.low_open else '>='} {self.low:g}"
-        return "a finite number" if math.isinf(self.high) else f"a finite number <= {self.high:g}"
+        upper = f" {'<' if self.high_open else '<='} {self.high:g}"
+        return "a finite number" + ("" if math.isinf(self.high) else upper)
 
 
 @dataclass(frozen=True)

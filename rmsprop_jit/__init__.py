@@ -10,46 +10,46 @@
 import importlib
 import typing
 
+from .rules import table
+
 if typing.TYPE_CHECKING:
-    from .errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
-    from .optimizer import Optimizer
-    from .rules.rmsprop import RMSprop
-    from .schedules import (
-        CosineDecay,
-        CosineDecayRestarts,
-        ExponentialDecay,
-        InverseTimeDecay,
-        LearningRateSchedule,
-        PiecewiseConstantDecay,
-        PolynomialDecay,
-    )
-    from .variable import Variable
+    from .errors import ArrayError as ArrayError
+    from .errors import BackendError as BackendError
+    from .errors import LoweringError as LoweringError
+    from .errors import OptionError as OptionError
+    from .errors import RmspropJitError as RmspropJitError
+    from .errors import RuleError as RuleError
+    from .optimizer import Optimizer as Optimizer
+    from .rules.table import *  # noqa: F403
+    from .schedules import CosineDecay as CosineDecay
+    from .schedules import CosineDecayRestarts as CosineDecayRestarts
+    from .schedules import ExponentialDecay as ExponentialDecay
+    from .schedules import InverseTimeDecay as InverseTimeDecay
+    from .schedules import LearningRateSchedule as LearningRateSchedule
+    from .schedules import PiecewiseConstantDecay as PiecewiseConstantDecay
+    from .schedules import PolynomialDecay as PolynomialDecay
+    from .variable import Variable as Variable
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ArrayError",
-    "BackendError",
+_ERRORS = ("ArrayError", "BackendError", "LoweringError", "OptionError", "RmspropJitError", "RuleError")
+_SCHEDULES = (
     "CosineDecay",
     "CosineDecayRestarts",
     "ExponentialDecay",
     "InverseTimeDecay",
     "LearningRateSchedule",
-    "LoweringError",
-    "Optimizer",
-    "OptionError",
     "PiecewiseConstantDecay",
     "PolynomialDecay",
-    "RMSprop",
-    "RmspropJitError",
-    "RuleError",
-    "Variable",
-]
+)
 
-_HOMES = {"Optimizer": "optimizer", "Variable": "variable", "RMSprop": "rules.rmsprop"}
-_HOMES |= dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors")
-_HOMES |= {name: "schedules" for name in __all__ if name not in _HOMES}
+_HOMES = {"Optimizer": "optimizer", "Variable": "variable"}
+_HOMES |= dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_SCHEDULES, "schedules")
+_HOMES |= {name: f"rules.{family}" for name, family in table.HOMES.items()}
 """The module of each public name. It is imported when the name is first used: nobody waits for what he does not use."""
+
+if not typing.TYPE_CHECKING:  # where they see none, they take what is imported above, the table's classes among it
+    __all__ = sorted(_HOMES)
 
 _MODULES = ("codegen", "errors", "optimizer", "rules", "schedules", "variable")
 
@@ -68,4 +68,4 @@ def __getattr__(name: str) -> typing.Any:
 
 def __dir__() -> list[str]:
     """What is there and what would be."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

@@ -1,7 +1,10 @@
 """What is computed.
 
 around    what surrounds any rule in a step: unscaling, accumulation, clipping, decay, averages
-rmsprop   RMSprop; further rules stand beside it, one file a family
 row       a bundled rule: its equations and a row, from which the optimizer class follows
-table     all of them, by name
+table     all of them: which class stands in which family
+parts     what families have in common
+
+Families, a file each: rmsprop, sgd, adagrad (sums of squares), adam, moments (others with two averages), signs, norms,
+differences (of gradients, and other inputs).
 """

@@ -8,7 +8,7 @@ from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..options import OPTIONS, LearningRate
-from .row import Row, bundled
+from .row import Bundled, Row, bundled
 
 
 def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
@@ -57,8 +57,8 @@ Example: the first step on a float32 array in place::
 
 
 @bundled(ROW)
-class RMSprop(Optimizer):
-    """Written out, since Keras has some options by position: see ROW; `help(RMSprop)` has all of it."""
+class RMSprop(Bundled):
+    """Written out, for those who read it with an editor: see ROW; `help(RMSprop)` has all of it."""
 
     rho: float
     momentum: float
@@ -98,4 +98,4 @@ class RMSprop(Optimizer):
         **unknown: Any,
     ) -> None:
         given: dict[str, Any] = {n: value for n, value in locals().items() if n in OPTIONS or n in ROW.arguments}
-        super().__init__(RMSPROP, **given, **unknown)
+        Optimizer.__init__(self, RMSPROP, **given, **unknown)

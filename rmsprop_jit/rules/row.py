@@ -1,21 +1,32 @@
 """Row: a bundled rule is its equations and a row; the optimizer class follows from it.
 
-Signature, documentation, `get_config` and the command line come from the row, the rule and the table of options. Only
-where Keras's order of positional arguments demands it does a class write out its constructor (see rmsprop.py).
+Signature, documentation, `get_config` and the command line come from the row, the rule and the table of options. A
+class may still write out its constructor (see rmsprop.py).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..codegen import Rule, RuleError
 from ..optimizer import Optimizer, check_rule
-from ..options import OPTIONS
+from ..options import OPTIONS, LearningRate
 
 Class = TypeVar("Class", bound=type)
+
+BY_POSITION = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+)
+"""Options that Keras's optimizers take by position after their own arguments, in this order in every version."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,9 @@ class Row:
     source:        the papers, and what differs.
     learning_rate: by default.
     example:       further text, with an example.
+    order:         what is taken by position after the rate: the rule's own arguments and options, as Keras has them;
+                   by default the rule's own in its order.
+    defaults:      of options that have another one here.
 
     Raises RuleError unless `arguments` are those of the rule, and for names that belong to every optimizer.
     """
@@ -38,6 +52,8 @@ class Row:
     source: str
     learning_rate: float = OPTIONS["learning_rate"].default
     example: str = ""
+    order: Sequence[str] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_rule(self.rule)
@@ -45,6 +61,15 @@ class Row:
             raise RuleError(
                 f"a row documents each argument of rule {self.rule.name!r}: {', '.join(self.own) or 'none'}. "
                 f"Received: {', '.join(self.arguments) or 'none'}. Give each of them a line."
+            )
+        known = {**OPTIONS, **self.own}
+        strange = [name for name in (*self.order, *self.defaults) if name not in known]
+        forgotten = [name for name in self.own if self.order and name not in self.order]
+        if strange or forgotten:
+            raise RuleError(
+                f"the order of rule {self.rule.name!r} has all of its arguments, and options. "
+                f"Received: {', '.join(self.order)}, without {', '.join(forgotten) or 'none'}; "
+                f"not known: {', '.join(strange) or 'none'}."
             )
 
     @property
@@ -55,10 +80,12 @@ class Row:
 
     @property
     def signature(self) -> inspect.Signature:
-        """Of the constructor: the rate and the rule's own by position, too, in the rule's order; options by name."""
-        positional = {"self": inspect.Parameter.empty, "learning_rate": self.learning_rate, **self.own}
-        options = {name: option.default for name, option in OPTIONS.items() if name not in positional}
-        options["name"] = self.rule.name
+        """Of the constructor: the rate and what is in `order` by position, too; other options by name."""
+        options = {name: option.default for name, option in OPTIONS.items()} | {**self.defaults}
+        options |= {"learning_rate": self.learning_rate, "name": self.rule.name}
+        order = ("learning_rate", *(self.order or self.own))
+        positional = {"self": inspect.Parameter.empty} | {name: {**options, **self.own}[name] for name in order}
+        options = {name: default for name, default in options.items() if name not in positional}
         parameters = [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
             for name, default in positional.items()
@@ -75,6 +102,7 @@ class Row:
         options = {name: option.doc for name, option in OPTIONS.items()}
         lines = {"learning_rate": f"{options.pop('learning_rate')} Default {self.learning_rate:g}."}
         lines |= {**self.arguments, **options}
+        lines |= {name: f"{lines[name]} Default {value:g}." for name, value in self.defaults.items()}
         width = max(map(len, lines)) + 1
         text = "\n".join(f"{name + ':':<{width}} {line}" for name, line in lines.items())
         closing = "Raises OptionError for a value out of its range."
@@ -83,32 +111,36 @@ class Row:
         )
 
 
-def optimizer_class(name: str, row: Row, module: str) -> type[Optimizer]:
-    """The class of a bundled rule.
+class Bundled(Optimizer):
+    """An optimizer whose rule is bundled: what its constructor takes stands in its row."""
 
-    name, module: where it is kept (pass `__name__`), so that its instances can be pickled.
-    """
-    signature = row.signature
+    _row: Row
 
-    def __init__(self: Optimizer, *arguments: Any, **options: Any) -> None:
-        given = signature.bind(self, *arguments, **options).arguments
-        unknown = given.pop("unknown", {})
-        Optimizer.__init__(**{"learning_rate": row.learning_rate, **given, **unknown}, rule=row.rule)
+    if TYPE_CHECKING:
 
-    __init__.__signature__ = signature  # type: ignore[attr-defined]
-    __init__.__qualname__ = f"{name}.__init__"
-    __init__.__doc__ = f"An optimizer; see the class for the arguments of {name}."
-    return type(name, (Optimizer,), {"__init__": __init__, "__doc__": row.documentation, "__module__": module})
+        def __init__(
+            self, learning_rate: LearningRate = ..., *own_and_options: float | bool | None, **more: Any
+        ) -> None: ...
+
+
+def row_of(made: type[Optimizer]) -> Row:
+    """The row of a bundled class."""
+    row: Row = made._row  # type: ignore[attr-defined]
+    return row
 
 
 def bundled(row: Row) -> Callable[[Class], Class]:
-    """Gives a class that writes out its constructor the documentation of its row, and the options that it leaves out.
+    """Gives a class its row's documentation and constructor.
 
-    Those must reach `Optimizer` as further keywords.
+    A class that writes out its constructor keeps it; options that it leaves out are shown in the signature, and must
+    reach `Optimizer` as further keywords.
     """
 
     def decorate(written: Class) -> Class:
+        if "__init__" not in vars(written):
+            type.__setattr__(written, "__init__", _constructor(written.__name__, row))
         written.__doc__ = row.documentation
+        type.__setattr__(written, "_row", row)
         constructor = vars(written)["__init__"]
         shown = inspect.signature(constructor)
         *parameters, rest = shown.parameters.values()
@@ -119,3 +151,27 @@ def bundled(row: Row) -> Callable[[Class], Class]:
         return written
 
     return decorate
+
+
+def _constructor(name: str, row: Row) -> Callable[..., None]:
+    """The constructor that a row describes."""
+    signature = row.signature
+
+    def __init__(self: Optimizer, *arguments: Any, **options: Any) -> None:
+        given = signature.bind(self, *arguments, **options).arguments
+        unknown = given.pop("unknown", {})
+        usual = {"learning_rate": row.learning_rate, **row.defaults}
+        Optimizer.__init__(**{**usual, **given, **unknown}, rule=row.rule)
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    __init__.__qualname__ = f"{name}.__init__"
+    __init__.__doc__ = f"An optimizer; see the class for the arguments of {name}."
+    return __init__
+
+
+def optimizer_class(name: str, row: Row, module: str) -> type[Bundled]:
+    """A bundled class that is not written out at all.
+
+    name, module: where it is kept (pass `__name__`), so that its instances can be pickled.
+    """
+    return bundled(row)(type(name, (Bundled,), {"__module__": module}))

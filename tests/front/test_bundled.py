@@ -19,7 +19,7 @@ from rmsprop_jit.cli import main
 from rmsprop_jit.options import OPTIONS
 from rmsprop_jit.rules.rmsprop import RMSPROP, ROW
 from rmsprop_jit.rules.row import Row, bundled, optimizer_class
-from rmsprop_jit.rules.table import TABLE
+from rmsprop_jit.rules.table import HOMES, TABLE
 
 
 def row_of(rule: codegen.Rule, **more: Any) -> Row:
@@ -124,6 +124,23 @@ def test_a_row_documents_exactly_the_arguments_of_its_rule() -> None:
             Row(zoo.ADAGRAD, "Summary.", arguments, "the zoo.")
 
 
+def test_the_order_of_a_row_has_all_arguments_and_options_alone() -> None:
+    for order, words in (
+        (("epsilon", "clipnorm", "momentum"), "not known: momentum"),
+        (("clipnorm",), "without epsilon"),
+    ):
+        with pytest.raises(RuleError, match=rf"order of rule 'adagrad'.*{words}"):
+            row_of(zoo.ADAGRAD, order=order)
+    with pytest.raises(RuleError, match="not known: momentum"):
+        row_of(zoo.ADAGRAD, defaults={"momentum": 0.5})
+    adagrad: Any = optimizer_class(
+        "Adagrad", row_of(zoo.ADAGRAD, order=("clipnorm", "epsilon"), defaults={"clipnorm": 2.0}), __name__
+    )
+    assert (adagrad().clipnorm, adagrad(0.1, None, 0.5).clipnorm, adagrad(0.1, 3.0, 0.5).epsilon) == (2.0, None, 0.5)
+    assert inspect.signature(adagrad).parameters["clipnorm"].default == 2.0
+    assert "Default 2." in (inspect.getdoc(adagrad) or "")
+
+
 # A class that writes out its constructor.
 
 
@@ -190,5 +207,9 @@ def test_an_argument_of_another_rule_is_refused(capsys: pytest.CaptureFixture[st
 
 
 def test_the_table_is_what_the_package_ships() -> None:
-    assert TABLE == {"rmsprop": (ROW, RMSprop)}
+    assert TABLE["rmsprop"] == (ROW, RMSprop)
+    assert next(iter(TABLE)) == "rmsprop"
     assert ROW.rule is RMSPROP
+    assert len(TABLE) == len(HOMES)
+    with pytest.raises(KeyError):
+        TABLE["sgdx"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rmsprop_jit
+from rmsprop_jit.rules.table import HOMES
 
 FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
@@ -48,7 +49,7 @@ KNOWN = {
     "rules.around": {"", "names", "rule"},
     "rules.row": {""},
     "rules.named": {""},
-    "rules.rmsprop": {"", "names"},
+    "rules": {"", "names"},
     "errors": {"errors"},
     "options": {"", "backends.cuda_compilers"},
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
@@ -71,7 +72,10 @@ KNOWN = {
     "cache": {"backends", "room", "store"},
     "cli": {""},
 }
-"""What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it."""
+"""What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it.
+
+"rules" is each family of rules.
+"""
 
 OUTSIDE = {"numpy", "numba", "llvmlite", "cupy", "numba_cuda", "numba_cuda_mlir", "cuda", "platformdirs"}
 """What codegen/ may use beside the standard library."""
@@ -166,7 +170,12 @@ def test_few_modules_of_the_front_end_know_codegen() -> None:
         name: {one.removeprefix("codegen").removeprefix(".") for one in used if one.split(".")[0] == "codegen"}
         for name, used in FRONT_USES.items()
     }
-    assert {name: used for name, used in known.items() if used} == KNOWN
+    families = {f"rules.{family}" for family in ("parts", *HOMES.values())}
+    assert {name: used for name, used in known.items() if used and name not in families} | {
+        "rules": KNOWN["rules"]
+    } == KNOWN
+    for family in families:
+        assert known[family] == KNOWN["rules"], family
 
 
 @pytest.mark.parametrize("path", CODEGEN_MODULES.values(), ids=lambda path: str(path.relative_to(CODEGEN)))
@@ -218,8 +227,16 @@ def test_constructing_and_building_load_no_compiler() -> None:
 
 
 def test_importing_the_package_loads_none_of_it() -> None:
+    """But for the table of rules, which knows the names of classes and nothing else."""
     found = loaded_after("import rmsprop_jit; dir(rmsprop_jit)")
-    assert {name for name in found if name.startswith(("rmsprop_jit", "numpy"))} == {"rmsprop_jit"}
+    table = {"rmsprop_jit", "rmsprop_jit.rules", "rmsprop_jit.rules.table"}
+    assert {name for name in found if name.startswith(("rmsprop_jit", "numpy"))} == table
+
+
+def test_a_class_loads_its_family_alone() -> None:
+    found = loaded_after("from rmsprop_jit import Lion; Lion()")
+    families = {f"rmsprop_jit.rules.{family}" for family in HOMES.values()}
+    assert found & families == {"rmsprop_jit.rules.signs"}
 
 
 def test_a_step_of_kept_code_loads_no_compiler_of_python_nor_what_only_compiling_needs(tmp_path: Path) -> None:

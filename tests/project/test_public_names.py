@@ -1,5 +1,6 @@
 """Public names: listed, sorted, documented."""
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -10,14 +11,16 @@ import pytest
 
 import rmsprop_jit
 from rmsprop_jit import codegen
+from rmsprop_jit.rules import table
 
 PACKAGES = [rmsprop_jit, codegen]
 NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
 
 
-def order(name: str) -> tuple[int, str]:
-    """CONSTANTS, then Classes, then functions, each by name."""
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+def order(package: types.ModuleType, name: str) -> tuple[int, str]:
+    """CONSTANTS, then Classes (some of whose names are short for others), then functions, each by name."""
+    is_class = isinstance(getattr(package, name), type)
+    return (0 if name.isupper() and not is_class else 1 if name[0].isupper() else 2, name)
 
 
 def public_globals(package: types.ModuleType) -> set[str]:
@@ -34,7 +37,7 @@ def public_globals(package: types.ModuleType) -> set[str]:
 def test_all_is_sorted_and_complete(package: types.ModuleType) -> None:
     taken_over = codegen.functions.__all__ if package is codegen else []
     own = package.__all__[: len(package.__all__) - len(taken_over)]
-    assert own == sorted(own, key=order)
+    assert own == sorted(own, key=lambda name: order(package, name))
     assert package.__all__[len(own) :] == taken_over == sorted(taken_over)
     assert len(set(package.__all__)) == len(package.__all__)
     assert set(package.__all__) == public_globals(package)
@@ -107,6 +110,23 @@ def test_what_is_imported_later_is_listed_already(package: types.ModuleType) -> 
     script = f"import {package.__name__} as package; print(set(package.__all__) - set(dir(package)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+def imported_for_checkers() -> dict[str, str]:
+    """The families from which the table of rules imports each class, where only type checkers look."""
+    (block,) = (node for node in ast.parse(inspect.getsource(table)).body if isinstance(node, ast.If))
+    lines = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.module != "row"]
+    families = [node for node in lines if node.level == 1]
+    assert all(alias.asname == alias.name for node in families for alias in node.names)
+    return {alias.name: str(node.module) for node in families for alias in node.names}
+
+
+def test_type_checkers_see_the_classes_of_the_table() -> None:
+    assert imported_for_checkers() == table.HOMES
+    assert table.HOMES.keys() < set(rmsprop_jit.__all__)
+    classes = [getattr(rmsprop_jit, name) for name in table.HOMES]
+    assert [row.rule.name for row, _ in table.TABLE.values()] == [name.lower() for name in table.HOMES]
+    assert [made for _, made in table.TABLE.values()] == classes
 
 
 def test_a_name_that_is_not_there_is_refused() -> None:
