@@ -4,8 +4,9 @@ Keras demotes float64 to float32 in most operations of this backend; for float64
 patched, so that Keras's own code runs in true float64.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -19,6 +20,19 @@ from option_sets import Case
 import rmsprop_jit
 
 
+@contextlib.contextmanager
+def computing_in(dtype: str) -> Iterator[None]:
+    """Keras's own code in this dtype throughout."""
+    floatx, widest = keras.config.floatx(), dict(dtypes.BIT64_TO_BIT32_DTYPE)
+    keras.config.set_floatx(dtype)
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = dtype
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        dtypes.BIT64_TO_BIT32_DTYPE.update(widest)
+
+
 class KerasSide:
     """Keras's RMSprop on copies of a case's variables."""
 
@@ -26,9 +40,8 @@ class KerasSide:
         self.case = case
 
     def __enter__(self) -> Self:
-        self.floatx, self.widest = keras.config.floatx(), dict(dtypes.BIT64_TO_BIT32_DTYPE)
-        keras.config.set_floatx(self.case.dtype)
-        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = self.case.dtype
+        self.dtypes = computing_in(self.case.dtype)
+        self.dtypes.__enter__()
         options = dict(self.case.options)
         options.setdefault("ema_overwrite_frequency", None)
         if not options.get("use_ema"):
@@ -45,8 +58,7 @@ class KerasSide:
         return self
 
     def __exit__(self, *_: object) -> None:
-        keras.config.set_floatx(self.floatx)
-        dtypes.BIT64_TO_BIT32_DTYPE.update(self.widest)
+        self.dtypes.__exit__(None, None, None)
 
     def apply(self, gradients: Iterable[Array | None]) -> None:
         with np.errstate(all="ignore"):
