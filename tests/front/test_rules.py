@@ -1,9 +1,14 @@
-"""Every bundled rule: its numbers beside Keras's, or the paper's where Keras has none, and what holds for all of them."""
+"""Every bundled rule: its numbers beside Keras's or, where Keras has none, the paper's, and what holds for all."""
 
+import inspect
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+os.environ["KERAS_BACKEND"] = "numpy"
+
+import keras
 import keras_rules
 import numpy as np
 import pytest
@@ -20,8 +25,8 @@ class Case(NamedTuple):
     """What is tried of a rule, and how many arrays an element of its kernels is loaded from and stored to, by hand.
 
     options: three sets of them; the first with the defaults of all others.
-    moved:   loads and stores of a later step of the first set: the gradient and the parameter, each slot once, and what a
-             norm is of, before.
+    moved:   loads and stores of a later step of the first set: the gradient and the parameter, each slot once, and what
+             a norm is of before them.
     """
 
     options: tuple[Options, Options, Options]
@@ -151,10 +156,6 @@ def test_its_numbers_are_the_judges(name: str, which: int, dtype: str) -> None:
 
 @each_rule
 def test_its_arguments_are_those_of_keras(name: str) -> None:
-    import inspect
-
-    import keras
-
     if not keras_rules.has(name):
         return
     ours = inspect.signature(getattr(rmsprop_jit, name)).parameters

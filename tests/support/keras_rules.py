@@ -17,7 +17,9 @@ def has(name: str) -> bool:
     return hasattr(keras.optimizers, name)
 
 
-def trained(name: str, options: dict[str, Any], variables: Sequence[Array], steps: Sequence[Sequence[Array]]) -> Any:
+def trained(
+    name: str, options: dict[str, Any], variables: Sequence[Array], steps: Sequence[Sequence[Array]]
+) -> tuple[Any, list[Array]]:
     """Keras's optimizer after these steps, and what has become of copies of the variables."""
     dtype = str(variables[0].dtype)
     with computing_in(dtype), np.errstate(all="ignore"):

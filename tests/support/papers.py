@@ -1,24 +1,27 @@
 """Update rules in plain NumPy, as their papers write them and not as this package does: the judges of its rules.
 
-Each takes a tensor `w`, its gradient `g`, the number `t` of the update from 1, the learning rate, and `s`, where it keeps
-what it likes; it returns the new tensor. Arguments have the names and defaults that users are promised.
+Each takes a tensor `w`, its gradient `g`, the number `t` of the update from 1, the learning rate, and `s`, where it
+keeps what it likes; it returns the new tensor. Arguments have the names and defaults that users are promised.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from compare import Array
 
-State = dict[str, Any]
+State = dict[str, Array]
 Paper = Callable[..., Array]
 
 
 def ema(s: State, name: str, beta: float, value: Array) -> Array:
     """A running average that begins as zero."""
     s[name] = beta * s.get(name, np.zeros_like(value)) + (1.0 - beta) * value
-    kept: Array = s[name]
-    return kept
+    return s[name]
+
+
+def norm(x: Array) -> float:
+    """The Euclidean norm of all elements."""
+    return float(np.sqrt(np.sum(x * x)))
 
 
 def adabelief(
@@ -126,7 +129,7 @@ def radam(
     rho = inf - 2 * t * beta_2**t / (1 - beta_2**t)
     if rho <= 5:
         return w - lr * m
-    r = np.sqrt(((rho - 4) * (rho - 2) * inf) / ((inf - 4) * (inf - 2) * rho))
+    r = (((rho - 4) * (rho - 2) * inf) / ((inf - 4) * (inf - 2) * rho)) ** 0.5
     return w - lr * r * m * np.sqrt(1 - beta_2**t) / (np.sqrt(v) + epsilon)
 
 
@@ -168,10 +171,9 @@ def lars(
     epsilon: float = 0.0,
 ) -> Array:
     """You, Gitman & Ginsburg 2017, algorithm 1."""
-    local = trust_coefficient * np.linalg.norm(w) / (np.linalg.norm(g) + l2 * np.linalg.norm(w) + epsilon)
+    local = trust_coefficient * norm(w) / (norm(g) + l2 * norm(w) + epsilon)
     s["v"] = momentum * s.get("v", 0.0) + lr * local * (g + l2 * w)
-    new: Array = w - s["v"]
-    return new
+    return w - s["v"]
 
 
 def stableadamw(
@@ -180,7 +182,7 @@ def stableadamw(
     """Wortsman et al. 2023, algorithm 2."""
     v = ema(s, "v", beta_1 * (1 - beta_1 ** (t - 1)) / (1 - beta_1**t), g)
     u = ema(s, "u", beta_2 * (1 - beta_2 ** (t - 1)) / (1 - beta_2**t), g**2)
-    rms = np.sqrt(np.mean(g**2 / np.maximum(u, epsilon**2)))
+    rms = float(np.sqrt(np.mean(g**2 / np.maximum(u, epsilon**2))))
     return w - lr / max(1.0, rms) * v / (np.sqrt(u) + epsilon)
 
 
@@ -240,7 +242,7 @@ def mars(
     """Yuan et al. 2024, algorithm 2 with the gradient before in place of the other one."""
     c = g + gamma * beta_1 / (1 - beta_1) * (g - s.get("g", g))
     s["g"] = g
-    return w - lr * adam_step(s, c / max(1.0, float(np.linalg.norm(c))), t, beta_1, beta_2, epsilon)
+    return w - lr * adam_step(s, c / max(1.0, norm(c)), t, beta_1, beta_2, epsilon)
 
 
 def sophia(
