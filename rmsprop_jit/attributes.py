@@ -38,6 +38,8 @@ class Attributes:
     _rule: Rule
     _calls: Calls
     _graph: Graph | None
+    _together: tuple[str, ...] = ()
+    """Slots that Keras numbers variable by variable, and not kind by kind."""
 
     def __repr__(self) -> str:
         hypers, switches = own_values(self._rule, {})
@@ -145,7 +147,7 @@ class Attributes:
         calls = self._calls
         options = calls.options
         has_rate = isinstance(options.learning_rate, float)
-        given, count, rate = saving.from_numbered(calls.state.targets(), store, has_rate)
+        given, count, rate = saving.from_numbered(calls.state.targets(self._together), store, has_rate)
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)
@@ -207,7 +209,7 @@ class Attributes:
         if isinstance(options.learning_rate, float):
             rate = np.array(options.learning_rate, np.float64)
             yield Variable(rate, name="learning_rate", path=f"{name}/learning_rate")
-        for slot, array in state.seen_slots():
+        for slot, array in state.seen_slots(self._together):
             yield Variable(array, name=slot, path=f"{name}/{slot}")
 
     def __getstate__(self) -> dict[str, Any]:

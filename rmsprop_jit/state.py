@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,23 +180,24 @@ class State:
             if position not in self.excluded and not patterns.found_in(self.excluded_names, member.name)
         )
 
-    def targets(self) -> dict[str, Array]:
-        """All slots by name, as they are."""
-        return {name: array for name, _, _, array in self.slots()}
+    def targets(self, together: Collection[str] = ()) -> dict[str, Array]:
+        """All slots by name, as they are, in the order of `slots`."""
+        return {name: array for name, _, _, array in self.slots(together)}
 
-    def slots(self) -> Iterator[tuple[str, str, int, Array]]:
-        """All slots: full name, name, position of the variable, array; kind by kind as Keras, in build order inside."""
-        for slot in step_of(self.rule).slots:
-            if slot in self.shared:
+    def slots(self, together: Collection[str] = ()) -> Iterator[tuple[str, str, int, Array]]:
+        """All slots: full name, name, position of the variable, array; kind by kind, those `together` by variable."""
+        for _, kinds in itertools.groupby(step_of(self.rule).slots, lambda kind: kind in together or kind):
+            group = [*kinds]
+            for slot in self.shared.keys() & group:
                 yield f"all/{slot}", slot, -1, self.shared[slot]
-            for position, member in enumerate(self.variables):
+            for (position, member), slot in itertools.product(enumerate(self.variables), group):
                 if slot in member.slots:
                     yield f"{member.prefix}_{slot}", slot, position, member.slots[slot]
 
-    def seen_slots(self) -> Iterator[tuple[str, Array]]:
+    def seen_slots(self, together: Collection[str] = ()) -> Iterator[tuple[str, Array]]:
         """All slots by name, sharing memory; zeros of their own in place of what empty windows have left over."""
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
-        for name, slot, position, array in self.slots():
+        for name, slot, position, array in self.slots(together):
             is_left_over = slot in added_up and not windows[position]
             yield name, home_of(array).new_like(array, 0.0) if is_left_over else array
 

@@ -52,6 +52,7 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
         {"rho": "decay of both averages, in [0, 1].", "epsilon": "added to both, inside the roots; >= 0."},
         "Zeiler 2012, algorithm 1; arithmetic and order as Keras 3.",
         order=("rho", "epsilon", *BY_POSITION),
+        together=("accumulated_grad", "accumulated_delta_var"),
     )
 )
 class Adadelta(Bundled):
@@ -104,6 +105,7 @@ STRENGTHS = ("l1_regularization_strength", "l2_regularization_strength", "l2_shr
         },
         "McMahan et al. 2013, algorithm 1; arithmetic and order as Keras 3.",
         order=("learning_rate_power", "initial_accumulator_value", *STRENGTHS, "beta", *BY_POSITION),
+        together=("accumulator", "linear"),
     )
 )
 class Ftrl(Bundled):

@@ -36,6 +36,7 @@ ADAM_ORDER = ("beta_1", "beta_2", "epsilon", "amsgrad")
         ADAM_LINES,
         "Kingma & Ba 2015, section 2; Reddi, Kale & Kumar 2018 (amsgrad); arithmetic and order as Keras 3.",
         order=(*ADAM_ORDER, *BY_POSITION),
+        together=tuple(MOMENTS),
     )
 )
 class Adam(Bundled):
@@ -50,6 +51,7 @@ class Adam(Bundled):
         "Loshchilov & Hutter 2019, algorithm 2; arithmetic and order as Keras 3.",
         order=("weight_decay", *ADAM_ORDER, *BY_POSITION[1:]),
         defaults={"weight_decay": 0.004},
+        together=tuple(MOMENTS),
     )
 )
 class AdamW(Bundled):
@@ -74,6 +76,7 @@ def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         },
         "Kingma & Ba 2015, algorithm 2; arithmetic and order as Keras 3. Differs from the paper: it has no epsilon.",
         order=("beta_1", "beta_2", "epsilon", *BY_POSITION),
+        together=("momentum", "norm"),
     )
 )
 class Adamax(Bundled):

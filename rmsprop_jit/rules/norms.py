@@ -24,6 +24,7 @@ def lamb(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         {**BETA_LINES, **EPSILON_LINE},
         "You et al. 2020, algorithm 2; arithmetic and order as Keras 3. Differs from the paper: decay is apart.",
         order=("beta_1", "beta_2", "epsilon", *BY_POSITION),
+        together=tuple(MOMENTS),
     )
 )
 class Lamb(Bundled):

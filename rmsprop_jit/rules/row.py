@@ -42,6 +42,7 @@ class Row:
     order:         what is taken by position after the rate: the rule's own arguments and options, as Keras has them;
                    by default the rule's own in its order.
     defaults:      of options that have another one here.
+    together:      slots, one after the other, that Keras makes variable by variable, and so numbers in its states.
 
     Raises RuleError unless `arguments` are those of the rule, and for names that belong to every optimizer.
     """
@@ -54,6 +55,7 @@ class Row:
     example: str = ""
     order: Sequence[str] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    together: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_rule(self.rule)
@@ -141,6 +143,7 @@ def bundled(row: Row) -> Callable[[Class], Class]:
             type.__setattr__(written, "__init__", _constructor(written.__name__, row))
         written.__doc__ = row.documentation
         type.__setattr__(written, "_row", row)
+        type.__setattr__(written, "_together", row.together)
         constructor = vars(written)["__init__"]
         shown = inspect.signature(constructor)
         *parameters, rest = shown.parameters.values()

@@ -165,6 +165,29 @@ def test_its_arguments_are_those_of_keras(name: str) -> None:
     assert [ours[one].default for one in shared] == [theirs[one].default for one in shared]
 
 
+@pytest.mark.parametrize("which", [0, 2])
+@pytest.mark.parametrize("name", [name for name in CASES if keras_rules.has(name)])
+def test_its_state_is_numbered_as_keras_numbers_it(name: str, which: int) -> None:
+    """Shapes do not tell slots of one kind from those of another: Keras's state is taken over, and goes on as there."""
+    options = {"learning_rate": 0.01, **CASES[name].options[which]}
+    variables = arrays(0)
+    keras_optimizer, found = keras_rules.trained(name, options, variables, [gradients(step) for step in range(3)])
+    store: dict[str, Array] = {}
+    optimizer = stepped(made(name, options), name, variables, range(3))
+    optimizer.save_own_variables(store)
+    theirs = [np.asarray(one.value) for one in keras_optimizer.variables]
+    assert list(store) == [str(i) for i in range(len(theirs))]
+    for mine, yours in zip(store.values(), theirs, strict=True):
+        np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-12)
+    resumed = [one.copy() for one in found]
+    again = made(name, options)
+    again.build(resumed)
+    again.load_own_variables({str(i): one for i, one in enumerate(theirs)})
+    stepped(again, name, resumed, range(3, 5))
+    for mine, yours in zip(resumed, judged(name, options, arrays(0), 5), strict=True):
+        np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-12)
+
+
 @each_rule
 def test_nothing_is_moved_twice_and_kernels_are_vectorised(name: str) -> None:
     optimizer = made(name, CASES[name].options[0])

@@ -129,8 +129,9 @@ def radam(
     rho = inf - 2 * t * beta_2**t / (1 - beta_2**t)
     if rho <= 5:
         return w - lr * m
-    r = (((rho - 4) * (rho - 2) * inf) / ((inf - 4) * (inf - 2) * rho)) ** 0.5
-    return w - lr * r * m * np.sqrt(1 - beta_2**t) / (np.sqrt(v) + epsilon)
+    r: float = (((rho - 4) * (rho - 2) * inf) / ((inf - 4) * (inf - 2) * rho)) ** 0.5
+    scale: float = lr * r * float(1 - beta_2**t) ** 0.5
+    return w - scale * m / (np.sqrt(v) + epsilon)
 
 
 def tiger(w: Array, g: Array, t: int, lr: float, s: State, beta: float = 0.965) -> Array:
@@ -205,7 +206,8 @@ def rprop(
     size[same < 0] = np.maximum(size[same < 0] * eta_minus, smallest)
     g[same < 0] = 0
     s["g"] = g
-    return w - np.sign(g) * size
+    new: Array = w - np.sign(g) * size
+    return new
 
 
 def adan(
