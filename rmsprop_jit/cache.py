@@ -29,17 +29,22 @@ def add_cache(commands: Any, rules: Table) -> None:
     actions = {
         "show": (_show, "list what is kept, last used first (default)"),
         "clear": (_clear, "remove everything"),
-        "warm": (_warm, "compile common option sets of every rule"),
+        "warm": (_warm, "compile common option sets, which takes minutes for all rules"),
     }
     for name, (function, doc) in actions.items():
         action.add_argument(f"--{name}", action="store_const", const=function, dest="action", help=doc)
     cache.add_argument("--json", action="store_true", help="show it as JSON: sizes in bytes, ages in seconds")
+    cache.add_argument(
+        "--rule", action="append", choices=tuple(rules), metavar="RULE", help="a rule to warm; again for more (all)"
+    )
     cache.set_defaults(run=_run, action=None, rules=rules)
 
 
 def _run(options: argparse.Namespace) -> None:
     if options.json and options.action not in (None, _show):
         raise OptionError("--json is a form of --show. Received: --json with another action. Leave one of them out.")
+    if options.rule and options.action is not _warm:
+        raise OptionError("--rule says what to warm. Received: --rule without --warm. Leave it out, or add --warm.")
     (options.action or _show)(options)
 
 
@@ -113,7 +118,7 @@ def _warm(options: argparse.Namespace) -> None:
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sets = [
         (row.rule, flags, dtype)
-        for row, _ in options.rules.values()
+        for row, _ in map(options.rules.__getitem__, options.rule or options.rules)
         for dtype in ("float32", "float64")
         for flags in common_flags(row.rule)
     ]

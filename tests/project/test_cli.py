@@ -115,7 +115,7 @@ def test_wrong_input_is_one_clear_message(tmp_path: Path, arguments: tuple[str, 
 def test_the_store_is_warmed_shown_and_cleared(tmp_path: Path) -> None:
     store: dict[str, Any] = {"RMSPROP_JIT_CACHE_DIR": str(tmp_path / "store")}
     assert "0 entries" in command("cache", cwd=tmp_path, **store).stdout
-    warmed = command("cache", "--warm", cwd=tmp_path, **store)
+    warmed = command("cache", "--warm", "--rule", "rmsprop", cwd=tmp_path, **store)
     assert "48 option sets are compiled" in warmed.stdout, warmed.stderr
     shown = command("cache", "--show", cwd=tmp_path, columns=100, **store).stdout
     assert "rmsprop+centered+momentum" in shown

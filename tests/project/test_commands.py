@@ -94,6 +94,18 @@ def test_the_store_is_warmed_with_every_rule(
     }
 
 
+def test_the_store_is_warmed_with_chosen_rules(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warmed: list[codegen.Program] = []
+    monkeypatch.setattr(backends, "warm", warmed.append)
+    assert cli.main(["cache", "--warm", "--rule", "second"], RULES) == 0
+    assert "12 option sets are compiled" in capsys.readouterr().out
+    assert {program.name.split("+")[0] for program in warmed} == {"second"}
+    assert cli.main(["cache", "--rule", "second"], RULES) == 2
+    assert "--rule without --warm" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_is_kept_is_sorted_with_age_and_size(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
