@@ -20,7 +20,7 @@ from .cache import add_cache
 from .errors import BackendError, OptionError, RmspropJitError
 from .options import NUMBER, OPTIONS, SWITCH
 from .rules.named import named
-from .rules.rmsprop import RMSPROP, RMSprop
+from .rules.rmsprop import RMSprop
 from .rules.table import TABLE
 from .rules.table import Table as Rules
 
@@ -104,9 +104,10 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     scout.add_argument("--rule", nargs="?")
     chosen = scout.parse_known_args(arguments)[0].rule
     is_explained = "explain" in arguments and chosen is not None
-    row, optimizer = named(str(chosen) if is_explained else RMSPROP.name, rules)
+    usual = next(iter(rules))
+    row, optimizer = named(str(chosen) if is_explained else usual, rules)
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    text = f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {RMSPROP.name})"
+    text = f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {usual})"
     explain.add_argument("--rule", metavar="RULE", help=text)
     text = f"which stage: {', '.join(codegen.FORMS)} (default: %(default)s)"
     explain.add_argument("--form", choices=codegen.FORMS, default="kernel", metavar="FORM", help=text)

@@ -11,6 +11,7 @@ import pytest
 import simulated_cupy as cupy
 
 import rmsprop_jit
+from rmsprop_jit.rules.table import HOMES, TABLE
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -54,6 +55,23 @@ def test_the_example_of_numbers_runs() -> None:
     assert state["all/product"] == 0.95
     assert state["bias_v"] == pytest.approx(0.02 * 3)
     assert state["dense_kernel_v"] == pytest.approx(0.02 * 5)
+
+
+ROW = re.compile(r"^\| `(\w+)`( \*)? \| (.*?) \| (.*?) \| (\d+) \|$", re.MULTILINE)
+
+
+def test_the_table_of_rules_has_each_with_its_paper_slots_and_bytes() -> None:
+    shown = ROW.findall(README)
+    assert [name for name, *_ in shown] == sorted(HOMES, key=str.lower)
+    for name, star, source, slots, moved in shown:
+        row, made = TABLE[name.lower()]
+        optimizer = made()  # type: ignore[call-arg]
+        optimizer.build([np.zeros(1, np.float32)])
+        kept = {one.name.removeprefix("variable_0_") for one in optimizer.variables}
+        assert row.source.startswith(source)
+        assert bool(star) == ("order as Keras 3" in row.source)
+        assert slots.split(", ") == [slot if slot in kept else f"[{slot}]" for slot in row.rule.slots]
+        assert f" {moved} bytes per parameter" in optimizer.explain("summary")
 
 
 def test_explain_prints_what_the_readme_shows() -> None:
