@@ -147,7 +147,7 @@ def sophia(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> dict[Ex
             "beta_2": "decay of the running average of Hessians, in [0, 1].",
             "gamma": "factor of the Hessian; >= 0.",
             "epsilon": "the least that is divided by; >= 0.",
-            "every": "updates from one Hessian to the next, the first being the first: `apply(grads, hessian=[...])`.",
+            "every": "updates from one Hessian to the next: `apply(grads, hessian=[...])`.",
         },
         "Liu et al. 2023, algorithm 3 (Sophia-G or -H, by the estimate that you bring).",
     )

@@ -105,7 +105,7 @@ class Row:
         lines = {"learning_rate": f"{options.pop('learning_rate')} Default {self.learning_rate:g}."}
         lines |= {**self.arguments, **options}
         lines |= {name: f"{lines[name]} Default {value:g}." for name, value in self.defaults.items()}
-        width = max(map(len, lines)) + 1
+        width = max(map(len, OPTIONS)) + 1  # a longer name of the rule's own moves only its own line
         text = "\n".join(f"{name + ':':<{width}} {line}" for name, line in lines.items())
         closing = "Raises OptionError for a value out of its range."
         return "\n\n".join(

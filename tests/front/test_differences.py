@@ -941,3 +941,38 @@ def test_a_weight_decay_of_zero_is_none() -> None:
     variable = np.array([np.inf, 1.0], np.float32)
     RMSprop(0.1, weight_decay=0.0).apply([np.zeros(2, np.float32)], [variable])
     assert variable.tolist() == [np.inf, 1.0]
+
+
+# Other rules.
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "Ftrl"])
+def test_a_sum_of_squares_takes_its_first_value_in_the_first_update(name: str) -> None:
+    """Until then it shows zeros, and the value may still be changed; Keras writes it when it is built."""
+    variable, gradient = np.ones(3), np.full(3, 2.0)
+    optimizer = getattr(rmsprop_jit, name)(0.1, initial_accumulator_value=0.5)
+    optimizer.build([variable])
+    accumulator = next(one for one in optimizer.variables if one.name.endswith("accumulator"))
+    assert accumulator.numpy().tolist() == [0.0] * 3
+    optimizer.initial_accumulator_value = 3.0
+    optimizer.apply([gradient])
+    assert accumulator.numpy().tolist() == [7.0] * 3
+
+
+def test_adamw_without_decay_is_adam() -> None:
+    with pytest.raises(ValueError, match="weight_decay"):
+        keras.optimizers.AdamW(weight_decay=None)
+    ours, theirs, gradient = np.ones(3), np.ones(3), np.full(3, 0.5)
+    rmsprop_jit.AdamW(0.1, weight_decay=None).apply([gradient], [ours])
+    rmsprop_jit.Adam(0.1).apply([gradient], [theirs])
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_powers_of_betas_are_rounded_once() -> None:
+    """Adam's first step is the rate. In float32, 1 - 0.999 is a hundred thousandth part off, and 1 - 0.9 less."""
+    gradient, exact = np.full(3, 0.5, np.float32), np.float32(-0.1)
+    ours, theirs = np.zeros(3, np.float32), keras.Variable(np.zeros(3, np.float32))
+    rmsprop_jit.Adam(0.1, epsilon=0.0).apply([gradient], [ours])
+    keras.optimizers.Adam(0.1, epsilon=0.0).apply([gradient], [theirs])
+    assert abs(ours - exact).max() <= 2e-7 * 0.1
+    assert abs(np.asarray(theirs.value) - exact).max() >= 1e-6 * 0.1

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -186,6 +187,19 @@ def test_its_state_is_numbered_as_keras_numbers_it(name: str, which: int) -> Non
     stepped(again, name, resumed, range(3, 5))
     for mine, yours in zip(resumed, judged(name, options, arrays(0), 5), strict=True):
         np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-12)
+
+
+@each_rule
+def test_it_is_documented_pickled_and_made_again_from_its_config(name: str) -> None:
+    made_anew = getattr(rmsprop_jit, name)
+    lines = (inspect.getdoc(made_anew) or "").splitlines()
+    assert all(len(line) <= 120 for line in lines)
+    for argument in inspect.signature(made_anew).parameters:
+        assert argument == "unknown" or sum(line.startswith(f"{argument}:") for line in lines) == 1, argument
+    optimizer = made(name, {**CASES[name].options[1], "clipnorm": 1.0})
+    for again in (made_anew.from_config(optimizer.get_config()), pickle.loads(pickle.dumps(optimizer))):
+        assert type(again) is made_anew
+        assert again.get_config() == optimizer.get_config()
 
 
 @each_rule
