@@ -13,6 +13,7 @@ import keras
 import keras_rules
 import numpy as np
 import pytest
+import simulated_cupy as cupy
 from compare import Array, assert_same_bits
 from papers import PAPERS, State
 
@@ -263,3 +264,19 @@ def test_two_calls_of_an_accumulation_are_one_of_the_mean(name: str) -> None:
             other.apply(each, parts, **more)
     for mine, yours in zip(parts, whole, strict=True):
         np.testing.assert_allclose(mine, yours, rtol=1e-12, atol=1e-12)
+
+
+@each_rule
+def test_a_gpu_gives_the_numbers_of_a_processor(name: str) -> None:
+    """A simulated one, which does not contract products and sums."""
+    options = CASES[name].options[2]
+    host = arrays(0)
+    device = [cupy.asarray(one) for one in host]
+    one, other = made(name, options), made(name, options)
+    for step in range(2):
+        brought = hessians(name, step)
+        one.apply(gradients(step), host, **brought)
+        there = {key: [*map(cupy.asarray, each)] for key, each in brought.items()}
+        other.apply([*map(cupy.asarray, gradients(step))], device, **there)
+    for mine, yours in zip(device, host, strict=True):
+        np.testing.assert_allclose(mine.get(), yours, rtol=1e-12, atol=1e-12)
