@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, sum_of, sum_of_squares, where
+from ..codegen import Expr, Flag, Hyper, Rule, maximum, mean_of, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, count_of, decay, missing, mixed, moments, small
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, moments, small
 from .row import BY_POSITION, Bundled, Row, bundled
 
 
@@ -74,7 +74,7 @@ def stable_adamw(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, 
     """Wortsman et al. 2023, algorithm 2: Adam whose step is never longer than that of its average in the mean."""
     kept_1, kept_2 = (beta * (1 - beta ** (h.step - 1)) / missing(beta, h) for beta in (h.beta_1, h.beta_2))
     m, v = mixed(s.momentum, g, kept_1), mixed(s.velocity, square(g), kept_2)
-    mean = sum_of(square(g) / maximum(v, h.epsilon * h.epsilon)) / count_of(g)
+    mean = mean_of(square(g) / maximum(v, h.epsilon * h.epsilon))
     rate = h.learning_rate / maximum(sqrt(mean), 1.0)
     return {s.momentum: m, s.velocity: v, p: p - rate * m / (sqrt(v) + h.epsilon)}
 

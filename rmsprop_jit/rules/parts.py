@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..codegen import Expr, Hyper, sign, square, sum_of
+from ..codegen import Expr, Hyper, square
 from ..codegen.names import Names
 
 
@@ -44,8 +44,3 @@ def moments(g: Expr, s: Names, h: Names) -> tuple[Expr, Expr]:
 def missing(kept: Expr, h: Names) -> Expr:
     """By what the average of this step is to be divided, since it began as zero."""
     return 1 - kept**h.step
-
-
-def count_of(x: Expr) -> Expr:
-    """How many elements a tensor has; nan if one of them is."""
-    return sum_of(sign(abs(x) + 1.0))

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .norms import LARS as LARS
     from .norms import Lamb as Lamb
     from .norms import StableAdamW as StableAdamW
+    from .numbers import AdaGC as AdaGC
+    from .numbers import Nadam as Nadam
+    from .numbers import NosAdam as NosAdam
+    from .numbers import NovoGrad as NovoGrad
     from .rmsprop import RMSprop as RMSprop
     from .row import Row
     from .sgd import SGD as SGD
@@ -63,6 +67,10 @@ HOMES = {
     "ADOPT": "moments",
     "AdEMAMix": "moments",
     "Grams": "moments",
+    "Nadam": "numbers",
+    "NosAdam": "numbers",
+    "NovoGrad": "numbers",
+    "AdaGC": "numbers",
     "Rprop": "differences",
     "Adan": "differences",
     "MARS": "differences",

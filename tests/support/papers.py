@@ -247,6 +247,58 @@ def mars(
     return w - lr * adam_step(s, c / max(1.0, norm(c)), t, beta_1, beta_2, epsilon)
 
 
+def nosadam(
+    w: Array, g: Array, t: int, lr: float, s: State, beta_1: float = 0.9, gamma: float = 0.1, epsilon: float = 1e-8
+) -> Array:
+    """Huang, Wang & Dong 2019, algorithm 1, with B(t) = sum of k ** -gamma."""
+    before, now = (sum(k**-gamma for k in range(1, last + 1)) for last in (t - 1, t))
+    v = ema(s, "v", float(before / now), g**2)
+    return w - lr * ema(s, "m", beta_1, g) / (np.sqrt(v) + epsilon)
+
+
+def novograd(
+    w: Array,
+    g: Array,
+    t: int,
+    lr: float,
+    s: State,
+    beta_1: float = 0.95,
+    beta_2: float = 0.98,
+    l2: float = 0.0,
+    epsilon: float = 1e-8,
+) -> Array:
+    """Ginsburg et al. 2019, algorithm 1."""
+    square = np.array(norm(g) ** 2)
+    s["v"] = beta_2 * s["v"] + (1 - beta_2) * square if t > 1 else square
+    s["m"] = beta_1 * s.get("m", np.zeros_like(g)) + (g / (np.sqrt(s["v"]) + epsilon) + l2 * w)
+    return w - lr * s["m"]
+
+
+def adagc(
+    w: Array,
+    g: Array,
+    t: int,
+    lr: float,
+    s: State,
+    everyone: float,
+    beta_1: float = 0.9,
+    beta_2: float = 0.95,
+    epsilon: float = 1e-8,
+    relative: float = 1.05,
+    absolute: float = 1.0,
+    beta: float = 0.98,
+    warmup: int = 100,
+) -> Array:
+    """Wang et al. 2025, algorithm 1; `everyone` is the norm of all gradients."""
+    if t <= warmup:
+        g = g * min(absolute / everyone, 1.0)
+        s["gamma"] = np.minimum(s.get("gamma", np.inf), norm(g))
+    else:
+        g = g * min(relative * float(s["gamma"]) / norm(g), 1.0)
+        s["gamma"] = beta * s["gamma"] + (1 - beta) * norm(g)
+    return w - lr * adam_step(s, g, t, beta_1, beta_2, epsilon)
+
+
 def sophia(
     w: Array,
     g: Array,
@@ -269,6 +321,7 @@ def sophia(
 
 PAPERS: dict[str, Paper] = {
     "AdaBelief": adabelief,
+    "AdaGC": adagc,
     "AddSign": addsign,
     "ADOPT": adopt,
     "AdEMAMix": ademamix,
@@ -277,6 +330,8 @@ PAPERS: dict[str, Paper] = {
     "LaProp": laprop,
     "LARS": lars,
     "MARS": mars,
+    "NosAdam": nosadam,
+    "NovoGrad": novograd,
     "PowerSign": powersign,
     "RAdam": radam,
     "Rprop": rprop,
