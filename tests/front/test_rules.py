@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
-from papers import PAPERS, State
+from papers import PAPERS
+from papers_of_moments import State
 
 import rmsprop_jit
 from rmsprop_jit.rules.table import HOMES
