@@ -102,6 +102,7 @@ class Plan:
         marks = Marks(windows, call.micro, started, due, self._number)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared)
         self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
+        self._has_shared = self.step.shared.is_any
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
 
@@ -119,7 +120,7 @@ class Plan:
 
         addresses: for each variable; None if they are those of `old`. `read`: what they were read by.
         """
-        shared = self.step.shared.now()
+        shared = self.step.shared.now() if self._has_shared else {}
         numbers = (options, rate, update if self._reads_update else 0, *shared.values())
         if old.numbers == numbers:
             if addresses is None:

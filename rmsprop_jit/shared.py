@@ -33,6 +33,11 @@ class Shared:
         self.stored = {name: array for name, array in arrays.items() if name in stored}
         self._arrays = {f"s.{name}": array for name, array in arrays.items() if name in stored | read}
 
+    @property
+    def is_any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._arrays)
+
     def now(self) -> dict[str, float]:
         """Their present values, by the names that programs use."""
         return {name: float(array) for name, array in self._arrays.items()}
