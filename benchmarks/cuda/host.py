@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +37,22 @@ LIMITS = {
     "torch tensors, fresh gradients": 600e-6,
 }
 """Seconds of one call with 1,000 tensors, at most: of the shortest of many, which other programs disturb least."""
+
+EVERYTHING = {**PLAIN, "centered": True, "momentum": 0.9, "use_ema": True, "weight_decay": 0.01}
+SETS: dict[str, tuple[dict[str, Any], float]] = {
+    "momentum, centered, decay, EMA": (EVERYTHING, 60e-6),
+    "a schedule": ({"learning_rate": rmsprop_jit.ExponentialDecay(0.1, 100, 0.9)}, 90e-6),
+    "clipnorm": ({**PLAIN, "clipnorm": 1.0}, 60e-6),
+    "global_clipnorm": ({**PLAIN, "global_clipnorm": 1.0}, 60e-6),
+    "global_clipnorm, a schedule": (
+        {"learning_rate": rmsprop_jit.ExponentialDecay(0.1, 100, 0.9), "global_clipnorm": 1.0},
+        120e-6,
+    ),
+    "accumulation": ({**PLAIN, "gradient_accumulation_steps": 2}, 90e-6),
+}
+"""Sets of options for CuPy's arrays with the same gradients, and their limits."""
+
+LIMITS |= {f"CuPy arrays, {name}": limit for name, (_, limit) in SETS.items()}
 
 FRESH = 4
 """Lists of gradients that take turns: each differs from the one before."""
@@ -114,24 +130,27 @@ def measured() -> Rows:
     rows: Rows = []
     with nothing.no_gpu(arrays) as driver:
         rows += _both("CuPy arrays", driver.array, stands_in)
+        sets = [_row(f"CuPy arrays, {name}", driver.array, 1, stands_in, some) for name, (some, _) in SETS.items()]
         if torch is None:
             rows += _both("torch tensors", OwnTensor, "torch is not installed: a class with its attributes")
         else:
             with on_a_gpu(torch):
                 rows += _both("torch tensors", torch.from_numpy, "")
-    return rows
+    return rows + sets
 
 
 def _both(kind: str, make: Callable[[Array], Any], note: str) -> Rows:
     return [_row(f"{kind}, {which} gradients", make, count, note) for which, count in (("same", 1), ("fresh", FRESH))]
 
 
-def _row(name: str, make: Callable[[Array], Any], lists: int, note: str) -> Row:
-    seconds = host_times(make, lists)
+def _row(name: str, make: Callable[[Array], Any], lists: int, note: str, options: Mapping[str, Any] = PLAIN) -> Row:
+    seconds = host_times(make, lists, options=options)
     return {"case": name, "least_s": seconds[0], "host_s": median(seconds), "limit_s": LIMITS[name], "note": note}
 
 
-def host_times(make: Callable[[Array], Any], lists: int, tensors: int = TENSORS) -> list[float]:
+def host_times(
+    make: Callable[[Array], Any], lists: int, tensors: int = TENSORS, options: Mapping[str, Any] = PLAIN
+) -> list[float]:
     """Seconds of calls, the shortest first; lists of gradients take turns."""
     rng = np.random.default_rng(0)
 
@@ -139,7 +158,7 @@ def host_times(make: Callable[[Array], Any], lists: int, tensors: int = TENSORS)
         return [make(rng.standard_normal(SIZE).astype(np.float32)) for _ in range(tensors)]
 
     variables, gradients = arrays(), [arrays() for _ in range(lists)]
-    optimizer = rmsprop_jit.RMSprop(**PLAIN)
+    optimizer = rmsprop_jit.RMSprop(**options)
     optimizer.build(variables)
     turns = itertools.cycle(gradients)
     for _ in range(2 * lists + 2):

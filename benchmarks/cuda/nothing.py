@@ -48,7 +48,8 @@ class OwnArray:
         return ON_GPU
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._host[key] = value
+        if isinstance(value, int | float):  # what another array holds does not matter: nothing is computed
+            self._host[key] = value
 
 
 class _Device(contextlib.AbstractContextManager["_Device"]):

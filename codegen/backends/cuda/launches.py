@@ -34,7 +34,8 @@ def text(program: Program) -> str:
         "",
         f"in a graph: {_number(len(in_graph) + 1, 'launch')}, with numbers from memory, copied when one is set",
     ]
-    return "\n".join([*lines, f"  {', '.join(in_graph)}, {frame.TICK.name} (counts the step)"])
+    lines += [f"  {', '.join(in_graph)}, {frame.TICK.name} (counts the step)"]
+    return "\n".join([*lines, "", "microseconds of the host: `python -m benchmarks cuda --host`, which needs no GPU"])
 
 
 def _number(count: int, what: str) -> str:
