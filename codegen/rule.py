@@ -109,9 +109,8 @@ class Rule:
         for flag in self.flags.values():
             for decide in filter(None, (flag.when, flag.of)):
                 check_picklable(self.name, decide)
-        return _restored, tuple(
-            getattr(self, part) for part in ("name", "equations", "slots", "hypers", "flags", "inputs")
-        )
+        parts = ("name", "equations", "slots", "hypers", "flags", "inputs")
+        return _restored, (type(self), *(getattr(self, part) for part in parts))
 
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
@@ -186,8 +185,9 @@ class Rule:
         )
 
 
-def _restored(name: str, equations: Equations, slots: Any, hypers: Any, flags: Any, inputs: Any = None) -> Rule:
-    return Rule(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
+def _restored(kind: type[Rule], name: str, equations: Equations, *declared: Any) -> Rule:
+    slots, hypers, flags, inputs = declared
+    return kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
 
 
 def _input(rule: str, name: str, given: object) -> Input:

@@ -124,6 +124,17 @@ def unread(name: str) -> str:
     return f"{name}_unread"
 
 
+class Coupled(Rule):
+    """A rule whose weight decay is part of the gradient, as in torch: it goes through all that the rule makes of it."""
+
+
+def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
+    """The gradient of the loss with `weight_decay / 2` times the parameter's square."""
+    more = g + h.weight_decay * p
+    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, more, g), more)
+    return where(on.weight_decay, chosen, g)
+
+
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
@@ -139,7 +150,9 @@ def whole_step(rule: Rule) -> Rule:
         mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
-        stores = dict(rule.applied(decayed(p, h, on), clipped(wanted, h, on), (s, h, on, inputs)))
+        within = clipped(wanted, h, on)
+        before = (p, with_decay(p, within, h, on)) if isinstance(rule, Coupled) else (decayed(p, h, on), within)
+        stores = dict(rule.applied(*before, (s, h, on, inputs)))
 
         stays = on.idle | on.micro_step
         updated = where(stays, p, stores.pop(PARAMETER))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
+from ..codegen import Expr, Rule, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..options import OPTIONS, LearningRate
+from .dialects import DIALECTS, FLAGS, HYPERS, dialect_of, rule_of
 from .row import Bundled, Row, bundled
 
 
@@ -28,12 +29,8 @@ RMSPROP = Rule(
     "rmsprop",
     rmsprop,
     slots={"velocity": 0.0, "momentum": 0.0, "average_gradient": 0.0},
-    hypers={
-        "rho": Hyper(0.9, low=0.0, high=1.0),
-        "momentum": Hyper(0.0, low=0.0, high=1.0),
-        "epsilon": Hyper(1e-7, low=0.0),
-    },
-    flags={"centered": False, "momentum": Flag(follows="momentum")},
+    hypers=HYPERS,
+    flags=FLAGS,
 )
 
 
@@ -47,6 +44,7 @@ ROW = Row(
         "centered": "subtract the square of the running mean of gradients, so that the variance is used.",
     },
     "Hinton 2012, lecture 6e; Graves 2013 (centered); arithmetic and order as Keras 3. Differs: see the README.",
+    further={"dialect": ("keras", f"whose arithmetic it is: {', '.join(DIALECTS)}. See the README.")},
     example="""\
 Example: the first step on a float32 array in place::
 
@@ -59,6 +57,16 @@ Example: the first step on a float32 array in place::
 @bundled(ROW)
 class RMSprop(Bundled):
     """Written out, for those who read it with an editor: see ROW; `help(RMSprop)` has all of it."""
+
+    @property
+    def dialect(self) -> str:
+        """Whose RMSprop it is. Read only: the slots of one mean nothing to another."""
+        return dialect_of(self._rule)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the dialect only where it is not Keras's."""
+        config = super().get_config()
+        return config if self.dialect == "keras" else {**config, "dialect": self.dialect}
 
     rho: float
     momentum: float
@@ -93,9 +101,12 @@ class RMSprop(Bundled):
         *,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        dialect: str = "keras",
         threads: int | None = None,
         compiler: str | None = None,
         **unknown: Any,
     ) -> None:
         given: dict[str, Any] = {n: value for n, value in locals().items() if n in OPTIONS or n in ROW.arguments}
-        Optimizer.__init__(self, RMSPROP, **given, **unknown)
+        if dialect == "graves":
+            given["centered"] = True  # there is no other one of his
+        Optimizer.__init__(self, rule_of(dialect, RMSPROP), **given, **unknown)

@@ -42,6 +42,8 @@ class Row:
     order:         what is taken by position after the rate: the rule's own arguments and options, as Keras has them;
                    by default the rule's own in its order.
     defaults:      of options that have another one here.
+    further:       arguments that are neither the rule's nor options, with default and line; a constructor that is
+                   written out takes them.
     together:      slots, one after the other, that Keras makes variable by variable, and so numbers in its states.
 
     Raises RuleError unless `arguments` are those of the rule, and for names that belong to every optimizer.
@@ -55,6 +57,7 @@ class Row:
     example: str = ""
     order: Sequence[str] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     together: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ class Row:
         """Of the constructor: the rate and what is in `order` by position, too; other options by name."""
         options = {name: option.default for name, option in OPTIONS.items()} | {**self.defaults}
         options |= {"learning_rate": self.learning_rate, "name": self.rule.name}
+        options |= {name: default for name, (default, _) in self.further.items()}
         order = ("learning_rate", *(self.order or self.own))
         positional = {"self": inspect.Parameter.empty} | {name: {**options, **self.own}[name] for name in order}
         options = {name: default for name, default in options.items() if name not in positional}
@@ -103,7 +107,7 @@ class Row:
         """The docstring of the class."""
         options = {name: option.doc for name, option in OPTIONS.items()}
         lines = {"learning_rate": f"{options.pop('learning_rate')} Default {self.learning_rate:g}."}
-        lines |= {**self.arguments, **options}
+        lines |= {**self.arguments, **{name: line for name, (_, line) in self.further.items()}, **options}
         lines |= {name: f"{lines[name]} Default {value:g}." for name, value in self.defaults.items()}
         width = max(map(len, OPTIONS)) + 1  # a longer name of the rule's own moves only its own line
         text = "\n".join(f"{name + ':':<{width}} {line}" for name, line in lines.items())
