@@ -170,7 +170,20 @@ def test_a_helper_that_was_confined_stays_so() -> None:
     helpers = [one.native_id for one in threading.enumerate() if one.name.startswith("rmsprop_jit-")]
     mine = os.sched_getaffinity(0)
     assert helpers
+
+    def own_choice(core: int) -> None:
+        """Let helpers be kept off a core, so that to be confined to it is no choice that they could have made."""
+        for _ in range(500):
+            threading.Event().wait(0.02)  # those that are awake are left alone
+            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, mine)  # stays where it was, for now
+            optimizer.apply([gradient])
+            if not any(core in os.sched_getaffinity(helper or 0) for helper in helpers):
+                return
+        pytest.fail(f"helpers were never kept off core {core}")
+
     for core in sorted(mine)[:2]:
+        own_choice(core)
         for helper in helpers:
             os.sched_setaffinity(helper or 0, {core})
         for other in sorted(mine)[:2]:
