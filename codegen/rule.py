@@ -110,7 +110,7 @@ class Rule:
             for decide in filter(None, (flag.when, flag.of)):
                 check_picklable(self.name, decide)
         parts = ("name", "equations", "slots", "hypers", "flags", "inputs")
-        return _restored, (type(self), *(getattr(self, part) for part in parts))
+        return _restored, (*(getattr(self, part) for part in parts), type(self))
 
     def __deepcopy__(self, _memo: object) -> Rule:
         return self  # nothing in a rule changes
@@ -185,9 +185,10 @@ class Rule:
         )
 
 
-def _restored(kind: type[Rule], name: str, equations: Equations, *declared: Any) -> Rule:
-    slots, hypers, flags, inputs = declared
-    return kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
+def _restored(name: str, equations: Equations, *declared: Any) -> Rule:
+    slots, hypers, flags, inputs, kind = declared
+    made: Rule = kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
+    return made
 
 
 def _input(rule: str, name: str, given: object) -> Input:
