@@ -87,7 +87,7 @@ class Kernel:
         """The arrays that are loaded or stored, each once, in order of use."""
         return tuple(dict.fromkeys([*(x.array for x in self.loads), *(x.array for x in self.stores)]))
 
-    @property
+    @derived
     def numbers(self) -> tuple[str, ...]:
         """The arrays of one number a tensor that are read or put, each once."""
         return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.puts)]))

@@ -20,6 +20,8 @@ from .options import OPTIONS, Options
 from .rules.around import step_of
 
 Flags = frozenset[str]
+NO_FLAGS: Flags = frozenset()
+
 Part = Literal["micro_step", "idle"]
 """Flags that leave little of the whole step: gradients are only added up, or there is none. Only one of them is on."""
 
@@ -42,10 +44,18 @@ def _is_followed(rule: Rule, options: Options, flag: Flag) -> bool:
 
 def shape_flags(rule: Rule, shape: tuple[int, ...]) -> Flags:
     """The flags that are on for a variable of this shape. Raises RuleError where the rule's own function fails."""
-    decide = {name: flag.of for name, flag in rule.flags.items() if flag.of is not None}
+    decide = _of_shapes(rule)
     if not decide:
-        return frozenset()
+        return NO_FLAGS
     found: Flags = rule.memo(("flags of", shape), lambda: _decided(rule, decide, shape))
+    return found
+
+
+def _of_shapes(rule: Rule) -> Mapping[str, Callable[[Any], bool]]:
+    """What decides flags by shapes; it is asked for each variable."""
+    found: Mapping[str, Callable[[Any], bool]] = rule.memo(
+        "of shapes", lambda: {name: flag.of for name, flag in rule.flags.items() if flag.of is not None}
+    )
     return found
 
 

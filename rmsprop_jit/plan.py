@@ -197,6 +197,8 @@ def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int
 def _brought(rule: Rule, call: Call, position: int, member: Member, flags: Flags) -> Brought:
     """The dtypes of what a variable's kernels read of what it is brought. Raises ArrayError for what is missing."""
     given = call.brought_to(position)
+    if len(given) == 1:
+        return given
     read = inputs_read(rule, flags, member.dtype)
     for name, dtype in zip(rule.inputs, given[1:], strict=True):
         if name in read and dtype is None:
@@ -209,7 +211,8 @@ def _brought(rule: Rule, call: Call, position: int, member: Member, flags: Flags
 
 def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | None:
     """The flags of a variable in a call; None if it has no part in it."""
-    flags = call.flags | shape_flags(rule, member.array.shape)
+    own = shape_flags(rule, member.array.shape)
+    flags = call.flags | own if own else call.flags  # the same set for all: it is hashed once
     given, window = call.gradients[position] is not None, call.windows[position]
     if "gradient_accumulation_steps" in flags and not window:
         flags |= {"window_empty"}
