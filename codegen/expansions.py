@@ -35,7 +35,6 @@ ENOUGH = 1200.0
 NEVER_MORE = 2.0**70
 """A power whose exponent is larger is that of this one: 0, 1 or infinite, for 1 is 2**-53 away from its neighbours."""
 
-
 BIG, SMALL, PLACES = 2.0**60, 2.0**-60, 60.0
 """Factors by which every float64 comes well into the middle of its exponents, and what they add to one."""
 

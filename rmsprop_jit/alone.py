@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .buckets import Buckets
-from .calls import FIRST, Calls
+from .calls import Calls
 from .errors import ArrayError, OptionError
-from .flags import own_flags, shape_flags, step_flags
+from .flags import FIRST, own_flags, shape_flags, step_flags
 
 
 def rule_alone(calls: Calls, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:

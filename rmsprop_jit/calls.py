@@ -16,7 +16,7 @@ import numpy as np
 
 from . import by_name
 from .capture import capture_check
-from .flags import shape_flags, step_flags
+from .flags import FIRST, shape_flags, step_flags
 from .identity import FEW, same
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .options import Options
     from .rules.around import Rule
     from .state import State
-
-FIRST = "first"
-"""The flag of a variable's first update."""
 
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""

@@ -20,6 +20,9 @@ from .options import OPTIONS, Options
 from .rules.around import step_of
 
 Flags = frozenset[str]
+FIRST = "first"
+"""The flag of a variable's first update."""
+
 NO_FLAGS: Flags = frozenset()
 
 Part = Literal["micro_step", "idle"]

@@ -14,7 +14,7 @@ from .codegen.backends.entries import NO_ARRAYS, Marks, Span
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
 from .errors import ArrayError
-from .flags import Flags, part_flags, shape_flags
+from .flags import FIRST, Flags, part_flags, shape_flags
 from .members import Member
 from .options import Options
 from .rules.around import Rule, unread
@@ -217,7 +217,7 @@ def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | 
     if "gradient_accumulation_steps" in flags and not window:
         flags |= {"window_empty"}
     if position in call.unstarted:
-        flags |= {"first"}
+        flags |= {FIRST}
     if call.micro:
         if not given or not member.accumulates:  # gradients that the rule never reads are not added up
             return None

@@ -25,7 +25,7 @@ from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .copies import hidden_positions
 from .errors import ArrayError
-from .flags import Flags, shape_flags
+from .flags import FIRST, Flags, shape_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import Progress
@@ -220,7 +220,7 @@ class State:
         for name, slot, position, _ in named:
             if slot in added_up and not windows[position]:
                 copies[name] = np.zeros_like(copies[name])
-        started = [bool(cell) for cell in progress[count:]] if "first" in self.rule.decided_by_step else None
+        started = [bool(cell) for cell in progress[count:]] if FIRST in self.rule.decided_by_step else None
         return {name: copies[name] for name, _, _, _ in named}, counts[0], Progress(windows, started)
 
     def _settled_for_reading(self) -> int:

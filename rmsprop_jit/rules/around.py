@@ -90,9 +90,13 @@ def clipped(g: Expr, h: Names, on: Names) -> Expr:
 
 def decayed(p: Expr, h: Names, on: Names) -> Expr:
     """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019)."""
-    smaller = p - p * h.weight_decay * h.learning_rate
-    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, smaller, p), smaller)
-    return where(on.weight_decay, chosen, p)
+    return where_decaying(p - p * h.weight_decay * h.learning_rate, p, h, on)
+
+
+def where_decaying(decayed: Expr, same: Expr, h: Names, on: Names) -> Expr:
+    """The first where there is weight decay, but for the variables that are excluded from it."""
+    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, decayed, same), decayed)
+    return where(on.weight_decay, chosen, same)
 
 
 def accumulators(rule: Rule) -> dict[str, Slot]:
@@ -130,9 +134,7 @@ class Coupled(Rule):
 
 def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
     """The gradient of the loss with `weight_decay / 2` times the parameter's square."""
-    more = g + h.weight_decay * p
-    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, more, g), more)
-    return where(on.weight_decay, chosen, g)
+    return where_decaying(g + h.weight_decay * p, g, h, on)
 
 
 def whole_step(rule: Rule) -> Rule:

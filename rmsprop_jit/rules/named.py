@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ..codegen import Rule
 from ..errors import OptionError
 from ..optimizer import Optimizer
-from .row import Row, optimizer_class
+from .row import Row, optimizer_class, own_arguments
 
 Found = tuple[Row, type[Optimizer]]
 
@@ -27,9 +27,8 @@ def named(name: str, bundled: Mapping[str, Found]) -> Found:
         )
     module, _, attribute = name.partition(":")
     rule = _imported(name, module, attribute)
-    row = Row(
-        rule, _summary(rule), {key: f"of {name}; default {default!r}." for key, default in _own(rule).items()}, name
-    )
+    arguments = {key: f"of {name}; default {default!r}." for key, default in own_arguments(rule).items()}
+    row = Row(rule, _summary(rule), arguments, name)
     return row, optimizer_class(attribute, row, __name__)
 
 
@@ -46,12 +45,6 @@ def _imported(name: str, module: str, attribute: str) -> Rule:
     if not isinstance(found, Rule):
         raise OptionError(f"--rule takes a codegen.Rule. Received: {name!r}, which is of type {type(found).__name__}.")
     return found
-
-
-def _own(rule: Rule) -> dict[str, object]:
-    """The rule's own arguments, as a row wants them documented."""
-    numbers: dict[str, object] = {key: hyper.default for key, hyper in rule.hypers.items()}
-    return numbers | {key: flag.default for key, flag in rule.flags.items() if flag.is_option}
 
 
 def _summary(rule: Rule) -> str:

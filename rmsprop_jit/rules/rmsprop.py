@@ -8,21 +8,30 @@ from ..codegen import Expr, Rule, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..options import OPTIONS, LearningRate
-from .dialects import DIALECTS, FLAGS, HYPERS, dialect_of, rule_of
+from .dialects import DIALECTS, FLAGS, HYPERS, Dialect, dialect_of, rule_of
 from .row import Bundled, Row, bundled
 
 
-def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; association as in Keras 3, `RMSprop.update_step`.
+def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names, dialect: Dialect = DIALECTS["keras"]) -> dict[Expr, Expr]:
+    """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; Keras's in the association of its `update_step`.
 
     Differs: the centered variance is clamped at zero, where rounding would make it negative and the step nan.
     """
     v = h.rho * s.velocity + (1 - h.rho) * square(g)
     m = where(on.centered, h.rho * s.average_gradient + (1 - h.rho) * g, 0.0)
-    variance = where(on.centered, maximum(v - square(m), 0.0), v)
-    step = h.learning_rate * g / sqrt(variance + h.epsilon)
-    b = where(on.momentum, h.momentum * s.momentum + step, step)
-    return {s.velocity: v, s.momentum: b, s.average_gradient: m, p: p - b}
+    squares, mean = (corrected(v, h, on), corrected(m, h, on)) if dialect.has_more else (v, m)
+    variance = where(on.centered, maximum(squares - square(mean), 0.0), squares)
+    root = sqrt(variance) + h.epsilon if dialect.is_outside else sqrt(variance + h.epsilon)
+    scaled = g / root if dialect.is_late else h.learning_rate * g / root
+    b = where(on.momentum, h.momentum * s.momentum + scaled, scaled)
+    ahead = where(on.nesterov & on.momentum, h.momentum * b + scaled, b) if dialect.has_more else b
+    step = h.learning_rate * ahead if dialect.is_late else ahead
+    return {s.velocity: v, s.momentum: b, s.average_gradient: m, p: p - step}
+
+
+def corrected(average: Expr, h: Names, on: Names) -> Expr:
+    """An average without the bias of its start at zero, if that is wanted."""
+    return where(on.bias_correction, average / (1 - h.rho**h.step), average)
 
 
 RMSPROP = Rule(

@@ -29,6 +29,12 @@ BY_POSITION = (
 """Options that Keras's optimizers take by position after their own arguments, in this order in every version."""
 
 
+def own_arguments(rule: Rule) -> dict[str, float | bool]:
+    """A rule's own arguments with their defaults: its numbers, then the switches that follow none of them."""
+    numbers = {name: hyper.default for name, hyper in rule.hypers.items()}
+    return numbers | {name: flag.default for name, flag in rule.flags.items() if flag.is_option}
+
+
 @dataclass(frozen=True)
 class Row:
     """A bundled rule.
@@ -80,8 +86,7 @@ class Row:
     @property
     def own(self) -> dict[str, float | bool]:
         """The rule's own arguments with their defaults: its numbers, then the switches that follow none of them."""
-        numbers = {name: hyper.default for name, hyper in self.rule.hypers.items()}
-        return numbers | {name: flag.default for name, flag in self.rule.flags.items() if flag.is_option}
+        return own_arguments(self.rule)
 
     @property
     def signature(self) -> inspect.Signature:

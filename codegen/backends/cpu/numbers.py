@@ -6,16 +6,14 @@ The same operations in the same order as in `scalars`, so the same bits.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...dtypes import storage
 from ...memory import begin_of
 from ...ops import Fn
-from ...printer import expression, mangled
-from ...program import Arg, Program
+from ...printer import mangled, operand, print_let
+from ...program import Program
 from ...scalars import ScalarFunction, compile_scalars
 from . import jit
 from .llvm import Code
@@ -56,19 +54,10 @@ def _lines(program: Program) -> Iterator[str]:
     for i, name in enumerate(program.inputs):
         yield f"{mangled(name)} = given[{i}]"
     for let in program.needed(program.scalars):
-        args = [_operand(arg) for arg in let.args]
         if let.fn is Fn.ROUNDED:
-            kept = storage(program.compute).name
-            yield f"{mangled(let.name)} = {args[0] if kept == 'float64' else f'rounded({args[0]})'}"
+            rounding = "float64" if program.compute == "float64" else "rounded"
+            yield f"{mangled(let.name)} = {rounding}({operand(let.args[0], 'float64')})"
         else:
-            yield f"{mangled(let.name)} = {expression(let.fn, args, 'float64')}"
+            yield print_let(let, "float64")
     for j, name in enumerate(program.scalars):
         yield f"found[{j}] = {mangled(name)}"
-
-
-def _operand(arg: Arg) -> str:
-    if isinstance(arg, str):
-        return mangled(arg)
-    if isinstance(arg, bool) or math.isfinite(arg):
-        return repr(arg)
-    return "NAN" if math.isnan(arg) else "INF" if arg > 0 else "-INF"
