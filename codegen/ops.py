@@ -14,9 +14,8 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ from . import bits
 Meaning = Callable[..., Any]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Operation:
+class Operation(NamedTuple):
     """The row of one operation.
 
     symbol:   the operator or name that `str(expr)` shows.
@@ -199,8 +197,8 @@ class Fn(Enum):
         operands=3,
     )
 
-    def __init__(self, row: Operation) -> None:
-        self.row = row
+    def __init__(self, *row: Any) -> None:  # an enum unpacks what is a tuple
+        self.row = row = Operation(*row)
         self.is_truth = row.is_truth
         self.of_truths = row.of_truths
         self.is_infix = row.operands == 2 and not row.symbol[0].isalpha()
@@ -224,9 +222,8 @@ FUNCTIONS = tuple(fn.row.function for fn in Fn if fn.row.function)
 """The functions of the library that compiled code calls, each of one number."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Folding:
-    """The row of one reduction.
+class ReduceOp(Enum):
+    """How many elements become one number: each goes through `element`, then two are joined until one is left.
 
     symbol:   the name that a rule calls.
     join:     what makes one of two partial results.
@@ -234,24 +231,15 @@ class Folding:
     element:  what happens to an element, as float64, before it is joined.
     """
 
-    symbol: str
-    join: Fn
-    identity: float
-    element: Fn | None = None
+    SUM = "sum_of", Fn.ADD, 0.0
+    SUM_OF_SQUARES = "sum_of_squares", Fn.ADD, 0.0, Fn.SQUARE
+    MAX_ABS = "max_abs", Fn.MAXIMUM, 0.0, Fn.ABS
+    MAX = "max_of", Fn.MAXIMUM, -math.inf
+    MIN = "min_of", Fn.MINIMUM, math.inf
+    ALL_FINITE = "all_finite", Fn.MINIMUM, 1.0, Fn.FINITE
 
-
-class ReduceOp(Enum):
-    """How many elements become one number: each goes through `element`, then two are joined until one is left."""
-
-    SUM = Folding(symbol="sum_of", join=Fn.ADD, identity=0.0)
-    SUM_OF_SQUARES = Folding(symbol="sum_of_squares", join=Fn.ADD, identity=0.0, element=Fn.SQUARE)
-    MAX_ABS = Folding(symbol="max_abs", join=Fn.MAXIMUM, identity=0.0, element=Fn.ABS)
-    MAX = Folding(symbol="max_of", join=Fn.MAXIMUM, identity=-math.inf)
-    MIN = Folding(symbol="min_of", join=Fn.MINIMUM, identity=math.inf)
-    ALL_FINITE = Folding(symbol="all_finite", join=Fn.MINIMUM, identity=1.0, element=Fn.FINITE)
-
-    def __init__(self, row: Folding) -> None:
-        self.symbol, self.join, self.identity, self.element = row.symbol, row.join, row.identity, row.element
+    def __init__(self, symbol: str, join: Fn, identity: float, element: Fn | None = None) -> None:
+        self.symbol, self.join, self.identity, self.element = symbol, join, identity, element
 
     __hash__ = object.__hash__
 

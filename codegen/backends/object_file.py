@@ -11,7 +11,6 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 ORDER = "<" if sys.byteorder == "little" else ">"
@@ -49,12 +48,11 @@ class Section(NamedTuple):
     link: int
 
 
-@dataclass(frozen=True)
-class Symbols:
+class Symbols(NamedTuple):
     """The functions that an object file defines, and the names that it needs from elsewhere."""
 
-    functions: set[str] = field(default_factory=set)
-    needed: set[str] = field(default_factory=set)
+    functions: set[str]
+    needed: set[str]
 
 
 def check(content: bytes, symbol: str, triple: str) -> None:
@@ -85,7 +83,7 @@ def elf_symbols(content: bytes, machine: int | None) -> Symbols:
         if machine != CUDA and header[1] != RELOCATABLE:
             raise ValueError("its object file is a program or a library")
         sections = list(_sections(content, header))
-        found = Symbols()
+        found = Symbols(set(), set())
         for section in sections:
             if section.type == SYMBOLS:
                 _read_symbols(content, section, sections, header[1] == RELOCATABLE, found)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ... import store
 from ...errors import BackendError
-from . import settings, worker
+from . import settings
 from .llvm import LOCK, Code, MachineCode, check, from_ir, host_text, is_complete
 
 RECENT = 32
@@ -91,7 +91,14 @@ def from_fixed(source: str, symbol: str) -> MachineCode:
     return from_ir(module_of(source, symbol), symbol)
 
 
-def fetched(source: str, make: Callable[[str, str], MachineCode] = worker.compiled) -> Code:
+def from_numba(source: str, symbol: str) -> MachineCode:
+    """Machine code of a source of any kind, compiled by Numba."""
+    from .worker import compiled  # with what talks to another process, which kept code does not need
+
+    return compiled(source, symbol)
+
+
+def fetched(source: str, make: Callable[[str, str], MachineCode] = from_numba) -> Code:
     """The code of a source from the store, or made and put there; whatever is in memory already."""
     key = key_of(source)
     symbol = f"step_{key}"
