@@ -128,9 +128,9 @@ def look(block_at):
             if is_like(objects[i], row[{Row.DTYPE}], {READABLE}, row_at) == 0:
                 return {OTHER}
             at = ints(objects[i])[{Field.DATA}]
+        if addresses[i] != at:
             if is_touched(frame_at, at, at + row[{Row.NBYTES}]) != 0:
                 return {OTHER}
-        if addresses[i] != at:
             addresses[i] = at
             found = {NEW}
     return found
