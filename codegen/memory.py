@@ -1,4 +1,4 @@
-"""Memory: where a NumPy array begins, and whether all of it counts."""
+"""Memory: where a NumPy array begins, whether all of it counts, and whether objects can be passed by address."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+ORDINARY_HEAD = 16
+"""Bytes of any object in CPython: a count of references and a type. Builds without a lock for all have other heads."""
 
 
 def begin_of(array: npt.NDArray[Any]) -> int:
@@ -27,3 +30,9 @@ def is_masked(array: object) -> bool:
     """Whether it is a masked array of NumPy's. Nobody has one where numpy.ma was not imported, which takes 16 ms."""
     masked = sys.modules.get("numpy.ma")
     return masked is not None and isinstance(array, masked.MaskedArray)
+
+
+def is_usual() -> bool:
+    """Whether compiled code can be told of objects by their addresses: CPython of 64 bits, with its one lock."""
+    ordinary = sys.implementation.name == "cpython" and sys.maxsize > 2**32 and sys.byteorder == "little"
+    return ordinary and object.__basicsize__ == ORDINARY_HEAD

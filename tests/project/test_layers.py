@@ -40,10 +40,12 @@ BACKENDS = [
     {"contract"},
     {"hypers"},
     {"joint"},
-    {"cpu", "cuda"},
+    {"cpu"},
+    {"dlpack"},
+    {"cuda"},
     {""},
 ]
-"""The layers of codegen/backends/; a place's backend knows no other's."""
+"""The layers of codegen/backends/; a place's backend knows no other's, but for what reads tensors on the host."""
 
 KNOWN = {
     "rules.around": {"", "names", "rule"},

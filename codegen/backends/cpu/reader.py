@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...memory import begin_of, data_of
+from ...memory import begin_of, data_of, is_usual
 from . import jit
 
 if TYPE_CHECKING:
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 
     Arrays = Sequence[npt.NDArray[Any]]
     Int64 = npt.NDArray[np.int64]
-
-
-ORDINARY_HEAD = 16
-"""Bytes of any object in CPython: a count of references and a type. Builds without a lock for all have other heads."""
 
 
 class Field(IntEnum):
@@ -217,8 +212,7 @@ class Reader:
 @functools.cache
 def works_here() -> bool:
     """Whether array objects are laid out as this module believes."""
-    ordinary = sys.implementation.name == "cpython" and sys.maxsize > 2**32 and sys.byteorder == "little"
-    if not ordinary or object.__basicsize__ != ORDINARY_HEAD:
+    if not is_usual():
         return False
     own, other, nothing = np.zeros((3, 5), np.float32), np.ones((3, 5), np.float32), np.zeros(0, np.int64)
     reader = Reader([own], nothing, nothing)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import device, foreign
-from .columns import CANNOT_SAY, Asked, OfCuPy, names_in, of_torch
+from .columns import CANNOT_SAY, Asked, Found, OfCuPy, names_in, of_tensors, stay
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,17 +73,15 @@ class Own:
         for array, seen in zip(arrays, self._seen, strict=True):
             if seen is None:
                 raise TypeError(f"{type(array).__name__} cannot be looked at without adopting it")
-        asked = of_torch({type(array) for array in arrays})
-        self._begin = operator.methodcaller("data_ptr") if asked is None else asked.begin
-        self._where = [seen[1] for seen in self._seen if seen is not None]
+        self._stay = stay(arrays, [seen[1] for seen in self._seen if seen is not None]) if arrays else None
 
     def __bool__(self) -> bool:
         return bool(self._arrays)
 
     def stay(self) -> bool:
-        """Whether all are where they were: what is written to is there, whatever became of the objects otherwise."""
+        """Whether all are where they were: what is written to is there."""
         try:
-            return list(map(self._begin, self._arrays)) == self._where
+            return self._stay is None or self._stay()
         except CANNOT_SAY:
             return False
 
@@ -102,28 +100,6 @@ class Accepted(NamedTuple):
     kinds: list[type]
     given: list[int] | None
     asked: Asked
-    facts: tuple[list[Any], ...]
-    layout: tuple[list[Any], ...]
-
-
-class Still:
-    """Whether the same tensors are as they were accepted, and the variables where they were."""
-
-    def __init__(self, own: Own, accepted: Accepted, given: list[Any], begins: HostArray) -> None:
-        self._own, self._accepted, self._given, self._begins = own, accepted, given, begins
-        self._where: list[int] | None = None
-
-    def __call__(self) -> bool:
-        """Ask them."""
-        if self._where is None:  # not before it is asked: fresh gradients never are
-            self._where = self._begins.tolist()
-        asked, given = self._accepted.asked, self._given
-        try:
-            return (
-                self._own.stay() and asked.begins(given) == self._where and asked.layout(given) == self._accepted.layout
-            )
-        except CANNOT_SAY:
-            return False
 
 
 class Reader:
@@ -134,7 +110,6 @@ class Reader:
 
     def __init__(self, variables: Sequence[device.DeviceArray], begins: HostArray, ends: HostArray) -> None:
         self._kind = device.cupy().ndarray
-        self._of_cupy = OfCuPy(self._kind, device.cupy().cuda.MemoryPointer)
         self._look = _look_at(self._kind)
         self._tensors = Tensors()
         self._own = Own([array for array in variables if type(array) is not self._kind], self._tensors)
@@ -151,33 +126,35 @@ class Reader:
         if not self._own.stay():
             return None
         _, expected, nbytes, itemsizes = self._last
-        begins = self._like_accepted(arrays, dtypes)
-        if begins is None:
+        found = self._like_accepted(arrays, dtypes)
+        if found is None:
             begins = self._each(arrays, expected) if self._own.are_as_seen() else None
             if begins is None:
                 return None
-            self._accepted = self._accept(arrays, dtypes)
+            self._accepted = self._accept(arrays, dtypes, begins)
+            again = functools.partial(self._reads_the_same, list(arrays), dtypes, begins)
+            found = self._like_accepted(arrays, dtypes) or Found(begins, again)
+        begins = found.begins
         nowhere = (begins == 0) & (nbytes > 0)  # a storage that was resized to nothing
         if nowhere.any() or (begins % itemsizes).any() or self._touches(begins, nbytes):
             return None
-        return Read(begins, self._again(arrays, dtypes, begins))
+        return Read(begins, self._again(found.again))
 
-    def _like_accepted(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> HostArray | None:
-        """Where arrays begin that say the same of themselves as those that were accepted last; None for others."""
+    def _like_accepted(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Found | None:
+        """What is found of arrays that say the same of themselves as those that were accepted last; None for others."""
         accepted = self._accepted
         if accepted is None or accepted.dtypes != dtypes or list(map(type, arrays)) != accepted.kinds:
             return None
+        ours = arrays if accepted.given is None else [arrays[i] for i in accepted.given]
         try:
-            begins, facts = accepted.asked.ask(_given(arrays, accepted))
+            found = accepted.asked.alike(ours)
         except CANNOT_SAY:
             return None
-        if facts != accepted.facts:
-            return None
-        if accepted.given is None:
-            return np.array(begins, np.int64)
-        found = np.zeros(len(arrays), np.int64)
-        found[accepted.given] = begins
-        return found
+        if found is None or accepted.given is None:
+            return found
+        begins = np.zeros(len(arrays), np.int64)
+        begins[accepted.given] = found.begins
+        return Found(begins, found.again)
 
     def _each(self, arrays: Sequence[Any], expected: Sequence[Any]) -> HostArray | None:
         """Where arrays begin, each of which is looked at by itself; None if any is not as expected."""
@@ -194,28 +171,25 @@ class Reader:
                 begins.append(seen[1])
         return np.array(begins, np.int64)
 
-    def _accept(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Accepted | None:
+    def _accept(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...], begins: HostArray) -> Accepted | None:
         """What later gradients are compared with; None if these cannot be asked all at once."""
         kinds = list(map(type, arrays))
-        known = set(kinds) - {type(None)}
-        asked: Asked | None = self._of_cupy if known == {self._kind} else of_torch(known)
+        given = [i for i, array in enumerate(arrays) if array is not None]
+        ours = [arrays[i] for i in given]
+        asked: Asked | None
+        if {kinds[i] for i in given} == {self._kind}:
+            asked = OfCuPy(self._kind, device.cupy().cuda.MemoryPointer, ours)
+        else:
+            asked = of_tensors(ours, begins[given].tolist())
         if asked is None:
             return None
-        given = [i for i, array in enumerate(arrays) if array is not None] if len(known) < len(set(kinds)) else None
-        ours = arrays if given is None else [arrays[i] for i in given]
-        return Accepted(dtypes, kinds, given, asked, asked.ask(ours).facts, asked.layout(ours))
+        return Accepted(dtypes, kinds, given if len(given) < len(arrays) else None, asked)
 
-    def _again(
-        self, arrays: Sequence[Any], dtypes: tuple[str | None, ...], begins: HostArray
-    ) -> Callable[[], bool] | None:
+    def _again(self, again: Callable[[], bool] | None) -> Callable[[], bool] | None:
         """What says later whether the same objects, and the variables, are as they were; None if they cannot change."""
-        accepted = self._accepted
-        if accepted is None:
-            return functools.partial(self._reads_the_same, list(arrays), dtypes, begins)
-        if accepted.asked is self._of_cupy:
+        if again is None:
             return self._own.stay if self._own else None
-        where = begins if accepted.given is None else begins[accepted.given]
-        return Still(self._own, accepted, list(_given(arrays, accepted)), where)
+        return functools.partial(_both, self._own.stay, again)
 
     def _reads_the_same(self, arrays: list[Any], dtypes: tuple[str | None, ...], begins: HostArray) -> bool:
         now = self.read(arrays, dtypes)
@@ -241,8 +215,11 @@ class Reader:
         return bool(((self._ends[before] > begins) & (before >= 0) & (nbytes > 0)).any())
 
 
-def _given(arrays: Sequence[Any], accepted: Accepted) -> Sequence[Any]:
-    return arrays if accepted.given is None else [arrays[i] for i in accepted.given]
+def _both(first: Callable[[], bool], second: Callable[[], bool]) -> bool:
+    try:
+        return first() and second()
+    except CANNOT_SAY:
+        return False
 
 
 def _look_at(kind: type) -> Callable[[device.DeviceArray], tuple[Any, ...]]:
