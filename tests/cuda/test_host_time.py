@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import __main__ as command_line
 from benchmarks.cuda import host, nothing
 from rmsprop_jit import ArrayError, RMSprop
+from rmsprop_jit.codegen.backends import dlpack
 from rmsprop_jit.codegen.backends.ledger import Ledger
 
 SLACK = 4
@@ -143,6 +144,39 @@ def test_a_gradient_of_torchs_that_is_laid_out_anew_in_its_memory_is_noticed(tor
         gradient.t_()
     with pytest.raises(ArrayError, match="shape" if how == "cut" else "not C-contiguous"):
         optimizer.apply([gradient])
+
+
+def test_pythons_methods_of_torchs_tensors_are_not_called_where_its_table_describes_them(torch: Any) -> None:
+    if dlpack.describer({torch.Tensor}) is None:
+        pytest.skip("this version of torch offers no table")
+    optimizer, _, gradient = steady(torch)
+    fresh, asked = torch.from_numpy(make(seed=5)), []
+
+    class Noting(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+        """Notes the methods that are called."""
+
+        def __torch_function__(self, method: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+            asked.append(method.__name__)
+            return method(*given, **(named or {}))
+
+    with Noting():
+        optimizer.apply([gradient])
+        optimizer.apply([fresh])
+        optimizer.apply([fresh])
+        assert not asked
+        fresh.data_ptr()
+    assert asked == ["data_ptr"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_dtype_of_torchs_that_was_changed_in_the_same_memory_is_noticed(torch: Any, which: int) -> None:
+    if dlpack.describer({torch.Tensor}) is None:
+        pytest.skip("this version of torch offers no table")
+    optimizer, *tensors = steady(torch)
+    tensors[which].data = tensors[which].data.view(torch.int32)
+    with pytest.raises(ArrayError, match="dtype"):
+        optimizer.apply([tensors[1]])
+    assert optimizer.iterations == 4
 
 
 def test_the_gpu_that_does_nothing_leaves_no_trace() -> None:

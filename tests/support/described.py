@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import numpy as np
 from compare import Array
 
 NAME = b"dlpack_exchange_api"
@@ -81,20 +80,22 @@ class Tensor:
     requires_grad = False
 
     def __init__(self, host: Array, device_type: int = 2) -> None:
-        self.data, self.device_type, self.lost, self.broken, self.offset, self.asked = host, device_type, False, False, 0, 0
-        self.without_strides = False
+        self.data, self.device_type, self.asked, self.offset = host, device_type, 0, 0
+        self.lost = self.broken = self.without_strides = False
+        self._sizes: list[Any] = []  # all that were ever shown stay: whoever was shown some may still look at them
 
     def __delitem__(self, at: int) -> None:
         if self.broken:
             raise BufferError("cannot be described")
         host, out = self.data, DLTensor.from_address(at)
-        self._shape = (ctypes.c_int64 * host.ndim)(*host.shape)
-        self._strides = (ctypes.c_int64 * host.ndim)(*(step // host.itemsize for step in host.strides))
+        shape = (ctypes.c_int64 * host.ndim)(*host.shape)
+        strides = (ctypes.c_int64 * host.ndim)(*(step // host.itemsize for step in host.strides))
+        self._sizes += [shape, strides]
         out.data, out.byte_offset = self._begin() - self.offset or None, self.offset
         out.device_type, out.device_id, out.ndim = self.device_type, 0, host.ndim
         out.code, out.bits, out.lanes = CODES[host.dtype.kind], 8 * host.itemsize, 1
-        out.shape = ctypes.addressof(self._shape) if host.ndim else None
-        out.strides = ctypes.addressof(self._strides) if host.ndim and not self.without_strides else None
+        out.shape = ctypes.addressof(shape) if host.ndim else None
+        out.strides = ctypes.addressof(strides) if host.ndim and not self.without_strides else None
 
     def _begin(self) -> int:
         return 0 if self.lost or not self.data.size else self.data.ctypes.data
@@ -134,14 +135,9 @@ class Tensor:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.lost:
-            raise RuntimeError("no memory")
-        return self.data.__array_interface__
+        return {**self.data.__array_interface__, "data": (self._begin(), False)}
 
 
-def parameter(kind: type = Tensor) -> Any:
+def subclass() -> type[Tensor]:
     """A subclass of tensors, of which nothing is known."""
-    return type("Parameter", (kind,), {})
-
-
-assert np.dtype(np.int64).itemsize == ctypes.sizeof(ctypes.c_void_p)
+    return type("Subclass", (Tensor,), {})
