@@ -6,12 +6,12 @@ bandwidth is that of the machine for this pattern of streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-import rmsprop_jit
+from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen import backends
 from rmsprop_jit.codegen.backends.cpu import jit
 from rmsprop_jit.codegen.backends.cpu.frame import Header, at
@@ -30,12 +30,12 @@ CPU = "cpu"
 
 
 def trivial(program: Program) -> Program:
-    """The last kernel of a program with its arithmetic replaced by sums.
+    """The kernel of a program that stores, with its arithmetic replaced by sums.
 
     It stores what it has loaded, plus the sum of all loads times zero (which no compiler may leave out): our own steps,
     timed in turns with it, go on from honest values and not from nan, which some units work on faster.
     """
-    kernel = program.kernels[-1]
+    kernel = program.last
     loaded = {load.array: load.name for load in kernel.loads}
     first, *others = loaded.values()
     lets = [Let("t0", Fn.MUL, (first, 0.0))]
@@ -52,7 +52,17 @@ def trivial(program: Program) -> Program:
     return Program(f"{program.name}.ceiling", program.compute, arrays, (), (bare,), program.slots)
 
 
-READ = f"""
+def read_source(arrays: int) -> str:
+    """A pass that reads every element of so many float32 arrays a tensor, and does as little as can be done with it:
+    one store a row, where a partial sum has its place, so that the loop is not left out.
+    """
+    start = f"rows[row * 4 + {START}] * 4"
+    pointers = [
+        f"values{j} = at_int64(arrays[rows[row * 4 + {TENSOR}] * {arrays} + {j}] + {start})" for j in range(arrays)
+    ]
+    all_of = " ^ ".join(f"values{j}[i]" for j in range(arrays))
+    between = "\n            "
+    return f"""
 def step(table):
     arrays = at_int64({at(Header.ARRAYS_AT)})
     rows = at_int64({at(Header.ROWS_AT)})
@@ -61,42 +71,46 @@ def step(table):
     claim = add_shared(table, 1)
     while claim < {at(Header.CLAIMS)}:
         for row in range(claims[claim], claims[claim + 1]):
-            values = at_int64(arrays[rows[row * 4 + {TENSOR}]] + rows[row * 4 + {START}] * 4)
+            {between.join(pointers)}
             seen = 0
             for i in range(rows[row * 4 + {COUNT}] // 2):
-                seen ^= values[i]
+                seen ^= {all_of}
             partial[row] = seen
         claim = add_shared(table, 1)
 """
-"""Reads every element of one float32 array a tensor, and does as little as can be done with it: one store a row, where
-a partial sum has its place, so that the loop is not left out."""
 
 
-def read_table(sizes: list[int], threads: int | None) -> Table:
-    """One read of the gradients as a table: that of a sum over them, but with code of its own."""
+def read_table(arrays: Sequence[str], sizes: list[int], threads: int | None) -> Table:
+    """One read of some arrays as a table: that of a sum, but with code of its own."""
     what = sum_of(GRADIENT, over="all")
     assert isinstance(what, Reduction)
-    reduce = Reduce("r0", ReduceOp.SUM, "g", Space.ALL, what)
-    kernel = Kernel("read", (), (), (Load("g", "gradient"),), (), (), (reduce,))
-    program = Program("read", "float32", (Array("gradient", "float32"),), (), (kernel,), {})
-    return Table(program, sizes, {"threads": threads}, jit.code(READ))
+    loads = tuple(Load(f"l{j}", array) for j, array in enumerate(arrays))
+    reduce = Reduce("r0", ReduceOp.SUM, "l0", Space.ALL, what)
+    kernel = Kernel("read", (), (), loads, (), (), (reduce,))
+    program = Program("read", "float32", tuple(Array(name, "float32") for name in arrays), (), (kernel,), {})
+    return Table(program, sizes, {"threads": threads}, jit.code(read_source(len(arrays))))
 
 
 def ceiling_of(
-    optimizer: rmsprop_jit.RMSprop, parameters: list[Any], gradients: list[Any], threads: int | None = None
+    optimizer: Optimizer,
+    parameters: list[Any],
+    gradients: list[Any],
+    threads: int | None = None,
+    program: Program | None = None,
 ) -> Callable[[], None]:
-    """The ceiling of an optimizer that has made a call, on the same arrays: its last kernel's traffic.
+    """The ceiling of an optimizer that has made a call, on the same arrays: the traffic of each of its passes.
 
-    Where a norm comes first, one read of the gradients is added.
+    A pass that reduces is one read of what it loads. `program` is what the optimizer runs, by default as an RMSprop.
     """
-    whole = step_program(optimizer)
+    whole = program or step_program(optimizer)
     arrays = arrays_of(whole, optimizer, parameters, gradients)
     sizes = [parameter.size for parameter in parameters]
-    program = trivial(whole)
-    tables: list[Any] = [backends.of(CPU).table(program, sizes, CPU, {"threads": threads})]
-    for kernel in whole.kernels[:-1]:
-        assert kernel.arrays == ("gradient",), kernel
-        tables.insert(0, read_table(sizes, threads))
+    tables: list[Any] = [
+        read_table(kernel.arrays, sizes, threads)
+        for kernel in whole.kernels
+        if kernel is not whole.last and kernel.loads
+    ]
+    tables.append(backends.of(CPU).table(trivial(whole), sizes, CPU, {"threads": threads}))
     for table in tables:
         for array in table.program.arrays:
             addresses = [one.ctypes.data for one in arrays[array.name]]

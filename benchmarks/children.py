@@ -102,12 +102,20 @@ def _unexplained(got: list[Row], reason: Row) -> bool:
 
 
 def rows_of(
-    module: str, seconds: float, cases: Sequence[Case], numbers: Sequence[int], until: float = math.inf
+    module: str,
+    seconds: float,
+    cases: Sequence[Case],
+    numbers: Sequence[int],
+    until: float = math.inf,
+    which: Sequence[str] = (),
 ) -> Iterator[Row]:
-    """A row for each of the cases of these numbers, whatever happens; a process for each peer."""
+    """A row for each of the cases of these numbers, whatever happens; a process for each peer.
+
+    which: what else tells the process which cases they are the numbers of.
+    """
     for peer in dict.fromkeys(cases[i].against for i in numbers):
         own = [i for i in numbers if cases[i].against == peer]
-        got, reason = yield from _read(lines(module, str(seconds), *map(str, own), until=until))
+        got, reason = yield from _read(lines(module, str(seconds), *which, *map(str, own), until=until))
         owed = [cases[i].about() for i in own[len(got) :]]
         if not owed and _unexplained(got, reason):
             owed = [cases[own[-1]].about() | {"case": "end of the process"}]

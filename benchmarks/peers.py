@@ -188,12 +188,15 @@ PEERS: dict[str, Peer] = {
 Arrays = Sequence[npt.NDArray[Any]]
 
 
-def agree(ours: Arrays, theirs: Arrays, start: Arrays) -> bool:
+WITHIN = 0.01
+
+
+def agree(ours: Arrays, theirs: Arrays, start: Arrays, within: float = WITHIN) -> bool:
     """Whether two updates from the same start went the same way: steps equal to 1 % of their length, nothing nan."""
     moved = np.concatenate([(a - s).ravel() for a, s in zip(ours, start, strict=True)])
     other = np.concatenate([(b - s).ravel() for b, s in zip(theirs, start, strict=True)])
     finite = bool(np.isfinite(moved).all() and np.isfinite(other).all())
-    return finite and float(np.linalg.norm(moved - other)) <= 0.01 * float(np.linalg.norm(other))
+    return finite and float(np.linalg.norm(moved - other)) <= within * float(np.linalg.norm(other))
 
 
 def arrays_for(shapes: Shapes, seed: int = 0) -> tuple[list[Array], list[Array]]:

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-import rmsprop_jit
+from rmsprop_jit import Optimizer
 from rmsprop_jit.buckets import program_of
+from rmsprop_jit.codegen import Rule
+from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
-from rmsprop_jit.flags import option_flags, part_flags
+from rmsprop_jit.flags import option_flags, part_flags, shape_flags, step_flags
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 
-def step_program(optimizer: rmsprop_jit.RMSprop) -> Program:
+def options_of(optimizer: Optimizer, rule: Rule) -> Options:
+    """All options of an optimizer, those of its rule among them."""
+    values, hypers = ({name: getattr(optimizer, name) for name in names} for names in (OPTIONS, rule.hypers))
+    switches = {name: getattr(optimizer, name) for name, flag in rule.flags.items() if flag.is_option}
+    return Options(values, hypers, switches)
+
+
+def step_program(
+    optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, shape: tuple[int, ...] = (1,)
+) -> Program:
     """What a call for float32 variables runs: an update, or (with gradient accumulation) a micro-step.
 
-    Other calls of a window are rare where windows are as long as in the cases.
+    Other calls of a window are rare where windows are as long as in the cases. `update`, from 1, is what flags that
+    the step decides are asked for, but that no update is a variable's first.
     """
-    values = {name: getattr(optimizer, name) for name in OPTIONS}
-    hypers = {name: getattr(optimizer, name) for name in RMSPROP.hypers}
-    switches = {name: getattr(optimizer, name) for name, flag in RMSPROP.flags.items() if flag.follows is None}
-    flags = option_flags(RMSPROP, Options(values, hypers, switches))
-    if optimizer.gradient_accumulation_steps:
-        flags = part_flags(RMSPROP, flags, "micro_step")
-    return program_of(RMSPROP, flags, "float32")
+    options = options_of(optimizer, rule)
+    numbers = options.numbers(optimizer.learning_rate, update)
+    flags = option_flags(rule, options) | step_flags(rule, lambda: numbers) | shape_flags(rule, shape)
+    if optimizer.gradient_accumulation_steps:  # type: ignore[attr-defined]
+        flags = part_flags(rule, flags, "micro_step")
+    return program_of(rule, flags, "float32")
 
 
 def arrays_of(
-    program: Program, optimizer: rmsprop_jit.RMSprop, parameters: list[Any], gradients: list[Any]
+    program: Program, optimizer: Optimizer, parameters: list[Any], gradients: list[Any]
 ) -> dict[str, list[Any]]:
-    """The arrays that a program reads and writes, by name, one a tensor.
+    """The arrays that a program reads and writes element by element, by name, one a tensor.
 
     The optimizer has made a call: before, it shows zeros of their own in place of an accumulator that is empty.
     """
     found = {"parameter": parameters, "gradient": gradients}
-    state = optimizer.variables
     for array in program.arrays:
-        if array.name not in found:
-            found[array.name] = [slot.value for slot in state if slot.name.endswith(f"_{array.name}")]
-        assert len(found[array.name]) == len(parameters), array.name
+        if array.name not in found and array.space is Space.ELEMENT:
+            found[array.name] = slots_named(optimizer, array.name)
+            assert len(found[array.name]) == len(parameters), array.name
     return found
+
+
+def slots_named(optimizer: Optimizer, name: str) -> list[Any]:
+    """The arrays of a slot, in the order of the variables, which have no names."""
+    name_of_one = re.compile(rf"(?:.*/)?variable_\d+_{re.escape(name)}")
+    return [slot.value for slot in optimizer.variables if name_of_one.fullmatch(slot.name)]

@@ -1,0 +1,62 @@
+"""The same rule in torch: the class of torch.optim of this name, with the numbers that ours has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from rmsprop_jit import Optimizer
+from rmsprop_jit.rules.table import TABLE
+
+from ..peers import Made
+from ..workloads import Array
+from .cases import COMPILED, FOREACH, FUSED
+
+OTHER_NAMES = {"learning_rate": "lr", "epsilon": "eps"}
+"""What torch calls some of our numbers; others have the same name there."""
+
+FURTHER_NAMES = {"alpha": "rho"}
+"""Of torch's classes, what ours is called where there is no other of that name."""
+
+PAIRS = {"betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("smallest", "largest")}
+"""Numbers that torch takes two at a time."""
+
+SWITCHES: Mapping[str, dict[str, bool]] = {FOREACH: {"foreach": True}, FUSED: {"fused": True}, COMPILED: {}}
+
+
+def ours(rule: str) -> tuple[Optimizer, bool]:
+    """Our optimizer, in torch's dialect where it has one; whether it has."""
+    made: Any = TABLE[rule.lower()][1]
+    has_dialect = "dialect" in inspect.signature(made).parameters
+    return made(**({"dialect": "torch"} if has_dialect else {})), has_dialect
+
+
+def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
+    """The arguments of a class of torch's with which it does what an optimizer of ours does."""
+    ours_of = {theirs: name for name, theirs in OTHER_NAMES.items()} | FURTHER_NAMES
+    found: dict[str, Any] = {}
+    for name in inspect.signature(made).parameters:
+        if name in PAIRS:
+            found[name] = tuple(getattr(optimizer, own) for own in PAIRS[name])
+        elif hasattr(optimizer, ours_of.get(name, name)):
+            found[name] = getattr(optimizer, ours_of.get(name, name))
+    return found | {"weight_decay": found["weight_decay"] or 0.0} if "weight_decay" in found else found
+
+
+def made_in_torch(
+    rule: str, against: str, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]
+) -> Made:
+    """A step of torch's on copies, and the values. Raises NotImplementedError where torch has no such implementation."""
+    import torch
+
+    made = next(one for name, one in vars(torch.optim).items() if name.lower() == rule.lower() and inspect.isclass(one))
+    switches = SWITCHES[against]
+    if not switches.keys() <= inspect.signature(made).parameters.keys():
+        raise NotImplementedError(f"torch has no fused {made.__name__}")
+    tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in parameters]
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        tensor.grad = torch.from_numpy(gradient.copy())
+    theirs = made(tensors, **(arguments(made, optimizer) | switches))
+    step = torch.compile(theirs.step) if against == COMPILED else theirs.step
+    return step, lambda: [tensor.detach().numpy() for tensor in tensors]

@@ -1,0 +1,64 @@
+"""One rule beside one peer, in a process of its own: run the cases and print a line of JSON for each."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from .. import peers
+from ..ceiling import ceiling_of
+from ..rows import Row, attempted, print_each
+from ..timing import paired
+from . import in_torch
+from .cases import CEILING, OfRule, cases_of
+from .steady import Steady, strange
+
+CHECK_STEPS = 3
+
+LOOSE = 0.5
+"""How far our steps may be from torch's, as a part of their length, where a class does not speak torch's dialect."""
+
+
+def measure(case: OfRule, budget: float) -> Row:
+    """One case; a result that is wrong has `correct` false and no times."""
+    return _beside_the_ceiling(case, budget) if case.against == CEILING else _beside_torch(case, budget)
+
+
+def _beside_the_ceiling(case: OfRule, budget: float) -> Row:
+    parameters, gradients = peers.arrays_for(case.shapes)
+    steady = Steady(case.rule)
+    steady.warm_up(parameters, gradients)
+    if not steady.is_right(parameters, gradients):
+        return {"correct": False}
+    optimizer, program = steady.optimizer, steady.program
+    ceiling = ceiling_of(optimizer, parameters, gradients, program=program)
+    timed = paired(lambda: optimizer.apply(gradients), ceiling, budget)
+    if wrong := strange(program, optimizer, parameters, gradients):
+        raise ValueError(f"numbers that training never has, in the end: {', '.join(wrong)}")
+    return {"correct": True, **timed.as_row()}
+
+
+def _beside_torch(case: OfRule, budget: float) -> Row:
+    parameters, gradients = peers.arrays_for(case.shapes)
+    start = [p.copy() for p in parameters]
+    optimizer, is_same = in_torch.ours(case.rule)
+    optimizer.build(parameters)
+    step, values = in_torch.made_in_torch(case.rule, case.against, optimizer, start, gradients)
+    for _ in range(CHECK_STEPS):
+        step()
+        optimizer.apply(gradients)
+    if not peers.agree(parameters, values(), start, peers.WITHIN if is_same else LOOSE):
+        return {"correct": False}
+    timed = paired(lambda: optimizer.apply(gradients), step, budget)
+    return {"correct": True, **({} if is_same else {"loosely": True}), **timed.as_row()}
+
+
+def main() -> None:
+    """Measure a rule's cases whose numbers are given; one line of JSON each."""
+    budget, rule, sizes, *numbers = sys.argv[1:]
+    cases = cases_of(rule, sizes)
+    print_each(attempted(case, partial(measure, case, float(budget))) for case in (cases[int(n)] for n in numbers))
+
+
+if __name__ == "__main__":
+    main()

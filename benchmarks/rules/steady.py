@@ -1,0 +1,97 @@
+"""A rule in its ordinary step: past its first updates, in the kernel that it runs from then on.
+
+Its ordinary step of `Sophia` brings no Hessian, which comes with every tenth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rmsprop_jit import Optimizer
+from rmsprop_jit.codegen.backends import reference
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.program import Program
+from rmsprop_jit.flags import step_flags
+from rmsprop_jit.rules.table import TABLE
+
+from .. import peers
+from ..programs import arrays_of, options_of, slots_named, step_program
+from ..workloads import Array
+
+LATE = 1_000_000
+"""An update that is past all warming up."""
+
+MOST_WARMING = 1000
+
+ORDINARY: dict[str, dict[str, Any]] = {"Sophia": {"every": 1e9}}
+"""Arguments with which a rule stays in its ordinary step."""
+
+SAMPLES = 1 << 16
+"""Elements that are computed again for the check, where elements do not depend on each other."""
+
+
+class Steady:
+    """A bundled rule by the name of its class, with its usual arguments. `program`: that of its ordinary step.
+
+    optimizer: one that has made no call.
+    """
+
+    def __init__(self, rule: str) -> None:
+        row, made = TABLE[rule.lower()]
+        self.rule = row.rule
+        self.optimizer: Optimizer = made(**ORDINARY.get(rule, {}))  # type: ignore[call-arg]
+        self.program = step_program(self.optimizer, self.rule, LATE)
+
+    def warm_up(self, parameters: list[Array], gradients: list[Array]) -> None:
+        """Make updates until the ordinary step is next. Raises ValueError for a rule that never comes to it."""
+        brought = {name: [np.abs(gradient) for gradient in gradients] for name in self.rule.inputs}
+        self.optimizer.apply(gradients, parameters, **brought)
+        for _ in range(MOST_WARMING):
+            if self._flags(self.optimizer.iterations + 1) == self._flags(LATE):
+                return
+            self.optimizer.apply(gradients, **brought)
+        raise ValueError(f"{self.rule.name} is not in its ordinary step after {MOST_WARMING} updates")
+
+    def _flags(self, update: int) -> frozenset[str]:
+        return step_flags(self.rule, lambda: self._numbers(update))
+
+    def _numbers(self, update: int) -> dict[str, float]:
+        return options_of(self.optimizer, self.rule).numbers(self.optimizer.learning_rate, update)
+
+    def is_right(self, parameters: list[Array], gradients: list[Array]) -> bool:
+        """Make one more update, and say whether it is what the interpreter makes of the ordinary step's program."""
+        arrays = arrays_of(self.program, self.optimizer, parameters, gradients)
+        stride = 1 if self.program.reductions() else max(1, parameters[0].size // SAMPLES)
+        tensors = [
+            {name: own[i].reshape(-1)[::stride].copy() for name, own in arrays.items()} for i in range(len(parameters))
+        ]
+        for array in self.program.arrays:
+            if array.space is not Space.ELEMENT:
+                for tensor, number in zip(tensors, slots_named(self.optimizer, array.name), strict=True):
+                    tensor[array.name] = number.copy()
+        start = [tensor["parameter"].copy() for tensor in tensors]
+        numbers: dict[str, float] = self._numbers(self.optimizer.iterations + 1) | self._over_all()
+        own = {name: [numbers.get(name, 1.0)] * len(parameters) for name in self.program.tensor_hypers}
+        reference.run(self.program, tensors, numbers, own)
+        self.optimizer.apply(gradients)
+        reached = [parameter.reshape(-1)[::stride] for parameter in parameters]
+        return peers.agree(reached, [tensor["parameter"] for tensor in tensors], start)
+
+    def _over_all(self) -> dict[str, float]:
+        """The slots over all, as equations call them."""
+        named = {slot.name.rpartition("all/")[2]: slot.value for slot in self.optimizer.variables if "all/" in slot.name}
+        return {f"s.{name}": float(value) for name, value in named.items()}
+
+
+def strange(program: Program, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]) -> list[str]:
+    """The arrays of which some element is not finite, or so small that some processors take long over it."""
+    found = []
+    for name, own in arrays_of(program, optimizer, parameters, gradients).items():
+        for one in own:
+            size = np.abs(one.reshape(-1)[:: max(1, one.size // SAMPLES)])
+            if not np.isfinite(size).all() or ((size > 0) & (size < np.finfo(size.dtype).tiny)).any():
+                found.append(name)
+                break
+    return found
