@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, or `cuda`: measure, print the table, write JSON and a picture to benchmarks/results.
+"""`python -m benchmarks cpu`, `rules` or `cuda`: measure, print the table, write JSON and a picture.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -16,16 +16,20 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, machine, picture, readme, report, starts, sweep
+from . import children, drawing, machine, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
 from .rows import Row, Rows, is_bad
+from .rules import run as of_rules
+from .rules import table as table_of_rules
 
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
 
 
 WIDE = 200
+QUICK = 0.1
+"""Seconds for each case of a quick look."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument(
             "--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep"
         )
+    for command in (cpu, cuda, _add_rules(commands)):
         command.add_argument(
             "--out", metavar="FOLDER", type=Path, default=report.RESULTS, help="where to write (default: %(default)s)"
         )
@@ -56,6 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write.set_defaults(run=run_readme)
     options = parser.parse_args(arguments)
     options.run(options)
+
+
+def _add_rules(commands: Any) -> argparse.ArgumentParser:
+    """The command that measures every bundled rule."""
+    rules: argparse.ArgumentParser = commands.add_parser(
+        "rules", help="every bundled rule, beside its ceiling, and beside torch where it has it; about 10 minutes"
+    )
+    rules.add_argument("--seconds", type=float, default=1.5, help="time for each case (default: %(default)s)")
+    rules.add_argument("--only", metavar="RULE", nargs="+", default=[], help="these rules; nothing is written")
+    rules.add_argument("--quick", action="store_true", help="small arrays and nothing compiled; nothing is written")
+    rules.set_defaults(run=run_rules)
+    return rules
 
 
 def run_cpu(options: argparse.Namespace) -> None:
@@ -102,6 +119,21 @@ def run_cuda(options: argparse.Namespace) -> None:
     _finish(rows, points, "cuda", device, console, options)
 
 
+def run_rules(options: argparse.Namespace) -> None:
+    """Each rule beside its ceiling, then beside torch's ways to do it."""
+    sizes = "quick" if options.quick else "full"
+    try:
+        plan = of_rules.planned(of_rules.chosen(options.only), sizes)
+    except ValueError as problem:
+        _give_up(str(problem))
+    console, measured_on = _console(), machine.this_one()
+    seconds = min(options.seconds, QUICK) if options.quick else options.seconds
+    rows = _with_progress(of_rules.measured(plan, sizes, seconds), console, "rules", sum(map(len, plan.values())))
+    console.print(machine.named(measured_on), soft_wrap=True)
+    report.show_table(table_of_rules.head(sizes), table_of_rules.lines(rows), console)
+    _keep(rows, [], "rules", measured_on, console, options, whole=not (options.only or options.quick))
+
+
 def run_readme(_options: argparse.Namespace) -> None:
     """The README's figures and the pictures, of every kind of results that is kept."""
     try:
@@ -109,7 +141,7 @@ def run_readme(_options: argparse.Namespace) -> None:
         for path in sorted(report.RESULTS.glob("*.json")) or [report.RESULTS / "cpu.json"]:
             results = report.read(path)
             text = readme.updated(text, path.stem, results)
-            picture.draw(results["sweep"], path.with_suffix(".png"), results["machine"])
+            drawing.draw(path.stem, results, path.with_suffix(".png"))
     except ValueError as problem:
         _give_up(str(problem))
     readme.README.write_text(text, encoding="utf-8")
@@ -157,9 +189,22 @@ def _finish(
     """Show all rows (of the sweep those that failed); keep a whole run; say whether it went well."""
     console.print(machine.named(measured_on), soft_wrap=True)
     report.show(report.shown(rows, points), console)
-    if not options.only:
+    _keep(rows, points, name, measured_on, console, options, whole=not options.only)
+
+
+def _keep(
+    rows: Rows,
+    points: Rows,
+    name: str,
+    measured_on: dict[str, Any],
+    console: Console,
+    options: argparse.Namespace,
+    whole: bool,
+) -> None:
+    """Write the results and the picture of a whole run; end the program as failed if something went wrong."""
+    if whole:
         written = report.write(rows, points, name, measured_on, options.out)
-        drawn = picture.draw(points, options.out / f"{name}.png", measured_on)
+        drawn = drawing.draw(name, report.read(written), written.with_suffix(".png"))
         console.print(f"{written}\n{drawn}", soft_wrap=True)
     bad = sum(map(is_bad, [*rows, *points]))
     if bad:

@@ -22,9 +22,7 @@ def options_of(optimizer: Optimizer, rule: Rule) -> Options:
     return Options(values, hypers, switches)
 
 
-def step_program(
-    optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, shape: tuple[int, ...] = (1,)
-) -> Program:
+def step_program(optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, shape: tuple[int, ...] = (1,)) -> Program:
     """What a call for float32 variables runs: an update, or (with gradient accumulation) a micro-step.
 
     Other calls of a window are rare where windows are as long as in the cases. `update`, from 1, is what flags that
@@ -33,7 +31,7 @@ def step_program(
     options = options_of(optimizer, rule)
     numbers = options.numbers(optimizer.learning_rate, update)
     flags = option_flags(rule, options) | step_flags(rule, lambda: numbers) | shape_flags(rule, shape)
-    if optimizer.gradient_accumulation_steps:  # type: ignore[attr-defined]
+    if options.gradient_accumulation_steps:
         flags = part_flags(rule, flags, "micro_step")
     return program_of(rule, flags, "float32")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from . import report
 from .machine import named
 from .rows import Row, Rows, has_figures
+from .rules import table as of_rules
 
 README = Path(__file__).parents[1] / "README.md"
 END = "<!-- end -->"
@@ -18,7 +19,7 @@ BOUND = "ceiling"
 
 def updated(text: str, name: str, results: dict[str, Any]) -> str:
     """The README with the parts that these results write. Raises ValueError where it has no place for the table."""
-    text = _between(text, f"<!-- benchmarks {name} -->\n", table(results))
+    text = _between(text, f"<!-- benchmarks {name} -->\n", TABLES.get(name, table)(results))
     headline_mark = f"<!-- benchmarks {name}, in short -->\n"
     return _between(text, headline_mark, headline(results)) if headline_mark in text else text
 
@@ -84,3 +85,7 @@ def _list(parts: Iterable[str]) -> str:
 def _about(row: Row, beside: str = "") -> str:
     figure = f"{report.number(row['ratio'])} {beside}".strip() if has_figures(row) else report.reached(row)
     return f"{row['case']}, against {row['against']} ({figure})"
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"rules": of_rules.markdown}
+"""How kinds of results are written that are not cases of their own each."""

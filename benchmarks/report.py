@@ -88,8 +88,12 @@ def shown(rows: Rows, sweep: Rows) -> Rows:
 
 def show(rows: Rows, console: Console) -> None:
     """The table: a ratio above 1 means that theirs takes longer."""
+    show_table(*table_of(rows), console)
+
+
+def show_table(head: Sequence[str], lines: Sequence[Sequence[str]], console: Console) -> None:
+    """Any table whose last column says whether what was hoped for is reached."""
     table = Table(box=None, header_style="bold")
-    head, lines = table_of(rows)
     for name in head:
         table.add_column(name, overflow="fold")
     for line in lines:
@@ -109,7 +113,11 @@ def notes(sweep: Rows) -> list[str]:
 
 def markdown(rows: Rows) -> str:
     """The table for the README."""
-    head, lines = table_of(rows)
+    return markdown_table(*table_of(rows))
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Any table as Markdown."""
     return "\n".join(f"| {' | '.join(map(_one_line, line))} |" for line in [head, ["---"] * len(head), *lines])
 
 

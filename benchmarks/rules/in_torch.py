@@ -47,13 +47,14 @@ def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
 def made_in_torch(
     rule: str, against: str, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]
 ) -> Made:
-    """A step of torch's on copies, and the values. Raises NotImplementedError where torch has no such implementation."""
+    """A step of torch's on copies, and the values. Raises NotImplementedError for what torch lacks."""
     import torch
 
-    made = next(one for name, one in vars(torch.optim).items() if name.lower() == rule.lower() and inspect.isclass(one))
+    named = {name.lower(): one for name, one in vars(torch.optim).items() if inspect.isclass(one)}
+    made: Any = named[rule.lower()]
     switches = SWITCHES[against]
     if not switches.keys() <= inspect.signature(made).parameters.keys():
-        raise NotImplementedError(f"torch has no fused {made.__name__}")
+        raise NotImplementedError("torch has it not fused")
     tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in parameters]
     for tensor, gradient in zip(tensors, gradients, strict=True):
         tensor.grad = torch.from_numpy(gradient.copy())

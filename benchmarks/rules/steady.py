@@ -32,6 +32,11 @@ SAMPLES = 1 << 16
 """Elements that are computed again for the check, where elements do not depend on each other."""
 
 
+def _made(made: Any, rule: str) -> Optimizer:
+    found: Optimizer = made(**ORDINARY.get(rule, {}))
+    return found
+
+
 class Steady:
     """A bundled rule by the name of its class, with its usual arguments. `program`: that of its ordinary step.
 
@@ -41,7 +46,7 @@ class Steady:
     def __init__(self, rule: str) -> None:
         row, made = TABLE[rule.lower()]
         self.rule = row.rule
-        self.optimizer: Optimizer = made(**ORDINARY.get(rule, {}))  # type: ignore[call-arg]
+        self.optimizer: Optimizer = _made(made, rule)
         self.program = step_program(self.optimizer, self.rule, LATE)
 
     def warm_up(self, parameters: list[Array], gradients: list[Array]) -> None:
@@ -81,8 +86,8 @@ class Steady:
 
     def _over_all(self) -> dict[str, float]:
         """The slots over all, as equations call them."""
-        named = {slot.name.rpartition("all/")[2]: slot.value for slot in self.optimizer.variables if "all/" in slot.name}
-        return {f"s.{name}": float(value) for name, value in named.items()}
+        parts = [(slot.name.partition("all/"), slot.value) for slot in self.optimizer.variables]
+        return {f"s.{name}": float(value) for (_, mark, name), value in parts if mark}
 
 
 def strange(program: Program, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]) -> list[str]:
