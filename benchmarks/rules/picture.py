@@ -85,7 +85,7 @@ def _panel(ax: Any, series: Sequence[Series], order: dict[str, Rows], names: lis
     ax.set_ylim(-0.7, len(names) - 0.3)
     ax.grid(alpha=0.3)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, frameon=False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, frameon=False)
 
 
 def _targets(ax: Any, order: dict[str, Rows], names: list[str]) -> None:
@@ -102,4 +102,4 @@ def _targets(ax: Any, order: dict[str, Rows], names: list[str]) -> None:
     )
     ax.axvline(1.0, color="black", linewidth=1, linestyle=":")
     ax.set_xlim(left=0)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3, frameon=False)
