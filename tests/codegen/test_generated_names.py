@@ -115,6 +115,7 @@ TRAPS = """
     half tensors at_0 new_0 element_0 cuda row arrays partial own total scalars hypers fill fold_add fabs element sofar
     INF NAN result_x start_x number_x array_x zero_x in_x clock peers others cells peer last end stride step_0 float64
     größe ß été éte μ_x 変数 변수 x_ x__ x_y x_c3b6 d c3b6 abs pow True_ print device load_float32 syncthreads
+    singles singles_r0
 """.split()
 """Names that frames, compilers and mangling use, some of them alike but for accents or underscores."""
 

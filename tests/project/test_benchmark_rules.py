@@ -14,11 +14,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import __main__ as command_line
 from benchmarks import ceiling, children, peers, readme, report
+from benchmarks.picture import source
 from benchmarks.programs import arrays_of
 from benchmarks.rows import Row
-from benchmarks.rules import in_torch, measure, picture, run, table
+from benchmarks.rules import in_torch, measure, run, table
 from benchmarks.rules.cases import CEILING, COMPILED, FOREACH, FUSED, IN_TORCH, MANY, ONE, OfRule, cases_of, rules
-from benchmarks.rules.steady import Steady
+from benchmarks.rules.steady import Steady, strange
 from rmsprop_jit.rules.table import HOMES
 
 SHAPES = [(1000,), (7, 11), (70_000,)]
@@ -83,9 +84,9 @@ def test_numbers_that_training_never_has_are_found() -> None:
     parameters, gradients = peers.arrays_for([(1000,)])
     steady = Steady("Adam")
     steady.warm_up(parameters, gradients)
-    assert measure.strange(steady.program, steady.optimizer, parameters, gradients) == []
+    assert strange(steady.program, steady.optimizer, parameters, gradients) == []
     parameters[0][7], gradients[0][3] = 1e-40, np.nan
-    assert measure.strange(steady.program, steady.optimizer, parameters, gradients) == ["parameter", "gradient"]
+    assert strange(steady.program, steady.optimizer, parameters, gradients) == ["parameter", "gradient"]
 
 
 TORCH_ADAM: Any = lambda params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, fused=None: None  # noqa: E731
@@ -162,7 +163,7 @@ def test_the_readme_and_the_picture_are_of_the_kept_results(tmp_path: Path, monk
     command_line.main(["readme"])
     assert readme.README.read_text() == f"A\n<!-- benchmarks rules -->\n{table.markdown(RESULTS)}\n<!-- end -->\nB\n"
     with Image.open(tmp_path / "rules.png") as drawn:
-        assert drawn.info["Comment"] == picture.source(ROWS, RESULTS["machine"])
+        assert drawn.info["Comment"] == source(ROWS, RESULTS["machine"])
 
 
 def test_the_readme_has_a_place_for_the_rules() -> None:

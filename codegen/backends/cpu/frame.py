@@ -12,7 +12,7 @@ from enum import IntEnum
 from ... import dtypes
 from ...errors import BackendError
 from ...kinds import Space
-from ...ops import JOINS, ReduceOp
+from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Given, Kernel, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
@@ -22,6 +22,10 @@ LANES = 128
 
 The order is thus the same on every machine and for any number of threads, and wide enough for any vector unit.
 """
+
+
+SLOW = (Fn.DIV, Fn.SQRT)
+"""Operations that a processor does few of at a time."""
 
 
 class Header(IntEnum):
@@ -108,6 +112,8 @@ class _Frame:
             yield f"total = at_float64({at(Header.TOTAL_AT)})"
             for reduce in self.reductions:
                 yield f"lanes_{reduce.name} = lanes({LANES})"
+            for kernel in filter(self.is_apart, self.program.kernels):
+                yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in kernel.reductions)
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
         for j, name in enumerate(self.program.scalars):
             yield f"wide_{mangled(name)} = scalars[{j}]"
@@ -202,15 +208,28 @@ class _Frame:
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield "    for lane in range(width):"
         yield from indented(self.body(kernel, "block + lane"), 2)
+        if self.is_apart(kernel):
+            for reduce in kernel.reductions:
+                yield f"        singles_{reduce.name}[lane] = {operand(reduce.value, self.type)}"
+            yield "    for lane in range(width):"
         for reduce in kernel.reductions:
             lane = f"lanes_{reduce.name}[lane]"
-            yield f"        element = float64({operand(reduce.value, self.type)})"
+            value = f"singles_{reduce.name}[lane]" if self.is_apart(kernel) else operand(reduce.value, self.type)
+            yield f"        element = float64({value})"
             if reduce.op.element is not None:
                 yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
             yield f"        sofar = {lane}"
             yield f"        {lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
         for reduce in kernel.reductions:
             yield from self.fold(reduce)
+
+    def is_apart(self, kernel: Kernel) -> bool:
+        """Whether what is reduced is computed in a loop of its own, before the loop that adds it up in float64.
+
+        A vector of a loop has as many elements as fit of the widest type in it: divisions and roots of float32 would be
+        done half a vector at a time. For less it is not worth the way through the cache.
+        """
+        return self.type == "float32" and any(let.fn in SLOW for let in kernel.body) and bool(kernel.reductions)
 
     def fold(self, reduce: Reduce) -> Iterator[str]:
         """The lanes of one reduction as the row's partial result."""

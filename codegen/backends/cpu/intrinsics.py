@@ -58,22 +58,30 @@ def _pointer_to(element):
 at_float32, at_float64, at_int64 = map(_pointer_to, (float32, float64, int64))
 
 
-@intrinsic
-def lanes(_context, count):
-    """A buffer of `count` float64 on the stack (a literal): nothing can alias it, so loops over it vectorise."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    width = count.literal_value
+def _buffer_of(element, kept):
+    """An intrinsic that makes a buffer of `count` (a literal) elements on the stack.
 
-    def generate(_context, builder, _signature, _args):
-        buffer = cgutils.alloca_once(builder, ir.DoubleType(), size=width)
-        buffer.align = 64  # a vector that straddles two cache lines costs twice
-        return buffer
+    Nothing can alias it, so loops over it vectorise.
+    """
 
-    return types.CPointer(float64)(count), generate
+    @intrinsic
+    def buffer(_context, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        width = count.literal_value
+
+        def generate(_context, builder, _signature, _args):
+            buffer = cgutils.alloca_once(builder, kept, size=width)
+            buffer.align = 64  # a vector that straddles two cache lines costs twice
+            return buffer
+
+        return types.CPointer(element)(count), generate
+
+    buffer.prefer_literal = True
+    return buffer
 
 
-lanes.prefer_literal = True
+lanes, singles = _buffer_of(float64, ir.DoubleType()), _buffer_of(float32, ir.FloatType())
 
 
 @intrinsic
@@ -163,7 +171,7 @@ BY_NAME = {
     **{"bits_of": bits_of, "number_of": number_of},
     **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
     **STRIPS,
-    **{"add_shared": add_shared, "fill": fill, "lanes": lanes},
+    **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""
