@@ -25,8 +25,12 @@ LATE = 1_000_000
 
 MOST_WARMING = 1000
 
-ORDINARY: dict[str, dict[str, Any]] = {"Sophia": {"every": 1e9}}
-"""Arguments with which a rule stays in its ordinary step."""
+ORDINARY: dict[str, dict[str, Any]] = {
+    "Sophia": {"every": 1e9},
+    "Prodigy": {"growth_rate": 1.0},
+    "DAdaptAdamW": {"growth_rate": 1.0},
+}
+"""Arguments with which a rule stays in its ordinary step. Estimates of a distance have no end down an endless slope."""
 
 SAMPLES = 1 << 16
 """Elements that are computed again for the check, where elements do not depend on each other."""
@@ -72,22 +76,24 @@ class Steady:
         tensors = [
             {name: own[i].reshape(-1)[::stride].copy() for name, own in arrays.items()} for i in range(len(parameters))
         ]
+        common = self._over_all()
         for array in self.program.arrays:
             if array.space is not Space.ELEMENT:
-                for tensor, number in zip(tensors, slots_named(self.optimizer, array.name), strict=True):
-                    tensor[array.name] = number.copy()
+                numbers = slots_named(self.optimizer, array.name) or [common[array.name]] * len(tensors)
+                for tensor, number in zip(tensors, numbers, strict=True):
+                    tensor[array.name] = np.array(number)
         start = [tensor["parameter"].copy() for tensor in tensors]
-        numbers: dict[str, float] = self._numbers(self.optimizer.iterations + 1) | self._over_all()
-        own = {name: [numbers.get(name, 1.0)] * len(parameters) for name in self.program.tensor_hypers}
-        reference.run(self.program, tensors, numbers, own)
+        hypers = self._numbers(self.optimizer.iterations + 1) | {f"s.{name}": value for name, value in common.items()}
+        own = {name: [hypers.get(name, 1.0)] * len(parameters) for name in self.program.tensor_hypers}
+        reference.run(self.program, tensors, hypers, own)
         self.optimizer.apply(gradients)
         reached = [parameter.reshape(-1)[::stride] for parameter in parameters]
         return peers.agree(reached, [tensor["parameter"] for tensor in tensors], start)
 
     def _over_all(self) -> dict[str, float]:
-        """The slots over all, as equations call them."""
+        """The slots over all, by name."""
         parts = [(slot.name.partition("all/"), slot.value) for slot in self.optimizer.variables]
-        return {f"s.{name}": float(value) for (_, mark, name), value in parts if mark}
+        return {name: float(value) for (_, mark, name), value in parts if mark}
 
 
 def strange(program: Program, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]) -> list[str]:
