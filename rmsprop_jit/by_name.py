@@ -47,11 +47,13 @@ class Named:
 
     def __init__(self, rule: Rule, members: Sequence[Member]) -> None:
         self._rule, self._members = rule, members
+        self._names = [name for name, hyper in rule.hypers.items() if hyper.per == "tensor"]
         self._found: dict[str, tuple[object, list[float]]] = {}
 
     def resolved(self, numbers: Mapping[str, Any]) -> dict[str, list[float]]:
         """For each number that is set by patterns, that of each variable, in their order."""
-        return {name: self._of(name, value) for name, value in numbers.items() if isinstance(value, dict)}
+        values = {name: numbers.get(name) for name in self._names}
+        return {name: self._of(name, value) for name, value in values.items() if isinstance(value, dict)}
 
     def _of(self, name: str, value: dict[str, float]) -> list[float]:
         known = self._found.get(name)

@@ -85,7 +85,7 @@ class Calls:
         """
         habit = self._habit
         if habit is None or not habit.covers(grads, variables):
-            return False  # nor is there a habit of a rule with further inputs
+            return False
         if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
             return False
         calls: int = self._counted.value
@@ -102,7 +102,7 @@ class Calls:
             read = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
             if read is None:
                 return False
-            addresses = read.addresses
+            addresses = read.addresses if not self._rule.inputs else self._without_inputs(read.addresses)
         elif read is None or not read.holds():  # the arrays themselves may have been changed
             return False
         else:
@@ -127,7 +127,7 @@ class Calls:
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
         if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
-        if self._rule.inputs:
+        if inputs:  # they are looked at with care
             return True
         self._habit = _Habit.formed(
             self._habit, grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
@@ -156,10 +156,15 @@ class Calls:
     def _input(self, name: str, given: Gradients | None, variables: Variables | None) -> Resolved:
         """What a call brings of one further input."""
         if given is None:
-            return self._members.read([None] * len(self._members.members))
+            count = len(self._members.members)
+            return Resolved([None] * count, np.zeros(count, np.int64), (None,) * count, None)
         what = f"input {name!r}"
         in_order, matched = side_by_side(given, variables, self._members.members, what)
         return self._members.read(in_build_order(in_order, matched, self._members, what), what)
+
+    def _without_inputs(self, addresses: Int64) -> Int64:
+        """A row for gradients that begin here, and one for each further input, none of which is there."""
+        return np.stack([addresses, *np.zeros((len(self._rule.inputs), len(addresses)), np.int64)])
 
     def call_of(self, resolved: Resolved, phase: Phase) -> Call:
         """The kind of a call."""

@@ -5,6 +5,7 @@ Numbers stay numbers (an argument of the kernel); "is it set at all" becomes a f
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 from collections.abc import Callable, Mapping
@@ -232,8 +233,13 @@ class Options:
 
     def numbers(self, rate: float, update: int) -> dict[str, float]:
         """The hyperparameters of an update (counted from 1), by the names that the equations use."""
+        return {**self._lasting_numbers, "learning_rate": rate, "step": float(update)}
+
+    @functools.cached_property
+    def _lasting_numbers(self) -> dict[str, float]:
+        """Those that are the same in every update."""
         own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}
-        return {**self.hypers, **own, "learning_rate": rate, "step": float(update)}
+        return {**self.hypers, **own}
 
     @property
     def backend(self) -> Mapping[str, Any]:

@@ -30,8 +30,8 @@ class Resolved(NamedTuple):
         """These gradients with further inputs."""
         every = [self, *inputs]
         addresses = np.stack([one.addresses for one in every])
-        reads = [one.read for one in every if one.read is not None]
-        read = Reads(addresses, reads) if len(reads) == len(every) else None
+        reads = [one.read for one in every if any(one.dtypes)]  # what is not there stays like that
+        read = Reads(addresses, [one for one in reads if one is not None]) if None not in reads else None
         return self._replace(addresses=addresses, read=read, inputs=tuple([one.dtypes for one in inputs]))
 
 

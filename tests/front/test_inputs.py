@@ -27,8 +27,13 @@ def curved(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> dict[Ex
     return {s.hessian: hessian, p: p - h.learning_rate * g / maximum(hessian, 0.1)}
 
 
+def is_fourth(h: Any) -> bool:
+    return bool(h.step % 4 == 1)
+
+
 PLAIN = Rule("plain", scaled, inputs=["scale"])
 CURVED = Rule("curved", curved, slots={"hessian": 0.0}, flags={"due": Flag(when=is_due)}, inputs={"hessian": Input()})
+SELDOM = Rule("seldom", curved, slots={"hessian": 0.0}, flags={"due": Flag(when=is_fourth)}, inputs=["hessian"])
 
 HOMES: dict[str, Callable[[Array], Any]] = {"numpy": np.asarray, "cupy": cupy.asarray}
 home = pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
@@ -80,6 +85,20 @@ def test_it_may_be_left_out_where_nothing_reads_it() -> None:
     assert optimizer.iterations == 2
     optimizer.apply([gradient], hessian=[np.zeros(2)])
     assert variable[0] == -4.0
+
+
+@home
+def test_calls_without_them_are_recognised_by_what_they_have_in_common(home: Callable[[Array], Any]) -> None:
+    """The same gradients, fresh ones and changed ones, between calls that bring inputs in this dtype or another."""
+    mine, theirs = ([home(one) for one in some(0)] for _ in range(2))
+    quick, careful = Optimizer(SELDOM, 0.5), Optimizer(SELDOM, 0.5)
+    same = [home(one) for one in some(1)]
+    for step in range(16):
+        grads = same if step % 4 < 2 else [home(one) for one in some(step)]
+        brought: dict[str, Any] = {"hessian": [home(one) for one in some(step, "float32")]} if step % 4 == 0 else {}
+        quick.apply(grads, mine, **brought)
+        careful.apply([g.copy() for g in grads][::-1], theirs[::-1], **{k: v[::-1] for k, v in brought.items()})
+        assert [on_host(one).tobytes() for one in mine] == [on_host(one).tobytes() for one in theirs], step
 
 
 def test_a_variable_without_a_gradient_needs_none() -> None:
