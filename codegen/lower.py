@@ -13,7 +13,7 @@ After each stage `verify` looks at what came out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from . import verify
 from .dtypes import storage
@@ -81,9 +81,9 @@ def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
 
     A value can get there in a later step, of another kind: what the step decides is left open here.
     """
-    stores = settled(rule, flags)
-    reaching, slots = prune(rule, _open(rule, flags) if rule.decided_by_step else stores)
-    verify.pruned(rule, reaching)
+    stores, wanted = settled(rule, flags), [*averaged(rule, flags).values()]
+    reaching, slots = prune(rule, _open(rule, flags) if rule.decided_by_step else stores, wanted)
+    verify.pruned(rule, reaching, wanted)
     return {target: value for target, value in stores.items() if target in reaching}, slots
 
 
@@ -105,9 +105,19 @@ def settled(rule: Rule, flags: Collection[str]) -> Stores:
     return {target: value for target, value in stores.items() if value is not target}
 
 
-def prune(rule: Rule, stores: Stores) -> tuple[Stores, dict[str, Slot]]:
-    """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots."""
+def averaged(rule: Rule, flags: Collection[str]) -> Stores:
+    """The averaged weights for one set of flags, whatever step it is; empty where they are the parameter itself."""
+    own = rule.averages
+    return {} if own is None else _open(own, flags)
+
+
+def prune(rule: Rule, stores: Stores, wanted: Iterable[Expr] = ()) -> tuple[Stores, dict[str, Slot]]:
+    """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots.
+
+    wanted: what is made of slots beside the step.
+    """
     stack: list[Expr] = [target for target in stores if target is PARAMETER or rule.slots[target.name].result]
+    stack.extend(wanted)
     seen: set[Expr] = set()
     while stack:
         node = stack.pop()

@@ -30,10 +30,10 @@ from . import backends
 from .errors import OptionError, RuleError
 from .expr import Symbol
 from .listing import listed
-from .lower import live, lower, prune
+from .lower import averaged, live, lower, prune
 from .names import BUILT_IN_FLAGS
 from .program import Program
-from .rule import Rule
+from .rule import AVERAGED, Rule
 
 
 def specialize(
@@ -67,7 +67,8 @@ def specialize(
 def unread(rule: Rule) -> list[str]:
     """A note for each slot that no set of flags keeps, since nothing wanted is computed from it."""
     stores = {target: value for target, value in rule.stores.items() if isinstance(target, Symbol)}
-    kept = prune(rule, stores)[1]
+    wanted = () if rule.averages is None else rule.averages.stores.values()
+    kept = prune(rule, stores, wanted)[1]
     return [
         f"note: slot {name!r} is declared, but neither the parameter nor a result is computed from it: it is not kept"
         for name in rule.slots
@@ -126,7 +127,8 @@ def explain(
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
     if form == "rule":
         stores, _ = live(rule, flags)
-        return "\n".join([*listed(stores), *unread(rule)])
+        weights = listed(averaged(rule, flags))
+        return "\n".join([*listed(stores), *([AVERAGED, *weights] if weights else []), *unread(rule)])
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})

@@ -3,7 +3,7 @@
 The equations are a function of the parameter `p`, its gradient `g`, the slots' old values `s`, the hyperparameters `h`,
 the flags `on` and further inputs `x`; it names those that it needs. It returns the new values: a dict
 `{s.velocity: v, p: p - step}`, or (value by value) pairs from a list or a generator. It is called when the rule is
-defined, so mistakes show at once.
+defined, so mistakes show at once. What the averaged weights are, if a rule has any, is an equation of the same kind.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ GRADIENT = Symbol(Kind.GRADIENT, "gradient")
 Stores = Mapping[Expr, Operand] | Iterable[tuple[Expr, Operand]]
 Equations = Callable[..., Stores]
 
+AVERAGED = "averaged weights:"
+"""Above them, where a rule is shown."""
+
 
 def new(slot: Expr) -> Expr:
     """The value that a slot has after this step, where the plain `s.name` is its value before.
@@ -48,7 +51,11 @@ class Rule:
     hypers:     name -> Hyper, or the default alone. `h.learning_rate` and `h.step` (1, 2, ...) are always there.
     inputs:     name -> Input, or names alone: arrays that calls bring beside gradients, `x.<name>` in equations.
     flags:      name -> Flag, or the default alone. `on.first` is always there: the first update of a variable.
+    averaged:   a function like `equations` of some of `p, s, h, on` that returns {p: weights}: what is to be used, and
+                saved for use, in place of the parameters that the steps move, made of these and of slots between two
+                steps. `h.step` is the number of updates made then, `on.first` holds before a variable's first one.
 
+    averages:   the rule that these equations are, in the same slots, hyperparameters and flags; None without them.
     memo:       what is derived from the rule, kept as long as it lives.
 
     Raises RuleError, naming the expression, for equations that make no sense.
@@ -60,6 +67,8 @@ class Rule:
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
+    averaged: Equations | None = None
+    averages: Rule | None = field(init=False)
     stores: Mapping[Symbol, Expr] = field(init=False)
     memo: Memo = field(init=False)
     _taken: Taken = field(init=False)
@@ -73,6 +82,7 @@ class Rule:
         hypers: Mapping[str, Hyper | float] | None = None,
         flags: Mapping[str, Flag | bool] | None = None,
         inputs: Mapping[str, Input] | Iterable[str] | None = None,
+        averaged: Equations | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "name", name)
@@ -87,6 +97,8 @@ class Rule:
         put(self, "memo", Memo())
         put(self, "stores", resolved(name, dict(self.applied(PARAMETER, GRADIENT))))
         check_stores(name, self.stores)
+        put(self, "averaged", averaged)
+        put(self, "averages", None if averaged is None else _averages(self, averaged))
 
     __hash__ = object.__hash__
 
@@ -101,15 +113,20 @@ class Rule:
     def __str__(self) -> str:
         from .listing import listed  # only wanted where a rule is shown
 
-        return "\n  ".join([f"{self!r}:", *listed(self.stores)])
+        lines = [f"{self!r}:", *listed(self.stores)]
+        if self.averages is not None:
+            lines += [AVERAGED, *listed(self.averages.stores)]
+        return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its definition: equations by reference, as functions are. Raises RuleError for a lambda."""
         check_picklable(self.name, self.equations)
+        if self.averaged is not None:
+            check_picklable(self.name, self.averaged)
         for flag in self.flags.values():
             for decide in filter(None, (flag.when, flag.of)):
                 check_picklable(self.name, decide)
-        parts = ("name", "equations", "slots", "hypers", "flags", "inputs")
+        parts = ("name", "equations", "slots", "hypers", "flags", "inputs", "averaged")
         return _restored, (*(getattr(self, part) for part in parts), type(self))
 
     def __deepcopy__(self, _memo: object) -> Rule:
@@ -168,7 +185,8 @@ class Rule:
     @derived
     def decided_by_step(self) -> frozenset[str]:
         """The flags of the equations that differ from step to step, whatever the options."""
-        leaves = (leaf for leaf in walk(*self.stores.values()) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
+        values = [*self.stores.values(), *(self.averages.stores.values() if self.averages is not None else ())]
+        leaves = (leaf for leaf in walk(*values) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
         when = {*BUILT_IN_FLAGS, *(name for name, flag in self.flags.items() if flag.when is not None)}
         return frozenset(leaf.name for leaf in leaves if leaf.name in when)
 
@@ -186,8 +204,26 @@ class Rule:
 
 
 def _restored(name: str, equations: Equations, *declared: Any) -> Rule:
-    slots, hypers, flags, inputs, kind = declared
-    made: Rule = kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs)
+    slots, hypers, flags, inputs, averaged, kind = declared
+    made: Rule = kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs, averaged=averaged)
+    return made
+
+
+def _averages(rule: Rule, averaged: Equations) -> Rule:
+    """The rule that a rule's averaged weights are. Raises RuleError for what is not there between two steps."""
+    made = Rule(f"{rule.name}_averaged", averaged, slots=rule.slots, hypers=rule.hypers, flags=rule.flags)
+    slots = [target for target in made.stores if target is not PARAMETER]
+    if slots:
+        raise RuleError(
+            f"rule {rule.name!r}: its averaged weights are read, and no step. Received: a value for `{slots[0]}`. "
+            "Return {p: weights} alone, and let the rule's equations change slots."
+        )
+    for leaf in walk(*made.stores.values()):
+        if isinstance(leaf, Symbol) and leaf.kind in (Kind.GRADIENT, *NEWS.values()):
+            raise RuleError(
+                f"rule {rule.name!r}: its averaged weights are made between two steps. Received: `{leaf}`. "
+                "Use p, slots, hyperparameters and flags."
+            )
     return made
 
 

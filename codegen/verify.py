@@ -6,7 +6,7 @@ They cost about a fifth of lowering, and always run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .dtypes import STORAGES
 from .errors import LoweringError
@@ -32,12 +32,12 @@ def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
             raise _broken("settle", rule, node, "a constant choice is left")
 
 
-def pruned(rule: Rule, stores: Mapping[Symbol, Expr]) -> None:
+def pruned(rule: Rule, stores: Mapping[Symbol, Expr], wanted: Iterable[Expr] = ()) -> None:
     """Every store can reach the parameter or a result: it is one, or its old value is read.
 
-    stores: those of all kinds of steps that the rule itself tells apart.
+    stores: those of all kinds of steps that the rule itself tells apart. `wanted`: what is made of slots beside them.
     """
-    read = {node for node in walk(*stores.values()) if isinstance(node, Symbol)}
+    read = {node for node in walk(*stores.values(), *wanted) if isinstance(node, Symbol)}
     for target in stores:
         if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
             raise _broken("prune", rule.name, target, "nothing reads what is stored")

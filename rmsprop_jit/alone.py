@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from . import capture
 from .buckets import Buckets
 from .calls import Calls
 from .errors import ArrayError, OptionError
 from .flags import FIRST, own_flags, shape_flags, step_flags
 
 
-def rule_alone(calls: Calls, gradient: Any, variable: Any, numbers: Mapping[str, float]) -> None:
+def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float) -> None:
     """The rule's own equations on one variable, not counted. Raises ArrayError, and OptionError for further inputs."""
     state = calls.state
+    state.require_built()
+    if calls.is_captured:
+        capture.refuse_update_step()
+    rate = calls.options.replaced("learning_rate", learning_rate).rate(0)
+    numbers = calls.options.numbers(rate, calls.options.update_of(state.ledger.calls))
     members, rule = state.variables, state.rule
     if rule.inputs:
         raise OptionError(
@@ -32,4 +37,5 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, numbers: Mapping[str,
     kind = flags, (resolved.dtypes[position],)
     backend, shared = calls.options.backend, state.shared
     buckets = Buckets(rule, members, {position: kind}, backend, {}, state.ledger, shared=shared)
-    buckets.launch(buckets.prepared(resolved.addresses, numbers))
+    while not buckets.launch(buckets.prepared(resolved.addresses, numbers)):  # held since it was asked
+        state.ledger.settle()

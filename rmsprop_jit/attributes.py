@@ -8,7 +8,7 @@ change done or not begun, and another thread goes on with the one record or the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -196,6 +196,7 @@ class Attributes:
 
     def _build(self, var_list: Variables) -> None:
         def on_variables(calls: Calls) -> Calls:
+            calls.state.ledger.refuse_held()
             state = calls.state.built_on(var_list, calls.flags)
             return self._with_state(calls, state or calls.state)
 
@@ -222,6 +223,14 @@ class Attributes:
         self.__dict__.update(state)
         flags = option_flags(self._rule, options)
         self._calls = Calls(self._rule, flags, options, kept.with_slots(flags))
+
+
+def refuse_without_rule(name: str) -> NoReturn:
+    """Raise OptionError: an optimizer of this class is made from its config and nothing else."""
+    raise OptionError(
+        f"a config holds no equations. Received: {name}.from_config(config) without `rule`. Pass the rule that the "
+        f"optimizer had: {name}.from_config(config, rule=...)."
+    )
 
 
 def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, Setting], dict[str, bool]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 Brought = tuple[str | None, ...]
 """The dtypes of a variable's gradient and of the rule's further inputs, in their order; None of what is not there."""
 
+Part = Callable[[Rule], Rule]
+"""What programs are made of: the whole step, or what else is computed of variables and slots."""
+
 Kind = tuple[Flags, Brought]
 """What a variable does in a call: its flags, and what it is brought."""
 
 
-def program_of(rule: Rule, flags: Collection[str], dtype: str, brought: Brought = (None,)) -> Program:
-    """The program of the whole step, for gradients and inputs of the variables' own dtype or another."""
+def program_of(
+    rule: Rule, flags: Collection[str], dtype: str, brought: Brought = (None,), part: Part = step_of
+) -> Program:
+    """The program of the whole step, or of another part of a rule, for what is brought in the own dtype or another."""
     inputs = {name: kept for name, kept in zip(rule.inputs, brought[1:], strict=False) if kept is not None}
-    return codegen.specialize(step_of(rule), flags, dtype, brought[0], inputs)
+    return codegen.specialize(part(rule), flags, dtype, brought[0], inputs)
 
 
 def explain_step(
@@ -58,7 +63,7 @@ class Buckets:
     """Some variables with what they do in a call, as one launch.
 
     kinds: for each position in `members` that takes part, what it does.
-    own:   per-tensor numbers, for each position. `shared`: slots over all, by name.
+    own:   per-tensor numbers, for each position. `shared`: slots over all, by name. `part`: of the rule, what they do.
     """
 
     def __init__(
@@ -72,11 +77,12 @@ class Buckets:
         marks: Marks | None = None,
         clock: Any = None,
         shared: Mapping[str, Array] = NO_ARRAYS,
+        part: Part = step_of,
     ) -> None:
         tables: dict[str, list[Table]] = {}
         positions: dict[str, list[int]] = {}
         for (place, dtype, flags, brought), group in _grouped(members, kinds).items():
-            program = program_of(rule, flags, dtype, brought)
+            program = program_of(rule, flags, dtype, brought, part)
             tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options))
             positions.setdefault(place, []).extend(group)
         self.order = np.array([i for group in positions.values() for i in group], np.int64)

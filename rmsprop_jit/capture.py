@@ -35,6 +35,17 @@ def refuse_update_step() -> None:
     )
 
 
+def refuse_block(members: Sequence[Member], is_in_graph: bool) -> None:
+    """Raise OptionError where a graph would train inside a block in which the variables hold averaged weights."""
+    check = capture_check(members)
+    if is_in_graph or (check is not None and check()):
+        raise OptionError(
+            "a launch of a graph trains without asking, also inside `with optimizer.averaged():`. Received: an "
+            "optimizer whose calls are captured into a CUDA graph. Load its state_dict() into one that captures nothing, "
+            "on copies of the variables, and take the averaged weights of those."
+        )
+
+
 def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
     """Raise OptionError for a step that a graph must not repeat, since the next one may be of another kind."""
     shared = [name for name, slot in rule.slots.items() if slot.over == "all"]

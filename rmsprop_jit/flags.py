@@ -17,7 +17,7 @@ from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
 from .codegen.walk import rewrite, walk
 from .options import OPTIONS, Options
-from .rules.around import step_of
+from .rules.around import averages_of, step_of
 
 Flags = frozenset[str]
 FIRST = "first"
@@ -116,6 +116,16 @@ def _read_in(rule: Rule, part: Part) -> Flags:
     """The flags that what is left of the whole step still reads when the flag `part` is on."""
     read: Flags = rule.memo(("flags read in", part), lambda: _found_in(step_of(rule), part))
     return read
+
+
+def averages_flags(rule: Rule, flags: Flags) -> Flags | None:
+    """The flags that the averaged weights read, of those that are on; None where they are the parameters themselves."""
+    from .codegen.lower import settled
+
+    own = averages_of(rule)
+    leaves = (leaf for leaf in walk(*own.stores.values()) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
+    read = flags & {leaf.name for leaf in leaves}
+    return read if settled(own, read) else None
 
 
 def _found_in(whole: Rule, part: Part) -> Flags:

@@ -39,6 +39,7 @@ class Graph:
     def add(self, calls: Calls, grads: Gradients, variables: Variables | None, inputs: Inputs) -> None:
         """Make a call a part of the graph that is being captured, with tables of its own, kept for good."""
         options, ledger = calls.options, self._ledger
+        ledger.refuse_held()
         rate = constant_rate(options)
         refuse_kinds(calls.state.rule, calls.unstarted)
         resolved = calls.resolved(grads, variables, inputs)

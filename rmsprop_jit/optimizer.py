@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from . import capture, patterns, resuming, saving
+from . import averages, patterns, resuming, saving
 from .alone import rule_alone
 from .arrays.homes import Array, is_array
-from .attributes import Attributes, own_values
+from .attributes import Attributes, own_values, refuse_without_rule
 from .buckets import explain_step
 from .calls import Calls
 from .errors import ArrayError, OptionError, RuleError
@@ -174,11 +175,7 @@ class Optimizer(Attributes):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
-        self._state.require_built()
-        if self._calls.is_captured:
-            capture.refuse_update_step()
-        rate = self._options.replaced("learning_rate", learning_rate).rate(0)
-        rule_alone(self._calls, gradient, variable, self._options.numbers(rate, self.iterations + 1))
+        rule_alone(self._calls, gradient, variable, learning_rate)
 
     # Weight decay, averages, loss scaling.
 
@@ -209,6 +206,16 @@ class Optimizer(Attributes):
         self._state.require_built() if var_list is not None else self._meet()
         if self.iterations > 0:
             self._state.put_averages(var_list)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A block in which the variables hold their averaged weights: `with optimizer.averaged(): evaluate(model)`.
+
+        They are the rule's own, as of `ScheduleFreeSGD`; where it has none, `use_ema`'s. However the block ends, the
+        variables have the bits that they had before; copies are kept so long. Inside, what trains, builds, saves or
+        loads raises OptionError, on any thread. So do another such block, and calls in a CUDA graph before it.
+        """
+        self._meet()
+        return averages.averaged(lambda: self._calls, self._graph is not None)
 
     def scale_loss(self, loss: Any) -> Any:
         """`loss * loss_scale_factor`, or the loss itself; `apply` divides the gradients by the same factor."""
@@ -244,10 +251,7 @@ class Optimizer(Attributes):
         """
         remaining = {**config}
         if "rule" in inspect.signature(cls).parameters and not {"rule"} & {*config, *arguments}:
-            raise OptionError(
-                f"a config holds no equations. Received: {cls.__name__}.from_config(config) without `rule`. Pass the "
-                f"rule that the optimizer had: {cls.__name__}.from_config(config, rule=...)."
-            )
+            refuse_without_rule(cls.__name__)
         excluded = remaining.pop("weight_decay_exclusions", None)
         optimizer = cls(**arguments, **remaining)
         if excluded:
@@ -278,6 +282,7 @@ class Optimizer(Attributes):
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
+        self._state.ledger.refuse_held()
         for i, variable in enumerate(self._each_variable()):
             store[str(i)] = variable.numpy()
 

@@ -205,10 +205,11 @@ class State:
         """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.
 
         What is due of the last call is done first; where a constraint fails, the averages are those before it.
-        Raises BackendError if a call was torn.
+        Raises BackendError if a call was torn, OptionError while the variables hold their averaged weights.
         """
         named = list(self.slots())
         while True:
+            self.ledger.refuse_held()
             self.ledger.wait_for_marked()
             calls = self.ledger.calls  # asked for before what is due is done: no call came since if it is the same
             due = self._settled_for_reading()
@@ -254,6 +255,7 @@ class State:
         backends.write(self.ledger, pairs, calls, progress.cells)
 
     def __getstate__(self) -> dict[str, Any]:
+        self.ledger.refuse_held()
         self._settled_for_reading()
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
         pairs = zip(self.variables, windows, strict=True)

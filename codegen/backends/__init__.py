@@ -75,9 +75,27 @@ def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, progress: Sequ
 
 def end_due(ledger: Ledger, call: int) -> None:
     """Nothing is due any more of this call."""
-    from .cpu import clear
+    from .cpu import turn
 
-    clear(ledger, Cell.DUE, call)
+    turn(ledger, Cell.DUE, call, 0)
+
+
+def hold(ledger: Ledger, name: int) -> bool:
+    """Let nobody run a call or write until `release` of this name (from 1); False if something is due, or it is held.
+
+    Raises BackendError if a call was torn or is under way.
+    """
+    from .cpu import turn
+
+    with ledger.between_calls():
+        return turn(ledger, Cell.DUE, 0, -name)
+
+
+def release(ledger: Ledger, name: int) -> None:
+    """Let calls run again, if it is held by this name."""
+    from .cpu import turn
+
+    turn(ledger, Cell.DUE, -name, 0)
 
 
 def warm(program: Program) -> None:

@@ -151,16 +151,23 @@ class Backend(Protocol):
         """
 
     def read(self, ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-        """Copies of arrays as NumPy's, calls and progress, all of one moment in which no call is at work."""
+        """Copies of arrays as NumPy's, calls and progress, all of one moment in which no call is at work.
+
+        Raises OptionError while the ledger is held.
+        """
 
     def write(self, ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
         """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and progress.
 
         Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
+        Raises OptionError while the ledger is held.
         """
 
     def copy(self, ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
-        """Copy arrays in this place over others of the same shape and dtype, (target, source), while no call runs."""
+        """Copy arrays in this place over others of the same shape and dtype, (target, source), while no call runs.
+
+        Raises OptionError while the ledger is held.
+        """
 
     def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
         """Copy an array over one in this place, of the same shape and dtype, and clear a cell of the ledger.

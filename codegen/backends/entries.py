@@ -16,7 +16,7 @@ class Cell(IntEnum):
     WORD = 0  # 1 while compiled code is at work on the optimizer's arrays
     CALLS = 1  # calls made
     TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
-    DUE = 3  # the number of the call whose rest is due; 0 for none
+    DUE = 3  # the number of the call whose rest is due; 0 for none; below 0, the name of who holds the ledger
     DUE_BY = 4  # the number of the plan that knows what is due
     PROGRESS = 8  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
     # and behind them, for each the call whose rest is due

@@ -7,6 +7,9 @@ nothing runs on what it left until a state is loaded.
 
 What the caller's own Python does after a call (constraints) follows when the call is counted. Until it is done it is
 due: the ledger says of which call and for which variables, and the next call does it first.
+
+Who has put other values into the variables for a while holds the ledger: nothing runs or is written until it is
+released.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import locks
-from ..errors import BackendError
+from ..errors import BackendError, OptionError
 from .entries import Cell, Clock, Marks
 
 if TYPE_CHECKING:
@@ -134,17 +137,28 @@ class Ledger:
                 self._rests.pop(key, None)
         self._rests[by, call] = rest
 
+    def refuse_held(self) -> None:
+        """Raise OptionError if the variables have other values for a while."""
+        if self.due < 0:
+            raise OptionError(
+                "the variables of this optimizer hold their averaged weights, and not those that it trains. Received: "
+                "a call that trains, builds, saves, loads or makes slots inside `with optimizer.averaged():`, or another "
+                "such block. Leave the block first."
+            )
+
     def settle(self) -> None:
         """Do what is due. Raises what the caller's own Python raises; then it stays due.
 
-        Of several threads here at once, one does each part (see `replace` of the backends). BackendError inside of it.
+        Of several threads here at once, one does each part (see `replace` of the backends). BackendError inside of it;
+        OptionError while the ledger is held.
         """
+        self.refuse_held()
         if self.due and _is_running(Ledger.settle.__code__):
             raise BackendError(
                 f"a constraint called the optimizer whose call {self.due} it belongs to. Received: a call that comes "
                 "after it. Let the constraint work on its argument alone."
             )
-        while call := self.due:
+        while (call := self.due) > 0:
             rest = self._rests.get((by := int(self.cells[Cell.DUE_BY]), call))
             if rest is not None:  # else another thread has just done it
                 rest(call)
@@ -181,6 +195,13 @@ class Ledger:
         self.refuse_torn()
 
     @contextmanager
+    def between_calls(self) -> Iterator[None]:
+        """While no call outside compiled code begins or ends. Raises BackendError if one was torn or is under way."""
+        with _CLAIM:
+            self.refuse_torn()
+            yield
+
+    @contextmanager
     def marked(
         self, expected: int | None, marks: Marks | None = None, numbers: Mapping[str, Any] | None = None
     ) -> Iterator[bool]:
@@ -195,7 +216,7 @@ class Ledger:
             self.refuse_torn()
             self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
         try:
-            is_there = expected is None or self._stands_at(expected, marks, numbers or {})
+            is_there = self.due >= 0 and (expected is None or self._stands_at(expected, marks, numbers or {}))
             yield is_there
             if is_there and expected is not None:
                 self._advance(expected, marks, numbers or {})
@@ -226,9 +247,10 @@ class Ledger:
     def rewritten(self, calls: int, progress: Sequence[int]) -> Iterator[None]:
         """Around a replacement of the arrays by Python; at its end calls and progress are set, and no call is torn.
 
-        Raises BackendError if a call is under way.
+        Raises BackendError if a call is under way, OptionError while the ledger is held.
         """
         with _CLAIM:
+            self.refuse_held()
             if self._is_under_way:
                 self.refuse_torn()
             self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1

@@ -22,7 +22,7 @@ from ..codegen import (
 )
 from ..codegen import Rule as Rule
 from ..codegen.names import Names
-from ..codegen.rule import PARAMETER
+from ..codegen.rule import GRADIENT, PARAMETER
 from ..options import OPTIONS
 
 OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
@@ -142,6 +142,8 @@ def whole_step(rule: Rule) -> Rule:
 
     unscale -> accumulate or take the mean -> maximize -> clip -> decay -> `rule` -> average -> overwrite
 
+    Its averaged weights are the rule's own, where that has any, and else the running average.
+
     Raises RuleError if `rule` declares a slot, hyperparameter or flag of one of the names used here.
     """
 
@@ -171,6 +173,12 @@ def whole_step(rule: Rule) -> Rule:
         overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
+    def averaged(p: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
+        if rule.averages is None:
+            yield p, where(on.use_ema, s.average, p)
+        else:
+            yield from rule.averages.applied(p, GRADIENT, (s, h, on))
+
     check_names(rule)
     return Rule(
         rule.name,
@@ -179,6 +187,7 @@ def whole_step(rule: Rule) -> Rule:
         hypers={**rule.hypers, **STEP_HYPERS},
         flags={**rule.flags, **STEP_FLAGS, **{unread(name): Flag() for name in rule.inputs}},
         inputs=rule.inputs,
+        averaged=averaged,
     )
 
 
@@ -186,3 +195,10 @@ def step_of(rule: Rule) -> Rule:
     """The whole step of a rule, built once, and kept as long as the rule lives."""
     whole: Rule = rule.memo("whole step", lambda: whole_step(rule))
     return whole
+
+
+def averages_of(rule: Rule) -> Rule:
+    """What a rule's averaged weights are, with the options of every optimizer; the parameters, if nothing else."""
+    averages = step_of(rule).averages
+    assert averages is not None
+    return averages

@@ -39,17 +39,29 @@ class Lion(Bundled):
 
 
 def tiger(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Su 2023, "Tiger: a tight-fisted optimizer": Lion with both averages the same."""
+    """Su 2023, "Tiger: a tight-fisted optimizer": Lion with both averages the same, and rates by kind."""
     m = mixed(s.momentum, g, h.beta)
-    return {s.momentum: m, p: p - h.learning_rate * sign(m)}
+    return {s.momentum: m, p: p - h.learning_rate * h.multiplier * sign(m)}
 
 
 @bundled(
     Row(
-        Rule("tiger", tiger, slots={"momentum": 0.0}, hypers={"beta": Hyper(0.965, low=0.0, high=1.0)}),
+        Rule(
+            "tiger",
+            tiger,
+            slots={"momentum": 0.0},
+            hypers={
+                "beta": Hyper(0.965, low=0.0, high=1.0),
+                "multiplier": Hyper(1.0, low=0.0, per="tensor"),
+            },
+        ),
         "Go by the sign of the running average of gradients.",
-        {"beta": CLOSED},
-        "Su 2023 (kexue.fm/archives/9512). Differs: one rate for all variables, not one by the size of each.",
+        {
+            "beta": CLOSED,
+            "multiplier": 'of the rate, for all or by patterns over names: {".*(bias|beta|gamma)": 0.5}; >= 0.',
+        },
+        "Su 2023 (kexue.fm/archives/9512). Differs: `multiplier` halves the rates of biases, if you say so; those of "
+        "matrices are not multiplied by their root mean square.",
     )
 )
 class Tiger(Bundled):

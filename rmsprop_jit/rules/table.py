@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .numbers import NovoGrad as NovoGrad
     from .rmsprop import RMSprop as RMSprop
     from .row import Row
+    from .schedule_free import ScheduleFreeAdamW as ScheduleFreeAdamW
+    from .schedule_free import ScheduleFreeSGD as ScheduleFreeSGD
     from .sgd import SGD as SGD
     from .signs import AddSign as AddSign
     from .signs import Lion as Lion
@@ -75,6 +77,8 @@ HOMES = {
     "Adan": "differences",
     "MARS": "differences",
     "Sophia": "differences",
+    "ScheduleFreeSGD": "schedule_free",
+    "ScheduleFreeAdamW": "schedule_free",
 }
 """The family of each class. The first is what the command line shows unless it is asked for another."""
 

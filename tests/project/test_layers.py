@@ -56,6 +56,7 @@ KNOWN = {
     "errors": {"errors"},
     "options": {"", "backends.cuda_compilers"},
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
+    "averages": {"backends", "backends.entries", "backends.ledger"},
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract", "memory"},
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},

@@ -25,7 +25,7 @@ from ...program import Program
 from ..contract import GRADIENT
 from ..entries import Clock, Marks
 from ..ledger import Ledger
-from .exchange import clear, copy, read, replace, write
+from .exchange import copy, read, replace, turn, write
 from .launch import Launch
 from .reader import Reader
 from .reader import reader as new_reader
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 __all__ = [
-    "clear",
     "clock",
     "copy",
     "explain",
@@ -50,6 +49,7 @@ __all__ = [
     "reader",
     "replace",
     "table",
+    "turn",
     "vector_bits",
     "warm",
     "write",

@@ -218,6 +218,8 @@ def drive(plan_at, prepared_at, expected):
             answer = {ELSEWHERE}
         if differs(plan_at, prepared_at) != 0:
             answer = {ELSEWHERE}
+    if ledger[{Cell.DUE}] < 0:
+        answer = {ELSEWHERE}
     if ledger[{Cell.TORN}] != 0:
         answer = {TORN}
     if answer == {DONE}:
@@ -230,7 +232,8 @@ def drive(plan_at, prepared_at, expected):
     swap(word, 0)
     return answer
 """
-"""A whole step; with `expected` >= 0, only if so many calls were made and nothing is due, and counted as one more."""
+"""A whole step; with `expected` >= 0, only if so many calls were made and nothing is due, and counted as one more.
+Never while the ledger is held (`Cell.DUE` below 0)."""
 
 PASS = f"""{PARTS}
 def one_pass(plan_at, prepared_at, k):
@@ -260,39 +263,3 @@ def help(board_at, me):
                 acquire(board[{BoardCell.ACQUIRE_AT}], ints(me)[1])
             looks = 0
 """
-
-EXCHANGE = f"""{WAIT}{TAKE}
-def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
-    copies = ints(copies_at)
-    take(ledger, yield_at)
-    for i in range(count):
-        copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
-    cells = ints(ledger)
-    progress = ints(progress_at)
-    if calls >= 0:
-        cells[{Cell.CALLS}] = calls
-        cells[{Cell.TORN}] = 0
-        cells[{Cell.DUE}] = 0
-        for i in range(progress[0]):
-            cells[{Cell.PROGRESS} + i] = progress[i + 1]
-    else:
-        for i in range(progress[0]):
-            progress[i + 1] = cells[{Cell.PROGRESS} + i]
-    calls = cells[{Cell.CALLS}]
-    swap(ledger + {8 * Cell.WORD}, 0)
-    return calls
-"""
-"""Copies (target, source, bytes) while no call is at work; then what the ledger says is set, or read if `calls` < 0."""
-
-REPLACE = f"""{WAIT}{TAKE}
-def replace(ledger, cell, expected, target, source, count, yield_at):
-    done = 0
-    take(ledger, yield_at)
-    if ints(ledger)[cell] == expected:
-        copy(target, source, count)
-        ints(ledger)[cell] = 0
-        done = 1
-    swap(ledger + {8 * Cell.WORD}, 0)
-    return done
-"""
-"""Copy bytes, and clear a cell of the ledger, if it stands at a number: what is due for a variable is done once."""

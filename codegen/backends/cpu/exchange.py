@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..entries import Cell, Span
 from ..ledger import Ledger
 from . import driver, jit, pool
 
@@ -15,13 +16,58 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import Pairs
-    from ..entries import Span
 
     Int64 = npt.NDArray[np.int64]
 
+HELD = -1
+"""The answer that the ledger is held: nothing was done."""
+
+EXCHANGE = f"""{driver.WAIT}{driver.TAKE}
+def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
+    copies = ints(copies_at)
+    cells = ints(ledger)
+    progress = ints(progress_at)
+    take(ledger, yield_at)
+    if cells[{Cell.DUE}] < 0:
+        swap(ledger + {8 * Cell.WORD}, 0)
+        return {HELD}
+    for i in range(count):
+        copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
+    if calls >= 0:
+        cells[{Cell.CALLS}] = calls
+        cells[{Cell.TORN}] = 0
+        cells[{Cell.DUE}] = 0
+        for i in range(progress[0]):
+            cells[{Cell.PROGRESS} + i] = progress[i + 1]
+    else:
+        for i in range(progress[0]):
+            progress[i + 1] = cells[{Cell.PROGRESS} + i]
+    calls = cells[{Cell.CALLS}]
+    swap(ledger + {8 * Cell.WORD}, 0)
+    return calls
+"""
+"""Copies (target, source, bytes) while no call is at work; then what the ledger says is set, or read if `calls` < 0.
+Nothing is done while the ledger is held."""
+
+REPLACE = f"""{driver.WAIT}{driver.TAKE}
+def replace(ledger, cell, expected, value, target, source, count, yield_at):
+    done = 0
+    take(ledger, yield_at)
+    if ints(ledger)[cell] == expected:
+        copy(target, source, count)
+        ints(ledger)[cell] = value
+        done = 1
+    swap(ledger + {8 * Cell.WORD}, 0)
+    return done
+"""
+"""Copy bytes, and set a cell of the ledger, if it stands at a number: what is due for a variable is done once."""
+
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-    """Copies of contiguous arrays, the calls made and the progress, all of one moment: no call is at work meanwhile."""
+    """Copies of contiguous arrays, the calls made and the progress, all of one moment: no call is at work meanwhile.
+
+    Raises OptionError while the ledger is held.
+    """
     copies = [np.empty(span.array.shape, span.array.dtype) for span in spans]
     rows = [[copy.ctypes.data, span.address, copy.nbytes] for copy, span in zip(copies, spans, strict=True)]
     progress = np.array([len(ledger.progress), *ledger.progress], np.int64)
@@ -30,13 +76,17 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
 
 
 def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
-    """Copy contiguous NumPy arrays into others, and set calls and progress if `calls` is given."""
+    """Copy contiguous NumPy arrays into others, and set calls and progress if `calls` is given.
+
+    Raises OptionError while the ledger is held.
+    """
     rows = [[span.address, source.ctypes.data, source.nbytes] for span, source in pairs]
-    _exchange(ledger, rows, -1 if calls is None else calls, np.array([len(progress), *progress], np.int64))
+    cells = np.array([len(progress), *progress], np.int64)
+    _exchange(ledger, rows, -1 if calls is None else calls, cells)
 
 
 def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
-    """Copy contiguous arrays over others, in one compiled call."""
+    """Copy contiguous arrays over others, in one compiled call. Raises OptionError while the ledger is held."""
     rows = [[target.address, source.address, target.array.nbytes] for target, source in pairs]
     _exchange(ledger, rows, -1, np.zeros(1, np.int64))
 
@@ -46,21 +96,23 @@ def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int
 
     Both in one compiled call. False if the cell stands elsewhere: nothing was done then.
     """
-    return _replace(ledger, cell, expected, target.address, source.address, target.array.nbytes)
+    return _replace(ledger, cell, expected, 0, target.address, source.address, target.array.nbytes)
 
 
-def clear(ledger: Ledger, cell: int, expected: int) -> bool:
-    """Clear a cell of the ledger if it stands at `expected`."""
-    return _replace(ledger, cell, expected, 0, 0, 0)
+def turn(ledger: Ledger, cell: int, expected: int, value: int) -> bool:
+    """Set a cell of the ledger if it stands at `expected`, while no call is at work."""
+    return _replace(ledger, cell, expected, value, 0, 0, 0)
 
 
 def _replace(ledger: Ledger, *rest: int) -> bool:
-    entry = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 8)(jit.fixed(driver.REPLACE).address)
+    entry = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 9)(jit.fixed(REPLACE).address)
     return bool(entry(ledger.at, *rest, pool.yield_address()))
 
 
 def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, progress: Int64) -> int:
     copies = np.array(rows, np.int64).reshape(-1, 3)
-    exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(driver.EXCHANGE).address)
+    exchange = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 7)(jit.fixed(EXCHANGE).address)
     places = copies.ctypes.data, len(copies), calls, progress.ctypes.data, pool.yield_address()
-    return int(exchange(ledger.at, *places))
+    while (answer := int(exchange(ledger.at, *places))) == HELD:
+        ledger.refuse_held()
+    return answer

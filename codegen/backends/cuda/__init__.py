@@ -88,6 +88,7 @@ def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     """Copies of arrays in host memory, with calls and progress; waits for the GPU."""
+    ledger.refuse_held()
     copies = [device.fetch(span.array) for span in spans]
     return copies, ledger.calls, ledger.progress.copy()
 
@@ -109,11 +110,15 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[in
 
 
 def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
-    """Copy arrays on a GPU over others; torn if interrupted."""
-    with ledger.marked(None):
-        for target, source in pairs:
-            with _work_on(target.array):
-                target.array[...] = source.array
+    """Copy arrays on a GPU over others; torn if interrupted. Raises OptionError while the ledger is held."""
+    while True:
+        with ledger.marked(None) as is_there:
+            for target, source in pairs if is_there else ():
+                with _work_on(target.array):
+                    target.array[...] = source.array
+        if is_there:
+            return
+        ledger.refuse_held()
 
 
 def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
