@@ -94,8 +94,8 @@ def _buckets(calls: Calls) -> Buckets:
     state, rule = calls.state, calls.state.rule
     if averages_flags(rule, calls.flags) is None:
         raise OptionError(
-            f"this optimizer has no averaged weights. Received: rule {rule.name!r} with use_ema={calls.options.use_ema}. "
-            "Set use_ema=True before training, or use a rule with averaged weights of its own, as ScheduleFreeAdamW has."
+            f"this optimizer has no averaged weights. Received: rule {rule.name!r}, use_ema={calls.options.use_ema}. "
+            "Set use_ema=True before training, or use a rule with averaged weights of its own, as ScheduleFreeAdamW."
         )
     when = step_flags(rule, lambda: _numbers(calls))
     unstarted = calls.unstarted

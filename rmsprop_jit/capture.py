@@ -41,8 +41,8 @@ def refuse_block(members: Sequence[Member], is_in_graph: bool) -> None:
     if is_in_graph or (check is not None and check()):
         raise OptionError(
             "a launch of a graph trains without asking, also inside `with optimizer.averaged():`. Received: an "
-            "optimizer whose calls are captured into a CUDA graph. Load its state_dict() into one that captures nothing, "
-            "on copies of the variables, and take the averaged weights of those."
+            "optimizer whose calls are captured into a CUDA graph. Load its state_dict() into one that captures "
+            "nothing, on copies of the variables, and take the averaged weights of those."
         )
 
 

@@ -142,8 +142,8 @@ class Ledger:
         if self.due < 0:
             raise OptionError(
                 "the variables of this optimizer hold their averaged weights, and not those that it trains. Received: "
-                "a call that trains, builds, saves, loads or makes slots inside `with optimizer.averaged():`, or another "
-                "such block. Leave the block first."
+                "a call that trains, builds, saves, loads or makes slots inside `with optimizer.averaged():`, or "
+                "another such block. Leave the block first."
             )
 
     def settle(self) -> None:

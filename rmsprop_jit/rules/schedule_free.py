@@ -30,7 +30,7 @@ def average(p: Expr, s: Names, on: Names, beta: Expr) -> dict[Expr, Expr]:
 
 
 BETA = Hyper(0.9, low=0.0, high=1.0, low_open=True)
-SLOTS = {"z": 0.0, "lr_max": Slot(0.0, over="all"), "weight_sum": Slot(0.0, over="all")}
+SLOTS: dict[str, Slot | float | str] = {"z": 0.0, "lr_max": Slot(0.0, over="all"), "weight_sum": Slot(0.0, over="all")}
 WEIGHTS = {"warmup_steps": Hyper(0.0, low=0.0), "r": Hyper(0.0), "weight_lr_power": Hyper(2.0, low=0.0)}
 BETA_LINE = "how much of the average is in the weights at which gradients are taken, in (0, 1]."
 WEIGHT_LINES = {

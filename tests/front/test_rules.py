@@ -60,7 +60,7 @@ CASES = {
     "Adamax": Case(({}, {"beta_1": 0.5, "beta_2": 0.9}, {"epsilon": 0.1, "weight_decay": 0.1}), (4, 3)),
     "RAdam": Case(({}, {"beta_1": 0.5, "epsilon": 1e-3}, {"beta_2": 0.5, "weight_decay": 0.1}), (4, 3)),
     "Lion": Case(({}, {"beta_1": 0.5, "beta_2": 0.8}, {"weight_decay": 0.1, "learning_rate": 0.1}), (3, 2)),
-    "Tiger": Case(({}, {"beta": 0.5}, {"weight_decay": 0.1, "learning_rate": 0.1}), (3, 2)),
+    "Tiger": Case(({}, {"beta": 0.5, "multiplier": 0.5}, {"weight_decay": 0.1, "learning_rate": 0.1}), (3, 2)),
     "AddSign": Case(({}, {"alpha": 2.0, "beta": 0.5}, {"decay_steps": 10, "weight_decay": 0.1}), (3, 2)),
     "PowerSign": Case(({}, {"base": 2.0, "beta": 0.5}, {"decay_steps": 10, "weight_decay": 0.1}), (3, 2)),
     "Lamb": Case(({}, {"beta_1": 0.5, "epsilon": 1e-3}, {"beta_2": 0.9, "weight_decay": 0.1}), (4 + 4, 3)),
@@ -80,6 +80,17 @@ CASES = {
     "Adan": Case(({}, {"beta_1": 0.5, "beta_2": 0.5}, {"beta_3": 0.5, "epsilon": 1e-3}), (6, 5)),
     "MARS": Case(({}, {"gamma": 0.5, "beta_1": 0.5}, {"epsilon": 1e-3, "weight_decay": 0.1}), (2 + 5, 4)),
     "Sophia": Case(({"every": 2}, {"every": 3, "gamma": 1.0}, {"every": 1, "epsilon": 0.1}), (5, 3)),
+    "ScheduleFreeSGD": Case(
+        ({}, {"momentum": 0.5, "warmup_steps": 7, "r": 1.0}, {"weight_lr_power": 0.0, "weight_decay": 0.1}), (3, 2)
+    ),
+    "ScheduleFreeAdamW": Case(
+        (
+            {},
+            {"beta_1": 0.5, "beta_2": 0.9, "warmup_steps": 7, "weight_lr_power": 1.0},
+            {"epsilon": 0.1, "r": 0.5, "warmup_steps": 30, "weight_decay": 0.1},
+        ),
+        (4, 3),
+    ),
 }
 """By the names of classes; for Sophia, loads and stores of a step that reads the Hessian."""
 

@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 from compare import Array
+from papers_of_averages import schedulefreeadamw, schedulefreesgd
 from papers_of_moments import State, adabelief, adam_step, ademamix, adopt, ema, grams, laprop, norm, radam, yogi
 
 Paper = Callable[..., Array]
 
 
-def tiger(w: Array, g: Array, t: int, lr: float, s: State, beta: float = 0.965) -> Array:
-    """Su 2023."""
-    return w - lr * np.sign(ema(s, "m", beta, g))
+def tiger(w: Array, g: Array, t: int, lr: float, s: State, beta: float = 0.965, multiplier: float = 1.0) -> Array:
+    """Su 2023, with the rate of the kind of `w`."""
+    return w - lr * multiplier * np.sign(ema(s, "m", beta, g))
 
 
 def left_over(t: int, decay_steps: float) -> float:
@@ -213,6 +214,8 @@ PAPERS: dict[str, Paper] = {
     "NovoGrad": novograd,
     "PowerSign": powersign,
     "RAdam": radam,
+    "ScheduleFreeAdamW": schedulefreeadamw,
+    "ScheduleFreeSGD": schedulefreesgd,
     "Rprop": rprop,
     "Sophia": sophia,
     "StableAdamW": stableadamw,
