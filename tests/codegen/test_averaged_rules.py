@@ -1,6 +1,7 @@
 """`Rule(averaged=...)`: equations of what is to be used in place of the parameters."""
 
 import pickle
+import sys
 
 import pytest
 
@@ -41,9 +42,11 @@ def test_the_slots_that_it_reads_are_kept() -> None:
     assert "note: slot 'mean'" in explain(without, form="rule")
 
 
-def test_it_is_pickled_with_the_rule() -> None:
+def test_it_is_pickled_with_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     again = pickle.loads(pickle.dumps(RULE))
     assert str(again) == str(RULE)
+    for name in [name for name in sys.modules if name.rpartition(".")[2] in ("cloudpickle", "dill")]:
+        monkeypatch.delitem(sys.modules, name)
     lambdas = Rule("moving", moving, slots={"mean": 0.0}, hypers={"kept": 0.9}, averaged=lambda p, s: {p: s.mean})
     with pytest.raises(RuleError, match="cannot be pickled"):
         pickle.dumps(lambdas)
