@@ -19,7 +19,7 @@ from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .errors import OptionError
-from .flags import FIRST, averages_flags, shape_flags, step_flags
+from .flags import FIRST, averages_flags, has_averages, shape_flags, step_flags
 from .members import Member
 from .rules.around import averages_of
 
@@ -92,7 +92,7 @@ class _Block:
 def _buckets(calls: Calls) -> Buckets:
     """What writes averaged weights over the variables that have others. Raises OptionError where there are none."""
     state, rule = calls.state, calls.state.rule
-    if averages_flags(rule, calls.flags) is None:
+    if not has_averages(rule, calls.flags):
         raise OptionError(
             f"this optimizer has no averaged weights. Received: rule {rule.name!r}, use_ema={calls.options.use_ema}. "
             "Set use_ema=True before training, or use a rule with averaged weights of its own, as ScheduleFreeAdamW."

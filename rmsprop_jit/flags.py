@@ -128,6 +128,16 @@ def averages_flags(rule: Rule, flags: Flags) -> Flags | None:
     return read if settled(own, read) else None
 
 
+def has_averages(rule: Rule, flags: Flags) -> bool:
+    """Whether any variable can have other weights than its own, in whatever step, where the options ask for `flags`."""
+    from .codegen.simplify import settle
+
+    own = averages_of(rule)
+    asked = {FIRST, *(name for name, flag in rule.flags.items() if flag.when is not None or flag.of is not None)}
+    values = settle(own.stores.values(), flags, asked)
+    return any(values[value] is not target for target, value in own.stores.items())
+
+
 def _found_in(whole: Rule, part: Part) -> Flags:
     from .codegen.lower import prune
     from .codegen.simplify import exact

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulated_cupy as cupy
 from compare import Array, make
-from simulated_gpu import LaunchFailure, failing_after
+from gpu import capture, cupy
 from training import PLACES, fetched
 
-from rmsprop_jit import BackendError, Optimizer, OptionError, RMSprop, ScheduleFreeAdamW
+from rmsprop_jit import Optimizer, OptionError, RMSprop, ScheduleFreeAdamW
+
+pytestmark = pytest.mark.gpu
 
 MAKERS: dict[str, Any] = {
     "ema": lambda: RMSprop(0.1, use_ema=True, ema_momentum=0.5),
@@ -60,23 +61,16 @@ def test_a_gpu_has_the_averages_of_the_host_and_then_its_own_bits(maker: Any, on
     assert optimizer.iterations == 3
 
 
-@pytest.mark.parametrize("launches", [0, 1])
-@each
-def test_a_launch_that_fails_on_the_way_in_leaves_all_as_it_was(maker: Any, launches: int) -> None:
-    optimizer, variables = trained(maker, (0, 1))
-    before, state = bits(variables), optimizer.state_dict()
-    with failing_after(launches), pytest.raises(LaunchFailure), optimizer.averaged():
-        raise AssertionError
-    assert bits(variables) == before
-    assert state.keys() == optimizer.state_dict().keys()
-    with optimizer.averaged():
-        assert bits(variables) != before
-    assert bits(variables) == before
-
-
-def test_a_torn_call_is_refused() -> None:
+def test_an_optimizer_with_calls_in_a_graph_is_refused_and_so_is_a_capture_inside() -> None:
+    """A graph is launched without asking."""
     optimizer, variables = trained(MAKERS["ema"], (0, 1))
-    with failing_after(1), pytest.raises(LaunchFailure):
-        optimizer.apply([one * 0 for one in variables])
-    with pytest.raises(BackendError, match="was torn; load a state"), optimizer.averaged():
+    gradients = [one * 0 for one in variables]
+    with optimizer.averaged(), pytest.raises(OptionError, match="Leave the block first"):
+        capture(lambda: optimizer.apply(gradients))
+    graph = capture(lambda: optimizer.apply(gradients))
+    before = bits(variables)
+    with pytest.raises(OptionError, match=r"captured into a CUDA graph\. Load its state_dict"), optimizer.averaged():
         raise AssertionError
+    assert bits(variables) == before
+    graph.launch()
+    assert optimizer.iterations == 3
