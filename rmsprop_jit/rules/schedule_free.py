@@ -6,49 +6,61 @@ weights: y = (1 - beta) z + beta x, so that x need not be kept.
 
 from __future__ import annotations
 
-from ..codegen import Expr, Hyper, Rule, Slot, maximum, minimum, sqrt, square, where
+from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, minimum, sqrt, square, where
 from ..codegen.names import Names
-from .parts import EPSILON_LINE, decay, missing, mixed, small
-from .row import Bundled, Row, bundled
+from .parts import EPSILON_LINE, decay, missing, small, toward
+from .row import BY_POSITION, Bundled, Row, bundled
 
 
-def stepped(p: Expr, direction: Expr, s: Names, h: Names, on: Names, beta: Expr) -> dict[Expr, Expr]:
-    """Defazio et al. 2024, eq. 1-3 with weights by rate and step: z goes on, and y between z and x; x is eliminated."""
+def average(y: Expr, z: Expr, beta: Expr) -> Expr:
+    """The x of y and z."""
+    return (y - (1 - beta) * z) / beta
+
+
+def stepped(p: Expr, direction: Expr, z: Expr, beta: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+    """Defazio et al. 2024, eq. 1-3, as Keras 3 has them; a step weighs 1 or, as the authors', by rate and number.
+
+    z: the slot in which it is; it begins as the variable does, when that is first updated.
+    """
     rate = h.learning_rate * minimum(h.step / maximum(h.warmup_steps, 1.0), 1.0)
     largest = maximum(s.lr_max, rate)
-    weight = h.step**h.r * largest**h.weight_lr_power
+    weight = where(on.r, h.step**h.r, 1.0) * where(on.weight_lr_power, largest**h.weight_lr_power, 1.0)
     total = s.weight_sum + weight
-    c = where(total > 0, weight / total, 0.0)
-    z = where(on.first, p, s.z)
-    y = p + c * (z - p) + rate * (beta * (1 - c) - 1) * direction
-    return {s.z: z - rate * direction, s.lr_max: largest, s.weight_sum: total, p: y}
+    c = where(on.r | on.weight_lr_power, where(total > 0, weight / total, 0.0), 1 / h.step)
+    before = where(on.first, p, z)
+    after = before - rate * direction
+    x = (1 - c) * average(p, before, beta) + c * after
+    return {z: after, s.lr_max: largest, s.weight_sum: total, p: (1 - beta) * after + beta * x}
 
 
-def average(p: Expr, s: Names, on: Names, beta: Expr) -> dict[Expr, Expr]:
-    """The x of y and z; of a variable that was never updated all three are the same."""
-    return {p: where(on.first, p, p + (1 - 1 / beta) * (s.z - p))}
+def shown(p: Expr, z: Expr, beta: Expr, on: Names) -> dict[Expr, Expr]:
+    """The averaged weights; of a variable that was never updated x, y and z are the same."""
+    return {p: where(on.first, p, average(p, z, beta))}
 
 
 BETA = Hyper(0.9, low=0.0, high=1.0, low_open=True)
-SLOTS: dict[str, Slot | float | str] = {"z": 0.0, "lr_max": Slot(0.0, over="all"), "weight_sum": Slot(0.0, over="all")}
-WEIGHTS = {"warmup_steps": Hyper(0.0, low=0.0), "r": Hyper(0.0), "weight_lr_power": Hyper(2.0, low=0.0)}
+BEGINS = Slot("parameter")
+SUMS = {"lr_max": Slot(0.0, over="all"), "weight_sum": Slot(0.0, over="all")}
+FLAGS = {"r": Flag(follows="r"), "weight_lr_power": Flag(follows="weight_lr_power")}
+WARMUP, R = Hyper(0.0, low=0.0), Hyper(0.0, low=0.0)
 BETA_LINE = "how much of the average is in the weights at which gradients are taken, in (0, 1]."
+WARMUP_LINE = {"warmup_steps": "in so many steps the rate grows to its full size, linearly; >= 0."}
 WEIGHT_LINES = {
-    "warmup_steps": "in so many steps the rate grows to its full size, linearly; >= 0.",
     "r": "a step's weight in the average is its number to this power,",
-    "weight_lr_power": "times the largest rate so far to this power; >= 0.",
+    "weight_lr_power": "times the largest rate so far to this power; both >= 0.",
 }
-DECAY = "`weight_decay` moves the variable, y, before the step; z is left as it is."
+EXAMPLE = """The variables are y of the paper, where gradients are taken. Evaluate, and save for use, with x: inside
+`with optimizer.averaged():`. Decay is part of no rule here: `weight_decay` moves y before a step, and z not with it."""
 
 
 def schedule_free_sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Defazio et al. 2024, section 2; warmup and weights as the authors' SGDScheduleFree."""
-    return stepped(p, g, s, h, on, h.momentum)
+    return stepped(p, g, s.z, h.momentum, s, h, on)
 
 
 def average_of_sgd(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """The x of the paper."""
-    return average(p, s, on, h.momentum)
+    return shown(p, s.z, h.momentum, on)
 
 
 @bundled(
@@ -56,14 +68,16 @@ def average_of_sgd(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "schedulefreesgd",
             schedule_free_sgd,
-            slots=SLOTS,
-            hypers={"momentum": BETA, **WEIGHTS},
+            slots={"z": BEGINS, **SUMS},
+            hypers={"momentum": BETA, "warmup_steps": WARMUP, "r": R, "weight_lr_power": Hyper(2.0, low=0.0)},
+            flags=FLAGS,
             averaged=average_of_sgd,
         ),
-        "SGD without a schedule: evaluate, and save for use, inside `with optimizer.averaged():`.",
-        {"momentum": BETA_LINE, **WEIGHT_LINES},
-        f"Defazio et al. 2024, section 2; weights as the authors' code. Differs: {DECAY}",
+        "SGD without a schedule, since it averages.",
+        {"momentum": BETA_LINE, **WARMUP_LINE, **WEIGHT_LINES},
+        "Defazio et al. 2024, section 2; weights as the authors' code. Differs: decay moves y alone.",
         learning_rate=1.0,
+        example=EXAMPLE,
     )
 )
 class ScheduleFreeSGD(Bundled):
@@ -71,15 +85,15 @@ class ScheduleFreeSGD(Bundled):
 
 
 def schedule_free_adamw(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Defazio et al. 2024, algorithm 1; bias, warmup and weights as the authors' AdamWScheduleFree."""
-    v = mixed(s.velocity, square(g), h.beta_2)
+    """Defazio et al. 2024, algorithm 1, where z is called momentum; as Keras's `ScheduleFreeAdamW`."""
+    v = toward(s.velocity, square(g), h.beta_2)
     direction = g / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
-    return {s.velocity: v, **stepped(p, direction, s, h, on, h.beta_1)}
+    return {s.velocity: v, **stepped(p, direction, s.momentum, h.beta_1, s, h, on)}
 
 
 def average_of_adamw(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """The x of the paper."""
-    return average(p, s, on, h.beta_1)
+    return shown(p, s.momentum, h.beta_1, on)
 
 
 @bundled(
@@ -87,20 +101,31 @@ def average_of_adamw(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]
         Rule(
             "schedulefreeadamw",
             schedule_free_adamw,
-            slots={"velocity": 0.0, **SLOTS},
-            hypers={"beta_1": BETA, "beta_2": decay(0.999), "epsilon": small(1e-8), **WEIGHTS},
+            slots={"momentum": BEGINS, "velocity": 0.0, **SUMS},
+            hypers={
+                "beta_1": BETA,
+                "beta_2": decay(0.999),
+                "epsilon": small(1e-8),
+                "warmup_steps": WARMUP,
+                "r": R,
+                "weight_lr_power": Hyper(0.0, low=0.0),
+            },
+            flags=FLAGS,
             averaged=average_of_adamw,
         ),
-        "AdamW without a schedule: evaluate, and save for use, inside `with optimizer.averaged():`.",
+        "AdamW without a schedule, since it averages.",
         {
             "beta_1": BETA_LINE,
             "beta_2": "decay of the running average of squares, in [0, 1).",
             **EPSILON_LINE,
+            **WARMUP_LINE,
             **WEIGHT_LINES,
         },
-        "Defazio et al. 2024, algorithm 1; weights as the authors' code. Differs: the bias of squares is corrected in "
-        f"the divisor, as there, and not in the rate; {DECAY}",
+        "Defazio et al. 2024, algorithm 1; arithmetic and order as Keras 3. The authors' weight_lr_power is 2.",
         learning_rate=0.0025,
+        example=EXAMPLE,
+        order=("beta_1", "beta_2", "epsilon", "warmup_steps", *BY_POSITION, "r", "weight_lr_power"),
+        together=("momentum", "velocity"),
     )
 )
 class ScheduleFreeAdamW(Bundled):

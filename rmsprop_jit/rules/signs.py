@@ -58,10 +58,9 @@ def tiger(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         "Go by the sign of the running average of gradients.",
         {
             "beta": CLOSED,
-            "multiplier": 'of the rate, for all or by patterns over names: {".*(bias|beta|gamma)": 0.5}; >= 0.',
+            "multiplier": 'of the rate, for all or by name: {".*(bias|beta|gamma)": 0.5}; >= 0.',
         },
-        "Su 2023 (kexue.fm/archives/9512). Differs: `multiplier` halves the rates of biases, if you say so; those of "
-        "matrices are not multiplied by their root mean square.",
+        "Su 2023 (kexue.fm/archives/9512). Differs: the rate of a matrix is not times its root mean square.",
     )
 )
 class Tiger(Bundled):

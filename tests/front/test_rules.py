@@ -86,8 +86,8 @@ CASES = {
     "ScheduleFreeAdamW": Case(
         (
             {},
-            {"beta_1": 0.5, "beta_2": 0.9, "warmup_steps": 7, "weight_lr_power": 1.0},
-            {"epsilon": 0.1, "r": 0.5, "warmup_steps": 30, "weight_decay": 0.1},
+            {"beta_1": 0.5, "beta_2": 0.9, "warmup_steps": 7},
+            {"epsilon": 0.1, "warmup_steps": 30, "weight_decay": 0.1},
         ),
         (4, 3),
     ),

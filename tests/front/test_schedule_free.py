@@ -21,7 +21,8 @@ SHAPES = ((7,), (3, 5), (2, 3, 1, 4))
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {"warmup_steps": 7, "r": 1.0, "weight_lr_power": 1.0},
-    {"warmup_steps": 30, "weight_lr_power": 0.0},
+    {"warmup_steps": 30, "weight_lr_power": 0.0, "r": 0.0},
+    {"warmup_steps": 3, "r": 0.5, "weight_lr_power": 0.0},
 )
 each_rule = pytest.mark.parametrize("name", JUDGES)
 
@@ -33,7 +34,7 @@ def arrays(seed: int, dtype: str = "float64") -> list[Array]:
 
 @pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-9), ("float32", 5e-5)])
 @pytest.mark.parametrize("beta", [0.9, 0.5, 1.0])
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(4))
 @each_rule
 def test_the_averaged_weights_are_x(name: str, which: int, beta: float, dtype: str, close: float) -> None:
     options = {BETAS[name]: beta, **OPTIONS[which]}
@@ -102,10 +103,11 @@ def test_the_interpreter_is_what_a_block_shows(name: str, dtype: str) -> None:
     for step in range(3):
         optimizer.apply(arrays(100 + step, dtype), variables)
     slots = {one.name: one.value for one in optimizer.variables}
+    z = "momentum" if name == "ScheduleFreeAdamW" else "z"
     rule: Rule = TABLE[name.lower()][0].rule
     program = specialize(averages_of(rule), (), dtype)
     numbers = {"learning_rate": 0.01, "step": 3.0, **{key: hyper.default for key, hyper in rule.hypers.items()}}
-    tensors = [{"parameter": one.copy(), "z": slots[f"variable_{i}_z"]} for i, one in enumerate(variables)]
+    tensors = [{"parameter": one.copy(), z: slots[f"variable_{i}_{z}"]} for i, one in enumerate(variables)]
     reference.run(program, tensors, numbers)
     with optimizer.averaged():
         for i, (mine, theirs) in enumerate(zip(variables, tensors, strict=True)):

@@ -1,6 +1,7 @@
 """Any of Keras's optimizers as the judge of a rule, on its numpy backend, in true float64 where that is asked for."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ def trained(
 ) -> tuple[Any, list[Array]]:
     """Keras's optimizer after these steps, and what has become of copies of the variables."""
     dtype = str(variables[0].dtype)
-    with computing_in(dtype), np.errstate(all="ignore"):
+    with computing_in(dtype), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Keras's variables, about NumPy's `copy=`
         optimizer = getattr(keras.optimizers, name)(**options)
         tracked = [keras.Variable(one, dtype=dtype, name=f"variable_{i}") for i, one in enumerate(variables)]
         optimizer.build(tracked)

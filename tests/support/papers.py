@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from compare import Array
-from papers_of_averages import schedulefreeadamw, schedulefreesgd
+from papers_of_averages import schedulefreesgd
 from papers_of_moments import State, adabelief, adam_step, ademamix, adopt, ema, grams, laprop, norm, radam, yogi
 
 Paper = Callable[..., Array]
@@ -214,7 +214,6 @@ PAPERS: dict[str, Paper] = {
     "NovoGrad": novograd,
     "PowerSign": powersign,
     "RAdam": radam,
-    "ScheduleFreeAdamW": schedulefreeadamw,
     "ScheduleFreeSGD": schedulefreesgd,
     "Rprop": rprop,
     "Sophia": sophia,

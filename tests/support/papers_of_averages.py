@@ -14,7 +14,7 @@ def step_of_z(
     beta: float,
     warmup_steps: float = 0.0,
     r: float = 0.0,
-    weight_lr_power: float = 2.0,
+    weight_lr_power: float = 0.0,
 ) -> Array:
     """Defazio et al. 2024, section 2, with c of the authors' code. `w` is y; x follows it, since decay may move it."""
     z = s.get("z", w)
@@ -30,9 +30,18 @@ def step_of_z(
     return new
 
 
-def schedulefreesgd(w: Array, g: Array, t: int, lr: float, s: State, momentum: float = 0.9, **weights: float) -> Array:
+def schedulefreesgd(
+    w: Array,
+    g: Array,
+    t: int,
+    lr: float,
+    s: State,
+    momentum: float = 0.9,
+    weight_lr_power: float = 2.0,
+    **more: float,
+) -> Array:
     """Defazio et al. 2024, section 2."""
-    return step_of_z(w, g, t, lr, s, momentum, **weights)
+    return step_of_z(w, g, t, lr, s, momentum, weight_lr_power=weight_lr_power, **more)
 
 
 def schedulefreeadamw(
