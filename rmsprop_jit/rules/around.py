@@ -22,7 +22,8 @@ from ..codegen import (
 )
 from ..codegen import Rule as Rule
 from ..codegen.names import Names
-from ..codegen.rule import GRADIENT, PARAMETER
+from ..codegen.rule import GRADIENT
+from ..codegen.rule import PARAMETER as PARAMETER
 from ..options import OPTIONS
 
 OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, minimum, sqrt, square, where
 from ..codegen.names import Names
+from .around import PARAMETER
 from .parts import EPSILON_LINE, decay, missing, small, toward
 from .row import BY_POSITION, Bundled, Row, bundled
 
@@ -20,14 +21,14 @@ def average(y: Expr, z: Expr, beta: Expr) -> Expr:
 def stepped(p: Expr, direction: Expr, z: Expr, beta: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Defazio et al. 2024, eq. 1-3, as Keras 3 has them; a step weighs 1 or, as the authors', by rate and number.
 
-    z: the slot in which it is; it begins as the variable does, when that is first updated.
+    z: the slot in which it is. It begins as the variable is when that is first updated, before it decays.
     """
     rate = h.learning_rate * minimum(h.step / maximum(h.warmup_steps, 1.0), 1.0)
     largest = maximum(s.lr_max, rate)
     weight = where(on.r, h.step**h.r, 1.0) * where(on.weight_lr_power, largest**h.weight_lr_power, 1.0)
     total = s.weight_sum + weight
     c = where(on.r | on.weight_lr_power, where(total > 0, weight / total, 0.0), 1 / h.step)
-    before = where(on.first, p, z)
+    before = where(on.first, PARAMETER, z)
     after = before - rate * direction
     x = (1 - c) * average(p, before, beta) + c * after
     return {z: after, s.lr_max: largest, s.weight_sum: total, p: (1 - beta) * after + beta * x}

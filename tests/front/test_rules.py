@@ -141,7 +141,7 @@ def judged(name: str, options: Options, variables: Sequence[Array], steps: int) 
     paper, own = PAPERS[name], {**options}
     rate, decay = own.pop("learning_rate", 0.01), own.pop("weight_decay", 0.0)
     found = [one.astype(np.float64) for one in variables]
-    kept: list[State] = [{} for _ in found]
+    kept: list[State] = [{"start": one} for one in found]
     for step in range(steps):
         brought = hessians(name, step, dtype)
         everyone = sum(float(np.sum(g.astype(np.float64) ** 2)) for g in gradients(step, dtype)) ** 0.5

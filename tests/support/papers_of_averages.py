@@ -16,8 +16,11 @@ def step_of_z(
     r: float = 0.0,
     weight_lr_power: float = 0.0,
 ) -> Array:
-    """Defazio et al. 2024, section 2, with c of the authors' code. `w` is y; x follows it, since decay may move it."""
-    z = s.get("z", w)
+    """Defazio et al. 2024, section 2, with c of the authors' code. `w` is y; x follows it, since decay may move it.
+
+    z begins as `s["start"]`, the tensor before it decays, or as `w`.
+    """
+    z = s.get("z", s.get("start", w))
     x = (w - (1 - beta) * z) / beta
     rate = lr * t / warmup_steps if t <= warmup_steps else lr
     s["lr_max"] = np.maximum(s.get("lr_max", -1.0), rate)
