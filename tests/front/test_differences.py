@@ -976,3 +976,36 @@ def test_powers_of_betas_are_rounded_once() -> None:
     keras.optimizers.Adam(0.1, epsilon=0.0).apply([gradient], [theirs])
     assert abs(ours - exact).max() <= 2e-7 * 0.1
     assert abs(np.asarray(theirs.value) - exact).max() >= 1e-6 * 0.1
+
+
+# values set after build
+
+
+def test_schedule_free_keeps_values_that_are_set_after_build() -> None:
+    """Keras goes back to the values at `build`: with its first update, whose weight is 1, only z counts."""
+    ours, theirs = f32(0, 0), keras.Variable(f32(0, 0), dtype="float32")
+    one, other = rmsprop_jit.ScheduleFreeAdamW(0.01), keras.optimizers.ScheduleFreeAdamW(0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Keras's variables, about NumPy's `copy=`
+        other.build([theirs])
+    one.build([ours])
+    ours[:] = 5, 6
+    theirs.assign(f32(5, 6))
+    one.apply([f32(1, 1)])
+    other.apply([f32(1, 1)], [theirs])
+    np.testing.assert_allclose(ours, [4.99, 5.99], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(theirs.value), [-0.01, -0.01], rtol=1e-4)
+
+
+# averaged weights
+
+
+def test_averaged_weights_are_shown_and_training_goes_on_from_the_others() -> None:
+    optimizer, v = RMSprop(0.1, use_ema=True, ema_momentum=0.5), f32(1)
+    for _ in range(2):
+        optimizer.apply([f32(1)], [v])
+    before = v.copy()
+    with optimizer.averaged():
+        assert v == slots(optimizer)["variable_0_average"]
+        assert v != before
+    assert v == before
