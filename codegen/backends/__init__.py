@@ -87,8 +87,14 @@ def hold(ledger: Ledger, name: int) -> bool:
     """
     from .cpu import turn
 
-    with ledger.between_calls():
-        return turn(ledger, Cell.DUE, 0, -name)
+    if not turn(ledger, Cell.DUE, 0, -name):
+        return False
+    try:
+        ledger.refuse_marked()  # of calls that took their mark before; those that take it from now on see who holds it
+    except BaseException:
+        release(ledger, name)
+        raise
+    return True
 
 
 def release(ledger: Ledger, name: int) -> None:

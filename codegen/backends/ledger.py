@@ -123,7 +123,7 @@ class Ledger:
 
     @property
     def due(self) -> int:
-        """The number of the call, from 1, whose rest is due; 0 if there is none."""
+        """The number of the call, from 1, whose rest is due; 0 if there is none, below 0 while the ledger is held."""
         return int(self.cells[Cell.DUE])
 
     def due_cell(self, position: int) -> int:
@@ -194,12 +194,10 @@ class Ledger:
             time.sleep(LOOK_AGAIN)
         self.refuse_torn()
 
-    @contextmanager
-    def between_calls(self) -> Iterator[None]:
-        """While no call outside compiled code begins or ends. Raises BackendError if one was torn or is under way."""
+    def refuse_marked(self) -> None:
+        """As `refuse_torn`, and not while a call takes its mark."""
         with _CLAIM:
             self.refuse_torn()
-            yield
 
     @contextmanager
     def marked(
