@@ -120,6 +120,11 @@ def _read_in(rule: Rule, part: Part) -> Flags:
 
 def averages_flags(rule: Rule, flags: Flags) -> Flags | None:
     """The flags that the averaged weights read, of those that are on; None where they are the parameters themselves."""
+    found: Flags | None = rule.memo(("averages of", flags), lambda: _read_by_averages(rule, flags))
+    return found
+
+
+def _read_by_averages(rule: Rule, flags: Flags) -> Flags | None:
     from .codegen.lower import settled
 
     own = averages_of(rule)
