@@ -11,7 +11,7 @@ import pytest
 from compare import Array
 from interrupts import Interrupter
 
-from rmsprop_jit import SGD, ArrayError, Optimizer, OptionError, RMSprop, ScheduleFreeAdamW, Variable
+from rmsprop_jit import SGD, ArrayError, Optimizer, OptionError, RMSprop, ScheduleFreeAdamW, Sophia, Variable
 from rmsprop_jit.codegen import Expr, Flag, Rule, where
 from rmsprop_jit.codegen.names import Names
 
@@ -353,3 +353,24 @@ def test_plain_sgd_with_an_average_needs_no_rule_of_its_own() -> None:
     optimizer, variables = trained(lambda: SGD(0.1, **EMA))
     with optimizer.averaged():
         assert not np.array_equal(variables[1], arrays()[1])
+
+
+def test_a_rule_that_is_brought_more_than_gradients_has_them_too() -> None:
+    variables, hessian = [np.ones(4), np.ones((2, 3), np.float32)], [np.ones(4), np.ones((2, 3), np.float32)]
+    optimizer = Sophia(0.1, every=2, **EMA)
+    for _ in range(3):
+        optimizer.apply([0.5 * one for one in hessian], variables, hessian=hessian)
+    averages = [one.value for one in optimizer.variables if one.name.endswith("_average")]
+    before = bits(variables)
+    with optimizer.averaged():
+        assert bits(variables) == bits(averages) != before
+    assert bits(variables) == before
+
+
+def test_without_variables_or_elements_there_is_nothing_to_do() -> None:
+    for variables in ([], [np.zeros((0, 3))]):
+        optimizer = RMSprop(0.1, **EMA)
+        optimizer.build(variables)
+        optimizer.apply([one.copy() for one in variables])
+        with optimizer.averaged():
+            pass
