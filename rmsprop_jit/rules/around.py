@@ -174,11 +174,11 @@ def whole_step(rule: Rule) -> Rule:
         overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
-    def averaged(p: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
-        if rule.averages is None:
-            yield p, where(on.use_ema, s.average, p)
-        else:
-            yield from rule.averages.applied(p, GRADIENT, (s, h, on))
+    def averaged(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        weights = where(on.use_ema, s.average, p)
+        if rule.averages is not None:
+            weights = dict(rule.averages.applied(p, GRADIENT, (s, h, on)))[PARAMETER]
+        return {p: where(on.idle | on.micro_step, p, weights)}  # what is left of a step needs none of their slots
 
     check_names(rule)
     return Rule(

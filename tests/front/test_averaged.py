@@ -9,8 +9,11 @@ from averaging import EMA, MAKERS, arrays, bits, each, gradients, trained
 from compare import Array
 
 from rmsprop_jit import SGD, Optimizer, OptionError, RMSprop, Sophia
-from rmsprop_jit.codegen import Expr, Flag, Rule, where
+from rmsprop_jit.codegen import Expr, Flag, Rule, specialize, where
 from rmsprop_jit.codegen.names import Names
+from rmsprop_jit.flags import Part, part_flags
+from rmsprop_jit.rules.around import step_of
+from rmsprop_jit.rules.table import TABLE
 
 
 @each
@@ -149,3 +152,13 @@ def test_without_variables_or_elements_there_is_nothing_to_do() -> None:
         optimizer.apply([one.copy() for one in variables])
         with optimizer.averaged():
             pass
+
+
+@pytest.mark.parametrize("rule", [SWA, TABLE["schedulefreesgd"][0].rule], ids=["shape", "first"])
+def test_what_is_left_of_a_step_keeps_no_slot_for_them(rule: Rule) -> None:
+    own = frozenset(rule.flags)
+    assert rule.slots.keys() & specialize(step_of(rule), own).slots.keys()
+    parts: tuple[Part, ...] = ("idle", "micro_step")
+    for part in parts:
+        for flags in (own | {part}, part_flags(rule, own, part)):
+            assert not rule.slots.keys() & specialize(step_of(rule), flags).slots.keys()
