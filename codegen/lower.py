@@ -5,8 +5,8 @@ prune     what cannot reach the parameter or a result is dropped: slots by liven
 expand    exp, log, tanh and powers become arithmetic                        (expand.py)
 split     each depth of reductions is a kernel of its own, in front of the last one
 number    numbers that slots have one a tensor, or one for all, are put by kernels after all others, which still read
-          the old ones; expressions become named single assignments, in evaluation order; what is the same for a whole step
-          leaves the loop for the host, what is the same for a tensor goes to the kernel's head
+          the old ones; expressions become named single assignments, in evaluation order; what is the same for a
+          whole step leaves the loop for the host, what is the same for a tensor goes to the kernel's head
 
 After each stage `verify` looks at what came out.
 """

@@ -23,7 +23,7 @@ def symbol_of(name: str, slot: Slot) -> Symbol:
     return Symbol(SLOTS[Space(slot.over)], name)
 
 
-def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
+def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
     """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
     targets = [target for target in stores if isinstance(target, Symbol)]
     sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name): stores[target] for target in targets}
@@ -52,7 +52,7 @@ def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
         else:
             same = all(value is child for value, child in zip(values, below, strict=True))
             done[node] = node if same else node.rebuilt(values)
-    return dict(zip(stores, map(done.__getitem__, sources), strict=True))
+    return dict(zip(targets, map(done.__getitem__, sources), strict=True))
 
 
 def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:

@@ -50,6 +50,11 @@ class Array(NamedTuple):
         """Whether every call brings it, as it does gradients and further inputs."""
         return self.name == "gradient" or self.name.startswith("x.")
 
+    @property
+    def is_common(self) -> bool:
+        """Whether it is one number, at one address, for all tensors."""
+        return self.space is Space.ALL
+
 
 class Given(NamedTuple):
     """A number that a tensor (or all tensors) share.

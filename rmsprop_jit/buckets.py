@@ -12,7 +12,6 @@ from .arrays.homes import Array, Int64, address_of
 from .by_name import Named
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
-from .codegen.kinds import Space
 from .flags import Flags
 from .members import Member
 from .rules.around import step_of
@@ -135,7 +134,7 @@ def _table(
     """A table that points at the members' parameters and slots, and at slots over all."""
     table = backends.of(place).table(program, [member.array.size for member in members], place, options)
     for array in program.arrays:
-        if array.space is Space.ALL:
+        if array.is_common:
             table.point(array.name, np.full(len(members), address_of(shared[array.name]), np.int64))
         elif not array.is_brought:
             table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))

@@ -56,7 +56,11 @@ def measured_in_numpy(
 ) -> None:
     """An update of those variables that have a gradient, in float64 but for what is stored."""
     before = {name: state.get(name, value) for name, value in INITIAL.items()}
-    taking = [(i, p, np.asarray(g, np.float64)) for i, (p, g) in enumerate(zip(variables, gradients)) if g is not None]
+    taking = [
+        (i, p, np.asarray(g, np.float64))
+        for i, (p, g) in enumerate(zip(variables, gradients, strict=True))
+        if g is not None
+    ]
     count = float(sum(g.size for _, _, g in taking))
     scale = (sum(float(np.sum(g * g)) for _, _, g in taking) / count) ** 0.5
     d = scale if step == 1 else 0.9 * before["d"] + (1 - 0.9) * scale

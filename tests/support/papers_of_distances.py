@@ -1,4 +1,4 @@
-"""Rules that estimate their rate from all tensors together, in plain NumPy, as papers and their authors' code have them.
+"""Rules that estimate their rate from all tensors together, in plain NumPy, as their authors' code has them.
 
 Each takes all tensors `ws`, their gradients `gs`, and what they were at the `start`; see `papers` for the rest.
 """

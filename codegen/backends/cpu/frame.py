@@ -172,8 +172,8 @@ class _Frame:
             yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for array in kernel.numbers:
             column = self.program.column(array)
-            is_shared = self.program.arrays[column].space is Space.ALL  # all tensors have the same address
-            address = f"arrays[{column}]" if is_shared else f"arrays[tensor * {columns} + {column}]"
+            is_common = self.program.arrays[column].is_common
+            address = f"arrays[{column}]" if is_common else f"arrays[tensor * {columns} + {column}]"
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"

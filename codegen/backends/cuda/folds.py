@@ -129,5 +129,5 @@ def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:
 def _number(shape: Shape, array: str) -> str:
     """Where a tensor's own number is, or one for all, of which all tensors have the same address."""
     column = shape.program.column(array)
-    further = "" if shape.program.arrays[column].space is Space.ALL else " + tensor"
+    further = "" if shape.program.arrays[column].is_common else " + tensor"
     return f"load_int64(arrays + ({column} * tensors{further}) * 8)"

@@ -17,7 +17,7 @@ class Blocks(Enum):
     __hash__ = object.__hash__
 
     def count(self, rows: int, tensors: int) -> int:
-        """The number, for a table of so many rows and tensors; without rows there is nothing to do but for all tensors."""
+        """The number, for a table of so many rows and tensors; without rows there is only what a step does once."""
         if self is Blocks.STEP:
             return 1
         return {Blocks.ROW: rows, Blocks.TENSOR: min(tensors, MOST), Blocks.ONE: 1}[self] if rows else 0
