@@ -26,6 +26,7 @@ from rmsprop_jit.codegen import (
     size,
     specialize,
     sum_of,
+    where,
 )
 from rmsprop_jit.codegen.backends import mlir
 from rmsprop_jit.codegen.backends.cuda import frame
@@ -172,6 +173,35 @@ def test_a_new_number_costs_a_pass_only_where_elements_read_it() -> None:
     program = specialize(rule, (), "float32")
     assert [len(kernel.loads) for kernel in program.kernels] == [1, 2, 0]
     assert program.bytes_per_element() == 4 + 8 + 4
+
+
+@pytest.mark.parametrize(("backend", "threads"), BACKENDS)
+def test_a_number_may_be_wanted_for_itself(backend: str, threads: int) -> None:
+    """A norm that nothing reads is kept as a result, as averages are."""
+    slots = {"norm": Slot(result=True, over="all")}
+    rule = Rule("norm", lambda p, g, s, h, on: {s.norm: max_abs(g, over="all"), p: p - g}, slots=slots)
+    tensors = make_tensors(rule, [3, 2], "float32", lambda size: np.full(size, 2.0))
+    tensors[1]["gradient"][1] = -5
+    one_step(backend, threads, specialize(rule, (), "float32"), tensors, defaults(rule))
+    assert float(tensors[0]["norm"]) == 5.0
+    assert tensors[0]["parameter"].tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize(("backend", "threads"), BACKENDS)
+@pytest.mark.parametrize(("flags", "wanted"), [((), 4.0), (("sums",), 10.0), (("fixed",), 0.25)])
+def test_a_flag_may_leave_no_reduction_in_it(backend: str, threads: int, flags: tuple[str, ...], wanted: float) -> None:
+    """Where it is kept hangs on the rule, not on its flags."""
+
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        value = where(on.sums, s.n * sum_of(g, over="all"), s.n * h.factor)
+        return {s.n: where(on.fixed, 0.25, value), p: p - s.n * g}
+
+    off = {"sums": False, "fixed": False}
+    rule = Rule("flags", equations, slots={"n": Slot(2.0, over="all")}, hypers={"factor": 2.0}, flags=off)
+    tensors = make_tensors(rule, [3, 2], "float32", np.ones)
+    one_step(backend, threads, specialize(rule, flags, "float32"), tensors, defaults(rule))
+    assert float(tensors[0]["n"]) == wanted
+    assert tensors[0]["parameter"].tolist() == [-1.0] * 3
 
 
 def test_a_gpu_launches_one_thread_block_for_them() -> None:
