@@ -1,6 +1,9 @@
 """Slots over all that are given what a step reduces, where that is done on a GPU: no number comes to the host."""
 
+import copy
+import pickle
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +96,36 @@ def test_a_graph_goes_on_with_them() -> None:
     assert optimizer.iterations == twin.iterations == 6
     np.testing.assert_allclose(optimizer.state_dict()["all/total"], twin.state_dict()["all/total"], rtol=1e-6)
     for one, other in zip(ours, hosts, strict=True):
-        np.testing.assert_allclose(one.get(), other, rtol=1e-6)
+        np.testing.assert_allclose(one.get(), other, rtol=1e-6, atol=1e-6)
+
+
+def test_a_graph_of_a_whole_window_makes_one_number() -> None:
+    host, ours = make(40, 1), cupy.asarray(make(40, 1))
+    gradients = [make(40, 3), make(40, 4)]
+    optimizer, twin = (Optimizer(TOTAL, gradient_accumulation_steps=2) for _ in range(2))
+    optimizer.build([ours])
+    on_gpu = [cupy.asarray(one) for one in gradients]
+    graph = capture(lambda: [optimizer.apply([one]) for one in on_gpu])
+    for _ in range(2):
+        graph.launch()
+    for one in gradients * 2:
+        twin.apply([one], [host])
+    np.testing.assert_allclose(optimizer.state_dict()["all/total"], twin.state_dict()["all/total"], rtol=1e-6)
+    np.testing.assert_allclose(ours.get(), host, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_goes_on_with_a_number_of_its_own(way: Any) -> None:
+    ours, gradient = cupy.asarray(make(40, 1)), cupy.asarray(make(40, 3))
+    optimizer = Optimizer(TOTAL)
+    optimizer.apply([gradient], [ours])
+    again, other = way(optimizer), cupy.asarray(ours.get())
+    before = optimizer.state_dict()["all/total"]
+    again.apply([gradient], [other])
+    assert optimizer.state_dict()["all/total"] == before < again.state_dict()["all/total"]
+    optimizer.apply([gradient], [ours])
+    assert optimizer.state_dict()["all/total"] == again.state_dict()["all/total"]
+    assert_same_bits(ours.get(), other.get(), "variable")
 
 
 def test_a_torn_call_is_told_and_a_state_mends_it() -> None:
