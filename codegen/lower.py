@@ -84,14 +84,24 @@ def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
     A value can get there in a later step, of another kind: what the step decides is left open here.
     """
     stores = settled(rule, flags)
-    reaching, slots = prune(rule, _open(rule, flags) if rule.decided_by_step else stores)
-    verify.pruned(rule, reaching)
+    common = _common(rule, flags)
+    reaching, slots = prune(rule, _open(rule, flags, rule.decided_by_step) if rule.decided_by_step else stores, common)
+    verify.pruned(rule, reaching, common)
     return {target: value for target, value in stores.items() if target in reaching}, slots
 
 
-def _open(rule: Rule, flags: Collection[str]) -> Stores:
-    """The rule's stores where all flags but those that differ from step to step are settled."""
-    values = settle(rule.stores.values(), flags, rule.decided_by_step)
+def _common(rule: Rule, flags: Collection[str]) -> frozenset[Symbol]:
+    """Gathered slots that tensors of some shape read: tensors of any shape have a part in what is reduced for those."""
+    shapes = {name for name, flag in rule.flags.items() if flag.of is not None}
+    if not rule.gathered or not shapes:
+        return frozenset()
+    reaching, _ = prune(rule, _open(rule, flags, rule.decided_by_step | shapes))
+    return frozenset(target for target in reaching if target.kind is Kind.GATHERED_SLOT)
+
+
+def _open(rule: Rule, flags: Collection[str], left: Collection[str]) -> Stores:
+    """The rule's stores where all flags but these are settled, which can differ from step to step, say."""
+    values = settle(rule.stores.values(), flags, left)
     return {
         target: values[value]
         for target, value in rule.stores.items()
@@ -107,9 +117,13 @@ def settled(rule: Rule, flags: Collection[str]) -> Stores:
     return {target: value for target, value in stores.items() if value is not target}
 
 
-def prune(rule: Rule, stores: Stores) -> tuple[Stores, dict[str, Slot]]:
-    """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots."""
-    stack: list[Expr] = [target for target in stores if target is PARAMETER or rule.slots[target.name].result]
+def prune(rule: Rule, stores: Stores, kept: frozenset[Symbol] = frozenset()) -> tuple[Stores, dict[str, Slot]]:
+    """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots.
+
+    kept: further targets that are wanted.
+    """
+    wanted = {PARAMETER, *kept}
+    stack: list[Expr] = [target for target in stores if target in wanted or rule.slots[target.name].result]
     seen: set[Expr] = set()
     while stack:
         node = stack.pop()

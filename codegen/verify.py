@@ -32,14 +32,15 @@ def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
             raise _broken("settle", rule, node, "a constant choice is left")
 
 
-def pruned(rule: Rule, stores: Mapping[Symbol, Expr]) -> None:
+def pruned(rule: Rule, stores: Mapping[Symbol, Expr], kept: frozenset[Symbol] = frozenset()) -> None:
     """Every store can reach the parameter or a result: it is one, or its old value is read.
 
-    stores: those of all kinds of steps that the rule itself tells apart.
+    stores: those of all kinds of steps that the rule itself tells apart. `kept`: targets that other tensors read.
     """
     read = {node for node in walk(*stores.values()) if isinstance(node, Symbol)}
     for target in stores:
-        if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
+        is_wanted = target is PARAMETER or target in read or target in kept
+        if not is_wanted and not rule.slots[target.name].result:
             raise _broken("prune", rule.name, target, "nothing reads what is stored")
 
 

@@ -239,3 +239,25 @@ def test_variables_that_reduce_in_different_ways_make_one_number() -> None:
     assert numbers(optimizer) == {"all/n": 3.0 + 8.0}
     assert variables[0].tolist() == [1 - 11 / 8] * 3
     assert variables[1].tolist() == [1 - 11 / 8] * 4
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_only_some_variables_read_is_reduced_over_all(order: int) -> None:
+    """Variables that do not read a number have a part in it all the same."""
+
+    def some(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        numbers = {s.n: s.n + sum_of(g, over="all"), s.e: s.e + 2 * s.n + sum_of(g * g, over="all")}
+        return {**numbers, p: p - s.n * g - where(on.long, s.e, 0.0)}
+
+    slots = {"n": Slot(1.0, over="all"), "e": Slot(0.0, over="all")}
+    rule = Rule("some", some, slots=slots, flags={"long": Flag(of=lambda shape: shape[0] > 3)})
+    variables: list[Array] = [np.zeros(3), np.zeros(4), np.zeros(2, np.float32)][::order]
+    optimizer = Optimizer(rule)
+    for _ in range(2):
+        optimizer.apply([np.ones_like(one) for one in variables], variables)
+    assert numbers(optimizer) == {"all/n": 1 + 9 + 9, "all/e": (2 + 9) + (2 * 10 + 9)}
+    short, long = (one for one in variables if one.dtype == np.float64 and one.size > 2)
+    if order < 0:
+        short, long = long, short
+    assert short.tolist() == [-11.0] * 3
+    assert long.tolist() == [-11.0 - 11] * 4
