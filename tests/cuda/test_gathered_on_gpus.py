@@ -105,7 +105,12 @@ def test_a_graph_of_a_whole_window_makes_one_number() -> None:
     optimizer, twin = (Optimizer(TOTAL, gradient_accumulation_steps=2) for _ in range(2))
     optimizer.build([ours])
     on_gpu = [cupy.asarray(one) for one in gradients]
-    graph = capture(lambda: [optimizer.apply([one]) for one in on_gpu])
+
+    def window() -> None:
+        for one in on_gpu:
+            optimizer.apply([one])
+
+    graph = capture(window)
     for _ in range(2):
         graph.launch()
     for one in gradients * 2:

@@ -251,7 +251,8 @@ def test_what_only_some_variables_read_is_reduced_over_all(order: int) -> None:
 
     slots = {"n": Slot(1.0, over="all"), "e": Slot(0.0, over="all")}
     rule = Rule("some", some, slots=slots, flags={"long": Flag(of=lambda shape: shape[0] > 3)})
-    variables: list[Array] = [np.zeros(3), np.zeros(4), np.zeros(2, np.float32)][::order]
+    variables: list[Array] = [np.zeros(3), np.zeros(4), np.zeros(2, np.float32)]
+    variables = variables[::order]
     optimizer = Optimizer(rule)
     for _ in range(2):
         optimizer.apply([np.ones_like(one) for one in variables], variables)
