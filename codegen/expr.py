@@ -25,7 +25,7 @@ from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number
 
 PREFIXES = {Kind.INPUT: "x.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on."}
-PREFIXES |= {**dict.fromkeys(SLOTS.values(), "s."), **dict.fromkeys(NEWS.values(), "new s.")}
+PREFIXES |= {Kind.GATHERED_SLOT: "s.", **dict.fromkeys(SLOTS.values(), "s."), **dict.fromkeys(NEWS.values(), "new s.")}
 SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
@@ -157,7 +157,8 @@ class Symbol(Expr):
 
     def _described(self) -> tuple[Rate, bool, bool]:
         rate = RATES.get(self.kind, Rate.ELEMENT)
-        return rate, rate <= Rate.STEP, self.kind is Kind.FLAG
+        is_known = rate <= Rate.STEP and self.kind is not Kind.GATHERED_SLOT
+        return rate, is_known, self.kind is Kind.FLAG
 
 
 def _merged(children: tuple[Expr, ...]) -> tuple[Rate, bool]:

@@ -46,6 +46,7 @@ class Kind(Enum):
     NEW_TENSOR_SLOT = "new number of a tensor"
     SHARED_SLOT = "slot of all"
     NEW_SHARED_SLOT = "new number of all"
+    GATHERED_SLOT = "gathered slot of all"
     STEP = "step"
     TENSOR = "tensor"
     FLAG = "flag"
@@ -57,7 +58,10 @@ SIZES = {Space.TENSOR: "_size", Space.ALL: "_size_all"}
 """What numbers of elements are called among hyperparameters; rules give no name with an underscore in front."""
 
 SLOTS = {Space.ELEMENT: Kind.SLOT, Space.TENSOR: Kind.TENSOR_SLOT, Space.ALL: Kind.SHARED_SLOT}
-"""Slots, by where they have one number each."""
+"""Slots, by where they have one number each.
+
+A slot over all that a step gives what it has reduced is gathered (see `news.py`): the host does not know its value.
+"""
 
 NEWS = {
     Kind.SLOT: Kind.NEW,
@@ -74,5 +78,6 @@ RATES = {
     Kind.NEW_TENSOR_SLOT: Rate.TENSOR,
     Kind.SHARED_SLOT: Rate.STEP,
     Kind.NEW_SHARED_SLOT: Rate.STEP,
+    Kind.GATHERED_SLOT: Rate.STEP,
 }
 """Of symbols that are not different for every element."""

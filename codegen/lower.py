@@ -4,9 +4,9 @@ settle    flags become constants, options fold away                          (si
 prune     what cannot reach the parameter or a result is dropped: slots by liveness
 expand    exp, log, tanh and powers become arithmetic                        (expand.py)
 split     each depth of reductions is a kernel of its own, in front of the last one
-number    numbers that slots have one a tensor are put by a kernel after all others, which still read the old ones;
-          expressions become named single assignments, in evaluation order; what is the same for a whole step
-          leaves the loop for the host, what is the same for a tensor goes to the kernel's head
+number    numbers that slots have one a tensor, or one for all, are put by kernels after all others, which still read
+          the old ones; expressions become named single assignments, in evaluation order; what is the same for a
+          whole step leaves the loop for the host, what is the same for a tensor goes to the kernel's head
 
 After each stage `verify` looks at what came out.
 """
@@ -21,13 +21,12 @@ from .expand import expanded
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
-from .news import symbol_of
 from .ops import Fn
 from .parts import Slot
-from .program import Arg, Array, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
+from .program import Arg, Array, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
 from .rule import PARAMETER, Rule
 from .simplify import settle
-from .walk import walk
+from .walk import rewrite, walk
 
 Stores = dict[Symbol, Expr]
 
@@ -47,8 +46,9 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     verify.expanded(rule.name, values, compute)
     shared = {target: value for target, value in values.items() if target.kind is Kind.SHARED_SLOT}
     numbers = {target: value for target, value in values.items() if target.kind is Kind.TENSOR_SLOT}
-    stores = {target: value for target, value in values.items() if target not in shared | numbers}
-    stages = split({**stores, **numbers})
+    gathers = {target: value for target, value in values.items() if target.kind is Kind.GATHERED_SLOT}
+    stores = {target: value for target, value in values.items() if target not in shared | numbers | gathers}
+    stages = split({**stores, **numbers, **gathers})
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
     kernels = tuple(
@@ -56,7 +56,9 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
         for depth, reductions in enumerate(stages)
     )
     if numbers:
-        kernels += (writer.kernel(f"{rule.name}.{len(stages)}", (), {}, numbers),)
+        kernels += (writer.kernel(f"{rule.name}.{len(kernels)}", (), {}, numbers),)
+    if gathers:
+        kernels += (writer.gathering(f"{rule.name}.{len(kernels)}", gathers),)
     put = tuple(Store(target.name, writer.known(value)) for target, value in shared.items())
     step, arrays = tuple(writer.step.values()), tuple(_arrays(rule, kernels, slots, dtype, brought or {}))
     program = Program(rule.name + suffix, compute, arrays, step, kernels, slots, put)
@@ -71,9 +73,9 @@ def _arrays(
     touched = {array for kernel in kernels for array in (*kernel.arrays, *kernel.numbers)}
     for name in ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots):
         if name in touched:
-            is_number = name in slots and slots[name].over == "tensor"
-            kept = "float64" if is_number else storage(brought.get(name, dtype)).name
-            yield Array(name, kept, Space.TENSOR if is_number else Space.ELEMENT)
+            space = Space(slots[name].over) if name in slots else Space.ELEMENT
+            kept = storage(brought.get(name, dtype)).name if space is Space.ELEMENT else "float64"
+            yield Array(name, kept, space)
 
 
 def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
@@ -81,15 +83,25 @@ def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
 
     A value can get there in a later step, of another kind: what the step decides is left open here.
     """
-    stores, wanted = settled(rule, flags), [*averaged(rule, flags).values()]
-    reaching, slots = prune(rule, _open(rule, flags) if rule.decided_by_step else stores, wanted)
+    stores, decided = settled(rule, flags), rule.decided_by_step
+    wanted = [*averaged(rule, flags).values(), *_common(rule, flags)]
+    reaching, slots = prune(rule, _open(rule, flags, decided) if decided else stores, wanted)
     verify.pruned(rule, reaching, wanted)
     return {target: value for target, value in stores.items() if target in reaching}, slots
 
 
-def _open(rule: Rule, flags: Collection[str]) -> Stores:
-    """The rule's stores where all flags but those that differ from step to step are settled."""
-    values = settle(rule.stores.values(), flags, rule.decided_by_step)
+def _common(rule: Rule, flags: Collection[str]) -> frozenset[Symbol]:
+    """Gathered slots that tensors of some shape read: tensors of any shape have a part in what is reduced for those."""
+    shapes = {name for name, flag in rule.flags.items() if flag.of is not None}
+    if not rule.gathered or not shapes:
+        return frozenset()
+    reaching, _ = prune(rule, _open(rule, flags, rule.decided_by_step | shapes))
+    return frozenset(target for target in reaching if target.kind is Kind.GATHERED_SLOT)
+
+
+def _open(rule: Rule, flags: Collection[str], left: Collection[str]) -> Stores:
+    """The rule's stores where all flags but these are settled, which can differ from step to step, say."""
+    values = settle(rule.stores.values(), flags, left)
     return {
         target: values[value]
         for target, value in rule.stores.items()
@@ -108,13 +120,13 @@ def settled(rule: Rule, flags: Collection[str]) -> Stores:
 def averaged(rule: Rule, flags: Collection[str]) -> Stores:
     """The averaged weights for one set of flags, whatever step it is; empty where they are the parameter itself."""
     own = rule.averages
-    return {} if own is None else _open(own, flags)
+    return {} if own is None else _open(own, flags, own.decided_by_step)
 
 
 def prune(rule: Rule, stores: Stores, wanted: Iterable[Expr] = ()) -> tuple[Stores, dict[str, Slot]]:
     """Only the stores whose value can reach the parameter or a result, now or at a later step, and their slots.
 
-    wanted: what is made of slots beside the step.
+    wanted: what is wanted beside them: what is made of slots elsewhere, or slots that other tensors read.
     """
     stack: list[Expr] = [target for target in stores if target is PARAMETER or rule.slots[target.name].result]
     stack.extend(wanted)
@@ -126,7 +138,7 @@ def prune(rule: Rule, stores: Stores, wanted: Iterable[Expr] = ()) -> tuple[Stor
             stack.extend(node.children)
             if isinstance(node, Symbol) and node in stores:  # its old value is read, or it is a result
                 stack.append(stores[node])
-    slots = {name: slot for name, slot in rule.slots.items() if symbol_of(name, slot) in seen}
+    slots = {name: slot for name, slot in rule.slots.items() if rule.symbol(name) in seen}
     return {target: value for target, value in stores.items() if target in seen}, slots
 
 
@@ -188,6 +200,15 @@ class _Writer:
             tuple(puts),
         )
 
+    def gathering(self, name: str, gathers: Mapping[Symbol, Expr]) -> Kernel:
+        """The kernel that makes these numbers for all tensors."""
+        self.givens, self.head = {}, {}
+        self.counts = {"t": 0, "u": 0, "c": 0}
+        written = rewrite(gathers.values(), lambda node: node.written if isinstance(node, Reduction) else node)
+        made = [Gather(target.name, self.uniform(value), written[value]) for target, value in gathers.items()]
+        head = tuple(self.head.values())
+        return Kernel(name, tuple(self.givens.values()), head, (), (), (), (), gathers=tuple(made))
+
     def made_up(self, letter: str) -> str:
         """A name for what the rule does not name."""
         self.counts[letter] += 1
@@ -227,8 +248,9 @@ class _Writer:
         if isinstance(e, Reduction):
             return self.givens.setdefault(e, Given(self.results[e], e.over)).name
         if isinstance(e, Symbol):
-            if e.kind is Kind.TENSOR_SLOT:
-                return self.givens.setdefault(e, Given(old(e.name), Space.TENSOR, array=e.name)).name
+            if e.kind in (Kind.TENSOR_SLOT, Kind.GATHERED_SLOT):
+                over = Space.ALL if e.kind is Kind.GATHERED_SLOT else Space.TENSOR
+                return self.givens.setdefault(e, Given(old(e.name), over, array=e.name)).name
             return self.givens.setdefault(e, Given(f"h.{e.name}", Space.TENSOR, e.name)).name
         return self.head[e].name
 

@@ -1,16 +1,19 @@
-"""New values: what stands for them in equations is resolved, and each must fit the space of its slot."""
+"""New values: what stands for them in equations is resolved, and each must fit the space of its slot.
+
+A slot over all becomes either what the host knows before the step, or what the step gathers of all tensors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NoReturn
 
 from .errors import RuleError
-from .expr import Call, Expr, Symbol
+from .expr import Call, Expr, Reduction, Symbol
 from .kinds import NEWS, RATES, SIZES, SLOTS, Kind, Rate, Space
 from .ops import Fn
 from .parts import Slot
-from .walk import walk
+from .walk import rewrite, walk
 
 OLDS = {new: old for old, new in NEWS.items()}
 
@@ -20,7 +23,7 @@ def symbol_of(name: str, slot: Slot) -> Symbol:
     return Symbol(SLOTS[Space(slot.over)], name)
 
 
-def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
+def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
     """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
     targets = [target for target in stores if isinstance(target, Symbol)]
     sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name): stores[target] for target in targets}
@@ -49,7 +52,7 @@ def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Expr, Expr]:
         else:
             same = all(value is child for value, child in zip(values, below, strict=True))
             done[node] = node if same else node.rebuilt(values)
-    return dict(zip(stores, map(done.__getitem__, sources), strict=True))
+    return dict(zip(targets, map(done.__getitem__, sources), strict=True))
 
 
 def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:
@@ -58,35 +61,57 @@ def _refuse_circle(rule: str, news: list[Expr]) -> NoReturn:
     raise RuleError(f"rule {rule!r} has a cycle of new values: {circle}. Use the old value, s.{names[-1]}, once.")
 
 
+def gathered(rule: str, stores: Mapping[Symbol, Expr]) -> dict[Symbol, Expr]:
+    """`stores` where slots over all whose new values the host cannot know before a step are gathered slots.
+
+    Those are what depends on a reduction, on the number of elements, or on another gathered slot. Raises RuleError
+    where one of them is an operand of what only the host computes.
+    """
+    found: set[Symbol] = set()
+    while True:
+        more = {target for target, value in stores.items() if target.kind is Kind.SHARED_SLOT and _is_new(value, found)}
+        if more <= found:
+            break
+        found |= more
+    if not found:
+        return dict(stores)
+    named = {symbol: Symbol(Kind.GATHERED_SLOT, symbol.name) for symbol in found}
+    values = rewrite(stores.values(), lambda node: named.get(node, node) if isinstance(node, Symbol) else node)
+    for node in values.values():
+        if isinstance(node, Call) and node.fn.row.in_step and not all(arg.is_known for arg in node.args):
+            raise RuleError(
+                f"rule {rule!r}: {node.fn.symbol} takes a value that is known before the step, which a slot over 'all' "
+                f"is not where it is given what is reduced. Received: `{node}`. Use hyperparameters and h.step."
+            )
+    return {named.get(target, target): values[value] for target, value in stores.items()}
+
+
+def _is_new(value: Expr, found: Collection[Symbol]) -> bool:
+    """Whether a value depends on what only the step itself knows, these slots over all among it."""
+    leaves = (node for node in walk(value) if isinstance(node, Symbol))
+    return not value.is_known or any(leaf in found or leaf.name in SIZES.values() for leaf in leaves)
+
+
 def check_stores(rule: str, stores: Mapping[Symbol, Expr]) -> None:
     """Raise RuleError if a slot of one number is given what is not one number, or not known in time."""
     for target, value in stores.items():
         if RATES.get(target.kind, Rate.ELEMENT) is Rate.ELEMENT:
             continue
-        if value.rate is Rate.ELEMENT or (value.rate is Rate.TENSOR and target.kind is Kind.SHARED_SLOT):
-            over = "all" if target.kind is Kind.SHARED_SLOT else "tensor"
+        is_shared = target.kind in (Kind.SHARED_SLOT, Kind.GATHERED_SLOT)
+        if value.rate is Rate.ELEMENT or (value.rate is Rate.TENSOR and is_shared):
+            over = "all" if is_shared else "tensor"
             many = "an element" if value.rate is Rate.ELEMENT else "a tensor"
             raise RuleError(
                 f"rule {rule!r} stores a number {many} in `{target}`, a slot over {over!r}, which is one number. "
                 f"Received: `{value}`. Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
             )
-        if target.kind is Kind.SHARED_SLOT:
+        if is_shared:
             _check_shared(rule, target, value)
 
 
 def _check_shared(rule: str, target: Symbol, value: Expr) -> None:
-    if not value.is_known:
-        raise RuleError(
-            f"rule {rule!r} stores what is reduced in this step in `{target}`, a slot over 'all'; only what is known "
-            f"before the step can be, not yet this. Received: `{value}`. Use hyperparameters, h.step and slots over "
-            "'all', or a slot over 'tensor', which every tensor has of its own."
-        )
-    if any(isinstance(node, Symbol) and node.name in SIZES.values() for node in walk(value)):
-        raise RuleError(
-            f"rule {rule!r} stores a size in `{target}`, a slot over 'all', of which the host knows no tensors. "
-            f"Received: `{value}`. Use size(...) where elements are computed."
-        )
-    if any(isinstance(node, Call) and node.fn is Fn.ROUNDED for node in walk(value)):
+    numbers = walk(value, into=lambda node: not isinstance(node, Reduction))
+    if any(isinstance(node, Call) and node.fn is Fn.ROUNDED for node in numbers):
         raise RuleError(
             f"rule {rule!r} stores a rounded number in `{target}`, a slot over 'all', which is float64 for variables "
             f"of any dtype. Received: `{value}`. Leave rounded(...) out."

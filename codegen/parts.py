@@ -21,7 +21,8 @@ class Slot:
     initial: a number, or "parameter" for a copy of the parameter when the slot is made.
     result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
              exist only where their old value can reach the parameter or a result.
-    over:    "element" for a number an element, "tensor" for one a tensor, "all" for one for all tensors.
+    over:    "element" for a number an element, "tensor" for one a tensor, "all" for one for all tensors, which is put
+             once a step, of what is known before it or of what it reduces over all tensors.
     """
 
     initial: float | Literal["parameter"] = 0.0

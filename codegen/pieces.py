@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .expr import Reduction, Symbol
+from .expr import Expr, Reduction, Symbol
 from .kinds import Kind, Space
 from .ops import Fn, ReduceOp, numeral
 
@@ -50,11 +50,16 @@ class Array(NamedTuple):
         """Whether every call brings it, as it does gradients and further inputs."""
         return self.name == "gradient" or self.name.startswith("x.")
 
+    @property
+    def is_common(self) -> bool:
+        """Whether it is one number, at one address, for all tensors."""
+        return self.space is Space.ALL
+
 
 class Given(NamedTuple):
     """A number that a tensor (or all tensors) share.
 
-    It is a per-tensor hyperparameter (`hyper`), an array of one number a tensor (`array`), or a reduction's result.
+    It is a per-tensor hyperparameter (`hyper`), an array of one number (`array`), or a reduction's result.
     """
 
     name: str
@@ -94,6 +99,22 @@ class Store(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.array} <- {self.value if isinstance(self.value, str) else numeral(self.value)}"
+
+
+@dataclass(frozen=True)
+class Gather:
+    """`array <- value`, of a slot over all.
+
+    what: the value in terms of reductions as the rule wrote them: what programs of one rule gather is the same where
+          that is, whatever they call it.
+    """
+
+    array: str
+    value: Arg
+    what: Expr = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return str(Store(self.array, self.value))
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,18 @@
     array   = name: storage, space         the parameter, its gradient, inputs, slots; one number a tensor is float64
     step    = name = fn(args)              on the host, float64, once a step
     shared  = slot <- name                 on the host, when the step is counted: one number for all tensors
-    kernel  = given* head* (load* let* (store | reduce)* | put*)
+    kernel  = given* head* (load* let* (store | reduce)* | put* | gather*)
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage
     reduce  = name = op(name) over space   float64, in row order
-    put     = array <- name                float64, once a tensor that has elements; only in the last kernel
+    put     = array <- name                float64, once a tensor that has elements
+    gather  = array <- name                float64, once a step: one number for all tensors, of what was reduced
 
-A kernel that puts numbers does nothing else, so that all others read old ones; only the last before it stores.
+A kernel that puts or gathers numbers does nothing else, and comes after all others, so that those read old ones; only
+the last before it stores. Where several programs make a step, one of them gathers, after all kernels of all of them.
 
 An argument is a name, a number, or a truth. Order is evaluation order, each name is defined once and before its use
 (`verify` proves it). A step, given or head value that a `let` uses is rounded to the type of the program once, before
@@ -34,6 +36,7 @@ from .memo import Memo, derived
 from .parts import Slot
 from .pieces import Arg as Arg
 from .pieces import Array as Array
+from .pieces import Gather as Gather
 from .pieces import Given as Given
 from .pieces import Let as Let
 from .pieces import Load as Load
@@ -50,7 +53,7 @@ MOST_SHOWN = 60
 
 @dataclass(frozen=True)
 class Kernel:
-    """One pass over the elements of every tensor, or (where it has `puts`) over the tensors alone."""
+    """One pass over the elements of every tensor, or over the tensors alone (`puts`), or none (`gathers`)."""
 
     name: str
     givens: tuple[Given, ...]
@@ -60,6 +63,12 @@ class Kernel:
     stores: tuple[Store, ...]
     reductions: tuple[Reduce, ...]
     puts: tuple[Store, ...] = ()
+    gathers: tuple[Gather, ...] = ()
+
+    @property
+    def numbered(self) -> tuple[Store | Gather, ...]:
+        """What is put or gathered."""
+        return (*self.puts, *self.gathers)
 
     @derived
     def uniforms(self) -> tuple[str, ...]:
@@ -75,7 +84,7 @@ class Kernel:
         places = {let.name: i for i, let in enumerate(self.head)}
         used: dict[str, None] = {}
         done = 0
-        for name in (*self.uniforms, *(put.value for put in self.puts if isinstance(put.value, str))):
+        for name in (*self.uniforms, *(put.value for put in self.numbered if isinstance(put.value, str))):
             end = places.get(name, -1) + 1
             args = [arg for let in self.head[done:end] for arg in let.args] if end else [name]
             used |= dict.fromkeys(arg for arg in args if isinstance(arg, str) and arg not in places)
@@ -89,12 +98,13 @@ class Kernel:
 
     @derived
     def numbers(self) -> tuple[str, ...]:
-        """The arrays of one number a tensor that are read or put, each once."""
-        return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.puts)]))
+        """The arrays of one number that are read, put or gathered, each once."""
+        return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.numbered)]))
 
     def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
         """The text of the kernel; a cast is shown where one is made."""
         puts = f", {len(self.puts)} puts" if self.puts else ""
+        puts += f", {len(self.gathers)} gathers" if self.gathers else ""
         yield f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
         yield from (f"  given   {given}" for given in self.givens)
         yield from (f"  head    {let}" for let in self.head)
@@ -107,6 +117,7 @@ class Kernel:
             yield f"  store   {store.array} <- {store.value}" + (f" as {kept}" if kept != compute else "")
         yield from (f"  reduce  {reduce}" for reduce in self.reductions)
         yield from (f"  put     {put}" for put in self.puts)
+        yield from (f"  gather  {gather}" for gather in self.gathers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +129,8 @@ class Program:
     arrays:  what is loaded or stored, in the order of a table's columns: parameter, gradient, inputs, slots as in the
              rule.
     step:    what the host computes for every step, in float64, in order. `kernels`: in launch order.
-    slots:   the state beside the parameter. `shared`: what slots over all become when the step is counted.
+    slots:   the state beside the parameter. `shared`: what slots over all that the host knows become when
+             the step is counted.
     memo:    what is derived from the program, kept as long as it lives.
     """
 
@@ -161,7 +173,12 @@ class Program:
     @property
     def last(self) -> Kernel:
         """The kernel that stores."""
-        return self.kernels[-2 if self.kernels[-1].puts else -1]
+        return next(kernel for kernel in reversed(self.kernels) if not kernel.numbered)
+
+    @property
+    def gathers(self) -> tuple[Gather, ...]:
+        """What slots over all become, of what the step reduces: by the last kernel, if there are any."""
+        return self.kernels[-1].gathers
 
     @derived
     def inputs(self) -> tuple[str, ...]:
@@ -205,7 +222,7 @@ class Program:
     @property
     def written(self) -> frozenset[str]:
         """The arrays that a step changes."""
-        return frozenset(store.array for kernel in self.kernels for store in (*kernel.stores, *kernel.puts))
+        return frozenset(store.array for kernel in self.kernels for store in (*kernel.stores, *kernel.numbered))
 
     def bytes_per_element(self) -> int:
         """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once."""

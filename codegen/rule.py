@@ -18,7 +18,7 @@ from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import NEWS, Kind
 from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
-from .news import check_stores, resolved, symbol_of
+from .news import check_stores, gathered, resolved, symbol_of
 from .parts import Flag, Hyper, Input, Slot
 from .walk import walk
 
@@ -95,7 +95,7 @@ class Rule:
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()}, self.inputs)
         put(self, "_taken", arguments_of(name, equations))
         put(self, "memo", Memo())
-        put(self, "stores", resolved(name, dict(self.applied(PARAMETER, GRADIENT))))
+        put(self, "stores", gathered(name, resolved(name, dict(self.applied(PARAMETER, GRADIENT)))))
         check_stores(name, self.stores)
         put(self, "averaged", averaged)
         put(self, "averages", None if averaged is None else _averages(self, averaged))
@@ -189,6 +189,16 @@ class Rule:
         leaves = (leaf for leaf in walk(*values) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
         when = {*BUILT_IN_FLAGS, *(name for name, flag in self.flags.items() if flag.when is not None)}
         return frozenset(leaf.name for leaf in leaves if leaf.name in when)
+
+    @derived
+    def gathered(self) -> frozenset[str]:
+        """The slots over all that are given what a step reduces: kept where the tensors are, not on the host."""
+        kinds = {target.name: target.kind for target in self.stores}
+        return frozenset(name for name in self.slots if kinds.get(name) is Kind.GATHERED_SLOT)
+
+    def symbol(self, slot: str) -> Symbol:
+        """What stands for the old value of a slot in the rule's stores."""
+        return Symbol(Kind.GATHERED_SLOT, slot) if slot in self.gathered else symbol_of(slot, self.slots[slot])
 
     def namespaces(self) -> tuple[Names, ...]:
         """`s`, `h`, `on` and `x`, as the equations see them."""

@@ -1,7 +1,8 @@
 """schedule(): in which turns the kernels of several programs run, so that what is reduced over all tensors is joined.
 
 Programs of one rule with other flags can reduce the same thing in kernels of different depth. A kernel that reads a
-reduction over all tensors has to wait until every program that takes part in it has made its share.
+reduction over all tensors has to wait until every program that takes part in it has made its share. What slots over all
+become of that is the same for all programs: one of them gathers it, when nobody reads the old numbers any more.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Turn(NamedTuple):
 
 def schedule(programs: Sequence[Program]) -> tuple[Turn, ...]:
     """The turns of programs that make a step together; each kernel runs as early as it can."""
-    waiting = [list(range(len(program.kernels))) for program in programs]
+    gathering = max(range(len(programs)), key=lambda i: len(programs[i].gathers), default=None)
+    waiting = [[k for k, kernel in enumerate(program.kernels) if not kernel.gathers] for program in programs]
     shares: dict[Reduction, int] = {}
     for program in programs:
         for reduce in program.reductions(Space.ALL):
@@ -54,6 +56,8 @@ def schedule(programs: Sequence[Program]) -> tuple[Turn, ...]:
                     shares[reduce.what] -= 1
                     joins += [reduce.what] if not shares[reduce.what] else []
         turns.append(Turn(tuple(ready), tuple(joins)))
+    if gathering is not None and programs[gathering].gathers:
+        turns.append(Turn(((gathering, len(programs[gathering].kernels) - 1),), ()))
     return tuple(turns)
 
 

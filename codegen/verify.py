@@ -19,8 +19,8 @@ from .walk import walk
 
 NUMBER, WIDE, TRUTH = "a number", "a wide number", "a truth"
 """What a name can stand for; in a loop of less than float64, wide numbers are float64 and never mixed with others."""
-NO_NUMBERS = [(Space.TENSOR, name) for name in STORAGES if name != "float64"]
-"""A tensor's own number is of one storage."""
+NO_NUMBERS = [(space, name) for space in (Space.TENSOR, Space.ALL) for name in STORAGES if name != "float64"]
+"""A tensor's own number, and one for all, is of one storage."""
 
 
 def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
@@ -35,7 +35,7 @@ def settled(rule: str, stores: Mapping[Symbol, Expr]) -> None:
 def pruned(rule: Rule, stores: Mapping[Symbol, Expr], wanted: Iterable[Expr] = ()) -> None:
     """Every store can reach the parameter or a result: it is one, or its old value is read.
 
-    stores: those of all kinds of steps that the rule itself tells apart. `wanted`: what is made of slots beside them.
+    stores: those of all kinds of steps that the rule itself tells apart. `wanted`: what is wanted beside them.
     """
     read = {node for node in walk(*stores.values(), *wanted) if isinstance(node, Symbol)}
     for target in stores:
@@ -87,7 +87,7 @@ def _check_arrays(program: Program) -> None:
     if names != [name for name in order if name in names]:
         raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
     for array in program.arrays:
-        if array.storage not in STORAGES or (array.space, array.storage) in NO_NUMBERS or array.space is Space.ALL:
+        if array.storage not in STORAGES or (array.space, array.storage) in NO_NUMBERS:
             raise _broken("number", program.name, array, "no such storage or space")
     if program.compute not in STORAGES:
         raise _broken("number", program.name, program.compute, "no such type")
@@ -98,7 +98,8 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     for given in kernel.givens:
         is_there = given.over is Space.TENSOR if given.hyper else reduced.get(given.name) is given.over
         if given.array:
-            is_there = given.name == old(given.array) and _space(program, given.array) is given.over is Space.TENSOR
+            is_one = given.over is not Space.ELEMENT and _space(program, given.array) is given.over
+            is_there = is_one and given.name == old(given.array)
         if not is_there or given.name in known:
             raise _broken("number", kernel.name, given, "no earlier kernel and no tensor has it, or it is there twice")
         known[given.name] = NUMBER
@@ -116,8 +117,8 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     for store in kernel.stores:
         if kernel is not program.last or _space(program, store.array) is not Space.ELEMENT:
             raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
-    _check_puts(program, kernel, known)
-    _refuse_repeats(kernel, [store.array for store in (*kernel.stores, *kernel.puts)])
+    _check_numbers(program, kernel, known)
+    _refuse_repeats(kernel, [store.array for store in (*kernel.stores, *kernel.numbered)])
     _refuse_repeats(kernel, [*reduced, *(reduce.name for reduce in kernel.reductions)])
     ends: list[Store | Reduce] = [*kernel.stores, *kernel.reductions]
     for end in ends:
@@ -128,12 +129,15 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
 
 
-def _check_puts(program: Program, kernel: Kernel, known: Mapping[str, str]) -> None:
-    """Numbers are put where nobody reads old ones any more: by a kernel that does nothing else, after all others."""
-    for put in kernel.puts:
-        if kernel is not program.kernels[-1] or kernel.arrays or kernel.reductions or kernel.body:
+def _check_numbers(program: Program, kernel: Kernel, known: Mapping[str, str]) -> None:
+    """Numbers are put where nobody reads old ones any more: by kernels that do nothing else, after all others."""
+    last = program.kernels[-1]
+    is_end = kernel is last or (last.gathers and kernel is program.kernels[-2] and not kernel.gathers)
+    for put in kernel.numbered:
+        if not is_end or kernel.arrays or kernel.reductions or kernel.body or (kernel.puts and kernel.gathers):
             raise _broken("number", kernel.name, put, "not the last kernel, or one that has other things to do")
-        if _space(program, put.array) is not Space.TENSOR or _kind(known, put.value) != NUMBER:
+        space = Space.ALL if kernel.gathers else Space.TENSOR
+        if _space(program, put.array) is not space or _kind(known, put.value) != NUMBER:
             raise _broken("number", kernel.name, put, "an unknown array, or no number that is defined")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import capture
+from .arrays.homes import home_of
 from .buckets import Buckets
 from .calls import Calls
 from .errors import ArrayError, OptionError
@@ -12,7 +13,10 @@ from .flags import FIRST, own_flags, shape_flags, step_flags
 
 
 def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float) -> None:
-    """The rule's own equations on one variable, not counted. Raises ArrayError, and OptionError for further inputs."""
+    """The rule's own equations on one variable, not counted; slots over all stay as they are.
+
+    Raises ArrayError, and OptionError for further inputs.
+    """
     state = calls.state
     state.require_built()
     if calls.is_captured:
@@ -35,7 +39,9 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
     if position in calls.unstarted:
         flags |= {FIRST}
     kind = flags, (resolved.dtypes[position],)
-    backend, shared = calls.options.backend, state.shared
+    backend = calls.options.backend
+    gathered = {name: state.shared[name] for name in rule.gathered & state.shared.keys()}
+    shared = {**state.shared, **{name: home_of(one).new_like(one, one) for name, one in gathered.items()}}
     buckets = Buckets(rule, members, {position: kind}, backend, {}, state.ledger, shared=shared)
     while not buckets.launch(buckets.prepared(resolved.addresses, numbers)):  # held since it was asked
         state.ledger.settle()

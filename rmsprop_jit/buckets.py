@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import codegen
-from .arrays.homes import Array, Int64
+from .arrays.homes import Array, Int64, address_of
 from .by_name import Named
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
@@ -83,7 +83,7 @@ class Buckets:
         positions: dict[str, list[int]] = {}
         for (place, dtype, flags, brought), group in _grouped(members, kinds).items():
             program = program_of(rule, flags, dtype, brought, part)
-            tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options))
+            tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options, shared))
             positions.setdefault(place, []).extend(group)
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
         self._is_in_order = self.order.tolist() == list(range(len(members)))
@@ -92,7 +92,7 @@ class Buckets:
         read = {name for program in self.programs for name in program.tensor_hypers}
         self._own = {name: self._in_order(own[name]) for name in read & own.keys()}
         self._named = Named(rule, members)
-        self.shared = Shared(self.programs, shared)
+        self.shared, self._pointed_at = Shared(self.programs, shared), shared
         if self.shared.stored:
             marks = (marks or Marks())._replace(shared=self.shared.stored)
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
@@ -130,10 +130,18 @@ def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[tuple
     return groups
 
 
-def _table(program: Program, place: str, members: Sequence[Member], options: BackendOptions) -> Table:
-    """A table that points at the members' parameters and slots."""
+def _table(
+    program: Program,
+    place: str,
+    members: Sequence[Member],
+    options: BackendOptions,
+    shared: Mapping[str, Array],
+) -> Table:
+    """A table that points at the members' parameters and slots, and at slots over all."""
     table = backends.of(place).table(program, [member.array.size for member in members], place, options)
     for array in program.arrays:
-        if not array.is_brought:
+        if array.is_common:
+            table.point(array.name, np.full(len(members), address_of(shared[array.name]), np.int64))
+        elif not array.is_brought:
             table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))
     return table

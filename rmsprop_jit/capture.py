@@ -48,10 +48,11 @@ def refuse_block(members: Sequence[Member], is_in_graph: bool) -> None:
 
 def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
     """Raise OptionError for a step that a graph must not repeat, since the next one may be of another kind."""
-    shared = [name for name, slot in rule.slots.items() if slot.over == "all"]
+    shared = [name for name, slot in rule.slots.items() if slot.over == "all" and name not in rule.gathered]
     if shared:
         raise OptionError(
-            "a slot over 'all' is computed on the host, once a call, and a graph would repeat one value for ever. "
+            "a slot over 'all' is computed on the host, once a call, if no reduction is in it, and a graph would "
+            "repeat one value for ever. "
             f"Received: rule {rule.name!r} with the slots {shared}. Call apply() outside of a graph."
         )
     when = [name for name, flag in rule.flags.items() if flag.when is not None]

@@ -1,7 +1,8 @@
-"""Shared: slots over all, each one float64 for all variables, in host memory; what a call makes of them.
+"""Shared: slots over all, each one float64 for all variables; what a call makes of them.
 
-What becomes of them follows from hyperparameters, the number of the step and themselves: the host computes it before
-the launch, and it becomes state when the call is counted.
+What follows from hyperparameters, the number of the step and other such slots, the host computes before the launch, and
+it becomes state when the call is counted. What follows from reductions, the launch itself gathers; here it is only made
+sure that all variables agree on it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
 
 class Shared:
-    """What the programs of a step have of slots over all.
+    """What the programs of a step have of slots over all that the host knows.
 
     stored: those that the step changes, by name.
+
+    Raises RuleError if the programs gather different values of a slot.
     """
 
     def __init__(self, programs: Sequence[Program], arrays: Mapping[str, Array]) -> None:
+        check_agreement(programs)
         self._storing = [program for program in dict.fromkeys(programs) if program.shared]
         stored = {store.array for program in self._storing for store in program.shared}
         read = {name.removeprefix("s.") for program in programs for name in program.hypers if name.startswith("s.")}
@@ -60,3 +64,21 @@ class Shared:
                         "of a shape or of a variable."
                     )
         return whole | made
+
+
+def check_agreement(programs: Sequence[Program]) -> None:
+    """Raise RuleError unless all programs that gather slots over all gather the same, which one of them then does."""
+    gathering = [program for program in dict.fromkeys(programs) if program.gathers]
+    if not gathering:
+        return
+    chosen = max(gathering, key=lambda program: len(program.gathers))
+    made = {gather.array: gather.what for gather in chosen.gathers}
+    for program in gathering:
+        for gather in program.gathers:
+            if made.get(gather.array) is not gather.what:
+                other = made.get(gather.array, "nothing")
+                raise RuleError(
+                    f"rule {program.name!r} gives the slot {gather.array!r}, which is over 'all', different values "
+                    f"for different variables. Received: `{other}` and `{gather.what}`. Let it not depend on flags of "
+                    "a shape or of a variable; for the first update, ask h.step == 1 in place of on.first."
+                )

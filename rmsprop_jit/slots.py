@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from .arrays.homes import Array
 from .codegen import Slot, backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
+from .errors import ArrayError
 from .members import Member
 
 
@@ -21,10 +22,31 @@ def of_variable(member: Member, wanted: Mapping[str, Slot], ledger: Ledger) -> d
     return {name: had[name] if name in had else _new(member, slot, ledger) for name, slot in own.items()}
 
 
-def of_all(had: Mapping[str, Array], wanted: Iterable[Mapping[str, Slot]]) -> dict[str, Array]:
-    """The slots over all that any variable needs: those that are there, and new ones, in host memory."""
+def of_all(
+    had: Mapping[str, Array],
+    wanted: Iterable[Mapping[str, Slot]],
+    gathered: frozenset[str],
+    members: Sequence[Member],
+) -> dict[str, Array]:
+    """The slots over all that any variable needs: those that are there, and new ones.
+
+    gathered: those of them that are where the variables are; the others are in host memory. Raises ArrayError if there
+              are some, and variables in several places.
+    """
     found = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
-    return {name: had[name] if name in had else np.array(slot.initial, np.float64) for name, slot in found.items()}
+    places = sorted({member.place for member in members})
+    if len(places) > 1 and gathered & found.keys():
+        raise ArrayError(
+            "a slot over 'all' that is given what a step reduces needs all variables in one place. Received: the slots "
+            f"{sorted(gathered & found.keys())}, and variables on {', '.join(places)}. Use an optimizer for each place."
+        )
+
+    def new(name: str, slot: Slot) -> Array:
+        if name in gathered:
+            return members[0].home.new_number(members[0].array, float(slot.initial))
+        return np.array(slot.initial, np.float64)
+
+    return {name: had[name] if name in had else new(name, slot) for name, slot in found.items()}
 
 
 def _new(member: Member, slot: Slot, ledger: Ledger) -> Array:

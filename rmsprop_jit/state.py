@@ -35,7 +35,8 @@ from .saving import Progress
 class State:
     """The variables of one optimizer with all that belongs to them.
 
-    members:  the variables, ready for questions. `shared`: slots over all, by name, in host memory.
+    members:  the variables, ready for questions. `shared`: slots over all, by name; in host memory, or (what a step
+              makes of what it reduces) where the variables are.
     ledger:   calls and windows. The window of a variable without an accumulator means nothing, whatever it says.
     built:    whether there are variables. `restored`: whether they are copies that came with pickle or deepcopy.
     hidden:   the positions of variables that nobody but the optimizer has, so that training them is in vain; None if
@@ -143,7 +144,8 @@ class State:
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
         pairs = zip(self.variables, kinds, strict=True)
         made = [one.with_slots(slots.of_variable(one, wanted[kind], self.ledger)) for one, kind in pairs]
-        return dataclasses.replace(self, members=Members(made), shared=slots.of_all(self.shared, wanted.values()))
+        shared = slots.of_all(self.shared, wanted.values(), step_of(self.rule).gathered, self.variables)
+        return dataclasses.replace(self, members=Members(made), shared=shared)
 
     def put_averages(self, var_list: Variables | None) -> None:
         """Write the averages of these variables, or of all, to the variables; those in host memory all at once."""

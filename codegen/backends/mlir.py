@@ -2,7 +2,7 @@
 
 The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
 kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
-`tensor<f64>`; it returns the stored arrays, the kernel's reductions and the numbers that it puts, in their order.
+`tensor<f64>`; it returns the stored arrays, the kernel's reductions and the numbers that it puts or gathers, in order.
 It works on one tensor: over all tensors, the caller adds reductions up between two functions, as every backend does.
 """
 
@@ -126,7 +126,7 @@ class _Function:
         inputs = [f"{_array(name)}: {self.tensor(name)}" for name in self.arrays]
         inputs += [f"%number_{mangled(name)}: tensor<f64>" for name in self.numbers]
         results = [self.tensor(store.array) for store in self.kernel.stores]
-        results += ["tensor<f64>"] * len(self.kernel.reductions + self.kernel.puts)
+        results += ["tensor<f64>"] * (len(self.kernel.reductions) + len(self.kernel.numbered))
         yield f"func.func @{self.name}({', '.join(inputs)}) -> ({', '.join(results)}) {{"
         yield from (f"  {line}" for line in self.outside())
         returned = []
@@ -137,7 +137,7 @@ class _Function:
         for reduce in self.kernel.reductions:
             yield from (f"  {line}" for line in self.reduction(reduce))
             returned.append(f"%result_{reduce.name}")
-        for put in self.kernel.puts:
+        for put in self.kernel.numbered:
             returned.append(f"%number_{mangled(new(put.array))}")
         yield f"  return {', '.join(returned)} : {', '.join(results)}" if returned else "  return"
         yield "}"
@@ -148,9 +148,9 @@ class _Function:
             yield f"%wide_{name} = tensor.extract %number_{name}[] : tensor<f64>"
         block = _Block("f64", "wide_")
         block.lets(self.kernel.head, truths(self.kernel.head))
-        values = [block.operand(put.value) for put in self.kernel.puts]
+        values = [block.operand(put.value) for put in self.kernel.numbered]
         yield from block.lines
-        for put, value in zip(self.kernel.puts, values, strict=True):
+        for put, value in zip(self.kernel.numbered, values, strict=True):
             yield f"%number_{mangled(new(put.array))} = tensor.from_elements {value} : tensor<f64>"
         for name in map(mangled, self.kernel.uniforms):
             if self.kind == "f64":  # one value by two names

@@ -34,7 +34,7 @@ def run(
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
     """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name, and new values
-    of slots over all (as "s.x'"; their old ones come with `hypers`, as "s.x").
+    of slots over all that the host knows (as "s.x'"; their old ones come with `hypers`, as "s.x").
 
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.
@@ -60,17 +60,33 @@ def run(
                 else:
                     for own, result in zip(per_tensor, results, strict=True):
                         own[reduce.name] = result
+        _gather(program.kernels[-1], tensors, {**step, **totals})
     shared = {new(store.array): _value(store.value, step, float) for store in program.shared}
     return totals | shared
+
+
+def _gather(kernel: Kernel, tensors: Sequence[Tensor], outside: Mapping[str, float]) -> None:
+    """What slots over all become; every tensor has the same array of each."""
+    if kernel.gathers:
+        wide = _head(kernel, tensors[0], outside)
+        for tensor in tensors:
+            for one in kernel.gathers:
+                tensor[one.array][...] = _value(one.value, wide, np.float64)
+
+
+def _head(kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, Any]:
+    """All numbers that a kernel has for a tensor, in float64."""
+    wide: dict[str, Any] = {name: np.float64(value) for name, value in outside.items()}
+    wide |= {given.name: np.float64(tensor[given.array]) for given in kernel.givens if given.array}
+    for let in kernel.head:
+        wide[let.name] = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
+    return wide
 
 
 def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, float]:
     """One kernel on one tensor; returns its reductions."""
     compute = storage(program.compute).scalar
-    wide: dict[str, Any] = {name: np.float64(value) for name, value in outside.items()}
-    wide |= {given.name: np.float64(tensor[given.array]) for given in kernel.givens if given.array}
-    for let in kernel.head:
-        wide[let.name] = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
+    wide = _head(kernel, tensor, outside)
     names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
     shape = tensor["parameter"].shape
     for load in kernel.loads:

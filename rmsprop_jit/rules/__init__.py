@@ -6,5 +6,6 @@ table     all of them: which class stands in which family
 parts     what families have in common; dialects: RMSprop as others have it
 
 Families, a file each: rmsprop, sgd, adagrad (sums of squares), adam, moments (others with two averages), signs, norms,
-numbers (one a tensor, or for all), differences (of gradients, and other inputs), schedule_free.
+numbers (one a tensor, or for all), differences (of gradients, and other inputs), schedule_free, distances (which find
+their rate).
 """

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .differences import Adan as Adan
     from .differences import Rprop as Rprop
     from .differences import Sophia as Sophia
+    from .distances import DAdaptAdamW as DAdaptAdamW
+    from .distances import DoG as DoG
+    from .distances import Prodigy as Prodigy
     from .moments import ADOPT as ADOPT
     from .moments import AdaBelief as AdaBelief
     from .moments import AdEMAMix as AdEMAMix
@@ -79,6 +82,9 @@ HOMES = {
     "Sophia": "differences",
     "ScheduleFreeSGD": "schedule_free",
     "ScheduleFreeAdamW": "schedule_free",
+    "Prodigy": "distances",
+    "DAdaptAdamW": "distances",
+    "DoG": "distances",
 }
 """The family of each class. The first is what the command line shows unless it is asked for another."""
 

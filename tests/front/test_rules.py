@@ -16,6 +16,7 @@ import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
 from papers import PAPERS
+from papers_of_distances import TOGETHER
 from papers_of_moments import State
 
 import rmsprop_jit
@@ -91,6 +92,30 @@ CASES = {
         ),
         (4, 3),
     ),
+    "Prodigy": Case(
+        (
+            {"learning_rate": 0.1, "d0": 1e-3},
+            {"d0": 0.1, "growth_rate": 1.5, "beta_3": 0.9, "use_bias_correction": True, "d_coef": 2.0},
+            {"d0": 0.1, "safeguard_warmup": True, "epsilon": 1e-3, "weight_decay": 0.1, "beta_2": 0.9},
+        ),
+        (4 + 5, 4),
+    ),
+    "DAdaptAdamW": Case(
+        (
+            {"learning_rate": 0.1, "d0": 1e-3},
+            {"d0": 0.1, "growth_rate": 1.1, "use_bias_correction": True},
+            {"d0": 0.1, "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+        ),
+        (3 + 5, 4),
+    ),
+    "DoG": Case(
+        (
+            {"learning_rate": 1.0, "reps_rel": 1e-3},
+            {"learning_rate": 1.0, "reps_rel": 0.01, "epsilon": 0.1, "weight_decay": 0.01},
+            {"learning_rate": 2.0, "reps_rel": 0.01, "layerwise": True, "weight_decay": 0.1},
+        ),
+        (3 + 2, 1),
+    ),
 }
 """By the names of classes; for Sophia, loads and stores of a step that reads the Hessian."""
 
@@ -138,9 +163,12 @@ def judged(name: str, options: Options, variables: Sequence[Array], steps: int) 
     dtype = str(variables[0].dtype)
     if keras_rules.has(name):
         return keras_rules.trained(name, options, variables, [gradients(step, dtype) for step in range(steps)])[1]
-    paper, own = PAPERS[name], {**options}
+    own = {**options}
     rate, decay = own.pop("learning_rate", 0.01), own.pop("weight_decay", 0.0)
     found = [one.astype(np.float64) for one in variables]
+    if name in TOGETHER:
+        return judged_together(name, found, rate, decay, own, [gradients(step, dtype) for step in range(steps)])
+    paper = PAPERS[name]
     kept: list[State] = [{"start": one} for one in found]
     for step in range(steps):
         brought = hessians(name, step, dtype)
@@ -153,9 +181,20 @@ def judged(name: str, options: Options, variables: Sequence[Array], steps: int) 
     return found
 
 
+def judged_together(
+    name: str, start: list[Array], rate: float, decay: float, own: Options, brought: Sequence[Sequence[Array]]
+) -> list[Array]:
+    """What the paper of a rule makes of all tensors, of which it has numbers in common."""
+    found, kept = start, State()
+    for step, given in enumerate(brought, 1):
+        decayed = [w - w * decay * rate for w in found]
+        found = TOGETHER[name](decayed, [g.astype(np.float64) for g in given], start, step, rate, kept, **own)
+    return found
+
+
 def test_every_rule_of_the_table_is_tried() -> None:
     assert CASES.keys() == HOMES.keys()
-    assert {name for name in HOMES if not keras_rules.has(name)} == PAPERS.keys()
+    assert {name for name in HOMES if not keras_rules.has(name)} == PAPERS.keys() | TOGETHER.keys()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -239,7 +278,7 @@ def test_the_order_of_variables_does_not_matter(name: str) -> None:
         one.apply(gradients(step), ours, **brought)
         other.apply(gradients(step)[::-1], theirs[::-1], **{key: each[::-1] for key, each in brought.items()})
     for i, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
-        if name == "AdaGC":  # what is summed over all tensors is summed in the order of the call
+        if name == "AdaGC" or name in TOGETHER:  # what is summed over all tensors is summed in the order of the call
             np.testing.assert_allclose(mine, yours, rtol=1e-14)
         else:
             assert_same_bits(mine, yours, i)

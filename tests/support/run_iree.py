@@ -29,13 +29,13 @@ def run_with_iree(
         arrays, scalars = mlir.arguments(program, k)
         for tensor, own in zip(tensors, numbers, strict=True):
             inputs = [tensor[name].copy() for name in arrays] + [np.array(own[name], np.float64) for name in scalars]
-            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions or kernel.puts else ()
+            results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions or kernel.numbered else ()
             results = results if isinstance(results, tuple | list) else (results,)
             for store, result in zip(kernel.stores, results, strict=False):
                 tensor[store.array][...] = result.to_host()
             for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=False):
                 own[reduce.name] = float(result.to_host())
-            for put, result in zip(kernel.puts, results, strict=False):
+            for put, result in zip(kernel.numbered, results, strict=False):
                 tensor[put.array][...] = result.to_host()
         join(kernel, numbers)
 

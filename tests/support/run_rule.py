@@ -55,7 +55,7 @@ def run_together(
 
 def on_gpu(tensors: Tensors) -> list[dict[str, Any]]:
     """Copies of all arrays on the GPU."""
-    return [{name: device.cupy().asarray(array) for name, array in tensor.items()} for tensor in tensors]
+    return each_once(tensors, device.cupy().asarray)
 
 
 def fetch(there: list[dict[str, Any]], tensors: Tensors) -> None:
@@ -87,8 +87,12 @@ def make_tensors(
     make: Maker,
     gradient: str | None = None,
 ) -> Tensors:
-    """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values."""
+    """Fresh tensors: parameter and gradient from `make(size)`, slots at their initial values.
+
+    What is gathered of all tensors they have in common; slots over all that the host knows are none of theirs.
+    """
     tensors = []
+    gathered = {name: np.array(rule.slots[name].initial, np.float64) for name in rule.gathered}
     for size in sizes:
         tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(gradient or dtype)}
         for name, slot in rule.slots.items():
@@ -97,13 +101,19 @@ def make_tensors(
                 tensor[name] = np.full(
                     *((size, initial, dtype) if slot.over == "element" else ((), initial, np.float64))
                 )
-        tensors.append(tensor)
+        tensors.append(tensor | gathered)
     return tensors
 
 
 def copied(tensors: Tensors) -> Tensors:
     """Independent copies of all arrays."""
-    return [{name: array.copy() for name, array in tensor.items()} for tensor in tensors]
+    return each_once(tensors, np.copy)
+
+
+def each_once(tensors: Tensors, copy: Callable[[Array], Any]) -> list[dict[str, Any]]:
+    """Copies of all arrays; what tensors have in common stays so."""
+    made = {id(array): copy(array) for tensor in tensors for array in tensor.values()}
+    return [{name: made[id(array)] for name, array in tensor.items()} for tensor in tensors]
 
 
 def defaults(rule: Rule, **changes: float) -> dict[str, float]:

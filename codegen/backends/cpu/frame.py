@@ -126,6 +126,7 @@ class _Frame:
 
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
+        yield from self.gathering()
         yield f"all_claims = {at(Header.CLAIMS)}"
         yield "claim = add_shared(table, 1)"
         yield "while claim < all_claims:"
@@ -136,8 +137,16 @@ class _Frame:
         if self.together:
             yield f"        alone = rows[row * 4 + {ALONE}]"
         for k, kernel in enumerate(self.program.kernels):
-            yield from indented(self.one_pass(k, kernel), 2)
+            if not kernel.gathers:
+                yield from indented(self.one_pass(k, kernel), 2)
         yield "    claim = add_shared(table, 1)"
+
+    def gathering(self) -> Iterator[str]:
+        """The numbers for all tensors; there need not be a row for that."""
+        for k, kernel in enumerate(self.program.kernels):
+            if kernel.gathers:
+                yield f"if run == {k}:"
+                yield from indented([*self.head(kernel), *self.puts(kernel), "return"])
 
     def one_pass(self, k: int, kernel: Kernel) -> list[str]:
         """One kernel on one row; a tensor of one row meets all kernels in the first pass, while it is in the cache."""
@@ -162,7 +171,9 @@ class _Frame:
             address = f"arrays[tensor * {columns} + {column}] + {offset}"
             yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for array in kernel.numbers:
-            address = f"arrays[tensor * {columns} + {self.program.column(array)}]"
+            column = self.program.column(array)
+            is_common = self.program.arrays[column].is_common
+            address = f"arrays[{column}]" if is_common else f"arrays[tensor * {columns} + {column}]"
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
@@ -182,7 +193,7 @@ class _Frame:
 
     def puts(self, kernel: Kernel) -> Iterator[str]:
         """The tensor's own numbers, by the row that it begins with: every other pass has read the old ones."""
-        for put in kernel.puts:
+        for put in kernel.numbered:
             yield f"number_{mangled(old(put.array))}[0] = {operand(put.value, 'float64', 'wide_')}"
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:

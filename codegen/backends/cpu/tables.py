@@ -159,7 +159,7 @@ class Table:
         at = self.at
         ends = np.cumsum([0, *(len(kernel.reductions) for kernel in self.program.kernels)]).tolist()
         return [
-            [self.code.address, at, k, self.helpers, begin, end]
+            [self.code.address, at, k, 0 if self.program.kernels[k].gathers else self.helpers, begin, end]
             for k, (begin, end) in enumerate(itertools.pairwise(ends))
         ]
 

@@ -122,10 +122,12 @@ def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:
     """The numbers, each rounded once; the tensors' own are float64."""
     for name, place in shape.places(kernel).items():
         yield f"store_{shape.type.name}({place}, {shape.type.name}(wide_{mangled(name)}))"
-    for put in kernel.puts:
+    for put in kernel.numbered:
         yield f"store_float64({_number(shape, put.array)}, {operand(put.value, 'float64', 'wide_')})"
 
 
 def _number(shape: Shape, array: str) -> str:
-    """Where a tensor's own number is."""
-    return f"load_int64(arrays + ({shape.program.column(array)} * tensors + tensor) * 8)"
+    """Where a tensor's own number is, or one for all, of which all tensors have the same address."""
+    column = shape.program.column(array)
+    further = "" if shape.program.arrays[column].is_common else " + tensor"
+    return f"load_int64(arrays + ({column} * tensors{further}) * 8)"

@@ -5,6 +5,7 @@ A program becomes one source with several kernels, launched in this order for ea
     uniforms_k   numbers that the loop uses and that only the GPU has: sums over rows of earlier kernels, what a tensor
                  has of its own, what follows from them, in float64, rounded once; not launched where there are none
     puts_k       the tensors' own numbers, in the same way, where k puts them
+    gathers_k    numbers for all tensors, by one thread, in one of the programs that make a step
     step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
 
 Numbers of the step, made on the host, come by value as arguments. In a graph, which repeats its arguments for ever, and
@@ -78,10 +79,10 @@ def source(program: Program) -> str:
 
 def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
     """What is launched for one kernel of the program; nothing where there would be nothing to do."""
-    if shape.places(kernel) or kernel.puts:
-        name = f"puts_{k}" if kernel.puts else f"uniforms_{k}"
+    if shape.places(kernel) or kernel.numbered:
+        name = f"{_does(kernel)}_{k}"
         arguments, numbers = _places(shape, kernel), shape.of_head(kernel)
-        blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.ONE
+        blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.STEP if kernel.gathers else Blocks.ONE
         taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
         yield KernelSource(
             name, _text(name, taken, uniforms_kernel(shape, kernel)), arguments, shape.threads, blocks, numbers
@@ -95,11 +96,16 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
 
 
+def _does(kernel: Kernel) -> str:
+    """What becomes of the numbers that are made between the loops."""
+    return "puts" if kernel.puts else "gathers" if kernel.gathers else "uniforms"
+
+
 def _places(shape: Shape, kernel: Kernel) -> tuple[str, ...]:
     """Where `uniforms_k` finds what it needs; see `tables.Table` for what is where."""
     of_all, of_tensors = shape.given_to(kernel)
     return (
-        *(("tensors",) if shape.is_per_tensor(kernel) else ()),
+        *(("tensors",) if shape.is_per_tensor(kernel) or kernel.numbers else ()),
         *(("first",) if of_tensors or kernel.puts else ()),
         *(("partial",) if of_tensors else ()),
         *(("arrays",) if kernel.numbers else ()),

@@ -160,12 +160,13 @@ class Launch:
         with device.use(self._index), device.ordered(self._index):
             for i, k in self._turns[turn].kernels:
                 changed = k > 0 or self.tables[i].send()
-                changed |= bool(self.tables[i].program.kernels[k].numbers)  # which the step before has put
+                changed |= bool(self.tables[i].program.kernels[k].numbers)  # which the step before has made
                 if changed or self._is_stale or self._clock is not None:
                     self.tables[i].start(f"uniforms_{k}")
             for i, k in self._turns[turn].kernels:
                 self.tables[i].start(f"step_{k}")
                 self.tables[i].start(f"puts_{k}")
+                self.tables[i].start(f"gathers_{k}")
         self._was_whole = turn == len(self._turns) - 1
 
     @property

@@ -43,8 +43,8 @@ def _number(count: int, what: str) -> str:
 
 
 def _waits(kernel: KernelSource) -> bool:
-    """Whether a kernel is launched only when other numbers are there: none of its own are reduced in this step."""
-    return kernel.k == 0 and kernel.blocks is not Blocks.ROW
+    """Whether a kernel is launched only when other numbers are there: none of its own are made in each step."""
+    return kernel.k == 0 and kernel.blocks is not Blocks.ROW and "arrays" not in kernel.arguments
 
 
 def _launch(number: int, kernel: KernelSource, of: Kernel) -> Iterator[str]:
@@ -55,7 +55,8 @@ def _launch(number: int, kernel: KernelSource, of: Kernel) -> Iterator[str]:
         does += [f"stores {', '.join(store.array for store in of.stores)}"] if of.stores else []
     else:
         given = [given.name for given in of.givens]
-        does = [f"numbers of step_{kernel.k}" + (f" from {', '.join(given)}" if given else "")]
+        made = ", ".join(put.array for put in of.numbered) or f"numbers of step_{kernel.k}"
+        does = [made + (f" from {', '.join(given)}" if given else "")]
     yield f"   for        {'; '.join(does)}"
     yield f"   blocks     {kernel.blocks.value}, of {kernel.threads} threads"
     yield f"   addresses  {', '.join(kernel.arguments)}"

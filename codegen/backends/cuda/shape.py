@@ -51,7 +51,9 @@ class Shape:
 
     def of_head(self, kernel: Kernel) -> tuple[str, ...]:
         """The numbers of the step, as arguments, that those in memory follow from."""
-        read = dict.fromkeys([*(arg for let in kernel.head for arg in let.args), *(put.value for put in kernel.puts)])
+        read = dict.fromkeys(
+            [*(arg for let in kernel.head for arg in let.args), *(put.value for put in kernel.numbered)]
+        )
         return tuple(name for name in read if name in self._passed)
 
     def places(self, kernel: Kernel) -> dict[str, str]:

@@ -12,11 +12,14 @@ class Blocks(Enum):
     ROW = "one a row"
     TENSOR = "one a tensor, at most 1024"
     ONE = "one"
+    STEP = "one a step"
 
     __hash__ = object.__hash__
 
     def count(self, rows: int, tensors: int) -> int:
-        """The number, for a table of so many rows and tensors; none without rows, where there is nothing to do."""
+        """The number, for a table of so many rows and tensors; without rows there is only what a step does once."""
+        if self is Blocks.STEP:
+            return 1
         return {Blocks.ROW: rows, Blocks.TENSOR: min(tensors, MOST), Blocks.ONE: 1}[self] if rows else 0
 
 

@@ -115,7 +115,7 @@ class Table:
         with device.use(self.index):
             self._memory = {what: device.empty_bytes(max(nbytes, 8)) for what, nbytes in self._room().items()}
             self._send("rows", np.ascontiguousarray(rows.rows[:, :3]))
-            if program.reductions(Space.TENSOR) or program.kernels[-1].puts:
+            if program.reductions(Space.TENSOR) or any(kernel.puts for kernel in program.kernels):
                 self._send("first", rows.first)
 
     def _room(self) -> dict[str, int]:
