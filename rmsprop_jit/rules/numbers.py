@@ -50,7 +50,10 @@ class Nadam(Polyglot):
 
 
 def nosadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Huang, Wang & Dong 2019, algorithm 1 with B of NosAdam-HH: older squares weigh more."""
+    """Huang, Wang & Dong 2019, algorithm 1 with B of NosAdam-HH: older squares weigh more.
+
+    Differs from the authors' code: that corrects the bias of the momentum, too. Its epsilon is here.
+    """
     total = s.total + h.step**-h.gamma
     m, v = mixed(s.momentum, g, h.beta_1), mixed(s.velocity, square(g), s.total / total)
     return {s.momentum: m, s.velocity: v, s.total: total, p: p - h.learning_rate * m / (sqrt(v) + h.epsilon)}

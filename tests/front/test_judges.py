@@ -57,8 +57,8 @@ def test_its_numbers_are_the_judges(judge: str, judged: Judged, dtype: str) -> N
 def test_the_record_is_what_the_judge_says(judge: str, judged: Judged) -> None:
     if importlib.util.find_spec(judge) is None:
         pytest.skip(f"{judge} is not installed")
-    case, answer = cases(judged)[-1], recorded(judge, judged)[-1]
-    np.testing.assert_allclose(ANSWERS[judge](case), answer, rtol=1e-11, atol=1e-12)
+    for case, answer in [*zip(cases(judged), recorded(judge, judged), strict=True)][-3:]:
+        np.testing.assert_allclose(ANSWERS[judge](case), answer, rtol=1e-11, atol=1e-12)
 
 
 def test_nothing_else_is_recorded() -> None:

@@ -138,6 +138,7 @@ TORCH = (
         ({}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.5}, {"weight_decay": 0.1, "maximize": True}),
         "torch",
     ),
+    # torch keeps the product of momenta in float32, which others than these numbers show in the ninth place
     Judged(
         "Nadam",
         "NAdam",

@@ -27,9 +27,15 @@ def torch_trained(case: Case) -> Array:
 def optax_trained(case: Case) -> Array:
     """What optax makes of the variables, as one array."""
     import jax
+
+    with jax.enable_x64(True):
+        return _optax_trained(case)
+
+
+def _optax_trained(case: Case) -> Array:
+    import jax
     import optax
 
-    jax.config.update("jax_enable_x64", True)
     optimizer = operator.attrgetter(case.judged.theirs)(optax)(**case.judged.translated(case.options))
     variables = [jax.numpy.asarray(one) for one in case.variables()]
     state, update = optimizer.init(variables), jax.jit(optimizer.update)
