@@ -68,7 +68,7 @@ def in_dialect(keras: Rule, name: str, dialects: Mapping[str, Dialect]) -> Rule:
     """Keras's rule as a dialect has it, made once. Raises OptionError for an unknown one."""
     if name == KERAS:
         return keras
-    if name not in dialects:
+    if not isinstance(name, str) or name not in dialects:
         known = ", ".join((KERAS, *dialects))
         raise OptionError(f"`dialect` must be one of {known}. Received: dialect={name!r}.")
     made: Rule = keras.memo(("dialect", name), lambda: _made(keras, name, dialects[name]))

@@ -121,4 +121,5 @@ class RMSprop(Polyglot):
     ) -> None:
         named = {*OPTIONS, *ROW.arguments, "dialect"}
         given: dict[str, Any] = {name: value for name, value in locals().items() if name in named}
-        Optimizer.__init__(self, **ROW.spoken({**given, **unknown}))
+        rule, own = ROW.spoken({**given, **unknown})
+        Optimizer.__init__(self, rule, **own)

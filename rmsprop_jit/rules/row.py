@@ -93,8 +93,8 @@ class Row:
         """Arguments that are neither the rule's nor options, with default and line: those of dialects."""
         if not self.dialects:
             return {}
-        line = f"whose arithmetic it is: {', '.join((KERAS, *self.dialects))}. See the README."
-        found: dict[str, tuple[Any, str]] = {"dialect": (KERAS, line)}
+        known = ", ".join((KERAS, *self.dialects))
+        found: dict[str, tuple[Any, str]] = {"dialect": (KERAS, f"whose arithmetic it is: {known}. See the README.")}
         for name, dialect in self.dialects.items():
             found |= {key: (usual, f"{line} For dialect={name!r}.") for key, (usual, line) in dialect.further.items()}
         return found
@@ -118,14 +118,14 @@ class Row:
         ]
         return inspect.Signature([*parameters, inspect.Parameter("unknown", inspect.Parameter.VAR_KEYWORD)])
 
-    def spoken(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What `Optimizer` takes for these arguments: the dialect's rule. Raises OptionError for another's argument."""
+    def spoken(self, given: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
+        """The rule in the dialect that is given, and other arguments. Raises OptionError for those of another one."""
         arguments = {**given}
         dialect = arguments.pop("dialect", KERAS) if self.dialects else KERAS
         rule = in_dialect(self.rule, dialect, self.dialects)
         refuse_others(given, dialect, self.dialects)
         always = self.dialects[dialect].always if dialect in self.dialects else {}
-        return {**arguments, **always, "rule": rule}
+        return rule, {**arguments, **always}
 
     @property
     def documentation(self) -> str:
@@ -211,7 +211,8 @@ def _constructor(name: str, row: Row) -> Callable[..., None]:
         given = signature.bind(self, *arguments, **options).arguments
         unknown = given.pop("unknown", {})
         usual = {"learning_rate": row.learning_rate, "name": row.rule.name, **row.defaults}
-        Optimizer.__init__(**{**usual, **row.spoken({**given, **unknown})})
+        rule, own = row.spoken({**given, **unknown})
+        Optimizer.__init__(**{**usual, **own}, rule=rule)
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     __init__.__qualname__ = f"{name}.__init__"

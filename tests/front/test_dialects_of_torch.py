@@ -89,6 +89,9 @@ def test_an_argument_of_torch_s_needs_its_dialect(name: str) -> None:
 def test_a_dialect_is_one_that_the_rule_has() -> None:
     with pytest.raises(OptionError, match=r"must be one of keras, torch\. Received: dialect='optax'"):
         Adam(dialect="optax")
+    for wrong in (None, 1, ["torch"]):
+        with pytest.raises(OptionError, match=r"must be one of keras, torch\. Received: dialect="):
+            SGD(dialect=wrong)
     with pytest.raises(OptionError, match=r"'torch'.*nesterov=True.*Pass dialect='optax'"):
         RMSprop(dialect="torch", nesterov=True)
     with pytest.raises(OptionError, match=r"not recognized.*'dialect'"):
@@ -142,3 +145,9 @@ def test_the_command_line_speaks_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == RMSprop(dialect="tf1").explain() + "\n"
     assert main(["explain", "--rule", "sgd", "--dampening", "0.5"]) == 2
     assert "Pass dialect='torch'" in " ".join(capsys.readouterr().err.split())
+
+
+@each_class
+def test_a_bundled_class_takes_no_rule_of_somebody_else(name: str) -> None:
+    with pytest.raises(TypeError, match=r"multiple values for.*'rule'"):
+        made(name, rule=made(name, "keras"))
