@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .errors import RuleError
-from .expr import Expr, Operand, Reduction, Select, Symbol, as_expr, call
+from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
 from .kinds import SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp
 
@@ -39,7 +39,10 @@ __all__ = [
 
 
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
-    """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions."""
+    """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions.
+
+    What is known when the rule is written is chosen then.
+    """
     chosen, first, second = as_expr(condition), as_expr(a), as_expr(b)
     if first.is_condition is not second.is_condition:
         raise RuleError(
@@ -51,6 +54,8 @@ def where(condition: Expr, a: Operand, b: Operand) -> Expr:
             f"the condition of where(...) is a flag or a comparison. Received: `{chosen}`. "
             f"Write `where(({chosen}) != 0, a, b)` if that is meant."
         )
+    if isinstance(chosen, Const):
+        return first if chosen.value else second
     return Select(chosen, first, second)
 
 

@@ -114,3 +114,8 @@ class Names:
             f"rule {self._rule!r} changes the {self._what} {name!r} in its equations, which stores nothing. "
             f"Received: {act} {name!r}. {remedy}"
         )
+
+
+def knowing(names: Names, more: Mapping[str, Expr]) -> Names:
+    """A namespace in which some names, of it or new ones, stand for these expressions."""
+    return Names(names._what, names._rule, {**names._symbols, **more})

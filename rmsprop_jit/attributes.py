@@ -43,10 +43,15 @@ class Attributes:
 
     def __repr__(self) -> str:
         hypers, switches = own_values(self._rule, {})
-        shown = self._options.differing({**hypers, **switches, "name": self._rule.name})
+        shown = self._options.differing({**hypers, **switches, "name": self._usual_name})
         arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
         counts = f"{len(self._state.variables)} variables, {self._state.ledger.calls} calls"
         return f"<{type(self).__name__}({arguments}): {counts}>"
+
+    @property
+    def _usual_name(self) -> str:
+        """What an optimizer is called that is given no name."""
+        return self._rule.name
 
     @property
     def _options(self) -> Options:

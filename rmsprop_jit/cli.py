@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,21 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )
     own = explain.add_argument_group(f"arguments of {row.rule.name}")
-    for name, default in row.own.items():
-        _add_argument(own, name, SWITCH if isinstance(default, bool) else NUMBER, row.arguments[name])
+    named_lines = {name: (default, row.arguments[name]) for name, default in row.own.items()}
+    for name, (default, line) in {**named_lines, **row.further}.items():
+        _add_argument(own, name, _form(default, row.dialects), line)
     every = explain.add_argument_group("options of every optimizer")
     for name, option in OPTIONS.items():
         if option.command is not None:
             _add_argument(every, name, option.command, option.doc)
     explain.set_defaults(run=run_explain, optimizer=optimizer)
+
+
+def _form(default: object, dialects: Iterable[str]) -> Mapping[str, Any]:
+    """How an argument with this default is given: a name is that of a dialect."""
+    if isinstance(default, str):
+        return {"choices": (default, *dialects), "metavar": "NAME"}
+    return SWITCH if isinstance(default, bool) else NUMBER
 
 
 def _add_argument(group: Any, name: str, command: Mapping[str, Any], doc: str) -> None:

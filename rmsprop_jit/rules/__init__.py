@@ -3,7 +3,7 @@
 around    what surrounds any rule in a step: unscaling, accumulation, clipping, decay, averages
 row       a bundled rule: its equations and a row, from which the optimizer class follows
 table     all of them: which class stands in which family
-parts     what families have in common; dialects: RMSprop as others have it
+parts     what families have in common; dialects: rules as others have them
 
 Families, a file each: rmsprop, sgd, adagrad (sums of squares), adam, moments (others with two averages), signs, norms,
 numbers (one a tensor, or for all), differences (of gradients, and other inputs), schedule_free, distances (which find

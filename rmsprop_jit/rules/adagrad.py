@@ -6,8 +6,9 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, clip, sqrt, square, where
 from ..codegen.names import Names
+from .dialects import Dialect, Spoken
 from .parts import small
-from .row import BY_POSITION, Bundled, Row, bundled
+from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 INITIAL = {"initial_accumulator_value": Hyper(0.1, low=0.0)}
 INITIAL_LINE = {"initial_accumulator_value": "what the sum of squares starts with, when a variable is first updated."}
@@ -16,19 +17,38 @@ INITIAL_LINE = {"initial_accumulator_value": "what the sum of squares starts wit
 def adagrad(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Duchi, Hazan & Singer 2011, fig. 1, diagonal form; as Keras's `Adagrad`: epsilon inside the root."""
     total = where(on.first, h.initial_accumulator_value, s.accumulator) + square(g)
-    return {s.accumulator: total, p: p - h.learning_rate * g / sqrt(total + h.epsilon)}
+    root = where(on.outside, sqrt(total) + h.epsilon, sqrt(total + h.epsilon))
+    falling = h.learning_rate / (1 + (h.step - 1) * h.lr_decay)
+    rate = where(on.lr_decay, falling, h.learning_rate)
+    return {s.accumulator: total, p: p - rate * g / root}
+
+
+TORCH_ADAGRAD = Dialect(
+    says={"outside": True},
+    hypers={"lr_decay": Hyper(0.0, low=0.0)},
+    flags={"lr_decay": Flag(follows="lr_decay")},
+    arguments={"lr_decay": "the rate falls as 1 / (1 + lr_decay * steps); >= 0."},
+    is_coupled=True,
+)
+"""torch.optim.Adagrad."""
 
 
 @bundled(
     Row(
-        Rule("adagrad", adagrad, slots={"accumulator": 0.0}, hypers={**INITIAL, "epsilon": small(1e-7)}),
+        Rule(
+            "adagrad",
+            Spoken(adagrad, {"outside": False, "lr_decay": False}),
+            slots={"accumulator": 0.0},
+            hypers={**INITIAL, "epsilon": small(1e-7)},
+        ),
         "Divide the gradient by the root of the sum of its squares.",
         {**INITIAL_LINE, "epsilon": "added to the sum, inside the root; >= 0."},
         "Duchi, Hazan & Singer 2011, fig. 1 (diagonal); arithmetic and order as Keras 3.",
         order=("initial_accumulator_value", "epsilon", *BY_POSITION),
+        dialects={"torch": TORCH_ADAGRAD},
     )
 )
-class Adagrad(Bundled):
+class Adagrad(Polyglot):
     """See its row."""
 
 
@@ -44,7 +64,7 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
     Row(
         Rule(
             "adadelta",
-            adadelta,
+            Spoken(adadelta),
             slots={"accumulated_grad": 0.0, "accumulated_delta_var": 0.0},
             hypers={"rho": Hyper(0.95, low=0.0, high=1.0), "epsilon": small(1e-7)},
         ),
@@ -52,10 +72,11 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
         {"rho": "decay of both averages, in [0, 1].", "epsilon": "added to both, inside the roots; >= 0."},
         "Zeiler 2012, algorithm 1; arithmetic and order as Keras 3.",
         order=("rho", "epsilon", *BY_POSITION),
+        dialects={"torch": Dialect(is_coupled=True)},
         together=("accumulated_grad", "accumulated_delta_var"),
     )
 )
-class Adadelta(Bundled):
+class Adadelta(Polyglot):
     """See its row."""
 
 

@@ -6,23 +6,34 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Rule, maximum, sqrt, where
 from ..codegen.names import Names
+from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, missing, moments, small, toward
-from .row import BY_POSITION, Bundled, Row, bundled
+from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 
 def adam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Kingma & Ba 2015, end of section 2; amsgrad: Reddi, Kale & Kumar 2018, algorithm 2; as Keras's `Adam`."""
+    """Kingma & Ba 2015, end of section 2; unbiased: algorithm 1; amsgrad: Reddi, Kale & Kumar 2018, algorithm 2.
+
+    As Keras's `Adam`.
+    """
     m, v = moments(g, s, h)
     largest = maximum(s.velocity_hat, v)
-    rate = h.learning_rate * sqrt(missing(h.beta_2, h)) / missing(h.beta_1, h)
-    step = m * rate / (sqrt(where(on.amsgrad, largest, v)) + h.epsilon)
+    root, bias = sqrt(where(on.amsgrad, largest, v)), sqrt(missing(h.beta_2, h))
+    rate = where(on.unbiased, h.learning_rate, h.learning_rate * bias) / missing(h.beta_1, h)
+    step = m * rate / (where(on.unbiased, root / bias, root) + h.epsilon)
     return {s.momentum: m, s.velocity: v, s.velocity_hat: largest, p: p - step}
 
 
 def adam_rule(name: str) -> Rule:
     """The rule under one of its two names."""
     slots = {**MOMENTS, "velocity_hat": 0.0}
-    return Rule(name, adam, slots=slots, hypers={**BETAS, "epsilon": small(1e-7)}, flags={"amsgrad": False})
+    return Rule(
+        name,
+        Spoken(adam, {"unbiased": False}),
+        slots=slots,
+        hypers={**BETAS, "epsilon": small(1e-7)},
+        flags={"amsgrad": False},
+    )
 
 
 ADAM_LINES = {**BETA_LINES, **EPSILON_LINE, "amsgrad": "divide by the largest average of squares so far."}
@@ -36,10 +47,11 @@ ADAM_ORDER = ("beta_1", "beta_2", "epsilon", "amsgrad")
         ADAM_LINES,
         "Kingma & Ba 2015, section 2; Reddi, Kale & Kumar 2018 (amsgrad); arithmetic and order as Keras 3.",
         order=(*ADAM_ORDER, *BY_POSITION),
+        dialects={"torch": Dialect(says={"unbiased": True}, is_coupled=True)},
         together=tuple(MOMENTS),
     )
 )
-class Adam(Bundled):
+class Adam(Polyglot):
     """See its row."""
 
 
@@ -51,23 +63,30 @@ class Adam(Bundled):
         "Loshchilov & Hutter 2019, algorithm 2; arithmetic and order as Keras 3.",
         order=("weight_decay", *ADAM_ORDER, *BY_POSITION[1:]),
         defaults={"weight_decay": 0.004},
+        dialects={"torch": Dialect(says={"unbiased": True})},
         together=tuple(MOMENTS),
     )
 )
-class AdamW(Bundled):
+class AdamW(Polyglot):
     """See its row."""
 
 
 def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Kingma & Ba 2015, algorithm 2; as Keras's `Adamax`."""
     m = toward(s.momentum, g, h.beta_1)
-    u = maximum(h.beta_2 * s.norm, abs(g))
-    return {s.momentum: m, s.norm: u, p: p - h.learning_rate * m / (missing(h.beta_1, h) * (u + h.epsilon))}
+    u = maximum(h.beta_2 * s.norm, where(on.inside, abs(g) + h.epsilon, abs(g)))
+    divisor = where(on.inside, u, u + h.epsilon)
+    return {s.momentum: m, s.norm: u, p: p - h.learning_rate * m / (missing(h.beta_1, h) * divisor)}
 
 
 @bundled(
     Row(
-        Rule("adamax", adamax, slots={"momentum": 0.0, "norm": 0.0}, hypers={**BETAS, "epsilon": small(1e-7)}),
+        Rule(
+            "adamax",
+            Spoken(adamax, {"inside": False}),
+            slots={"momentum": 0.0, "norm": 0.0},
+            hypers={**BETAS, "epsilon": small(1e-7)},
+        ),
         "Adam with the largest recent gradient in place of the root mean square.",
         {
             **BETA_LINES,
@@ -76,10 +95,11 @@ def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         },
         "Kingma & Ba 2015, algorithm 2; arithmetic and order as Keras 3. Differs from the paper: it has no epsilon.",
         order=("beta_1", "beta_2", "epsilon", *BY_POSITION),
+        dialects={"torch": Dialect(says={"inside": True}, is_coupled=True)},
         together=("momentum", "norm"),
     )
 )
-class Adamax(Bundled):
+class Adamax(Polyglot):
     """See its row."""
 
 

@@ -1,73 +1,107 @@
-"""RMSprop as others have it: where epsilon stands, where the mean square starts, where rate and decay come in.
+"""Dialects: a rule as others have it. Its equations stand once; what is told apart is what some of their names are.
 
-The numbers' defaults stay Keras's; what is told apart here is what is done with them.
+A name by which dialects differ is a constant in most of them (`on.late`, `h.dampening`), and an argument in others. The
+numbers' defaults stay Keras's; those that Keras does not have are the others' own.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ..codegen import Flag, Hyper, Rule
+from ..codegen import Expr, Flag, Hyper, Rule
+from ..codegen.expr import Const
+from ..codegen.names import Names, knowing
 from ..errors import OptionError
 from .around import Coupled
 
-HYPERS = {
-    "rho": Hyper(0.9, low=0.0, high=1.0),
-    "momentum": Hyper(0.0, low=0.0, high=1.0),
-    "epsilon": Hyper(1e-7, low=0.0),
-}
-FLAGS = {"centered": Flag(), "momentum": Flag(follows="momentum")}
+KERAS = "keras"
+"""The dialect of a rule that says nothing else."""
+
+Equations = Callable[[Expr, Expr, Names, Names, Names], dict[Expr, Expr]]
 
 
-class Dialect(NamedTuple):
-    """What differs.
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """How others have a rule, where that is not as Keras has it.
 
-    is_outside: epsilon is added to the root, not to what it is of.
-    start:      of the mean square.
-    is_late:    the learning rate scales what momentum has gathered, not what goes into it.
+    says:       what names are: switches, and numbers.
+    hypers:     numbers of its own.
+    flags:      switches of its own, and what follows its numbers.
+    arguments:  a line of documentation for each of these that is an argument.
+    slots:      those that start as another number.
+    always:     arguments that have one value only.
     is_coupled: weight decay is part of the gradient.
-    has_more:   there are Nesterov's momentum and a correction of the averages' bias, each a switch.
     """
 
-    is_outside: bool = False
-    start: float = 0.0
-    is_late: bool = False
+    says: Mapping[str, float] = field(default_factory=dict)
+    hypers: Mapping[str, Hyper] = field(default_factory=dict)
+    flags: Mapping[str, Flag] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    slots: Mapping[str, float] = field(default_factory=dict)
+    always: Mapping[str, Any] = field(default_factory=dict)
     is_coupled: bool = False
-    has_more: bool = False
+
+    @property
+    def further(self) -> dict[str, tuple[float | bool, str]]:
+        """Its own arguments, with default and line."""
+        declared: dict[str, Flag | Hyper] = {**self.flags, **self.hypers}
+        return {name: (declared[name].default, line) for name, line in self.arguments.items()}
 
 
-DIALECTS = {
-    "keras": Dialect(),
-    "torch": Dialect(is_outside=True, is_late=True, is_coupled=True),
-    "tf1": Dialect(start=1.0),
-    "optax": Dialect(has_more=True),
-    "graves": Dialect(),
-}
-"""torch.optim.RMSprop; tf.compat.v1.train.RMSPropOptimizer; optax.rmsprop; Graves 2013, eq. 38-45 (always centered)."""
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """Equations of which some names are known: each as a number, `h.name`, and as whether that is not 0, `on.name`."""
+
+    equations: Equations
+    known: Mapping[str, float] = field(default_factory=dict)
+
+    def __call__(self, p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        """The stores."""
+        numbers = knowing(h, {name: Const(float(value)) for name, value in self.known.items()})
+        switches = knowing(on, {name: Const(bool(value)) for name, value in self.known.items()})
+        return self.equations(p, g, s, numbers, switches)
 
 
-def rule_of(dialect: str, keras: Rule) -> Rule:
-    """The rule of a dialect, by the equations of `keras`, Keras's own. Raises OptionError for an unknown one."""
-    if dialect not in DIALECTS:
-        raise OptionError(f"`dialect` must be one of {', '.join(DIALECTS)}. Received: dialect={dialect!r}.")
-    return keras if dialect == "keras" else _made(dialect, keras)
+def in_dialect(keras: Rule, name: str, dialects: Mapping[str, Dialect]) -> Rule:
+    """Keras's rule as a dialect has it, made once. Raises OptionError for an unknown one."""
+    if name == KERAS:
+        return keras
+    if not isinstance(name, str) or name not in dialects:
+        known = ", ".join((KERAS, *dialects))
+        raise OptionError(f"`dialect` must be one of {known}. Received: dialect={name!r}.")
+    made: Rule = keras.memo(("dialect", name), lambda: _made(keras, name, dialects[name]))
+    return made
 
 
-@functools.cache
-def _made(dialect: str, keras: Rule) -> Rule:
-    chosen = DIALECTS[dialect]
-    more = {"nesterov": Flag(), "bias_correction": Flag()} if chosen.has_more else {}
-    kind = Coupled if chosen.is_coupled else Rule
+def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
+    spoken = keras.equations
+    assert isinstance(spoken, Spoken), keras
+    own = {**dialect.hypers, **dialect.flags}
+    known = {key: value for key, value in {**spoken.known, **dialect.says}.items() if key not in own}
+    kind = Coupled if dialect.is_coupled else Rule
     return kind(
-        f"rmsprop_{dialect}",
-        functools.partial(keras.equations, dialect=chosen),
-        slots={"velocity": chosen.start, "momentum": 0.0, "average_gradient": 0.0},
-        hypers=HYPERS,
-        flags={**FLAGS, **more},
+        f"{keras.name}_{name}",
+        Spoken(spoken.equations, known),
+        slots={**keras.slots, **dialect.slots},
+        hypers={**keras.hypers, **dialect.hypers},
+        flags={**keras.flags, **dialect.flags},
     )
 
 
 def dialect_of(rule: Rule) -> str:
-    """The dialect that a rule of RMSprop's is in."""
-    return rule.name.partition("_")[2] or "keras"
+    """The dialect that a bundled rule is in."""
+    return rule.name.partition("_")[2] or KERAS
+
+
+def refuse_others(given: Mapping[str, object], name: str, dialects: Mapping[str, Dialect]) -> None:
+    """Raise OptionError for an argument that only other dialects have: nothing would read it."""
+    own = dialects[name].arguments if name in dialects else {}
+    for argument in given:
+        speak = [other for other, dialect in dialects.items() if argument in dialect.arguments]
+        if speak and argument not in own:
+            raise OptionError(
+                f"Argument(s) not recognized by dialect {name!r}. Received: {argument}={given[argument]!r}. "
+                f"Pass dialect={' or '.join(map(repr, speak))}, or leave it out."
+            )

@@ -6,26 +6,34 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, minimum, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
+from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, moments, small
-from .row import BY_POSITION, Bundled, Row, bundled
+from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 
 def nadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Dozat 2016, with the schedule of momenta of Sutskever et al. 2013; as Keras's `Nadam`."""
     m, v = moments(g, s, h)
-    now = h.beta_1 * (1 - 0.5 * 0.96**h.step)
-    following = h.beta_1 * (1 - 0.5 * 0.96 ** (h.step + 1))
+    now, following = (h.beta_1 * (1 - 0.5 * 0.96 ** (step * h.momentum_decay)) for step in (h.step, h.step + 1))
     product = s.u_product * now
     ahead = following * m / (1 - product * following) + (1 - now) * g / (1 - product)
     step = ahead * h.learning_rate / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, s.u_product: product, p: p - step}
 
 
+TORCH_NADAM = Dialect(
+    hypers={"momentum_decay": Hyper(0.004, low=0.0)},
+    arguments={"momentum_decay": "how fast the momentum grows, 1 as in Keras; >= 0."},
+    is_coupled=True,
+)
+"""torch.optim.NAdam."""
+
+
 @bundled(
     Row(
         Rule(
             "nadam",
-            nadam,
+            Spoken(nadam, {"momentum_decay": 1.0}),
             slots={**MOMENTS, "u_product": Slot(1.0, over="all")},
             hypers={**BETAS, "epsilon": small(1e-7)},
         ),
@@ -33,15 +41,19 @@ def nadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         {**BETA_LINES, **EPSILON_LINE},
         "Dozat 2016, algorithm 2; arithmetic and order as Keras 3.",
         order=("beta_1", "beta_2", "epsilon", *BY_POSITION),
+        dialects={"torch": TORCH_NADAM},
         together=tuple(MOMENTS),
     )
 )
-class Nadam(Bundled):
+class Nadam(Polyglot):
     """See its row."""
 
 
 def nosadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Huang, Wang & Dong 2019, algorithm 1 with B of NosAdam-HH: older squares weigh more."""
+    """Huang, Wang & Dong 2019, algorithm 1 with B of NosAdam-HH: older squares weigh more.
+
+    Differs from the authors' code: that corrects the bias of the momentum, too. Its epsilon is here.
+    """
     total = s.total + h.step**-h.gamma
     m, v = mixed(s.momentum, g, h.beta_1), mixed(s.velocity, square(g), s.total / total)
     return {s.momentum: m, s.velocity: v, s.total: total, p: p - h.learning_rate * m / (sqrt(v) + h.epsilon)}

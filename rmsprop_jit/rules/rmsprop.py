@@ -4,43 +4,57 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..codegen import Expr, Rule, maximum, sqrt, square, where
+from ..codegen import Expr, Flag, Hyper, Rule, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..options import OPTIONS, LearningRate
-from .dialects import DIALECTS, FLAGS, HYPERS, Dialect, dialect_of, rule_of
-from .row import Bundled, Row, bundled
+from .dialects import Dialect, Spoken
+from .parts import missing
+from .row import Polyglot, Row, bundled
 
 
-def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names, dialect: Dialect = DIALECTS["keras"]) -> dict[Expr, Expr]:
+def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Hinton 2012, lecture 6e; centered: Graves 2013, eq. 38-45; Keras's in the association of its `update_step`.
 
     Differs: the centered variance is clamped at zero, where rounding would make it negative and the step nan.
     """
     v = h.rho * s.velocity + (1 - h.rho) * square(g)
     m = where(on.centered, h.rho * s.average_gradient + (1 - h.rho) * g, 0.0)
-    squares, mean = (corrected(v, h, on), corrected(m, h, on)) if dialect.has_more else (v, m)
+    squares, mean = (where(on.bias_correction, average / missing(h.rho, h), average) for average in (v, m))
     variance = where(on.centered, maximum(squares - square(mean), 0.0), squares)
-    root = sqrt(variance) + h.epsilon if dialect.is_outside else sqrt(variance + h.epsilon)
-    scaled = g / root if dialect.is_late else h.learning_rate * g / root
+    root = where(on.outside, sqrt(variance) + h.epsilon, sqrt(variance + h.epsilon))
+    scaled = where(on.late, g, h.learning_rate * g) / root
     b = where(on.momentum, h.momentum * s.momentum + scaled, scaled)
-    ahead = where(on.nesterov & on.momentum, h.momentum * b + scaled, b) if dialect.has_more else b
-    step = h.learning_rate * ahead if dialect.is_late else ahead
+    ahead = where(on.nesterov, where(on.momentum, h.momentum * b + scaled, b), b)
+    step = where(on.late, h.learning_rate * ahead, ahead)
     return {s.velocity: v, s.momentum: b, s.average_gradient: m, p: p - step}
-
-
-def corrected(average: Expr, h: Names, on: Names) -> Expr:
-    """An average without the bias of its start at zero, if that is wanted."""
-    return where(on.bias_correction, average / (1 - h.rho**h.step), average)
 
 
 RMSPROP = Rule(
     "rmsprop",
-    rmsprop,
+    Spoken(rmsprop, {"outside": False, "late": False, "nesterov": False, "bias_correction": False}),
     slots={"velocity": 0.0, "momentum": 0.0, "average_gradient": 0.0},
-    hypers=HYPERS,
-    flags=FLAGS,
+    hypers={
+        "rho": Hyper(0.9, low=0.0, high=1.0),
+        "momentum": Hyper(0.0, low=0.0, high=1.0),
+        "epsilon": Hyper(1e-7, low=0.0),
+    },
+    flags={"centered": Flag(), "momentum": Flag(follows="momentum")},
 )
+
+DIALECTS = {
+    "torch": Dialect(says={"outside": True, "late": True}, is_coupled=True),
+    "tf1": Dialect(slots={"velocity": 1.0}),
+    "optax": Dialect(
+        flags={"nesterov": Flag(), "bias_correction": Flag()},
+        arguments={
+            "nesterov": "look ahead by another step of the momentum.",
+            "bias_correction": "divide the averages by what they lack of their first steps.",
+        },
+    ),
+    "graves": Dialect(always={"centered": True}),
+}
+"""torch.optim.RMSprop; tf.compat.v1.train.RMSPropOptimizer; optax.rmsprop; Graves 2013, eq. 38-45 (always centered)."""
 
 
 ROW = Row(
@@ -53,7 +67,7 @@ ROW = Row(
         "centered": "subtract the square of the running mean of gradients, so that the variance is used.",
     },
     "Hinton 2012, lecture 6e; Graves 2013 (centered); arithmetic and order as Keras 3. Differs: see the README.",
-    further={"dialect": ("keras", f"whose arithmetic it is: {', '.join(DIALECTS)}. See the README.")},
+    dialects=DIALECTS,
     example="""\
 Example: the first step on a float32 array in place::
 
@@ -64,18 +78,8 @@ Example: the first step on a float32 array in place::
 
 
 @bundled(ROW)
-class RMSprop(Bundled):
+class RMSprop(Polyglot):
     """Written out, for those who read it with an editor: see ROW; `help(RMSprop)` has all of it."""
-
-    @property
-    def dialect(self) -> str:
-        """Whose RMSprop it is. Read only: the slots of one mean nothing to another."""
-        return dialect_of(self._rule)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the dialect only where it is not Keras's."""
-        config = super().get_config()
-        return config if self.dialect == "keras" else {**config, "dialect": self.dialect}
 
     rho: float
     momentum: float
@@ -115,7 +119,7 @@ class RMSprop(Bundled):
         compiler: str | None = None,
         **unknown: Any,
     ) -> None:
-        given: dict[str, Any] = {n: value for n, value in locals().items() if n in OPTIONS or n in ROW.arguments}
-        if dialect == "graves":
-            given["centered"] = True  # there is no other one of his
-        Optimizer.__init__(self, rule_of(dialect, RMSPROP), **given, **unknown)
+        named = {*OPTIONS, *ROW.arguments, "dialect"}
+        given: dict[str, Any] = {name: value for name, value in locals().items() if name in named}
+        rule, own = ROW.spoken({**given, **unknown})
+        Optimizer.__init__(self, rule, **own)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..codegen import Rule, RuleError
 from ..optimizer import Optimizer, check_rule
 from ..options import OPTIONS, LearningRate
+from .dialects import KERAS, Dialect, dialect_of, in_dialect, refuse_others
 
 Class = TypeVar("Class", bound=type)
 
@@ -48,8 +49,7 @@ class Row:
     order:         what is taken by position after the rate: the rule's own arguments and options, as Keras has them;
                    by default the rule's own in its order.
     defaults:      of options that have another one here.
-    further:       arguments that are neither the rule's nor options, with default and line; a constructor that is
-                   written out takes them.
+    dialects:      how others have it, by the name that the argument `dialect` takes.
     together:      slots, one after the other, that Keras makes variable by variable, and so numbers in its states.
 
     Raises RuleError unless `arguments` are those of the rule, and for names that belong to every optimizer.
@@ -63,7 +63,7 @@ class Row:
     example: str = ""
     order: Sequence[str] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    further: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    dialects: Mapping[str, Dialect] = field(default_factory=dict)
     together: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +89,17 @@ class Row:
         return own_arguments(self.rule)
 
     @property
+    def further(self) -> dict[str, tuple[Any, str]]:
+        """Arguments that are neither the rule's nor options, with default and line: those of dialects."""
+        if not self.dialects:
+            return {}
+        known = ", ".join((KERAS, *self.dialects))
+        found: dict[str, tuple[Any, str]] = {"dialect": (KERAS, f"whose arithmetic it is: {known}. See the README.")}
+        for name, dialect in self.dialects.items():
+            found |= {key: (usual, f"{line} For dialect={name!r}.") for key, (usual, line) in dialect.further.items()}
+        return found
+
+    @property
     def signature(self) -> inspect.Signature:
         """Of the constructor: the rate and what is in `order` by position, too; other options by name."""
         options = {name: option.default for name, option in OPTIONS.items()} | {**self.defaults}
@@ -106,6 +117,15 @@ class Row:
             for name, default in options.items()
         ]
         return inspect.Signature([*parameters, inspect.Parameter("unknown", inspect.Parameter.VAR_KEYWORD)])
+
+    def spoken(self, given: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
+        """The rule in the dialect that is given, and other arguments. Raises OptionError for those of another one."""
+        arguments = {**given}
+        dialect = arguments.pop("dialect", KERAS) if self.dialects else KERAS
+        rule = in_dialect(self.rule, dialect, self.dialects)
+        refuse_others(given, dialect, self.dialects)
+        always = self.dialects[dialect].always if dialect in self.dialects else {}
+        return rule, {**arguments, **always}
 
     @property
     def documentation(self) -> str:
@@ -132,6 +152,24 @@ class Bundled(Optimizer):
         def __init__(
             self, learning_rate: LearningRate = ..., *own_and_options: float | bool | None, **more: Any
         ) -> None: ...
+
+
+class Polyglot(Bundled):
+    """An optimizer whose rule others have, too, each in a dialect."""
+
+    @property
+    def dialect(self) -> str:
+        """Whose arithmetic it is. Read only: the slots of one mean nothing to another."""
+        return dialect_of(self._rule)
+
+    @property
+    def _usual_name(self) -> str:
+        return self._row.rule.name
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the dialect only where it is not Keras's."""
+        config = super().get_config()
+        return config if self.dialect == KERAS else {**config, "dialect": self.dialect}
 
 
 def row_of(made: type[Optimizer]) -> Row:
@@ -172,8 +210,9 @@ def _constructor(name: str, row: Row) -> Callable[..., None]:
     def __init__(self: Optimizer, *arguments: Any, **options: Any) -> None:
         given = signature.bind(self, *arguments, **options).arguments
         unknown = given.pop("unknown", {})
-        usual = {"learning_rate": row.learning_rate, **row.defaults}
-        Optimizer.__init__(**{**usual, **given, **unknown}, rule=row.rule)
+        usual = {"learning_rate": row.learning_rate, "name": row.rule.name, **row.defaults}
+        rule, own = row.spoken({**given, **unknown})
+        Optimizer.__init__(**{**usual, **own}, rule=rule)
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     __init__.__qualname__ = f"{name}.__init__"

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from ..codegen import Expr, Flag, Hyper, Rule, where
 from ..codegen.names import Names
-from .row import BY_POSITION, Bundled, Row, bundled
+from .dialects import Dialect, Spoken
+from .row import BY_POSITION, Polyglot, Row, bundled
 
 
 def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Polyak 1964; nesterov: Sutskever et al. 2013, eq. 3-4, with gradients at the parameters; as Keras's `SGD`."""
-    m = where(on.momentum, s.momentum * h.momentum - g * h.learning_rate, -(g * h.learning_rate))
-    ahead = m * h.momentum - g * h.learning_rate
-    return {s.momentum: m, p: p + where(on.momentum & on.nesterov, ahead, m)}
+    scaled = where(on.late, g, g * h.learning_rate)
+    damped = where(on.dampening, where(on.first, scaled, (1 - h.dampening) * scaled), scaled)
+    m = where(on.momentum, s.momentum * h.momentum - damped, -scaled)
+    ahead = where(on.momentum & on.nesterov, m * h.momentum - scaled, m)
+    return {s.momentum: m, p: p + where(on.late, h.learning_rate * ahead, ahead)}
+
+
+TORCH = Dialect(
+    says={"late": True},
+    hypers={"dampening": Hyper(0.0, low=0.0, high=1.0)},
+    flags={"dampening": Flag(follows="dampening")},
+    arguments={"dampening": "how much of a later gradient the momentum leaves out, in [0, 1]."},
+    is_coupled=True,
+)
+"""torch.optim.SGD. Differs: that refuses `nesterov` with `dampening`, or without momentum."""
 
 
 @bundled(
     Row(
         Rule(
             "sgd",
-            sgd,
+            Spoken(sgd, {"late": False, "dampening": False}),
             slots={"momentum": 0.0},
             hypers={"momentum": Hyper(0.0, low=0.0, high=1.0)},
             flags={"nesterov": False, "momentum": Flag(follows="momentum")},
@@ -31,7 +44,8 @@ def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         "Polyak 1964; Sutskever et al. 2013, eq. 3-4 (nesterov); arithmetic and order as Keras 3.",
         learning_rate=0.01,
         order=("momentum", "nesterov", *BY_POSITION),
+        dialects={"torch": TORCH},
     )
 )
-class SGD(Bundled):
+class SGD(Polyglot):
     """See its row."""

@@ -51,7 +51,7 @@ KNOWN = {
     "rules.around": {"", "names", "rule"},
     "rules.row": {""},
     "rules.named": {""},
-    "rules.dialects": {""},
+    "rules.dialects": {"", "expr", "names"},
     "rules": {"", "names"},
     "errors": {"errors"},
     "options": {"", "backends.cuda_compilers"},
