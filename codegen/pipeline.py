@@ -20,6 +20,7 @@ and beside it
 
     summary  loads, stores, bytes and vector width in a line
     mlir     the kernels as a module of linalg, arith and math            backends.mlir
+    latex    the settled equations, typeset                               latex
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from collections.abc import Callable, Collection, Mapping
 
 from . import backends
 from .errors import OptionError, RuleError
-from .expr import Symbol
+from .expr import Expr, Symbol
+from .latex import typeset
 from .listing import listed
 from .lower import live, lower, prune
 from .names import BUILT_IN_FLAGS
 from .program import Program
 from .rule import Rule
+from .simplify import settle
 
 
 def specialize(
@@ -62,6 +65,12 @@ def specialize(
     key = ("program", chosen, dtype, frozenset(others.items()))
     program: Program = rule.memo(key, lambda: lower(rule, chosen, dtype, others))
     return program
+
+
+def _names(rule: Rule, flags: Collection[str]) -> dict[Expr, str]:
+    """What the equations call their parts, where these flags are on."""
+    values = settle(rule.locals, flags)
+    return {values[value]: name for value, name in reversed(rule.locals.items())}
 
 
 def unread(rule: Rule) -> list[str]:
@@ -103,7 +112,7 @@ BESIDE: dict[str, Callable[[Program], str]] = {"kernel": str, "summary": _summar
 ANNOTATED = ("kernel", "summary")
 """Forms that are for reading alone, so that notes may follow, as they do in "rule"."""
 
-FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir")
+FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir", "latex")
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
 
 
@@ -124,9 +133,10 @@ def explain(
     """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
+    if form == "latex":
+        return "\n".join([*(f"% {note}" for note in unread(rule)), *typeset(live(rule, flags)[0], _names(rule, flags))])
     if form == "rule":
-        stores, _ = live(rule, flags)
-        return "\n".join([*listed(stores), *unread(rule)])
+        return "\n".join([*listed(live(rule, flags)[0], _names(rule, flags)), *unread(rule)])
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})

@@ -20,7 +20,7 @@ from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
 from .news import check_stores, resolved, symbol_of
 from .parts import Flag, Hyper, Input, Slot
-from .walk import walk
+from .walk import rewrite, walk
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
@@ -101,7 +101,7 @@ class Rule:
     def __str__(self) -> str:
         from .listing import listed  # only wanted where a rule is shown
 
-        return "\n  ".join([f"{self!r}:", *listed(self.stores)])
+        return "\n  ".join([f"{self!r}:", *listed(self.stores, self.locals)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its definition: equations by reference, as functions are. Raises RuleError for a lambda."""
@@ -171,6 +171,17 @@ class Rule:
         leaves = (leaf for leaf in walk(*self.stores.values()) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
         when = {*BUILT_IN_FLAGS, *(name for name, flag in self.flags.items() if flag.when is not None)}
         return frozenset(leaf.name for leaf in leaves if leaf.name in when)
+
+    @derived
+    def locals(self) -> dict[Expr, str]:
+        """What the equations call the parts of `stores`, for whoever shows them."""
+        from .locals import locals_of
+
+        found = locals_of(lambda: self.applied(PARAMETER, GRADIENT))
+        olds = {Symbol(new, leaf.name): leaf for leaf in self.stores for old, new in NEWS.items() if leaf.kind is old}
+        known: dict[Expr, Expr] = {news: self.stores[leaf] for news, leaf in olds.items()}
+        resolved = rewrite(found, lambda node: node, known)
+        return {resolved[value]: name for value, name in reversed(found.items())}
 
     def namespaces(self) -> tuple[Names, ...]:
         """`s`, `h`, `on` and `x`, as the equations see them."""

@@ -219,9 +219,9 @@ class Optimizer(Attributes):
         """What these options compile to, as text.
 
         dtype: by default that of the variables (of the first one); float32 before there are any.
-        form: "rule", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "launches" (what a step starts
-              and copies), "mlir-cuda", "ptx", "sass"; "mlir" for MLIR's compilers; "summary" for one line: loads,
-              stores, bytes per parameter, vector width.
+        form: "rule", "latex", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "launches" (what a
+              step starts and copies), "mlir-cuda", "ptx", "sass"; "mlir" for MLIR's compilers; "summary" for one
+              line: loads, stores, bytes per parameter, vector width.
         Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
         """
         kept = dtype or next((member.dtype for member in self._state.variables), "float32")
