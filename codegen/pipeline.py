@@ -18,7 +18,7 @@ for a GPU
 
 and beside it
 
-    summary  loads, stores, bytes and vector width in a line
+    summary  loads, stores and bytes, and what became of each loop
     mlir     the kernels as a module of linalg, arith and math            backends.mlir
     latex    the settled equations, typeset                               latex
 """
@@ -85,17 +85,18 @@ def unread(rule: Rule) -> list[str]:
 
 
 def _summary(program: Program) -> str:
-    """One line: loads, stores, bytes per parameter, vector width."""
+    """Loads, stores and bytes per parameter, and what became of each loop: in one line where there is one."""
     from .backends import cpu
 
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
-    width = cpu.vector_bits(program)
-    speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
-    return (
-        f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
-        f"parameter, {speed}"
-    )
+    bytes_moved = program.bytes_per_element()
+    line = f"{program.name} {program.compute}: {loads} loads, {stores} stores, {bytes_moved} bytes per parameter"
+    loops = cpu.loops(program)
+    if len(loops) == 1:
+        return f"{line}, {next(iter(loops.values()))}"
+    kernels = [kernel for kernel in program.kernels if kernel.name in loops]
+    return "\n".join([line, *(f"  {kernel.counts()}, {loops[kernel.name]}" for kernel in kernels)])
 
 
 def _mlir(program: Program) -> str:

@@ -92,10 +92,14 @@ class Kernel:
         """The arrays of one number a tensor that are read or put, each once."""
         return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.puts)]))
 
+    def counts(self) -> str:
+        """Its name, and how much it loads and stores."""
+        puts = f", {len(self.puts)} puts" if self.puts else ""
+        return f"{self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
+
     def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
         """The text of the kernel; a cast is shown where one is made."""
-        puts = f", {len(self.puts)} puts" if self.puts else ""
-        yield f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
+        yield f"kernel {self.counts()}"
         yield from (f"  given   {given}" for given in self.givens)
         yield from (f"  head    {let}" for let in self.head)
         for load in self.loads:
