@@ -13,7 +13,7 @@ from rmsprop_jit.codegen.backends.cpu.vectors import Loop, loops
 
 def normalised(p: Expr, g: Expr) -> dict[Expr, Expr]:
     norm = sqrt(sum_of_squares(g, over="all"))
-    return {p: p - g / (norm + sqrt(sum_of_squares(g / norm)))}
+    return {p: p - g / (norm + sqrt(sum_of_squares(p * g / norm)))}
 
 
 NORMALISED = Rule("normalised_twice", normalised)
@@ -39,12 +39,11 @@ def test_a_loop_without_vectors_is_not_hidden_by_another(monkeypatch: pytest.Mon
     monkeypatch.setattr(llvm, "vector_bits", lambda ir: 256)  # the IR below is not LLVM's any more
     program = specialize(NORMALISED)
     lines = ir_of(program).splitlines()
-    begin = next(i for i, line in enumerate(lines) if re.search(r"load <\d+ x float>.*!alias\.scope", line))
-    ends = next(i for i in range(begin, len(lines)) if lines[i].lstrip().startswith("br "))
-    slow = [re.sub(r"load <\d+ x float>", "load float", line) for line in lines[begin:ends]]
-    found = list(loops(program, "\n".join([*lines[:begin], *slow, *lines[ends:]])).values())
-    assert Loop() in found
-    assert len([loop for loop in found if loop.bits]) < 3
+    ends = next(i for i, line in enumerate(lines) if re.search(r"load float.*!alias\.scope", line))  # of the rest
+    slow = [re.sub(r"load <\d+ x float>", "load float", line) for line in lines[:ends]]
+    found = list(loops(program, "\n".join([*slow, *lines[ends:]])).values())
+    assert [loop.bits > 0 for loop in found] == [False, True, True]
+    assert found[0] == Loop()
     assert "no vectors: one element at a time" in str(Loop())
 
 
@@ -66,6 +65,6 @@ def test_an_array_that_is_filled_apart_does_not_hide_the_loop() -> None:
 
 def test_a_summary_has_a_line_for_each_of_several_loops() -> None:
     first, *lines = explain(NORMALISED, form="summary").splitlines()
-    assert first == "normalised_twice float32: 4 loads, 1 stores, 20 bytes per parameter"
+    assert first == "normalised_twice float32: 5 loads, 1 stores, 24 bytes per parameter"
     assert [line.split(":")[0] for line in lines] == [f"  normalised_twice.{i}" for i in range(3)]
     assert lines[0].startswith("  normalised_twice.0: 1 loads, 0 stores, ")
