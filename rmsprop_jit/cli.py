@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import __version__, codegen
+from . import __version__
 from .cache import add_cache
 from .errors import BackendError, OptionError, RmspropJitError
 from .options import NUMBER, OPTIONS, SWITCH
@@ -23,6 +23,7 @@ from .rules.named import named
 from .rules.rmsprop import RMSprop
 from .rules.table import TABLE
 from .rules.table import Table as Rules
+from .shown import FORMS
 
 NARROW = 60
 """Columns of a terminal that has no room for a bar."""
@@ -109,8 +110,11 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
     text = f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {usual})"
     explain.add_argument("--rule", metavar="RULE", help=text)
-    text = f"which stage: {', '.join(codegen.FORMS)} (default: %(default)s)"
-    explain.add_argument("--form", choices=codegen.FORMS, default="kernel", metavar="FORM", help=text)
+    text = f"which stage: {', '.join(FORMS)} (default: %(default)s)"
+    explain.add_argument("--form", choices=FORMS, default="kernel", metavar="FORM", help=text)
+    for switch in ("on", "off"):
+        text = f"show the program with this flag {switch}, which the step or the shape decides (see --form programs)"
+        explain.add_argument(f"--{switch}", action="append", default=[], metavar="FLAG", help=text)
     explain.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )
@@ -132,9 +136,10 @@ def _add_argument(group: Any, name: str, command: Mapping[str, Any], doc: str) -
 
 def run_explain(options: argparse.Namespace) -> None:
     """Print one stage of the compilation of a rule with these options."""
-    ours = ("run", "optimizer", "rule", "form", "dtype")
+    ours = ("run", "optimizer", "rule", "form", "dtype", "on", "off")
     given = {name: value for name, value in vars(options).items() if name not in ours}
-    sys.stdout.write(options.optimizer(**given).explain(options.form, options.dtype) + "\n")
+    text = options.optimizer(**given).explain(options.form, options.dtype, options.on, options.off)
+    sys.stdout.write(text + "\n")
 
 
 def run_demo(options: argparse.Namespace) -> None:

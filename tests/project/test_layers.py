@@ -75,7 +75,7 @@ KNOWN = {
     "state": {"backends", "backends.entries", "backends.ledger"},
     "saving": {"memory"},
     "cache": {"backends", "room", "store"},
-    "cli": {""},
+    "shown": {""},
 }
 """What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it.
 
