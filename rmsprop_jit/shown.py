@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import dis
 import inspect
 import itertools
 import linecache
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from . import codegen
@@ -16,6 +15,7 @@ from .by_name import largest
 from .codegen import Rule
 from .errors import OptionError
 from .flags import FIRST, Flags
+from .nearest import meant
 from .options import Options
 
 FORMS = (*codegen.FORMS, "programs")
@@ -124,12 +124,6 @@ def _setting(rule: Rule, options: Options, flags: Flags, name: str) -> str:
 
 def _switch(is_on: bool) -> str:
     return "on" if is_on else "off"
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """The remedy for a wrong name, where a known one is near."""
-    near = difflib.get_close_matches(name.lower(), list(known), 1, 0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _words(decide: Callable[[Any], bool]) -> str:
