@@ -78,6 +78,8 @@ REDUCED = {
 def typeset(stores: Mapping[Symbol, Expr], names: Mapping[Expr, str] = NOTHING) -> list[str]:
     """The stores as lines of LaTeX; `names` as in `listed`."""
     lines = list(laid_out(stores, names))
+    if not lines:
+        return ["% nothing changes"]  # LaTeX refuses an empty block
     leaves = dict.fromkeys(leaf for line in lines for leaf in _leaves(line))
     letters = Letters(leaf for leaf in leaves if leaf not in {new_of(target) for target in stores})
     news = {new_of(target): letters.of(target, "t") for target in stores}

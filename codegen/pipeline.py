@@ -137,7 +137,7 @@ def explain(
     if form == "latex":
         return "\n".join([*(f"% {note}" for note in unread(rule)), *typeset(live(rule, flags)[0], _names(rule, flags))])
     if form == "rule":
-        return "\n".join([*listed(live(rule, flags)[0], _names(rule, flags)), *unread(rule)])
+        return "\n".join([*(listed(live(rule, flags)[0], _names(rule, flags)) or ["(nothing changes)"]), *unread(rule)])
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})

@@ -127,8 +127,10 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )
     own = explain.add_argument_group(f"arguments of {row.rule.name}")
+    taken = {action.dest for action in explain._actions}  # which mean what they mean for every rule
     for name, default in row.own.items():
-        _add_argument(own, name, SWITCH if isinstance(default, bool) else NUMBER, row.arguments[name])
+        if name not in taken:
+            _add_argument(own, name, SWITCH if isinstance(default, bool) else NUMBER, row.arguments[name])
     every = explain.add_argument_group("options of every optimizer")
     for name, option in OPTIONS.items():
         if option.command is not None:

@@ -125,6 +125,21 @@ def test_what_is_one_number_for_many_has_an_index_too() -> None:
     assert Symbol(Kind.TENSOR_SLOT, "a") in rule.stores
 
 
+def test_a_rule_that_changes_nothing_is_no_empty_block() -> None:
+    nothing = Rule("nothing", lambda p, g: {p: p})
+    assert explain(nothing, form="latex") == "% nothing changes"
+    assert explain(nothing, form="rule") == "(nothing changes)"
+
+
+def test_a_deep_rule_is_typeset_without_recursion() -> None:
+    def deep(p: Expr, g: Expr, h: Names) -> dict[Expr, Expr]:
+        for _ in range(3000):
+            g = g * h.learning_rate + p
+        return {p: g}
+
+    assert explain(Rule("deep", deep), form="latex").count("&=") > 1000
+
+
 def formulas(line: str) -> Iterator[str]:
     """The parts of a line that have no environment in them, since mathtext knows none."""
     left, right = re.sub(r" \\\\$", "", line).split(" &= ", 1)

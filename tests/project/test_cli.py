@@ -155,3 +155,12 @@ def test_explain_prints_latex(tmp_path: Path) -> None:
     near = command("explain", "--rule", "adm", "--form", "latex", cwd=tmp_path)
     assert near.returncode == 2
     assert "Did you mean 'adam'?" in near.stderr
+
+
+def test_a_rule_may_have_an_argument_that_the_command_has_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rmsprop_jit.codegen import Rule\n"
+        "RULE = Rule('clash', lambda p, g, h: {p: p - g * h.on * h.form}, hypers={'on': 0.5, 'form': 1.0})\n"
+    )
+    done = command("explain", "--rule", "mine:RULE", "--form", "rule", cwd=tmp_path)
+    assert done.stdout == "parameter <- parameter - ((gradient * h.on) * h.form)\n", done.stderr
