@@ -18,8 +18,9 @@ for a GPU
 
 and beside it
 
-    summary  loads, stores, bytes and vector width in a line
+    summary  loads, stores and bytes, and what became of each loop
     mlir     the kernels as a module of linalg, arith and math            backends.mlir
+    latex    the settled equations, typeset                               latex
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from collections.abc import Callable, Collection, Mapping
 
 from . import backends
 from .errors import OptionError, RuleError
-from .expr import Symbol
+from .expr import Expr, Symbol
+from .latex import typeset
 from .listing import listed
 from .lower import averaged, live, lower, prune
 from .names import BUILT_IN_FLAGS
 from .program import Program
 from .rule import AVERAGED, Rule
+from .simplify import settle
 
 
 def specialize(
@@ -64,6 +67,12 @@ def specialize(
     return program
 
 
+def _names(rule: Rule, flags: Collection[str]) -> dict[Expr, str]:
+    """What the equations call their parts, where these flags are on."""
+    values = settle(rule.locals, flags)
+    return {values[value]: name for value, name in reversed(rule.locals.items())}
+
+
 def unread(rule: Rule) -> list[str]:
     """A note for each slot that no set of flags keeps, since nothing wanted is computed from it."""
     stores = {target: value for target, value in rule.stores.items() if isinstance(target, Symbol)}
@@ -77,17 +86,18 @@ def unread(rule: Rule) -> list[str]:
 
 
 def _summary(program: Program) -> str:
-    """One line: loads, stores, bytes per parameter, vector width."""
+    """Loads, stores and bytes per parameter, and what became of each loop: in one line where there is one."""
     from .backends import cpu
 
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
-    width = cpu.vector_bits(program)
-    speed = f"vectors of {width} bits" if width else "no vectors: one element at a time, several times slower"
-    return (
-        f"{program.name} {program.compute}: {loads} loads, {stores} stores, {program.bytes_per_element()} bytes per "
-        f"parameter, {speed}"
-    )
+    bytes_moved = program.bytes_per_element()
+    line = f"{program.name} {program.compute}: {loads} loads, {stores} stores, {bytes_moved} bytes per parameter"
+    loops = cpu.loops(program)
+    if len(loops) == 1:
+        return f"{line}, {next(iter(loops.values()))}"
+    kernels = [kernel for kernel in program.kernels if kernel.name in loops]
+    return "\n".join([line, *(f"  {kernel.counts()}, {loops[kernel.name]}" for kernel in kernels)])
 
 
 def _mlir(program: Program) -> str:
@@ -104,7 +114,7 @@ BESIDE: dict[str, Callable[[Program], str]] = {"kernel": str, "summary": _summar
 ANNOTATED = ("kernel", "summary")
 """Forms that are for reading alone, so that notes may follow, as they do in "rule"."""
 
-FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir")
+FORMS = ("rule", "kernel", *BACKENDS, "summary", "mlir", "latex")
 """What `explain` can show: the pipeline's stages in order, then what stands beside them."""
 
 
@@ -125,10 +135,15 @@ def explain(
     """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
+    if form == "latex":
+        weights = averaged(rule, flags)
+        shown = typeset(live(rule, flags)[0], _names(rule, flags))
+        shown += [f"% {AVERAGED}", *typeset(weights)] if weights else []
+        return "\n".join([*(f"% {note}" for note in unread(rule)), *shown])
     if form == "rule":
-        stores, _ = live(rule, flags)
-        weights = listed(averaged(rule, flags))
-        return "\n".join([*listed(stores), *([AVERAGED, *weights] if weights else []), *unread(rule)])
+        weights = averaged(rule, flags)
+        shown = listed(live(rule, flags)[0], _names(rule, flags)) or ["(nothing changes)"]
+        return "\n".join([*shown, *([AVERAGED, *listed(weights)] if weights else []), *unread(rule)])
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})

@@ -101,11 +101,15 @@ class Kernel:
         """The arrays of one number that are read, put or gathered, each once."""
         return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.numbered)]))
 
-    def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
-        """The text of the kernel; a cast is shown where one is made."""
+    def counts(self) -> str:
+        """Its name, and how much it loads and stores."""
         puts = f", {len(self.puts)} puts" if self.puts else ""
         puts += f", {len(self.gathers)} gathers" if self.gathers else ""
-        yield f"kernel {self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
+        return f"{self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
+
+    def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
+        """The text of the kernel; a cast is shown where one is made."""
+        yield f"kernel {self.counts()}"
         yield from (f"  given   {given}" for given in self.givens)
         yield from (f"  head    {let}" for let in self.head)
         for load in self.loads:

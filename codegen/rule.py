@@ -20,7 +20,7 @@ from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
 from .news import check_stores, gathered, resolved, symbol_of
 from .parts import Flag, Hyper, Input, Slot
-from .walk import walk
+from .walk import rewrite, walk
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
 GRADIENT = Symbol(Kind.GRADIENT, "gradient")
@@ -113,9 +113,9 @@ class Rule:
     def __str__(self) -> str:
         from .listing import listed  # only wanted where a rule is shown
 
-        lines = [f"{self!r}:", *listed(self.stores)]
+        lines = [f"{self!r}:", *listed(self.stores, self.locals)]
         if self.averages is not None:
-            lines += [AVERAGED, *listed(self.averages.stores)]
+            lines += [AVERAGED, *listed(self.averages.stores, self.averages.locals)]
         return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -199,6 +199,18 @@ class Rule:
     def symbol(self, slot: str) -> Symbol:
         """What stands for the old value of a slot in the rule's stores."""
         return Symbol(Kind.GATHERED_SLOT, slot) if slot in self.gathered else symbol_of(slot, self.slots[slot])
+
+    @derived
+    def locals(self) -> dict[Expr, str]:
+        """What the equations call the parts of `stores`, for whoever shows them."""
+        from .locals import locals_of
+
+        found = locals_of(lambda: self.applied(PARAMETER, GRADIENT))
+        olds = {Symbol(new, leaf.name): leaf for leaf in self.stores for old, new in NEWS.items() if leaf.kind is old}
+        known: dict[Expr, Expr] = {news: self.stores[leaf] for news, leaf in olds.items()}
+        known |= {symbol_of(name, self.slots[name]): self.symbol(name) for name in self.gathered}
+        resolved = rewrite(found, lambda node: node, known)
+        return {resolved[value]: name for value, name in reversed(found.items())}
 
     def namespaces(self) -> tuple[Names, ...]:
         """`s`, `h`, `on` and `x`, as the equations see them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 import textwrap
@@ -15,14 +16,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import __version__, codegen
+from . import __version__
 from .cache import add_cache
 from .errors import BackendError, OptionError, RmspropJitError
+from .optimizer import Optimizer
 from .options import NUMBER, OPTIONS, SWITCH
 from .rules.named import named
-from .rules.rmsprop import RMSprop
+from .rules.rmsprop import RMSPROP
 from .rules.table import TABLE
 from .rules.table import Table as Rules
+from .shown import FORMS
 
 NARROW = 60
 """Columns of a terminal that has no room for a bar."""
@@ -80,7 +83,7 @@ def parser(arguments: Sequence[str] = (), rules: Rules = TABLE) -> argparse.Argu
     top.set_defaults(run=lambda _: top.print_help())
     top.add_argument("--version", action="version", version=f"rmsprop-jit {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", parser_class=_SubParser)
-    _add_demo(commands)
+    _add_demo(commands, rules)
     _add_explain(commands, arguments, rules)
     add_cache(commands, rules)
     return top
@@ -93,10 +96,17 @@ class _SubParser(argparse.ArgumentParser):
         super().__init__(**options, usage="%(prog)s [OPTION ...]", formatter_class=Help)
 
 
-def _add_demo(commands: Any) -> None:
+def _add_demo(commands: Any, rules: Rules) -> None:
     demo = commands.add_parser("demo", help="train a small network on real digits, and time the update")
+    demo.add_argument("--rule", default=next(iter(rules)), metavar="RULE", help=_rule_text(rules))
+    text = "learning rate (default: one that suits the rule and the digits)"
+    demo.add_argument("--learning-rate", type=float, metavar="X", help=text)
     demo.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of the loss")
-    demo.set_defaults(run=run_demo)
+    demo.set_defaults(run=run_demo, rules=rules)
+
+
+def _rule_text(rules: Rules) -> str:
+    return f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {next(iter(rules))})"
 
 
 def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
@@ -107,17 +117,21 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     usual = next(iter(rules))
     row, optimizer = named(str(chosen) if is_explained else usual, rules)
     explain = commands.add_parser("explain", help="print what a set of options compiles to")
-    text = f"which rule: {', '.join(rules)}, or module:NAME for one of your own (default: {usual})"
-    explain.add_argument("--rule", metavar="RULE", help=text)
-    text = f"which stage: {', '.join(codegen.FORMS)} (default: %(default)s)"
-    explain.add_argument("--form", choices=codegen.FORMS, default="kernel", metavar="FORM", help=text)
+    explain.add_argument("--rule", metavar="RULE", help=_rule_text(rules))
+    text = f"which stage: {', '.join(FORMS)} (default: %(default)s)"
+    explain.add_argument("--form", choices=FORMS, default="kernel", metavar="FORM", help=text)
+    for switch in ("on", "off"):
+        text = f"show the program with this flag {switch}, which the step or the shape decides (see --form programs)"
+        explain.add_argument(f"--{switch}", action="append", default=[], metavar="FLAG", help=text)
     explain.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the arrays (default: %(default)s)"
     )
     own = explain.add_argument_group(f"arguments of {row.rule.name}")
+    taken = {action.dest for action in explain._actions}  # which mean what they mean for every rule
     named_lines = {name: (default, row.arguments[name]) for name, default in row.own.items()}
     for name, (default, line) in {**named_lines, **row.further}.items():
-        _add_argument(own, name, _form(default, row.dialects), line)
+        if name not in taken:
+            _add_argument(own, name, _form(default, row.dialects), line)
     every = explain.add_argument_group("options of every optimizer")
     for name, option in OPTIONS.items():
         if option.command is not None:
@@ -140,9 +154,10 @@ def _add_argument(group: Any, name: str, command: Mapping[str, Any], doc: str) -
 
 def run_explain(options: argparse.Namespace) -> None:
     """Print one stage of the compilation of a rule with these options."""
-    ours = ("run", "optimizer", "rule", "form", "dtype")
+    ours = ("run", "optimizer", "rule", "form", "dtype", "on", "off")
     given = {name: value for name, value in vars(options).items() if name not in ours}
-    sys.stdout.write(options.optimizer(**given).explain(options.form, options.dtype) + "\n")
+    text = options.optimizer(**given).explain(options.form, options.dtype, options.on, options.off)
+    sys.stdout.write(text + "\n")
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -151,29 +166,48 @@ def run_demo(options: argparse.Namespace) -> None:
 
     console = Console()
     _check_plot(options.plot)
-    data = demo.digits()
-    weights = demo.new_weights()
-    optimizer = RMSprop(centered=True, momentum=0.9)
+    found = named(options.rule, options.rules)
+    optimizer, timed = (demo.new_optimizer(found, options.learning_rate) for _ in range(2))
+    wants_hessian = demo.HESSIAN in found[0].rule.inputs
+    data, weights = demo.digits(), demo.new_weights()
     optimizer.build(weights)
+    losses = _trained(console, demo.train(weights, optimizer, data, wants_hessian), demo.batches(data))
+    console.print(f"rule           {_title(optimizer)}", soft_wrap=True, highlight=False)
+    accuracy = 100 * demo.accuracy(weights, *data[2:])
+    console.print(f"test accuracy  {accuracy:.1f} % of {len(data[2])} digits not trained on", soft_wrap=True)
+    if not math.isfinite(losses[-1]):
+        console.print(f"               the loss became {losses[-1]}: try a smaller --learning-rate", soft_wrap=True)
+    line, *others = optimizer.explain("summary").splitlines()
+    loops = [other.strip() for other in others if " elements at a time" in other or " no vectors" in other]
+    console.print(
+        f"kernel         {escape(line)}", *(f"{'':<14}{escape(loop)}" for loop in loops), sep="\n", soft_wrap=True
+    )
+    _, gradients = demo.loss_and_gradients(demo.new_weights(), data[0][:32], data[1][:32])
+    ours, theirs = demo.time_steps(timed, gradients, wants_hessian)
+    beside = f"; in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x" if found[0].rule is RMSPROP else ""
+    console.print(f"one step       {ours * 1e6:.0f} us{beside}", soft_wrap=True)
+    if options.plot:
+        demo.plot(losses, options.plot, f"{_title(optimizer)} on handwritten digits")
+        console.print(f"loss curve     {escape(str(options.plot))}", soft_wrap=True)
+
+
+def _trained(console: Console, losses: Iterable[float], batches: int) -> list[float]:
+    """The loss of each batch, while a bar shows how far it is."""
     bar = () if console.width < NARROW else (BarColumn(),)
     loss_of = TextColumn("{task.fields[loss]}")
     columns = (TextColumn("training"), *bar, MofNCompleteColumn(), TimeRemainingColumn(), loss_of)
-    losses = []
+    seen = []
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=demo.batches(data), loss="")
-        for loss in demo.train(weights, optimizer, data):
-            losses.append(loss)
+        task = progress.add_task("training", total=batches, loss="")
+        for loss in losses:
+            seen.append(loss)
             progress.update(task, advance=1, loss=f"loss {loss:.4f}")
-    console.print(
-        f"test accuracy  {100 * demo.accuracy(weights, *data[2:]):.1f} % of {len(data[2])} digits not trained on"
-    )
-    console.print(f"kernel         {optimizer.explain('summary')}", soft_wrap=True)
-    _, gradients = demo.loss_and_gradients(weights, data[0][:32], data[1][:32])
-    ours, theirs = demo.time_steps(gradients)
-    console.print(f"one step       {ours * 1e6:.0f} us; in plain NumPy {theirs * 1e6:.0f} us: {theirs / ours:.1f}x")
-    if options.plot:
-        demo.plot(losses, options.plot)
-        console.print(f"loss curve     {escape(str(options.plot))}", soft_wrap=True)
+    return seen
+
+
+def _title(optimizer: Optimizer) -> str:
+    """The rule with its arguments, as far as they are not the usual ones."""
+    return repr(optimizer).removeprefix("<").rpartition(":")[0].replace(f"rule={optimizer.name!r}, ", "")
 
 
 def _check_plot(path: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The demo: a small NumPy network learns 1,797 real handwritten digits, and the update is timed beside plain NumPy."""
+"""The demo: a small NumPy network learns 1,797 real handwritten digits by any rule, and the update is timed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BackendError
-from .rules.rmsprop import RMSprop
+from .errors import BackendError, OptionError
+from .optimizer import Optimizer
+from .rules.named import Found
+from .rules.rmsprop import RMSPROP
 
 Array = npt.NDArray[np.float32]
 LAYERS = (64, 128, 64, 10)
 EPOCHS, BATCH = 40, 32
+
+RATES = {
+    "sgd": 0.3,
+    "adagrad": 0.1,
+    "adadelta": 1.0,
+    "ftrl": 0.3,
+    "addsign": 0.01,
+    "powersign": 0.01,
+    "lion": 3e-4,
+    "sophia": 3e-4,
+}
+"""Learning rates that suit these digits, where the rule's own does not."""
+
+USUAL = {"centered": True, "momentum": 0.9}
+"""Arguments of RMSprop in the demo."""
+
+
+def new_optimizer(found: Found, rate: float | None = None) -> Optimizer:
+    """An optimizer for the demo. Raises OptionError for a rule that wants what the demo does not have."""
+    row, made = found
+    missing = [name for name in row.rule.inputs if name != HESSIAN]
+    if missing:
+        raise OptionError(
+            f"the demo brings gradients, and to an input {HESSIAN!r} an estimate of the Hessian's diagonal; what else "
+            f"a rule reads it cannot make up. Received: rule {row.rule.name!r} with the inputs {', '.join(missing)}. "
+            "Train it in a program of your own: optimizer.apply(grads, name=[...])."
+        )
+    chosen = RATES.get(row.rule.name, row.learning_rate) if rate is None else rate
+    options: dict[str, Any] = {"learning_rate": chosen, **(USUAL if row.rule is RMSPROP else {})}
+    return made(**options)
+
+
+HESSIAN = "hessian"
+"""The input that the demo can bring."""
 
 
 def digits() -> tuple[Array, npt.NDArray[np.int64], Array, npt.NDArray[np.int64]]:
@@ -76,21 +112,34 @@ def loss_and_gradients(
     return loss, {name: gradients[name] for name in weights}
 
 
+def hessian_of(weights: dict[str, Array], images: Array, rng: np.random.Generator) -> dict[str, Array]:
+    """An estimate of the Hessian's diagonal: Gauss-Newton-Bartlett, of labels that the network draws itself.
+
+    Source: Liu et al. 2023, algorithm 2.
+    """
+    logits = forward(weights, images)[-1]
+    drawn = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    _, gradients = loss_and_gradients(weights, images, drawn)
+    return {name: np.float32(len(images)) * g * g for name, g in gradients.items()}
+
+
 def accuracy(weights: dict[str, Array], images: Array, labels: npt.NDArray[np.int64]) -> float:
     """The share of images whose largest logit is their label."""
     return float((forward(weights, images)[-1].argmax(axis=1) == labels).mean())
 
 
-def train(weights: dict[str, Array], optimizer: RMSprop, data: Any) -> Iterator[float]:
+def train(weights: dict[str, Array], optimizer: Optimizer, data: Any, wants_hessian: bool = False) -> Iterator[float]:
     """Train in place; yields the loss of each batch."""
     images, labels = data[:2]
-    rng = np.random.default_rng(1)
+    rng, drawing = np.random.default_rng(1), np.random.default_rng(2)
     for _ in range(EPOCHS):
         order = rng.permutation(len(images))
         for begin in range(0, len(images) - BATCH + 1, BATCH):
             batch = order[begin : begin + BATCH]
-            loss, gradients = loss_and_gradients(weights, images[batch], labels[batch])
-            optimizer.apply(gradients)
+            with np.errstate(all="ignore"):  # a rate may be too large, which the loss shows
+                loss, gradients = loss_and_gradients(weights, images[batch], labels[batch])
+                more = {HESSIAN: hessian_of(weights, images[batch], drawing)} if wants_hessian else {}
+            optimizer.apply(gradients, **more)
             yield loss
 
 
@@ -109,16 +158,18 @@ def numpy_step(weights: dict[str, Array], gradients: dict[str, Array], state: di
         weights[name] -= momentum
 
 
-def time_steps(gradients: dict[str, Array], rounds: int = 200) -> tuple[float, float]:
-    """Median seconds of our step and of NumPy's on the demo's arrays, taken in turns."""
+def time_steps(
+    optimizer: Optimizer, gradients: dict[str, Array], wants_hessian: bool = False, rounds: int = 200
+) -> tuple[float, float]:
+    """Median seconds of a step of ours, on weights of its own, and of RMSprop in NumPy, taken in turns."""
     ours, theirs = new_weights(), new_weights()
-    optimizer = RMSprop(centered=True, momentum=0.9)
     optimizer.build(ours)
+    more = {HESSIAN: gradients} if wants_hessian else {}
     state = {name: [np.zeros_like(g) for _ in range(3)] for name, g in gradients.items()}
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         begin = time.perf_counter()
-        optimizer.apply(gradients)
+        optimizer.apply(gradients, **more)
         middle = time.perf_counter()
         numpy_step(theirs, gradients, state)
         times[0].append(middle - begin)
@@ -126,7 +177,7 @@ def time_steps(gradients: dict[str, Array], rounds: int = 200) -> tuple[float, f
     return median(times[0]), median(times[1])
 
 
-def plot(losses: list[float], path: Path) -> None:
+def plot(losses: list[float], path: Path, title: str) -> None:
     """The loss of each batch and its running mean, as a picture."""
     import matplotlib
 
@@ -138,7 +189,7 @@ def plot(losses: list[float], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.semilogy(losses, color="0.8", linewidth=0.8, label="each batch")
     axes.semilogy(np.arange(len(smooth)) + window - 1, smooth, color="C0", label=f"mean of {window} batches")
-    axes.set(xlabel="batch", ylabel="cross entropy", title="RMSprop (centered, momentum 0.9) on handwritten digits")
+    axes.set(xlabel="batch", ylabel="cross entropy", title=title)
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -7,7 +7,7 @@ launch (which counts it) -> constraints. What can fail comes before the launch, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -15,7 +15,6 @@ from . import averages, patterns, resuming, saving
 from .alone import rule_alone
 from .arrays.homes import Array, is_array
 from .attributes import Attributes, own_values, refuse_without_rule
-from .buckets import explain_step
 from .calls import Calls
 from .errors import ArrayError, OptionError, RuleError
 from .flags import option_flags
@@ -222,17 +221,22 @@ class Optimizer(Attributes):
         factor = self._options.loss_scale_factor
         return loss if factor is None else loss * factor
 
-    def explain(self, form: str = "kernel", dtype: str | None = None) -> str:
+    def explain(
+        self, form: str = "kernel", dtype: str | None = None, on: Collection[str] = (), off: Collection[str] = ()
+    ) -> str:
         """What these options compile to, as text.
 
         dtype: by default that of the variables (of the first one); float32 before there are any.
-        form: "rule", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "launches" (what a step starts
-              and copies), "mlir-cuda", "ptx", "sass"; "mlir" for MLIR's compilers; "summary" for one line: loads,
-              stores, bytes per parameter, vector width.
+        form: "rule", "latex", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "launches" (what a
+              step starts and copies), "mlir-cuda", "ptx", "sass"; "mlir" for MLIR's compilers; "summary" for loads,
+              stores, bytes, vectors; "programs" for what the step or the shape chooses between.
+        on, off: flags that the step or the shape decides, as they shall be; by default as where most is done.
         Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
         """
+        from .shown import explained  # only wanted where a rule is shown
+
         kept = dtype or next((member.dtype for member in self._state.variables), "float32")
-        return explain_step(self._rule, self._calls.widest_flags(), kept, form, self._options.backend)
+        return explained(self._rule, self._options, self._calls.widest_flags(), kept, form, on, off)
 
     # Saving.
 

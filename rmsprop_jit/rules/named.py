@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ..codegen import Rule
 from ..errors import OptionError
+from ..nearest import meant
 from ..optimizer import Optimizer
 from .row import Row, optimizer_class, own_arguments
 
@@ -23,7 +24,7 @@ def named(name: str, bundled: Mapping[str, Found]) -> Found:
             return bundled[name]
         raise OptionError(
             f"--rule is a bundled rule ({', '.join(bundled)}) or module:NAME for a rule of your own. "
-            f"Received: {name!r}."
+            f"Received: {name!r}.{meant(name, bundled)}"
         )
     module, _, attribute = name.partition(":")
     rule = _imported(name, module, attribute)
@@ -38,9 +39,11 @@ def _imported(name: str, module: str, attribute: str) -> Rule:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as problem:
+        there = vars(sys.modules.get(module, object)).items()
+        rules = [key for key, value in there if isinstance(value, Rule)]
         raise OptionError(
             f"--rule cannot import {name!r} ({type(problem).__name__}: {problem}). Received: {name!r}. "
-            "Name a module that Python finds from this folder, and a rule in it."
+            f"Name a module that Python finds from this folder, and a rule in it.{meant(attribute, rules)}"
         ) from problem
     if not isinstance(found, Rule):
         raise OptionError(f"--rule takes a codegen.Rule. Received: {name!r}, which is of type {type(found).__name__}.")

@@ -1,13 +1,15 @@
 """Rules as text: equations with names for what they share, notes on slots that are not kept, the line of a summary."""
 
 import re
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import zoo
 
 from rmsprop_jit import RMSprop, codegen
-from rmsprop_jit.codegen import Expr, Rule, Slot, explain, sqrt, square
+from rmsprop_jit.codegen import Expr, Rule, Slot, ema, explain, new, sqrt, square, where
 from rmsprop_jit.codegen.backends.cpu import llvm
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -139,3 +141,73 @@ def test_an_optimizer_explains_the_dtype_of_its_variables() -> None:
     optimizer.build([np.zeros(3)])
     assert " float64:" in optimizer.explain("summary")
     assert optimizer.explain("summary", dtype="float32") == RMSprop().explain("summary")
+
+
+# What the author of the equations called their parts.
+
+
+def half(value: Expr) -> Expr:
+    """Whoever computes a value names it, not who is given it."""
+    halved = value * 0.5 + value * value * 0.125
+    return halved
+
+
+def spoken(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
+    rate = where(on.fast, h.learning_rate * 4, h.learning_rate) * h.rho
+    direction = half(g + new(s.mean) * rate)
+    yield s.mean, ema(h.rho, s.mean, g)
+    short = -direction
+    yield p, p + short * where(on.fast, direction, 1)
+
+
+SPOKEN = Rule("spoken", spoken, slots={"mean": 0.0}, hypers={"rho": 0.9}, flags={"fast": False})
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines"),
+    [
+        (
+            ("fast",),
+            [
+                "s.mean <- (h.rho * s.mean) + ((1 - h.rho) * gradient)",
+                "rate = (h.learning_rate * 4) * h.rho",
+                "x1 = gradient + (s.mean' * rate)",
+                "halved = (x1 * 0.5) + ((x1 * x1) * 0.125)",
+                "parameter <- parameter + (-halved * halved)",
+            ],
+        ),
+        (
+            (),
+            [
+                "s.mean <- (h.rho * s.mean) + ((1 - h.rho) * gradient)",
+                "x1 = gradient + (s.mean' * (h.learning_rate * h.rho))",
+                "halved = (x1 * 0.5) + ((x1 * x1) * 0.125)",
+                "parameter <- parameter + -halved",
+            ],
+        ),
+    ],
+)
+def test_parts_are_called_as_their_author_called_them(flags: tuple[str, ...], lines: list[str]) -> None:
+    assert explain(SPOKEN, flags, form="rule").splitlines() == lines
+
+
+def test_two_parts_of_one_name_are_told_apart() -> None:
+    def twice(p: Expr, g: Expr) -> dict[Expr, Expr]:
+        first, second = half(g + p), half(g - p)
+        return {p: first * first + second * second}
+
+    names = re.findall(r"^(\w+) = .*0\.125", explain(Rule("twice", twice), form="rule"), re.MULTILINE)
+    assert names == ["halved", "halved_2"]
+
+
+def test_who_watches_python_is_not_disturbed() -> None:
+    seen: list[str] = []
+    before = sys.getprofile()
+    watch = lambda frame, event, value: seen.append(event)  # noqa: E731
+    sys.setprofile(watch)
+    try:
+        explain(Rule("watched", lambda p, g: {p: p - g}), form="rule")
+        assert sys.getprofile() is watch
+    finally:
+        sys.setprofile(before)
+    assert seen

@@ -135,3 +135,32 @@ def test_odd_entries_of_the_store_are_shown_too(tmp_path: Path) -> None:
     assert "another version" in shown
     assert "bare" in shown
     assert "2 entries removed" in command("cache", "--clear", cwd=tmp_path, **store).stdout
+
+
+def test_explain_shows_each_program_of_a_rule(tmp_path: Path) -> None:
+    listed = command("explain", "--rule", "sophia", "--form", "programs", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "due: on in steps where (h.step - 1) % h.every == 0" in listed.stdout
+    off = command("explain", "--rule", "sophia", "--off", "due", cwd=tmp_path)
+    assert off.stdout.startswith("program sophia: float32")
+    wrong = command("explain", "--rule", "sophia", "--off", "deu", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "Did you mean 'due'?" in wrong.stderr
+
+
+def test_explain_prints_latex(tmp_path: Path) -> None:
+    printed = command("explain", "--rule", "lion", "--form", "latex", cwd=tmp_path)
+    assert printed.stdout.splitlines()[-1] == r"\end{align*}"
+    assert r"\operatorname{sign}" in printed.stdout
+    near = command("explain", "--rule", "adm", "--form", "latex", cwd=tmp_path)
+    assert near.returncode == 2
+    assert "Did you mean 'adam'?" in near.stderr
+
+
+def test_a_rule_may_have_an_argument_that_the_command_has_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rmsprop_jit.codegen import Rule\n"
+        "RULE = Rule('clash', lambda p, g, h: {p: p - g * h.on * h.form}, hypers={'on': 0.5, 'form': 1.0})\n"
+    )
+    done = command("explain", "--rule", "mine:RULE", "--form", "rule", cwd=tmp_path)
+    assert done.stdout == "parameter <- parameter - ((gradient * h.on) * h.form)\n", done.stderr

@@ -20,7 +20,9 @@ ORDER = [
     {"ops", "dtypes", "refusals", "equations"},
     {"expr", "parts"},
     {"expansions", "functions", "names", "walk"},
-    {"listing", "news", "pieces"},
+    {"listing", "locals", "news", "pieces"},
+    {"letters"},
+    {"latex"},
     {"simplify", "rule"},
     {"expand", "program"},
     {"schedule", "sorts", "verify"},
@@ -74,7 +76,7 @@ KNOWN = {
     "state": {"backends", "backends.entries", "backends.ledger"},
     "saving": {"memory"},
     "cache": {"backends", "room", "store"},
-    "cli": {""},
+    "shown": {""},
 }
 """What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it.
 

@@ -5,6 +5,7 @@ intrinsics  what that source needs and Numba does not offer; strips: pointers th
 worker      Numba, here or in another process
 settings    what Numba reads from its environment, and code depends on
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
+vectors     what became of each kernel's loop, for whoever wants to know
 fixed       a small compiler for all code but loops over elements:
 driver        a whole step as one call, and the helpers' loop; cells: what the integers mean that they share
 reader        the addresses of many arrays at once, if each is what was expected
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import BackendOptions
+    from .vectors import Loop
 
     Int64 = npt.NDArray[np.int64]
 
@@ -45,6 +47,7 @@ __all__ = [
     "explain",
     "is_capturing",
     "launch",
+    "loops",
     "read",
     "reader",
     "replace",
@@ -100,6 +103,13 @@ def vector_bits(program: Program) -> int:
     from . import llvm
 
     return llvm.vector_bits(explain(program, "llvm", {}))
+
+
+def loops(program: Program) -> dict[str, Loop]:
+    """For each kernel that goes over elements, by its name, what its loop does in an iteration."""
+    from . import vectors
+
+    return vectors.loops(program, explain(program, "llvm", {}))
 
 
 def warm(program: Program) -> None:
