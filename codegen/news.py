@@ -66,9 +66,12 @@ def check_stores(rule: str, stores: Mapping[Symbol, Expr]) -> None:
         if value.rate is Rate.ELEMENT or (value.rate is Rate.TENSOR and target.kind is Kind.SHARED_SLOT):
             over = "all" if target.kind is Kind.SHARED_SLOT else "tensor"
             many = "an element" if value.rate is Rate.ELEMENT else "a tensor"
+            remedy = "Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
+            if over == "all":  # which takes no reduction of this step
+                remedy = "Declare it over='tensor' and store sum_of(x) or mean_of(x), or declare it without `over`."
             raise RuleError(
                 f"rule {rule!r} stores a number {many} in `{target}`, a slot over {over!r}, which is one number. "
-                f"Received: `{value}`. Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
+                f"Received: `{value}`. {remedy}"
             )
         if target.kind is Kind.SHARED_SLOT:
             _check_shared(rule, target, value)
