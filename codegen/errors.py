@@ -18,7 +18,12 @@ class RmspropJitError(Exception):
 
 
 class RuleError(RmspropJitError):
-    """A rule's equations are wrong; raised where the rule is written, not where it runs."""
+    """A rule's equations are wrong; raised where the rule is written, not where it runs.
+
+    place: the file and the line of the equations, with its text; also at the end of the message.
+    """
+
+    place: str
 
 
 class LoweringError(RmspropJitError):

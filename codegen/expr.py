@@ -22,7 +22,7 @@ from . import locks
 from .errors import RuleError
 from .kinds import NEWS, RATES, SIZES, SLOTS, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
-from .refusals import Refusals, number
+from .refusals import Refusals, number, refuse_modulo
 
 PREFIXES = {Kind.INPUT: "x.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on."}
 PREFIXES |= {Kind.GATHERED_SLOT: "s.", **dict.fromkeys(SLOTS.values(), "s."), **dict.fromkeys(NEWS.values(), "new s.")}
@@ -112,13 +112,16 @@ class Expr(Refusals):
     __sub__, __rsub__ = _operator(Fn.SUB)
     __mul__, __rmul__ = _operator(Fn.MUL)
     __truediv__, __rtruediv__ = _operator(Fn.DIV)
-    __pow__, __rpow__ = _operator(Fn.POW)
+    __rpow__ = _operator(Fn.POW)[1]
     __mod__, __rmod__ = _operator(Fn.MOD)
     __lt__, __gt__ = _operator(Fn.LT)[0], _operator(Fn.GT)[0]
     __le__, __ge__ = _operator(Fn.LE)[0], _operator(Fn.GE)[0]
     __eq__, __ne__ = _operator(Fn.EQ)[0], _operator(Fn.NE)[0]  # type: ignore[assignment]
     __and__, __rand__ = _operator(Fn.AND)
     __or__, __ror__ = _operator(Fn.OR)
+
+    def __pow__(self, other: Operand, modulo: object = None) -> Expr:
+        return call(Fn.POW, self, other) if modulo is None else refuse_modulo(self, other, modulo)
 
     def __neg__(self) -> Expr:
         return call(Fn.NEG, self)

@@ -5,7 +5,10 @@ What is named in `__all__` is public in the package.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
+from typing import ParamSpec
 
 from .errors import RuleError
 from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
@@ -38,6 +41,32 @@ __all__ = [
 ]
 
 
+P = ParamSpec("P")
+
+
+def _by_signature(function: Callable[P, Expr]) -> Callable[P, Expr]:
+    """The function, which answers other arguments than its own with a RuleError; what is wrong inside is left alone."""
+
+    @functools.wraps(function)
+    def checked(*given: P.args, **named: P.kwargs) -> Expr:
+        try:
+            return function(*given, **named)
+        except TypeError as problem:
+            if problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
+                raise
+            parameters = inspect.signature(function).parameters.values()
+            shown = [name for p in parameters if p.kind is not p.VAR_KEYWORD for name in [str(p).partition(":")[0]]]
+            received = [*map(str, given), *(f"{name}={value}" for name, value in named.items())]
+            name = function.__name__
+            raise RuleError(
+                f"{name}(...) takes other arguments: {problem}. Received: `{name}({', '.join(received)})`. "
+                f"Write {name}({', '.join(shown)})."
+            ) from None
+
+    return checked
+
+
+@_by_signature
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions.
 
@@ -59,26 +88,31 @@ def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     return Select(chosen, first, second)
 
 
+@_by_signature
 def sqrt(x: Operand) -> Expr:
     """Square root, correctly rounded; nan below zero."""
     return call(Fn.SQRT, x)
 
 
+@_by_signature
 def rsqrt(x: Operand) -> Expr:
     """`1 / sqrt(x)`: a root and a quotient, each correctly rounded, and no processor's estimate."""
     return 1 / sqrt(x)
 
 
+@_by_signature
 def square(x: Operand) -> Expr:
     """`x * x`, one rounding."""
     return call(Fn.SQUARE, x)
 
 
+@_by_signature
 def sign(x: Operand) -> Expr:
     """-1, 0 or 1; zeros and nan are kept as they are."""
     return call(Fn.SIGN, x)
 
 
+@_by_signature
 def exp(x: Operand) -> Expr:
     """The exponential function; of float32 rounded correctly nearly always, of float64 to less than two last places.
 
@@ -88,43 +122,51 @@ def exp(x: Operand) -> Expr:
     return call(Fn.EXP, x)
 
 
+@_by_signature
 def log(x: Operand) -> Expr:
     """The natural logarithm, as exact as `exp`; nan below zero, -inf at zero."""
     return call(Fn.LOG, x)
 
 
+@_by_signature
 def tanh(x: Operand) -> Expr:
     """The hyperbolic tangent, as exact as `exp`."""
     return call(Fn.TANH, x)
 
 
+@_by_signature
 def minimum(x: Operand, y: Operand) -> Expr:
     """The smaller one; nan if either is nan; `x` if they are equal."""
     return call(Fn.MINIMUM, x, y)
 
 
+@_by_signature
 def maximum(x: Operand, y: Operand) -> Expr:
     """The larger one; nan if either is nan; `x` if they are equal."""
     return call(Fn.MAXIMUM, x, y)
 
 
+@_by_signature
 def clip(x: Operand, low: Operand, high: Operand) -> Expr:
     """`x` held in [low, high]; nan stays nan."""
     return minimum(maximum(x, low), high)
 
 
+@_by_signature
 def ema(decay: Operand, old: Operand, new: Operand) -> Expr:
     """An exponential moving average: `decay * old + (1 - decay) * new`, in this order."""
     kept = as_expr(decay)
     return kept * old + (1 - kept) * new
 
 
+@_by_signature
 def lerp(a: Operand, b: Operand, t: Operand) -> Expr:
     """From `a` to `b` by the part `t`: `a + t * (b - a)`, in this order; near `t` = 1 it can miss `b` by a rounding."""
     start = as_expr(a)
     return start + t * (b - start)
 
 
+@_by_signature
 def rounded(x: Operand) -> Expr:
     """A STEP value rounded to the kernel's precision *before* it is used further.
 
@@ -137,7 +179,10 @@ def rounded(x: Operand) -> Expr:
 def _space(name: str, over: object) -> Space:
     """What a reduction or a size is over. Raises RuleError for anything but one tensor or all."""
     if not isinstance(over, str) or over not in ("tensor", "all"):
-        raise RuleError(f"{name}(..., over=) is 'tensor' or 'all'. Received: over={over!r}.")
+        raise RuleError(
+            f"{name}(..., over=) is 'tensor' or 'all'. Received: over={over!r}. "
+            f"Write {name}({'' if name == 'size' else 'x'}) for one tensor, over='all' for all tensors of the step."
+        )
     return Space(over)
 
 
@@ -161,7 +206,8 @@ def _reduction(op: ReduceOp, meaning: str, name: str = "") -> Callable[..., Expr
         if arg.rate < Rate.ELEMENT:
             raise RuleError(
                 f"{symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
-                "scalar, is not supported). Reduce an expression of the parameter, the gradient or a slot."
+                f"scalar, is not supported). Received: `{symbol}({arg})`. Reduce an expression of the parameter, the "
+                "gradient or a slot."
             )
         reduction = Reduction(op, arg, space, None)
         # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
@@ -169,9 +215,10 @@ def _reduction(op: ReduceOp, meaning: str, name: str = "") -> Callable[..., Expr
 
     reduce.__name__ = reduce.__qualname__ = symbol
     reduce.__doc__ = meaning
-    return reduce
+    return _by_signature(reduce)
 
 
+@_by_signature
 def size(over: str = "tensor") -> Expr:
     """The number of elements of one tensor, or of all tensors that are reduced together (`over='all'`)."""
     space = _space("size", over)

@@ -61,7 +61,7 @@ def check(
 
 
 def _check_one(rule: str, name: str) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise RuleError(f"rule {rule!r}: names are identifiers without a leading _. Received: {name!r}.")
     if name.isascii():
         return
@@ -73,6 +73,10 @@ def _check_one(rule: str, name: str) -> None:
             f"rule {rule!r}: the name {name!r} is read as {normal!r} by Python where equations use it. "
             f"Received: {name.encode('unicode_escape').decode()!r}. Write {normal!r}."
         )
+
+
+SHORT = {"slot": "s", "hyperparameter": "h", "flag": "on", "input": "x"}
+"""What equations call the names of each kind."""
 
 
 class Names:
@@ -105,6 +109,23 @@ class Names:
         self._refuse("deletion of", name)
 
     __setitem__, __delitem__ = __setattr__, __delattr__
+
+    def __repr__(self) -> str:
+        return f"{SHORT[self._what]}, all of {', '.join(self._symbols) or 'none'}"
+
+    def __getitem__(self, name: object) -> NoReturn:
+        self._refuse_items(f"{SHORT[self._what]}[{name!r}]", name)
+
+    def __len__(self) -> NoReturn:
+        self._refuse_items(f"len({SHORT[self._what]})")
+
+    def _refuse_items(self, written: str, name: object = None) -> NoReturn:
+        declared = ", ".join(self._symbols) or "none"
+        wanted = name if isinstance(name, str) else next(iter(self._symbols), "name")
+        raise RuleError(
+            f"rule {self._rule!r}: a {self._what} is an attribute, and they are not counted or gone through. "
+            f"Declared: {declared}. Received: {written}. Write {SHORT[self._what]}.{wanted}."
+        )
 
     def _refuse(self, act: str, name: object) -> NoReturn:
         remedy = f"Return {{s.{name}: value, p: ...}} to store a new value."

@@ -101,9 +101,15 @@ def check_stores(rule: str, stores: Mapping[Symbol, Expr]) -> None:
         if value.rate is Rate.ELEMENT or (value.rate is Rate.TENSOR and is_shared):
             over = "all" if is_shared else "tensor"
             many = "an element" if value.rate is Rate.ELEMENT else "a tensor"
+            remedy = "Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
+            if over == "all":
+                remedy = (
+                    "Store sum_of(x, over='all') or the like, declare it over='tensor' and store sum_of(x), or declare "
+                    "it without `over`."
+                )
             raise RuleError(
                 f"rule {rule!r} stores a number {many} in `{target}`, a slot over {over!r}, which is one number. "
-                f"Received: `{value}`. Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
+                f"Received: `{value}`. {remedy}"
             )
         if is_shared:
             _check_shared(rule, target, value)

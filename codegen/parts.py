@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from .errors import OptionError, RuleError
 from .kinds import Space
 from .refusals import number
+
+Part = TypeVar("Part")
+
+
+def declared(rule: str, what: str, given: object, part: Callable[[Any], Part]) -> dict[str, Part]:
+    """What a rule declares of one kind, each a part or what one is made of. Raises RuleError unless it is a dict."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise RuleError(
+            f"rule {rule!r}: {what} are a dict of names. Received: {what}={given!r}. "
+            f"Write {what}={{'name': {'False' if what == 'flags' else '0.0'}}}."
+        )
+    kind: Any = part
+    return {name: value if isinstance(value, kind) else part(value) for name, value in given.items()}
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,13 @@ class Hyper:
     def __post_init__(self) -> None:
         if self.per not in ("step", "tensor"):
             raise RuleError(f"a hyperparameter is per 'step' or per 'tensor'. Received: per={self.per!r}.")
+        try:
+            object.__setattr__(self, "default", self.checked("default", self.default))
+        except OptionError:
+            raise RuleError(
+                f"a hyperparameter starts as {self.range_text}. Received: default={self.default!r}. "
+                "Give a number that it may have; arrays enter a rule as slots and inputs, choices as flags."
+            ) from None
 
     def checked(self, name: str, value: object) -> float:
         """`value` as a float. Raises OptionError if it is not a number in range."""
@@ -114,6 +136,11 @@ class Flag:
             raise RuleError(
                 f"a flag is decided in one way. Received: {', '.join([*chosen, f'default={self.default!r}'])}. "
                 "Keep one of them, and combine flags in the equations: on.a & on.b."
+            )
+        if type(self.default).__name__ not in ("bool", "bool_"):
+            raise RuleError(
+                f"a flag is off or on by default. Received: default={self.default!r}. Write False or True; "
+                "a number that an option has is a hyperparameter."
             )
         for name in ("when", "of"):
             if given[name] is not None and not callable(given[name]):

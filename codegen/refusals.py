@@ -18,7 +18,9 @@ SAME = ("clip", "exp", "log", "maximum", "minimum", "sign", "size", "sqrt", "squ
 """Functions that NumPy and a rule have under one name."""
 
 _ONE_ELEMENT = "Leave it out: a rule says what happens to one element, whatever the array's shape and dtype"
+_ANYWHERE = "Leave it out: a rule says what is computed, wherever the arrays are"
 _ITSELF = "Use the expression itself: it is a value, which nothing changes"
+_RETURNED = "Return {p: value}, {s.name: value}: an expression is a value, which nothing changes"
 _QUOTIENT = "Write x / y; a rule has no rounding to whole numbers"
 _WHOLE = "Do without: a rule has no rounding to whole numbers; rounded(x) is to the kernel's dtype, for hyperparameters"
 
@@ -46,13 +48,24 @@ _WRITE = {name: f"{name}(...) of rmsprop_jit.codegen" for name in SAME} | {
     "reciprocal": "1 / x",
     "rsqrt": "rsqrt(x)",
     "lerp": "lerp(a, b, t)",
+    "clamp": "clip(x, low, high)",
+    "relu": "maximum(x, 0.0)",
+    "addcmul": "x + value * a * b",
+    "addcdiv": "x + value * a / b",
+    "numel": "size(), the number of elements",
+    "grad": "g, which is the gradient",
     "zeros_like": "0.0",
+    "zero": "0.0 where the new value is stored",
     "ones_like": "1.0",
 }
 INSTEAD = {name: f"Write {text}" for name, text in _WRITE.items()} | {
     **dict.fromkeys(("floor", "ceil", "rint", "round", "around", "trunc", "floor_divide"), _WHOLE),
-    **dict.fromkeys(("shape", "ndim", "dtype", "T", "reshape", "ravel", "flatten", "transpose"), _ONE_ELEMENT),
+    **dict.fromkeys(("shape", "ndim", "dim", "dtype", "T", "reshape", "view", "ravel", "flatten"), _ONE_ELEMENT),
+    **dict.fromkeys(("transpose", "squeeze", "unsqueeze", "broadcast_to", "expand"), _ONE_ELEMENT),
     **dict.fromkeys(("copy", "clone", "detach", "numpy", "item", "astype", "float", "asarray", "array"), _ITSELF),
+    **dict.fromkeys(("data", "value", "double", "half", "contiguous", "requires_grad"), _ITSELF),
+    **dict.fromkeys(("to", "cpu", "cuda", "device"), _ANYWHERE),
+    **dict.fromkeys(("copy_", "fill_", "assign", "assign_add", "assign_sub", "put", "fill"), _RETURNED),
 }
 """What a rule has in place of a function or an attribute of an array."""
 
@@ -107,6 +120,11 @@ def number(value: object) -> float | bool:
     )
 
 
+def refuse_modulo(e: object, other: object, modulo: object) -> NoReturn:
+    """Python's power of three numbers."""
+    _refuse(f"pow(x, {other}, {modulo})", e, "Write x ** y; elements are not whole numbers")
+
+
 def _refuse(written: str, e: object, instead: str) -> NoReturn:
     raise RuleError(f"{written} is not part of a rule. Received: `{e}`. {instead}.")
 
@@ -141,16 +159,24 @@ class Refusals:
 
     def __bool__(self) -> NoReturn:
         raise RuleError(
-            f"`{self}` has no truth value while a rule is being written. "
-            "Use where(condition, a, b) instead of `if`, and & | ~ instead of `and`, `or`, `not`."
+            f"`{self}` has no truth value while a rule is being written. Received: a question for True or False. "
+            "Use where(condition, a, b) instead of `if`, and & | ~ instead of `and`, `or`, `not` and chains as "
+            "a < x < b; maximum(x, y) and minimum(x, y) instead of `max` and `min`."
         )
+
+    def __format__(self, form: str) -> str:
+        if form:
+            _refuse(f"the format {form!r}", self, "Print the expression without one: it has no digits yet")
+        return str(self)
 
     if not TYPE_CHECKING:  # a type checker is to know only the attributes that there are
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):  # how Python and NumPy ask what an object can do
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
-            instead = INSTEAD.get(name.rstrip("_"), EVERYTHING)
+            instead = INSTEAD.get(name) or INSTEAD.get(name.rstrip("_"), EVERYTHING)
+            if name.endswith("_") and instead != _RETURNED:  # as torch writes what changes a tensor
+                instead = f"{instead}. {_RETURNED}"
             raise AttributeRuleError(
                 f"an expression has no attribute {name!r}. Received: `{self}`, then .{name}. {instead}."
             )
@@ -167,3 +193,9 @@ class Refusals:
     def __array_function__(self, function: Any, types: Any, inputs: Any, keywords: Any) -> NoReturn:
         name = function.__name__
         _refuse(f"numpy.{name}", self, INSTEAD.get(name, EVERYTHING))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, inputs: Any = (), keywords: Any = None) -> NoReturn:
+        name = getattr(function, "__name__", str(function))
+        found = [one for one in (*inputs, *(keywords or {}).values()) if isinstance(one, Refusals)]
+        _refuse(f"torch.{name}", found[0] if found else cls.__name__, INSTEAD.get(name, EVERYTHING))

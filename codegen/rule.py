@@ -19,7 +19,8 @@ from .kinds import NEWS, Kind
 from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
 from .news import check_stores, gathered, resolved, symbol_of
-from .parts import Flag, Hyper, Input, Slot
+from .parts import Flag, Hyper, Input, Slot, declared
+from .places import placed
 from .walk import rewrite, walk
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
@@ -87,18 +88,21 @@ class Rule:
         put = object.__setattr__
         put(self, "name", name)
         put(self, "equations", equations)
-        put(self, "slots", {k: v if isinstance(v, Slot) else Slot(v) for k, v in (slots or {}).items()})  # type: ignore[arg-type]
-        put(self, "hypers", {k: v if isinstance(v, Hyper) else Hyper(v) for k, v in (hypers or {}).items()})
-        put(self, "flags", {k: v if isinstance(v, Flag) else Flag(v) for k, v in (flags or {}).items()})
-        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs or (), Input())
+        put(self, "slots", declared(name, "slots", slots, Slot))
+        put(self, "hypers", declared(name, "hypers", hypers, Hyper))
+        put(self, "flags", declared(name, "flags", flags, Flag))
+        listed = [inputs] if isinstance(inputs, str) else inputs or ()
+        given = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, Input())
         put(self, "inputs", {k: _input(name, k, v) for k, v in given.items()})
         check(name, self.slots, self.hypers, {key: flag.follows for key, flag in self.flags.items()}, self.inputs)
         put(self, "_taken", arguments_of(name, equations))
         put(self, "memo", Memo())
-        put(self, "stores", gathered(name, resolved(name, dict(self.applied(PARAMETER, GRADIENT)))))
-        check_stores(name, self.stores)
+        with placed(name, equations):
+            put(self, "stores", gathered(name, resolved(name, self._read())))
+            check_stores(name, self.stores)
         put(self, "averaged", averaged)
-        put(self, "averages", None if averaged is None else _averages(self, averaged))
+        with placed(name, averaged or equations):
+            put(self, "averages", None if averaged is None else _averages(self, averaged))
 
     __hash__ = object.__hash__
 
@@ -141,6 +145,24 @@ class Rule:
             def equations(p, g, s, h, on):
                 yield from SGD.applied(p, clip(g, -h.limit, h.limit), (s, h, on))
         """
+        with placed(self.name, self.equations):
+            yield from self._pairs(p, g, names)
+
+    def _read(self) -> dict[Expr, Expr]:
+        """What the equations say, twice the same: a random number, or a count, would be drawn when a rule is read."""
+        first, second = (dict(self.applied(PARAMETER, GRADIENT)) for _ in range(2))
+        for (target, value), (again, other) in zip(first.items(), second.items(), strict=False):
+            if target is not again or value is not other:
+                raise RuleError(
+                    f"rule {self.name!r} gives `{target}` another value each time that its equations are called; what "
+                    f"they draw or count would stay as it was when the rule was read. Received: `{value}`, then "
+                    f"`{other}`. Take h.step for a count, a hyperparameter for a number that changes from step to "
+                    "step, and an input for an array: Rule(..., inputs=[name]), x.name, apply(grads, name=[...])."
+                )
+        return first
+
+    def _pairs(self, p: Expr, g: Expr, names: tuple[Names, ...] | None) -> Iterator[tuple[Expr, Expr]]:
+        """The stores of `applied`, each checked."""
         known = dict(zip(ARGUMENTS, (p, g, *(names or self.namespaces())), strict=False))
         places, keywords = self._taken
         returned = self.equations(*map(known.get, places), **{name: known[name] for name in keywords})
@@ -176,7 +198,8 @@ class Rule:
         if target is not PARAMETER and not is_slot:
             raise RuleError(
                 f"rule {self.name!r} stores to `{target}`, which is neither the parameter nor a slot. "
-                f"Received: a target of type {type(target).__name__}; targets are p and s.<name>."
+                f"Received: a target of type {type(target).__name__}; targets are p and s.<name>. Write them as they "
+                "are, and give what is computed a name of its own, instead of assigning to p."
             )
         if id(target) in seen:
             raise RuleError(f"rule {self.name!r} stores `{target}` twice. Keep one of the two values.")

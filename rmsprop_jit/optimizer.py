@@ -38,7 +38,6 @@ class Optimizer(Attributes):
     a GPU that have `__cuda_array_interface__` or DLPack. Every option can be read and set as an attribute; setting one
     checks it, and makes new slots where it needs them.
     Raises OptionError for a value out of range or an unknown option.
-
     Source: `keras.optimizers.Optimizer` of Keras 3; differences are listed in the README.
     """
 
@@ -229,14 +228,13 @@ class Optimizer(Attributes):
         dtype: by default that of the variables (of the first one); float32 before there are any.
         form: "rule", "latex", "kernel"; for processors "python", "llvm", "asm"; for GPUs "cuda", "launches" (what a
               step starts and copies), "mlir-cuda", "ptx", "sass"; "mlir" for MLIR's compilers; "summary" for loads,
-              stores, bytes, vectors; "programs" for what the step or the shape chooses between.
+              stores, bytes, vectors; "programs" for what the step or the shape chooses between. None needs a GPU.
         on, off: flags that the step or the shape decides, as they shall be; by default as where most is done.
-        Raises BackendError where a compiler that it takes is not installed; no form needs a GPU.
+        Raises BackendError for a compiler that is not installed.
         """
-        from .shown import explained  # only wanted where a rule is shown
+        from .shown import explained  # only wanted here
 
-        kept = dtype or next((member.dtype for member in self._state.variables), "float32")
-        return explained(self._rule, self._options, self._calls.widest_flags(), kept, form, on, off)
+        return explained(self._calls, dtype, form, on, off)
 
     # Saving.
 
@@ -279,7 +277,6 @@ class Optimizer(Attributes):
                  other options are not this optimizer's; "load" takes all of them, "keep" none, not even the rate.
         A state of format 1 has no options: they stay as they are. Raises ArrayError where slots do not fit, OptionError
         for other options; each lists them.
-
         Differs: PyTorch always takes the saved options and makes slots of any shape; Keras always keeps its own.
         """
         self._load_named(state, resuming.checked_mode(options))
@@ -287,8 +284,7 @@ class Optimizer(Attributes):
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
         self._state.ledger.refuse_held()
-        for i, variable in enumerate(self._each_variable()):
-            store[str(i)] = variable.numpy()
+        store.update((str(i), variable.numpy()) for i, variable in enumerate(self._each_variable()))
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Take over what this method's twin, or Keras's, has saved, all or nothing. Raises ArrayError, OptionError."""

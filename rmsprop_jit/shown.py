@@ -12,6 +12,7 @@ from typing import Any
 from . import codegen
 from .buckets import explain_step, needed_slots, program_of
 from .by_name import largest
+from .calls import Calls
 from .codegen import Rule
 from .errors import OptionError
 from .flags import FIRST, Flags
@@ -25,19 +26,13 @@ ANNOTATED = ("rule", "kernel", "summary")
 """Forms that say which of several programs they show."""
 
 
-def explained(
-    rule: Rule,
-    options: Options,
-    flags: Flags,
-    dtype: str,
-    form: str,
-    on: Collection[str] = (),
-    off: Collection[str] = (),
-) -> str:
-    """A form of the program of these flags, of those that the step or the shape decides with `on` and without `off`.
+def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], off: Collection[str]) -> str:
+    """A form of the program of these calls, of the flags that the step or the shape decides with `on`, without `off`.
 
     Raises OptionError for another form, and for flags that are not decided so.
     """
+    rule, options, flags = calls.state.rule, calls.options, calls.widest_flags()
+    dtype = dtype or next((member.dtype for member in calls.state.variables), "float32")
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
     who = decided(rule)

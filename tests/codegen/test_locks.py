@@ -36,7 +36,8 @@ def fork(work: Callable[[], None]) -> bool:
 
 def build() -> None:
     """Make a rule and lower it: nodes are interned and programs remembered, each behind a lock."""
-    specialize(Rule("forked", lambda p, g, s, h, on: {p: p - h.learning_rate * sqrt(g * g + time.perf_counter())}))
+    now = time.perf_counter()
+    specialize(Rule("forked", lambda p, g, s, h, on: {p: p - h.learning_rate * sqrt(g * g + now)}))
 
 
 class Busy:

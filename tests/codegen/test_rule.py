@@ -355,7 +355,7 @@ def test_two_slots_may_swap_their_old_values() -> None:
 @pytest.mark.parametrize("name", ["_x", "", "1x", "a b", "a-b", "x.y", "lambda"])
 @pytest.mark.parametrize("kind", ["slots", "hypers", "flags"])
 def test_bad_names(kind: str, name: str) -> None:
-    parts: dict[str, Any] = {kind: {name: 0.0}}
+    parts: dict[str, Any] = {kind: {name: False if kind == "flags" else 0.0}}
     with pytest.raises(RuleError, match="identifiers"):
         Rule("trial", sgd, **parts)
 

@@ -17,7 +17,7 @@ CODEGEN = FRONT / "codegen"
 
 ORDER = [
     {"bits", "errors", "kinds", "locks", "memo", "memory"},
-    {"ops", "dtypes", "refusals", "equations"},
+    {"ops", "dtypes", "refusals", "equations", "places"},
     {"expr", "parts"},
     {"expansions", "functions", "names", "walk"},
     {"listing", "locals", "news", "pieces"},

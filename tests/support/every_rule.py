@@ -1,0 +1,166 @@
+"""Every bundled rule in every dialect, from the table: what is tried of all of them is tried of a new one, too.
+
+A full sweep takes long. By default some sets of flags of each rule are tried, and where a compiler is slow some rules.
+`RMSPROP_JIT_ALL_RULES=1` tries all rules, `RMSPROP_JIT_FLAG_SETS=10` ten times as many sets of flags, and
+`RMSPROP_JIT_TURN=1`, 2, ... other ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import os
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+from unittest import mock
+
+import numpy as np
+import pytest
+from compare import Array, Maker
+from run_rule import Tensors, make_tensors
+
+import rmsprop_jit
+from rmsprop_jit import OptionError
+from rmsprop_jit.buckets import program_of
+from rmsprop_jit.codegen import Program, Rule
+from rmsprop_jit.rules.around import step_of
+from rmsprop_jit.rules.table import HOMES
+
+ALL = bool(os.environ.get("RMSPROP_JIT_ALL_RULES"))
+SETS = int(os.environ.get("RMSPROP_JIT_FLAG_SETS", "1"))
+TURN = int(os.environ.get("RMSPROP_JIT_TURN", "0"))
+
+NUMBERS: dict[str, float] = {
+    "clipnorm": 3.0,
+    "global_clipnorm": 3.0,
+    "clipvalue": 0.3,
+    "weight_decay": 0.1,
+    "loss_scale_factor": 8.0,
+    "gradient_accumulation_steps": 2.0,
+    "ema_overwrite_frequency": 3.0,
+    "momentum": 0.9,
+}
+"""Numbers of options that are off by default."""
+
+AROUND: list[tuple[str, ...]] = [
+    ("weight_decay", "maximize"),
+    ("clipvalue", "loss_scale_factor"),
+    ("clipnorm", "use_ema"),
+    ("global_clipnorm", "weight_decay", "weight_decay_exclusions"),
+    ("use_ema", "ema_overwrite_frequency"),
+    ("gradient_accumulation_steps", "clipvalue"),
+    ("gradient_accumulation_steps", "micro_step"),
+    ("gradient_accumulation_steps", "window_empty"),
+]
+"""What stands around a rule in a step."""
+
+T = TypeVar("T")
+
+
+class Variant(NamedTuple):
+    """A class, and a dialect of it unless it is Keras's."""
+
+    name: str
+    dialect: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.dialect}" if self.dialect else self.name
+
+    def made(self, **options: Any) -> Any:
+        """An optimizer, whose steps are large enough to be seen unless the options say otherwise."""
+        own = {"dialect": self.dialect} if self.dialect else {}
+        optimizer = getattr(rmsprop_jit, self.name)(**own, **options)
+        if "learning_rate" not in options:
+            optimizer.learning_rate = 0.0625  # of two: what is exact without it is exact with it
+        return optimizer
+
+
+def _dialects(name: str) -> list[str | None]:
+    """The dialects of a class; one that there is not is answered with those that there are."""
+    made = getattr(rmsprop_jit, name)
+    if "dialect" not in inspect.signature(made).parameters:
+        return [None]
+    with pytest.raises(OptionError, match=r"must be one of ([\w, ]+)\.") as answer:
+        made(dialect="no such")
+    known = str(answer.value).partition("must be one of ")[2].partition(".")[0]
+    return [None, *(one for one in known.split(", ") if one != "keras")]
+
+
+VARIANTS = [Variant(name, dialect) for name in HOMES for dialect in _dialects(name)]
+
+
+@functools.cache
+def rule_of(variant: Variant) -> Rule:
+    """The rule of an optimizer, which checks it when it is made."""
+    with mock.patch("rmsprop_jit.optimizer.check_rule") as checked:
+        variant.made()
+    rule: Rule = checked.call_args.args[0]
+    return rule
+
+
+def some(cases: Sequence[T], label: str, count: int) -> list[T]:
+    """So many of the cases (times FLAG_SETS), by a label and the turn."""
+    wanted = count * SETS
+    if wanted >= len(cases):
+        return list(cases)
+    first = zlib.crc32(label.encode()) + TURN * wanted
+    return [cases[(first + i) % len(cases)] for i in range(wanted)]
+
+
+def some_rules(label: str, count: int) -> list[Variant]:
+    """So many of the rules, or all of them."""
+    return VARIANTS if ALL else some(VARIANTS, label, count)
+
+
+def own_flags(rule: Rule) -> list[tuple[str, ...]]:
+    """Every combination of the flags that a rule's equations ask for."""
+    names = list(dict.fromkeys((*rule.flags, *sorted(rule.decided_by_step))))
+    every = itertools.product((False, True), repeat=len(names))
+    return [tuple(name for name, on in zip(names, chosen, strict=True) if on) for chosen in every]
+
+
+def flag_sets(rule: Rule, label: str, plain: int, around: int) -> list[tuple[str, ...]]:
+    """Some sets of a rule's own flags, the first of them with nothing on, and some with what stands around it."""
+    none, *others = own_flags(rule)
+    whole = [(*own, *more) for own in (none, *others) for more in AROUND]
+    return list(dict.fromkeys([none, *some(others, label, plain - 1), *some(whole, label, around)]))
+
+
+class Trial(NamedTuple):
+    """A program of a whole step, and what it is run on."""
+
+    program: Program
+    tensors: Tensors
+    hypers: dict[str, float]
+    own: dict[str, list[float]]
+
+
+def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequence[int], step: float = 3.0) -> Trial:
+    """The program, with tensors of so many elements: slots are not as they start, but as they may be later."""
+    whole, program = step_of(rule), program_of(rule, flags, dtype)
+    tensors = make_tensors(whole, sizes, dtype, make)
+    for tensor, size in zip(tensors, sizes, strict=True):
+        tensor |= {f"x.{name}": make(size).astype(dtype) for name in rule.inputs}
+        for name, slot in whole.slots.items():
+            if slot.over == "element":
+                tensor[name] = np.abs(make(size)).astype(dtype)
+            elif slot.over == "tensor":
+                tensor[name][...] = 0.5
+    numbers = {"learning_rate": 0.05, "step": step, **{name: one.default for name, one in whole.hypers.items()}}
+    numbers |= {name: value for name, value in NUMBERS.items() if name in numbers}
+    shared = {name: 0.5 * float(slot.initial) + 0.25 for name, slot in whole.slots.items() if slot.over == "all"}
+    numbers |= {f"s.{name}{new}": value for name, value in shared.items() for new in ("", "'")}
+    own = {name: [float(i % 2) for i in range(len(sizes))] for name in program.tensor_hypers}
+    return Trial(program, tensors, numbers, own)
+
+
+def is_exact(program: Program) -> bool:
+    """Whether no order of summation is in its numbers."""
+    return not program.reductions()
+
+
+def brought(variant: Variant, arrays: Sequence[Array]) -> dict[str, list[Array]]:
+    """What a call brings beside gradients."""
+    return {name: [np.abs(one) for one in arrays] for name in rule_of(variant).inputs}
