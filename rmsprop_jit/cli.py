@@ -71,6 +71,12 @@ class Help(argparse.HelpFormatter):
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """An option and its opposite, one below the other where they do not fit side by side."""
+        text = super()._format_action_invocation(action)
+        indent = " " * self._current_indent
+        return text if len(indent + text) <= self._width else text.replace(", ", f",\n{indent}")
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in self._split_lines(text, width - len(indent)))
 

@@ -1,5 +1,6 @@
 """Rules as LaTeX: every function has a form, letters are told apart, and what is printed can be typeset."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -155,9 +156,14 @@ def test_every_rule_can_be_typeset(rule: Rule) -> None:
     mathtext = pytest.importorskip("matplotlib.mathtext")
     parser = mathtext.MathTextParser("path")
     text = explain(rule, form="latex")
-    begin, *lines, end = [line for line in text.splitlines() if line[0] != "%"]
-    assert (begin, end) == (r"\begin{align*}", r"\end{align*}")
-    assert [line[-2:] == r"\\" for line in lines] == [True] * (len(lines) - 1) + [False]
-    for line in lines:
-        for formula in formulas(line):
-            assert parser.parse(f"${formula}$").width > 0
+    shown = [line for line in text.splitlines() if line[0] != "%"]
+    ends = [i for i, line in enumerate(shown) if line == r"\end{align*}"]
+    assert len(ends) == 1 + (rule.averages is not None)
+    assert ends[-1] == len(shown) - 1
+    for first, last in itertools.pairwise([-1, *ends]):
+        begin, *lines = shown[first + 1 : last]
+        assert begin == r"\begin{align*}"
+        assert [line[-2:] == r"\\" for line in lines] == [True] * (len(lines) - 1) + [False]
+        for line in lines:
+            for formula in formulas(line):
+                assert parser.parse(f"${formula}$").width > 0
