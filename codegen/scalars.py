@@ -60,11 +60,6 @@ def _operand(arg: Arg) -> str:
     return repr(arg) if np.isfinite(arg) else f"float({str(arg)!r})"
 
 
-def compile_shared(program: Program) -> ScalarFunction:
-    """A function from the numbers of a step to the new values of slots over all, in the order of `shared`."""
-    return compile_scalars(program, [store.value for store in program.shared])
-
-
 def compile_scalars(program: Program, wanted: Sequence[Arg] | None = None) -> ScalarFunction:
     """A function from the hyperparameters' values (with "learning_rate" and "step") to the scalars, as floats.
 

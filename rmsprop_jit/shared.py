@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays.homes import Array
-from .codegen.scalars import ScalarFunction, compile_shared
+from .codegen import backends
 from .errors import RuleError
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ class Shared:
         whole = {**self.now(), **numbers}
         made: dict[str, float] = {}
         for program in self._storing:
-            compiled: ScalarFunction = program.memo("shared", functools.partial(compile_shared, program))
-            values = compiled(whole)
-            for store, value in zip(program.shared, values, strict=True):
+            made_of = program.memo("shared", functools.partial(backends.shared_numbers, program))
+            for store, value in zip(program.shared, made_of(whole).tolist(), strict=True):
                 name = f"s.{store.array}'"
-                if np.float64(made.setdefault(name, value)).tobytes() != np.float64(value).tobytes():
+                if name in made and np.float64(made[name]).tobytes() != np.float64(value).tobytes():
                     raise RuleError(
                         f"rule {program.name!r} gives the slot {store.array!r}, which is over 'all', different values "
                         f"for different variables. Received: {made[name]!r} and {value!r}. Let it not depend on flags "
                         "of a shape or of a variable."
                     )
+                made[name] = value
         return whole | made
 
 

@@ -6,7 +6,7 @@ A backend is imported when it is first asked for: importing the package loads no
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackendError
@@ -14,6 +14,9 @@ from .contract import GRADIENT
 from .entries import Cell
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from ..program import Program
     from .contract import Backend, Launch, Pairs, Table
     from .entries import Marks
@@ -102,6 +105,13 @@ def release(ledger: Ledger, name: int) -> None:
     from .cpu import turn
 
     turn(ledger, Cell.DUE, -name, 0)
+
+
+def shared_numbers(program: Program) -> Callable[[Mapping[str, float]], npt.NDArray[np.float64]]:
+    """A function from the numbers of a step to the new values of slots over all, in the order of `shared`."""
+    from .cpu.numbers import numbers
+
+    return numbers(program, [store.value for store in program.shared])
 
 
 def warm(program: Program) -> None:

@@ -87,13 +87,13 @@ def is_root(h: Any) -> bool:
 
 def ftrl(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """McMahan et al. 2013, algorithm 1, with shrinkage; as Keras's `Ftrl`."""
-    l2 = h.l2_regularization_strength + h.beta / (2.0 * h.learning_rate)
+    l2, inverse = h.l2_regularization_strength + h.beta / (2.0 * h.learning_rate), 1 / h.learning_rate
     before = where(on.first, h.initial_accumulator_value, s.accumulator)
     total = before + square(g)
     power, power_before = (where(on.root, sqrt(x), x**-h.learning_rate_power) for x in (total, before))
     shrunk = g + 2 * h.l2_shrinkage_regularization_strength * p
-    linear = s.linear + (shrunk - (power - power_before) / h.learning_rate * p)
-    quadratic = power / h.learning_rate + 2 * l2
+    linear = s.linear + (shrunk - (power - power_before) * inverse * p)
+    quadratic = power * inverse + 2 * l2
     bounded = clip(linear, -h.l1_regularization_strength, h.l1_regularization_strength)
     return {s.linear: linear, s.accumulator: total, p: (bounded - linear) / quadratic}
 

@@ -76,7 +76,7 @@ def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     m = toward(s.momentum, g, h.beta_1)
     u = maximum(h.beta_2 * s.norm, where(on.inside, abs(g) + h.epsilon, abs(g)))
     divisor = where(on.inside, u, u + h.epsilon)
-    return {s.momentum: m, s.norm: u, p: p - h.learning_rate * m / (missing(h.beta_1, h) * divisor)}
+    return {s.momentum: m, s.norm: u, p: p - h.learning_rate / missing(h.beta_1, h) * m / divisor}
 
 
 @bundled(

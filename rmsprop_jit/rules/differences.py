@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Input, Rule, clip, maximum, sign, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
-from .parts import BETA_LINES, EPSILON_LINE, MOMENTS, decay, missing, mixed, small
+from .parts import BETA_LINES, EPSILON_LINE, MOMENTS, decay, mixed, small, unbiased
 from .row import Bundled, Row, bundled
 
 
@@ -52,8 +52,8 @@ def adan(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     change = g - where(on.first, g, s.previous)
     m, d = mixed(s.momentum, g, h.beta_1), mixed(s.difference, change, h.beta_2)
     n = mixed(s.velocity, square(g + h.beta_2 * change), h.beta_3)
-    divisor = sqrt(n / missing(h.beta_3, h)) + h.epsilon
-    step = (m / missing(h.beta_1, h) + h.beta_2 * d / missing(h.beta_2, h)) / divisor
+    divisor = sqrt(unbiased(n, h.beta_3, h)) + h.epsilon
+    step = (unbiased(m, h.beta_1, h) + unbiased(h.beta_2 * d, h.beta_2, h)) / divisor
     return {s.momentum: m, s.difference: d, s.velocity: n, s.previous: g, p: p - h.learning_rate * step}
 
 
@@ -83,9 +83,9 @@ def mars(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Yuan et al. 2024, algorithm 2 (MARS-AdamW, approximate): a corrected gradient, within norm 1, for Adam."""
     corrected = g + h.gamma * (h.beta_1 / (1 - h.beta_1)) * (g - where(on.first, g, s.previous))
     norm = sqrt(sum_of_squares(corrected))
-    c = where(norm > 1, corrected / norm, corrected)
+    c = corrected * where(norm > 1, 1 / norm, 1.0)
     m, v = mixed(s.momentum, c, h.beta_1), mixed(s.velocity, square(c), h.beta_2)
-    step = m / missing(h.beta_1, h) / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    step = unbiased(m, h.beta_1, h) / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, s.previous: g, p: p - h.learning_rate * step}
 
 

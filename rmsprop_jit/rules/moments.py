@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..codegen import Expr, Flag, Hyper, Rule, clip, exp, log, maximum, minimum, sign, sqrt, square, where
 from ..codegen.names import Names
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, small
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, small, unbiased
 from .row import Bundled, Row, bundled
 
 
@@ -12,7 +12,7 @@ def adabelief(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Exp
     """Zhuang et al. 2020, algorithm 2."""
     m = mixed(s.momentum, g, h.beta_1)
     v = mixed(s.velocity, square(g - m), h.beta_2) + h.epsilon
-    step = m / missing(h.beta_1, h) / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    step = unbiased(m, h.beta_1, h) / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, p: p - h.learning_rate * step}
 
 
@@ -71,8 +71,8 @@ class Yogi(Bundled):
 def laprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Ziyin, Wang & Ueda 2020, algorithm 1: momentum of what was already divided."""
     v = mixed(s.velocity, square(g), h.beta_2)
-    m = mixed(s.momentum, g / (sqrt(v / missing(h.beta_2, h)) + h.epsilon), h.beta_1)
-    return {s.momentum: m, s.velocity: v, p: p - h.learning_rate * m / missing(h.beta_1, h)}
+    m = mixed(s.momentum, g / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon), h.beta_1)
+    return {s.momentum: m, s.velocity: v, p: p - h.learning_rate / missing(h.beta_1, h) * m}
 
 
 @bundled(
@@ -132,8 +132,8 @@ def ademamix(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
     warming = minimum(exp(first * last / ((1 - done) * last + done * first)), h.beta_3)
     slow = mixed(s.slow, g, where(on.beta_3_warmup, warming, h.beta_3))
     alpha = where(on.alpha_warmup, minimum(h.step * h.alpha / h.alpha_warmup, h.alpha), h.alpha)
-    divisor = sqrt(v / missing(h.beta_2, h)) + h.epsilon
-    step = (m / missing(h.beta_1, h) + alpha * slow) / divisor
+    divisor = sqrt(unbiased(v, h.beta_2, h)) + h.epsilon
+    step = (unbiased(m, h.beta_1, h) + alpha * slow) / divisor
     return {s.momentum: m, s.velocity: v, s.slow: slow, p: p - h.learning_rate * step}
 
 
@@ -176,7 +176,7 @@ class AdEMAMix(Bundled):
 def grams(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Cao, Li & Song 2024, algorithm 1: as far as Adam, in the direction of the gradient."""
     m, v = mixed(s.momentum, g, h.beta_1), mixed(s.velocity, square(g), h.beta_2)
-    step = m / missing(h.beta_1, h) / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    step = unbiased(m, h.beta_1, h) / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, p: p - h.learning_rate * (sign(g) * abs(step))}
 
 

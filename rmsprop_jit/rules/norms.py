@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..codegen import Expr, Flag, Hyper, Rule, maximum, mean_of, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, moments, small
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, moments, small, unbiased
 from .row import BY_POSITION, Bundled, Row, bundled
 
 
 def lamb(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """You et al. 2020, algorithm 2; as Keras's `Lamb`."""
     m, v = moments(g, s, h)
-    update = m / missing(h.beta_1, h) / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    update = unbiased(m, h.beta_1, h) / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     weights, updates = sqrt(sum_of_squares(p)), sqrt(sum_of_squares(update))
     trust = where((weights > 0) & (updates > 0), weights / updates, 1.0)
     return {s.momentum: m, s.velocity: v, p: p - trust * h.learning_rate * update}

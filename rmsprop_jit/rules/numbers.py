@@ -7,7 +7,7 @@ from typing import Any
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, minimum, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
 from .dialects import Dialect, Spoken
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, moments, small
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, mixed, moments, small, unbiased
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 
@@ -16,8 +16,8 @@ def nadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     m, v = moments(g, s, h)
     now, following = (h.beta_1 * (1 - 0.5 * 0.96 ** (step * h.momentum_decay)) for step in (h.step, h.step + 1))
     product = s.u_product * now
-    ahead = following * m / (1 - product * following) + (1 - now) * g / (1 - product)
-    step = ahead * h.learning_rate / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    ahead = following / (1 - product * following) * m + (1 - now) / (1 - product) * g
+    step = ahead * h.learning_rate / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, s.u_product: product, p: p - step}
 
 
@@ -136,7 +136,7 @@ def adagc(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     warming = where(on.first, length, minimum(s.norm, length))
     kept = where(on.warming, warming, mixed(s.norm, length, h.beta))
     m, v = mixed(s.momentum, clipped, h.beta_1), mixed(s.velocity, square(clipped), h.beta_2)
-    step = m / missing(h.beta_1, h) / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    step = unbiased(m, h.beta_1, h) / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.momentum: m, s.velocity: v, s.norm: kept, p: p - h.learning_rate * step}
 
 

@@ -44,3 +44,11 @@ def moments(g: Expr, s: Names, h: Names) -> tuple[Expr, Expr]:
 def missing(kept: Expr, h: Names) -> Expr:
     """By what the average of this step is to be divided, since it began as zero."""
     return 1 - kept**h.step
+
+
+def unbiased(average: Expr, kept: Expr, h: Names) -> Expr:
+    """An average that began as zero, without its bias.
+
+    The inverse is a number of the step; a division for every element would bound many a kernel, not memory.
+    """
+    return average * (1 / missing(kept, h))

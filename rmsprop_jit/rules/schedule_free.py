@@ -9,13 +9,13 @@ from __future__ import annotations
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, minimum, sqrt, square, where
 from ..codegen.names import Names
 from .around import PARAMETER
-from .parts import EPSILON_LINE, decay, missing, small, toward
+from .parts import EPSILON_LINE, decay, small, toward, unbiased
 from .row import BY_POSITION, Bundled, Row, bundled
 
 
 def average(y: Expr, z: Expr, beta: Expr) -> Expr:
     """The x of y and z."""
-    return (y - (1 - beta) * z) / beta
+    return (y - (1 - beta) * z) * (1 / beta)
 
 
 def stepped(p: Expr, direction: Expr, z: Expr, beta: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
@@ -88,7 +88,7 @@ class ScheduleFreeSGD(Bundled):
 def schedule_free_adamw(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Defazio et al. 2024, algorithm 1, where z is called momentum; as Keras's `ScheduleFreeAdamW`."""
     v = toward(s.velocity, square(g), h.beta_2)
-    direction = g / (sqrt(v / missing(h.beta_2, h)) + h.epsilon)
+    direction = g / (sqrt(unbiased(v, h.beta_2, h)) + h.epsilon)
     return {s.velocity: v, **stepped(p, direction, s.momentum, h.beta_1, s, h, on)}
 
 

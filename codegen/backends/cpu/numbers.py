@@ -6,17 +6,24 @@ The same operations in the same order as in `scalars`, so the same bits.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...memory import begin_of
 from ...ops import Fn
 from ...printer import mangled, operand, print_let
-from ...program import Program
-from ...scalars import ScalarFunction, compile_scalars
+from ...program import Arg, Program
+from ...scalars import compile_scalars
 from . import jit
 from .llvm import Code
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Float64 = npt.NDArray[np.float64]
+    Function = Callable[[Mapping[str, float]], Float64]
 
 MANY = 40
 """Operations from which on a call into machine code is less than Python takes for them."""
@@ -27,37 +34,43 @@ LEFT = {Fn.MOD}
 Entry = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
-def numbers(program: Program) -> ScalarFunction:
-    """A function from the hyperparameters' values to the program's scalars, as floats."""
-    lets = program.needed(program.scalars)
+def numbers(program: Program, wanted: Sequence[Arg] | None = None) -> Function:
+    """A function from the hyperparameters' values to the program's scalars, or to other numbers of its step."""
+    chosen = tuple(program.scalars if wanted is None else wanted)
+    lets = program.needed(_names(chosen))
     if len(lets) < MANY or any(let.fn in LEFT for let in lets):
-        return compile_scalars(program)
-    code = jit.fetched(source(program), jit.from_fixed)
-    entry, given, count = Entry(code.address), program.hypers, len(program.scalars)
+        compiled = compile_scalars(program, chosen)
+        return lambda values: np.array(compiled(values), np.float64)
+    code = jit.fetched(source(program, chosen), jit.from_fixed)
+    entry, given, count = Entry(code.address), program.hypers, len(chosen)
 
-    def scalars(values: Mapping[str, float], code: Code = code) -> tuple[float, ...]:
+    def scalars(values: Mapping[str, float], code: Code = code) -> Float64:
         """It keeps the code that it runs."""
         taken, found = np.array([values[name] for name in given], np.float64), np.empty(count)
         entry(begin_of(taken), begin_of(found))
-        return tuple(found.tolist())
+        return found
 
     return scalars
 
 
-def source(program: Program) -> str:
-    """Fixed code: from the address of the hyperparameters to that of the scalars."""
+def _names(wanted: Sequence[Arg]) -> Iterator[str]:
+    return (arg for arg in wanted if isinstance(arg, str))
+
+
+def source(program: Program, wanted: Sequence[Arg]) -> str:
+    """Fixed code: from the address of the hyperparameters to that of these numbers."""
     lines = ["def numbers(given_at, found_at):", "    given = floats(given_at)", "    found = floats(found_at)"]
-    return "\n".join([*lines, *(f"    {line}" for line in _lines(program)), ""])
+    return "\n".join([*lines, *(f"    {line}" for line in _lines(program, wanted)), ""])
 
 
-def _lines(program: Program) -> Iterator[str]:
+def _lines(program: Program, wanted: Sequence[Arg]) -> Iterator[str]:
     for i, name in enumerate(program.inputs):
         yield f"{mangled(name)} = given[{i}]"
-    for let in program.needed(program.scalars):
+    for let in program.needed(_names(wanted)):
         if let.fn is Fn.ROUNDED:
             rounding = "float64" if program.compute == "float64" else "rounded"
             yield f"{mangled(let.name)} = {rounding}({operand(let.args[0], 'float64')})"
         else:
             yield print_let(let, "float64")
-    for j, name in enumerate(program.scalars):
-        yield f"found[{j}] = {mangled(name)}"
+    for j, arg in enumerate(wanted):
+        yield f"found[{j}] = {operand(arg, 'float64')}"

@@ -16,7 +16,6 @@ from ...expr import Reduction
 from ...kinds import Space
 from ...program import Program
 from ...rows import Rows, cut
-from ...scalars import ScalarFunction
 from . import frame, jit
 from .cores import cores
 from .frame import Header
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..contract import BackendOptions, Numbers
     from .llvm import Code
+    from .numbers import Function
 
     Int64 = npt.NDArray[np.int64]
     Float64 = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ def default_threads() -> int:
     return min(cores(), limit)
 
 
-def _printed(program: Program) -> tuple[str, ScalarFunction]:
+def _printed(program: Program) -> tuple[str, Function]:
     """The source of a program's step, and the function that computes its scalars."""
     return frame.source(program), numbers(program)
 
@@ -96,13 +96,13 @@ class Table:
 
     def numbers_of(self, hypers: Numbers) -> Float64:
         """What a table keeps of hyperparameters: the program's scalars, then the tensors' own."""
-        scalars = self._scalars(cast("Mapping[str, float]", hypers))  # it reads those of the step
+        scalars: Float64 = self._scalars(cast("Mapping[str, float]", hypers))  # it reads those of the step
         if self.hypers is None:
-            return np.array(scalars, np.float64)
+            return scalars
         own = np.empty(self.hypers.shape, np.float64)
         for j, name in enumerate(self.program.tensor_hypers):
             own[:, j] = hypers[name]
-        return np.concatenate([np.array(scalars, np.float64), own.ravel()])
+        return np.concatenate([scalars, own.ravel()])
 
     @property
     def at(self) -> int:
