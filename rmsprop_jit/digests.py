@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import sys
 import types
 from collections.abc import Mapping
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
 from .rules.around import Rule
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic)
@@ -43,7 +43,12 @@ def of_rule(rule: Rule) -> str:
     hypers = {name: hyper.per for name, hyper in rule.hypers.items()}
     inputs = {name: repr(given) for name, given in rule.inputs.items()}
     what = (str(rule), {name: repr(slot) for name, slot in rule.slots.items()}, hypers, flags, inputs)
-    return _digest(f"rmsprop_jit-{__version__}" if is_bundled else f"rule-{RULES}", what)
+    return _digest(f"rmsprop_jit-{library_version()}" if is_bundled else f"rule-{RULES}", what)
+
+
+def library_version() -> str:
+    """Of this package; by its name, since it imports (when they are asked for) the modules that ask."""
+    return str(importlib.import_module(__name__.rpartition(".")[0]).__version__)
 
 
 def agree(saved: object, own: object) -> bool:

@@ -17,8 +17,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from . import __version__, atomic, tensor_file
+from . import atomic, tensor_file
 from .arrays.homes import Array
+from .digests import library_version
 from .errors import OptionError
 from .tensor_file import Header, refuse
 
@@ -61,7 +62,7 @@ def save(path: Path, state: Mapping[str, Array], keep: int) -> None:
     texts = {
         "format": FORMAT,
         "file_version": VERSION,
-        "library": __version__,
+        "library": library_version(),
         OPTIONS: str(state[OPTIONS]),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
