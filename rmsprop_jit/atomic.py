@@ -47,12 +47,13 @@ def replace(path: str, parts: Sequence[Any], keep: int = 1) -> None:
 
 
 def _write(folder: str, name: str, parts: Sequence[Any], keep: int) -> None:
-    with _locked(folder):
-        _sweep(folder, name)
-        temporary = os.path.join(folder, _prefix(name) + os.urandom(8).hex())
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        _lock(handle)
+    temporary, target = os.path.join(folder, _prefix(name) + os.urandom(8).hex()), os.path.join(folder, name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
+        with _locked(folder):  # so that no other's `_sweep` finds the file before it has its own lock
+            _sweep(folder, name)
+            handle = os.open(temporary, flags, 0o666)
+            _lock(handle)
         with open(handle, "wb", buffering=0) as file:
             for part in parts:
                 _write_all(file, memoryview(part))
@@ -60,7 +61,6 @@ def _write(folder: str, name: str, parts: Sequence[Any], keep: int) -> None:
             if sys.platform == "win32":
                 file.close()  # what is open cannot be moved there
             with _locked(folder):
-                target = os.path.join(folder, name)
                 _rotate(target, keep)
                 os.replace(temporary, target)
     except BaseException:
