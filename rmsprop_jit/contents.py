@@ -16,6 +16,9 @@ from . import files
 from .errors import FileError
 from .files import Contents
 
+NARROW = 60
+"""Columns of a terminal that has no room for a column for each."""
+
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -76,20 +79,23 @@ def _show(found: Contents, told: dict[str, Any]) -> None:
     console.print(_text(f"{found.path}: {_size(found.bytes)}, by rmsprop_jit {found.library}"), soft_wrap=True)
     line = f"rule {told.pop('rule', '?')}, {count} variables, {calls} calls, {_windows(found)} open windows"
     console.print(_text(line), soft_wrap=True)
+    console.print(_table(["option", "value"], [[name, json.dumps(value)] for name, value in told.items()]))
+    is_narrow = console.width < NARROW
+    columns = ["array", "dtype, shape, size"] if is_narrow else ["array", "dtype", "shape", "size"]
+    cells = [[row.dtype, "x".join(map(str, row.shape)) or "1", _size(row.bytes)] for row in found.rows]
+    rows = [[row.name, *([" ".join(own)] if is_narrow else own)] for row, own in zip(found.rows, cells, strict=True)]
+    console.print(_table([*columns, "is"], rows, ["ok" if row.is_whole else "damaged" for row in found.rows]))
+
+
+def _table(columns: list[str], rows: list[list[str]], last: list[str] | None = None) -> Table:
+    """Rows under their titles; what is in `last` is red unless it is "ok"."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("option", "value"):
-        table.add_column(column, overflow="fold")
-    for name, value in told.items():
-        table.add_row(_text(name), _text(json.dumps(value)))
-    console.print(table)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("array", overflow="fold")
-    for column in ("dtype", "shape", "size", "checksum"):
+    for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
-    for row in found.rows:
-        checked = Text("ok" if row.is_whole else "damaged", "" if row.is_whole else "bold red")
-        table.add_row(_text(row.name), row.dtype, "x".join(map(str, row.shape)) or "1", _size(row.bytes), checked)
-    console.print(table)
+    for i, row in enumerate(rows):
+        ends = [] if last is None else [Text(last[i], "" if last[i] == "ok" else "bold red")]
+        table.add_row(*map(_text, row), *ends)
+    return table
 
 
 def _text(line: str) -> Text:

@@ -54,21 +54,23 @@ def _plain_rate(rate: LearningRate) -> Any:
     """A number, or a schedule's class and config; of what has none, its name. What a user has written has a digest."""
     if isinstance(rate, float):
         return rate
-    if type(rate) in SCHEDULES.values():
-        return _serialized(rate)
     described = digests.of_callable(rate)
     if isinstance(rate, LearningRateSchedule):
+        is_ours = type(rate) in SCHEDULES.values()
         try:
-            return {**_serialized(rate), DIGEST: described[DIGEST]}
+            return {**_serialized(rate), **({} if is_ours else {DIGEST: described[DIGEST]})}
         except (AttributeError, TypeError, ValueError, NotImplementedError):
             pass
     return described
 
 
-def _serialized(rate: Any) -> Any:
+def _serialized(rate: LearningRateSchedule) -> dict[str, Any]:
+    """A schedule's class and config, as JSON has it."""
     import json
 
-    return json.loads(json.dumps(serialize(rate), default=lambda value: value.tolist()))
+    made = {key: value for key, value in serialize(rate).items() if key in ("class_name", "config")}
+    found: dict[str, Any] = json.loads(json.dumps(made, default=lambda value: value.tolist()))
+    return found
 
 
 def _constraints(state: State) -> dict[str, dict[str, str]]:

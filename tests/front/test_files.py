@@ -112,7 +112,10 @@ def test_a_link_stays_a_link_and_modes_are_as_usual(tmp_path: Path) -> None:
 
 
 def with_variables(path: Path) -> tuple[RMSprop, dict[str, Array]]:
-    variables = {"dense/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.arange(3, dtype=np.float64)}
+    variables: dict[str, Array] = {
+        "dense/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "bias": np.arange(3, dtype=np.float64),
+    }
     optimizer = RMSprop(0.1)
     optimizer.build(variables)
     optimizer.apply({name: np.ones_like(v) for name, v in variables.items()})
@@ -339,7 +342,7 @@ def test_states_of_earlier_formats_are_converted(version: int, tmp_path: Path) -
     ours, state = earlier(version)
     theirs = built(0.3, rho=0.5)
     theirs.load_state_dict(state)
-    theirs.learning_rate = 0.1  # type: ignore[misc]
+    theirs.learning_rate = 0.1
     theirs.save(tmp_path / "a")
     again = built(0.1, rho=0.5)
     again.load(tmp_path / "a")
