@@ -2,15 +2,13 @@
 
 A function's digest is of its bytecode, constants, names and defaults, and of what it has closed over as far as that
 cannot change: numbers, texts, tuples and functions. It is not of globals, of what it calls, or of the attributes of an
-object that is called; those of different versions of Python are not compared, nor are those of bundled rules of
-different versions of this package, which says in its changelog what of them has changed.
+object that is called, and those of different versions of Python are not compared.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import sys
 import types
 from collections.abc import Mapping
@@ -22,8 +20,8 @@ from .rules.around import Rule
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic)
 
-RULES = "1"
-"""The version of what a rule's digest is of."""
+RULES, BUNDLED = "rule-1", "bundled"
+"""What digests of rules begin with; the number is the version of what they are of."""
 
 
 def of_callable(function: Any) -> dict[str, str]:
@@ -34,21 +32,19 @@ def of_callable(function: Any) -> dict[str, str]:
 
 
 def of_rule(rule: Rule) -> str:
-    """The digest of a rule: of its equations as they are listed, and of what it declares but ranges and defaults."""
+    """The digest of a user's rule: of its equations as listed, and of what it declares but ranges and defaults.
+
+    That of a bundled rule says no more than that it is one: its name says which, in every version of this package.
+    """
     inner = rule.equations
     while isinstance(inner, functools.partial):
         inner = inner.func
-    is_bundled = (getattr(inner, "__module__", None) or "").startswith(f"{__package__}.rules.")
+    if (getattr(inner, "__module__", None) or "").startswith(f"{__package__}.rules."):
+        return BUNDLED
     flags = {name: (flag.follows, *map(_function_or_none, (flag.when, flag.of))) for name, flag in rule.flags.items()}
     hypers = {name: hyper.per for name, hyper in rule.hypers.items()}
     inputs = {name: repr(given) for name, given in rule.inputs.items()}
-    what = (str(rule), {name: repr(slot) for name, slot in rule.slots.items()}, hypers, flags, inputs)
-    return _digest(f"rmsprop_jit-{library_version()}" if is_bundled else f"rule-{RULES}", what)
-
-
-def library_version() -> str:
-    """Of this package; by its name, since it imports (when they are asked for) the modules that ask."""
-    return str(importlib.import_module(__name__.rpartition(".")[0]).__version__)
+    return _digest(RULES, (str(rule), {name: repr(slot) for name, slot in rule.slots.items()}, hypers, flags, inputs))
 
 
 def agree(saved: object, own: object) -> bool:
@@ -56,7 +52,7 @@ def agree(saved: object, own: object) -> bool:
     if not isinstance(saved, str) or not isinstance(own, str):
         return saved is None or own is None
     tags = [digest.partition(":")[0] for digest in (saved, own)]
-    return saved == own or tags[0] != tags[1]
+    return saved == own or (tags[0] != tags[1] and BUNDLED not in tags)
 
 
 def _digest(tag: str | None, what: Any) -> str:

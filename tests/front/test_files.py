@@ -297,6 +297,15 @@ def test_rules_are_compared_by_their_equations() -> None:
         other.load_state_dict(state, options="keep")
 
 
+def test_a_rule_of_the_name_of_a_bundled_one_is_another() -> None:
+    theirs = Rule("rmsprop", lambda p, g, s, h: {s.velocity: g, p: p - s.velocity}, slots={"velocity": 0.0})
+    bundled, own = RMSprop(0.1), Optimizer(theirs, 0.1)
+    for one in (bundled, own):
+        one.build([np.ones(2)])
+    with pytest.raises(OptionError, match=r"rule_digest='rule-1:.*here 'bundled'"):
+        bundled.load_state_dict(own.state_dict())
+
+
 def constrained(constraint: Callable[[Array], Any] | None) -> RMSprop:
     optimizer = RMSprop(0.1)
     optimizer.build([Variable(np.ones(2, np.float32), name="w", constraint=constraint)])
