@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from . import atomic, tensor_file
 from .arrays.homes import Array
 from .errors import OptionError
-from .tensor_file import Header, refuse
+from .tensor_file import Entry, Header, refuse
 
 FORMAT, VERSION = "rmsprop_jit", "1"
 """Of files. The version of the state inside is its own, see `saving`."""
@@ -66,8 +66,9 @@ def save(path: Path, state: Mapping[str, Array], keep: int) -> None:
         OPTIONS: str(state[OPTIONS]),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
-    table = {name: (tensor_file.NAMES[array.dtype], array.shape) for name, array in arrays.items()}
-    atomic.replace(_text(path), tensor_file.parts(arrays, {**texts, "checksum": _of_header(table, texts)}), keep)
+    entries = tensor_file.placed(arrays)
+    texts["checksum"] = _of_header(entries, texts)
+    atomic.replace(_text(path), tensor_file.parts(arrays, entries, texts), keep)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -136,11 +137,9 @@ def _checksum(array: Array) -> str:
     return f"{zlib.crc32(tensor_file.raw(tensor_file.laid_out(array))):08x}"
 
 
-def _of_header(table: Mapping[str, tuple[str, tuple[int, ...]]], texts: Mapping[str, str]) -> str:
-    """The checksum of all that a header says, but for itself and where the arrays lie."""
-    said = json.dumps(
-        [sorted((name, dtype, list(shape)) for name, (dtype, shape) in table.items()), texts], sort_keys=True
-    )
+def _of_header(entries: Mapping[str, Entry], texts: Mapping[str, str]) -> str:
+    """The checksum of all that a header says but this."""
+    said = json.dumps([sorted((name, *entry) for name, entry in entries.items()), texts], sort_keys=True)
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 
@@ -153,7 +152,7 @@ def _checked_texts(header: Header, label: str) -> dict[str, str]:
         what = f"it is of another version of the format than {VERSION}; a newer rmsprop_jit may read it"
         raise refuse(label, what, f"file_version={texts.get('file_version')!r}, by {texts.get('library')!r}")
     given = texts.pop("checksum", None)
-    found = _of_header({name: (entry.dtype, entry.shape) for name, entry in header.entries.items()}, texts)
+    found = _of_header(header.entries, texts)
     if given != found:
         raise refuse(label, f"its header is damaged: its checksum is not {given!r}", f"{found!r} of what it says")
     for name in ("library", OPTIONS, "checksums"):

@@ -67,29 +67,38 @@ class Header(NamedTuple):
 
 
 def refuse(label: str, what: str, received: object) -> FileError:
-    """The error of a file that is damaged, or none of these; `received` is shortened."""
+    """The error of a file that is damaged, or none of these. What the file itself says may be long, and is shortened."""
     text = received if isinstance(received, str) else repr(received)
-    shown = text if len(text) <= 200 else f"{text[:200]} ..."
-    return FileError(f"{label}: {what}. Received: {shown}. {REMEDY}")
+    return FileError(f"{label}: {_short(what, 400)}. Received: {_short(text, 200)}. {REMEDY}")
 
 
-def parts(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> list[Any]:
-    """The bytes of a file, part by part, without a copy of what is laid out as the file has it.
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def placed(arrays: Mapping[str, Array]) -> dict[str, Entry]:
+    """Where in a file each of these arrays goes, which are laid out.
 
     The widest come first, as the package has it: so each lies at a multiple of its dtype's size.
     """
-    laid = {name: laid_out(array) for name, array in arrays.items()}
-    ordered = sorted(laid, key=lambda name: -laid[name].itemsize)
-    table: dict[str, Any] = {TEXTS: dict(texts)}
+    made: dict[str, Entry] = {}
     begin = 0
-    for name in ordered:
-        array = laid[name]
-        end = begin + array.nbytes
-        table[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
-        begin = end
-    header = json.dumps(table, separators=(",", ":")).encode()
+    for name in sorted(arrays, key=lambda name: -arrays[name].itemsize):
+        array = arrays[name]
+        made[name] = Entry(NAMES[array.dtype], array.shape, begin, begin + array.nbytes)
+        begin += array.nbytes
+    return made
+
+
+def parts(arrays: Mapping[str, Array], entries: Mapping[str, Entry], texts: Mapping[str, str]) -> list[Any]:
+    """The bytes of a file, part by part, sharing memory with the arrays."""
+    rows = {
+        name: {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [entry.begin, entry.end]}
+        for name, entry in entries.items()
+    }
+    header = json.dumps({TEXTS: dict(texts), **rows}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % LENGTH)
-    return [len(header).to_bytes(LENGTH, "little") + header, *(raw(laid[name]) for name in ordered)]
+    return [len(header).to_bytes(LENGTH, "little") + header, *(raw(arrays[name]) for name in entries)]
 
 
 def laid_out(array: Array) -> Array:
