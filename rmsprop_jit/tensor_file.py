@@ -67,7 +67,7 @@ class Header(NamedTuple):
 
 
 def refuse(label: str, what: str, received: object) -> FileError:
-    """The error of a file that is damaged, or none of these. What the file itself says may be long, and is shortened."""
+    """The error of a file that is damaged, or none of these. What the file itself says may be long: it is shortened."""
     text = received if isinstance(received, str) else repr(received)
     return FileError(f"{label}: {_short(what, 400)}. Received: {_short(text, 200)}. {REMEDY}")
 
