@@ -58,6 +58,18 @@ def test_what_is_not_built_loads_nothing(tmp_path: Path) -> None:
         RMSprop(0.1).load(tmp_path / "a")
 
 
+def test_averaged_weights_are_not_saved_as_if_they_were_trained(tmp_path: Path) -> None:
+    optimizer = stepped(0.1, use_ema=True)
+    optimizer.save(tmp_path / "a", variables=True)
+    before = (tmp_path / "a").read_bytes()
+    with optimizer.averaged():
+        for act in (optimizer.save, optimizer.load):
+            with pytest.raises(OptionError, match="Leave the block first"):
+                act(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a"]
+
+
 # how many are kept
 
 
