@@ -61,11 +61,12 @@ def _write(folder: str, name: str, parts: Sequence[Any], keep: int) -> None:
             if sys.platform == "win32":
                 file.close()  # what is open cannot be moved there
             with _locked(folder):
-                _rotate(target, keep)
+                _rotate(target, keep, f"{temporary}-old")
                 os.replace(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        for left in (temporary, f"{temporary}-old"):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
         raise
 
 
@@ -80,8 +81,11 @@ def _prefix(name: str) -> str:
     return f"{PREFIX}{hashlib.blake2b(os.fsencode(name), digest_size=6).hexdigest()}-"
 
 
-def _rotate(target: str, keep: int) -> None:
-    """Let what is there be there as `.1`, too, and what was `.1` be `.2`, ...; `target` itself stays where it is."""
+def _rotate(target: str, keep: int, copy: str) -> None:
+    """Let what is there be there as `.1`, too, and what was `.1` be `.2`, ...; `target` itself stays where it is.
+
+    copy: a name for a copy, where a file system has no links.
+    """
     first = f"{target}.1"
     if keep == 1 or not os.path.exists(target):
         return
@@ -94,8 +98,12 @@ def _rotate(target: str, keep: int) -> None:
         os.unlink(first)
     try:
         os.link(target, first)
-    except OSError:  # a file system without links
-        shutil.copyfile(target, first)
+    except OSError:
+        with open(target, "rb") as old, open(copy, "xb") as new:
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
+        os.replace(copy, first)
 
 
 def _sweep(folder: str, name: str) -> None:

@@ -122,20 +122,31 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
         stepped(0.1).save(tmp_path / "state")
 
 
-def test_a_save_that_is_interrupted_leaves_no_file_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_a_save_that_is_interrupted_leaves_no_file_behind(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At each of many moments, by an exception in a trace function, as a signal's handler would raise it."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     path, optimizer = tmp_path / "state", stepped(0.1)
     optimizer.save(path)
     optimizer.apply({"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)})
     at = 0
     while True:
-        at += 7
+        at += 3
         if not interrupted(lambda: optimizer.save(path, keep=2), at):
             break
         assert not [name for name in os.listdir(tmp_path) if name.startswith(".new-")], at
-        built(0.1).load(path)
+        for name in os.listdir(tmp_path):
+            built(0.1).load(tmp_path / name)
     assert at > 100
     assert sorted(os.listdir(tmp_path)) == ["state", "state.1"]
+
+
+def no_links(*_: Any, **__: Any) -> None:
+    """As on a file system that has none."""
+    raise OSError(1, "Operation not permitted")
 
 
 def interrupted(action: Callable[[], None], at: int) -> bool:
