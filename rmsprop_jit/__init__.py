@@ -15,6 +15,7 @@ from .rules import table
 if typing.TYPE_CHECKING:
     from .errors import ArrayError as ArrayError
     from .errors import BackendError as BackendError
+    from .errors import FileError as FileError
     from .errors import LoweringError as LoweringError
     from .errors import OptionError as OptionError
     from .errors import RmspropJitError as RmspropJitError
@@ -32,7 +33,7 @@ if typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ERRORS = ("ArrayError", "BackendError", "LoweringError", "OptionError", "RmspropJitError", "RuleError")
+_ERRORS = ("ArrayError", "BackendError", "FileError", "LoweringError", "OptionError", "RmspropJitError", "RuleError")
 _SCHEDULES = (
     "CosineDecay",
     "CosineDecayRestarts",

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import resuming, saving
 from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
@@ -134,47 +133,6 @@ class Attributes:
                     self.__dict__["_calls"] = new
         finally:
             self._tell_graph(old)
-
-    def _load_named(self, state: Mapping[str, Any], mode: str) -> None:
-        """See `Optimizer.load_state_dict`."""
-        calls = self._calls
-        calls.state.require_built()
-        opened = saving.opened(state)
-        new, others = self._resumed(calls, opened.options, mode)
-        can_open = [member.accumulates for member in new.state.variables]
-        usual = new.progress_after(opened.calls)
-        given, progress = saving.fitted(opened, new.state.targets(), can_open, usual, others)
-        resuming.refuse(others)
-        self._load(calls, new, given, opened.calls, progress)
-
-    def _load_numbered(self, store: Mapping[str, Any]) -> None:
-        """See `Optimizer.load_own_variables`."""
-        calls = self._calls
-        options = calls.options
-        has_rate = isinstance(options.learning_rate, float)
-        given, count, rate = saving.from_numbered(calls.state.targets(self._together), store, has_rate)
-        if rate is not None and rate != options.learning_rate:
-            options = options.replaced("learning_rate", rate)
-        new = calls if options is calls.options else self._with_options(calls, options)
-        self._load(calls, new, given, count, new.progress_after(count))
-
-    def _resumed(self, calls: Calls, saved: Mapping[str, Any] | None, mode: str) -> tuple[Calls, list[str]]:
-        """The calls to go on with after loading a state with these options, and what stands in the way."""
-        if saved is None or mode == "keep":
-            return calls, []
-        own = resuming.plain(calls.options, calls.state)
-        names = resuming.differing(saved, own)
-        if mode == "load":
-            taken = names
-        else:
-            taken = [name for name in names if name == resuming.RATE and resuming.are_numbers(saved, own)]
-        others = resuming.described([name for name in names if name not in taken], saved, own)
-        if not taken:
-            return calls, others
-        new = self._with_options(calls, resuming.taken_over(taken, saved, calls.options, calls.state))
-        if resuming.EXCLUSIONS in taken:
-            new = self._with_state(new, new.state.excluding_only(saved.get(resuming.EXCLUSIONS, ())))
-        return new, others
 
     def _tell_graph(self, old: Calls) -> None:
         """Give the calls that are part of a graph the numbers of today's options, if these are not the old ones."""

@@ -1,4 +1,4 @@
-"""The command line: `rmsprop-jit demo`, `explain` and `cache`."""
+"""The command line: `rmsprop-jit demo`, `explain`, `cache` and `state`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import __version__
 from .cache import add_cache
+from .contents import add_state
 from .errors import BackendError, OptionError, RmspropJitError
 from .optimizer import Optimizer
 from .options import NUMBER, OPTIONS, SWITCH
@@ -92,6 +93,7 @@ def parser(arguments: Sequence[str] = (), rules: Rules = TABLE) -> argparse.Argu
     _add_demo(commands, rules)
     _add_explain(commands, arguments, rules)
     add_cache(commands, rules)
+    add_state(commands)
     return top
 
 

@@ -7,15 +7,16 @@ launch (which counts it) -> constraints. What can fail comes before the launch, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from . import averages, patterns, resuming, saving
+from . import averages, patterns
 from .alone import rule_alone
-from .arrays.homes import Array, is_array
-from .attributes import Attributes, own_values, refuse_without_rule
+from .arrays.homes import is_array
+from .attributes import own_values, refuse_without_rule
 from .calls import Calls
+from .checkpoints import Checkpoints
 from .errors import ArrayError, OptionError, RuleError
 from .flags import option_flags
 from .graphs import Graph
@@ -27,7 +28,7 @@ from .state import State
 from .variable import Variable
 
 
-class Optimizer(Attributes):
+class Optimizer(Checkpoints):
     """An optimizer for any rule written as equations.
 
     rule:          the update, a `codegen.Rule`.
@@ -236,7 +237,7 @@ class Optimizer(Attributes):
 
         return explained(self._calls, dtype, form, on, off)
 
-    # Saving.
+    # Configs; states are saved in `checkpoints`.
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; names excluded from weight decay are kept under `weight_decay_exclusions`."""
@@ -259,36 +260,6 @@ class Optimizer(Attributes):
         if excluded:
             optimizer.exclude_from_weight_decay(var_names=excluded)
         return optimizer
-
-    def state_dict(self) -> dict[str, Array]:
-        """The state by name: copies of all slots, the call count, and a format version, all of one moment.
-
-        "options" is the text of what else shapes training, as JSON: the rule's name, the learning rate or the config of
-        its schedule, hyperparameters, options, and the names of the variables that do not decay. A learning rate that
-        is a function cannot be kept: that text says so, and nothing compares it.
-        """
-        calls = self._calls
-        return saving.named(*calls.state.read(), resuming.text(calls.options, calls.state))
-
-    def load_state_dict(self, state: Mapping[str, Any], options: str = "check") -> None:
-        """Take over what `state_dict` returned, all or nothing.
-
-        options: "check" takes the learning rate, if it is a number in the state and here, and refuses a state whose
-                 other options are not this optimizer's; "load" takes all of them, "keep" none, not even the rate.
-        A state of format 1 has no options: they stay as they are. Raises ArrayError where slots do not fit, OptionError
-        for other options; each lists them.
-        Differs: PyTorch always takes the saved options and makes slots of any shape; Keras always keeps its own.
-        """
-        self._load_named(state, resuming.checked_mode(options))
-
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Put `variables` into a store as "0", "1", ..., in Keras's order, so that Keras can load them."""
-        self._state.ledger.refuse_held()
-        store.update((str(i), variable.numpy()) for i, variable in enumerate(self._each_variable()))
-
-    def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Take over what this method's twin, or Keras's, has saved, all or nothing. Raises ArrayError, OptionError."""
-        self._load_numbered(store)
 
 
 RESERVED = {"self", "rule", "weight_decay_exclusions", *dir(Optimizer)} - {"learning_rate"}

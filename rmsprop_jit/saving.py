@@ -1,7 +1,7 @@
 """State to and from dicts: by name and versioned, or numbered in Keras's order (to move it to and from Keras).
 
-Nothing is written here: what comes back has been checked, so that loading is all or nothing. A state may come from
-anywhere, and what does not fit would be read by machine code that trusts it.
+Nothing is written here, and nothing is trusted: a state may come from anywhere. `fitting` asks whether it fits an
+optimizer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from .arrays.homes import Array, to_host
 from .codegen.memory import is_masked
 from .errors import ArrayError
 
-FORMAT_VERSION = 2
-"""Of the dict that `Optimizer.state_dict` returns. A dict of format 1 has no options; any other is refused."""
+FORMAT_VERSION = 3
+"""Of the dict that `Optimizer.state_dict` returns. Earlier ones are read, too: in format 2 nothing says which function
+or rule it was, nor what the variables are called, and format 1 has no options at all."""
 
 REMEDY = "Load a state as it was saved."
+
+VARIABLES = "variables"
+"""The key under which the options have the variables' names, in the order of windows; "variables/<name>" are their
+values, in a state that was asked for them."""
 
 MOST_CALLS = 2**63 - 1
 """What a saved count has room for."""
@@ -28,11 +33,13 @@ MOST_CALLS = 2**63 - 1
 class Opened(NamedTuple):
     """A state as far as it can be read without knowing what it is for.
 
-    options: as plain values; None if it has none. `window`, `started` (None if it has none) and `slots` are still to be
-             checked.
+    options: as plain values; None if it has none.
+    names:   of the variables, in the order of `window` and `started`; None if it does not say them.
+    `window`, `started` (None if it has none) and `slots`, with variables among them, are still to be checked.
     """
 
     options: dict[str, Any] | None
+    names: list[str] | None
     calls: int
     window: Any
     started: Any
@@ -70,17 +77,21 @@ def named(slots: Mapping[str, Array], calls: int, progress: Progress, options: s
 
 def opened(state: Mapping[str, Any]) -> Opened:
     """What is in a dict that `named` has made. Raises ArrayError if that did not make it."""
-    _check_store(state, "the state")
+    check_store(state, "the state")
     rest = dict(state)
     strange = [key for key in rest if not isinstance(key, str)]
     if strange:
         raise ArrayError(f"the keys of a state are strings. Received: key {strange[0]!r}. {REMEDY}")
-    version = _count(_taken(rest, "format_version"), "format_version")
-    if version not in (1, FORMAT_VERSION):
-        raise ArrayError(f"a state of format {FORMAT_VERSION} or 1 is needed. Received: format_version={version}.")
-    calls = _count(_taken(rest, "iteration"), "iteration")
+    version = count(_taken(rest, "format_version"), "format_version")
+    if not 1 <= version <= FORMAT_VERSION:
+        raise ArrayError(
+            f"a state of a format from 1 to {FORMAT_VERSION} is needed. Received: format_version={version}."
+        )
+    calls = count(_taken(rest, "iteration"), "iteration")
     window, started = _taken(rest, "window"), rest.pop("started", None)
-    return Opened(None if version == 1 else _options(_taken(rest, "options")), calls, window, started, rest)
+    options = None if version == 1 else _options(_taken(rest, "options"))
+    names = None if options is None or version == 2 else _names(options.pop(VARIABLES, None))
+    return Opened(options, names, calls, window, started, rest)
 
 
 def _taken(rest: dict[str, Any], key: str) -> Any:
@@ -90,11 +101,20 @@ def _taken(rest: dict[str, Any], key: str) -> Any:
     return rest.pop(key)
 
 
+def _names(value: Any) -> list[str]:
+    """The names of variables in the options, as slots begin with them. Raises ArrayError for anything else."""
+    are_texts = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    names = [name.replace("/", "_") for name in value] if are_texts else []
+    if not are_texts or len({*names}) < len(names):
+        raise ArrayError(f"{VARIABLES!r} in 'options' must be a list of different names. Received: {value!r}. {REMEDY}")
+    return names
+
+
 def _options(value: Any) -> dict[str, Any]:
     """The options in a state. Raises ArrayError unless they are the text of a JSON object."""
     import json  # not light, and only wanted where a state is loaded
 
-    array = value if isinstance(value, str) else _on_host(value, "'options'")
+    array = value if isinstance(value, str) else on_host(value, "'options'")
     try:
         options = json.loads(str(array) if np.asarray(array).dtype.kind == "U" else "")
     except (ValueError, RecursionError):  # the latter of brackets alone
@@ -104,87 +124,13 @@ def _options(value: Any) -> dict[str, Any]:
     return options
 
 
-def fitted(
-    state: Opened, slots: Mapping[str, Array], can_open: Sequence[bool], usual: Progress, others: Sequence[str]
-) -> tuple[dict[str, Array], Progress]:
-    """What `state` has for `slots`, as host arrays of their shapes and dtypes, and how far its variables are.
-
-    Raises ArrayError where it does not fit.
-
-    can_open: for each variable, whether it adds gradients up at all.
-    usual:    what is to be supposed where the state does not say it.
-    others:   options that differ, which may be why it does not fit.
-    """
-    given = _fitted(slots, state.slots, "the state", others)
-    windows = _windows(state.window, can_open, state.calls)
-    started = usual.started if state.started is None else _truths(state.started, "'started'", len(can_open))
-    return given, Progress(windows, started)
-
-
-def from_numbered(
-    slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool
-) -> tuple[dict[str, Array], int, float | None]:
-    """What a store with keys "0", "1", ... has for `slots`, calls and learning rate. Raises ArrayError."""
-    _check_store(store, "the store")
-    values = _in_order(store)
-    head = 2 if has_rate else 1
-    if len(values) != head + len(slots):
-        raise ArrayError(
-            f"this optimizer has {head + len(slots)} variables. Received: a store of {len(values)}. "
-            "Build it on the same variables with the same options first."
-        )
-    calls = _count(values[0], "iteration")
-    rate = _rate(values[1]) if has_rate else None
-    return _fitted(slots, dict(zip(slots, values[head:], strict=True)), "the store"), calls, rate
-
-
-def _check_store(store: object, what: str) -> None:
+def check_store(store: object, what: str) -> None:
     """Raise ArrayError unless it works like a dict; Keras's stores do without being Mappings."""
     if not (hasattr(store, "keys") and hasattr(store, "__getitem__") and hasattr(store, "__len__")):
         raise ArrayError(f"{what} must be a dict. Received: {type(store).__name__}. {REMEDY}")
 
 
-def _in_order(store: Mapping[str, Any]) -> list[Any]:
-    try:
-        return [store[str(i)] for i in range(len(store))]
-    except KeyError as missing:
-        raise ArrayError(f"a saved optimizer has keys '0', '1', ... Received: no key {missing}.") from None
-
-
-def _windows(value: Any, can_open: Sequence[bool], calls: int) -> list[bool]:
-    """For which variables gradients have been added up. Raises ArrayError where they cannot have been.
-
-    `calls` says little: `gradient_accumulation_steps` may have been another number when those calls were made, so that
-    a window can be open, or not, after any number of them but 0.
-    """
-    windows = _truths(value, "'window'", len(can_open))
-    opened = [i for i, window in enumerate(windows) if window]
-    if not all(can_open[i] for i in opened):
-        raise ArrayError(
-            "the state has added up gradients of variables of which this optimizer adds none up. "
-            f"Received: window=True for the variables at {opened[:5]}. "
-            "Set `gradient_accumulation_steps` as it was when the state was saved."
-        )
-    if opened and calls == 0:
-        raise ArrayError(
-            "a state cannot have added up gradients before the first call. "
-            f"Received: iteration=0, window=True for the variables at {opened[:5]}. {REMEDY}"
-        )
-    return windows
-
-
-def _truths(value: Any, what: str, count: int) -> list[bool]:
-    """So many truths. Raises ArrayError for anything else."""
-    truths = _on_host(value, what)
-    if truths.dtype != bool or truths.shape != (count,):
-        raise ArrayError(
-            f"{what} must have shape ({count},) and dtype bool. "
-            f"Received: shape={truths.shape}, dtype={truths.dtype}. {REMEDY}"
-        )
-    return [bool(truth) for truth in truths]
-
-
-def _on_host(value: Any, what: str) -> Array:
+def on_host(value: Any, what: str) -> Array:
     """A saved value as a NumPy array of its own. Raises ArrayError for what cannot be one."""
     value = getattr(value, "value", value)
     if is_masked(value):
@@ -198,55 +144,22 @@ def _on_host(value: Any, what: str) -> Array:
         raise ArrayError(f"{what} is no array ({problem}). Received: {type(value).__name__}. {REMEDY}") from problem
 
 
-def _is_real(dtype: np.dtype[Any]) -> bool:
+def is_real(dtype: np.dtype[Any]) -> bool:
     """Whether values of a dtype are real numbers: not truth values, text, dates, complex numbers or objects."""
     return dtype.kind != "b" and np.can_cast(dtype, np.float64, "same_kind")
 
 
-def _number(value: Any, what: str) -> int | float:
+def number(value: Any, what: str) -> int | float:
     """One number read from a saved state, integers exactly; nan for anything else."""
-    array = _on_host(value, what)
-    if array.size != 1 or not _is_real(array.dtype):
+    array = on_host(value, what)
+    if array.size != 1 or not is_real(array.dtype):
         return math.nan
     return int(array.item()) if array.dtype.kind in "iu" else float(array.astype(np.float64).item())
 
 
-def _count(value: Any, what: str) -> int:
+def count(value: Any, what: str) -> int:
     """A counter read from a saved state. Raises ArrayError unless it is a whole number that can be saved again."""
-    number = _number(value, what)
-    if not (0 <= number <= MOST_CALLS and number == math.floor(number)):
+    found = number(value, what)
+    if not (0 <= found <= MOST_CALLS and found == math.floor(found)):
         raise ArrayError(f"{what} must be a whole number >= 0 and < 2**63. Received: {value!r}. {REMEDY}")
-    return int(number)
-
-
-def _rate(value: Any) -> float:
-    """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
-    number = _number(value, "the store's learning rate")
-    if not math.isfinite(number):
-        raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}. {REMEDY}")
-    return float(number)
-
-
-def _fitted(
-    targets: Mapping[str, Array], sources: Mapping[str, Any], what: str, others: Sequence[str] = ()
-) -> dict[str, Array]:
-    missing, surplus = targets.keys() - sources.keys(), sources.keys() - targets.keys()
-    if missing or surplus:
-        why = f"; saved with {', '.join(others)}" if others else ""
-        remedy = ', or pass options="load" to take over the saved ones' if others else ""
-        raise ArrayError(
-            f"{what} does not fit this optimizer. Received: without {sorted(missing)[:5]}, with unknown "
-            f"{sorted(surplus)[:5]}{why}. Build it on the same variables with the same options first{remedy}."
-        )
-    return {name: _fitting(sources[name], target, f"{what}: {name!r}") for name, target in targets.items()}
-
-
-def _fitting(value: Any, target: Array, what: str) -> Array:
-    """A saved slot as it will be written, rounded too: NumPy may warn of that, and a warning may be an error."""
-    array = _on_host(value, what)
-    if array.shape != target.shape or not _is_real(array.dtype):
-        raise ArrayError(
-            f"{what} must have shape {target.shape} and dtype {target.dtype}. "
-            f"Received: shape={array.shape}, dtype={array.dtype}. {REMEDY}"
-        )
-    return array.astype(target.dtype, copy=False)
+    return int(found)

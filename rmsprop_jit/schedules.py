@@ -277,12 +277,17 @@ SCHEDULES = {
 
 
 def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
-    """A schedule as a plain dict: class name and config."""
-    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+    """A schedule as Keras serialises it; where it has the class, it makes one of it."""
+    return {
+        "module": "keras.optimizers.schedules",
+        "class_name": type(schedule).__name__,
+        "config": schedule.get_config(),
+        "registered_name": None,
+    }
 
 
 def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
-    """A schedule from `serialize`'s dict, or the one that Keras writes. Raises OptionError for an unknown class."""
+    """A schedule from `serialize`'s dict, of which class name and config are read. Raises OptionError for others."""
     name = config.get("class_name")
     if name not in SCHEDULES:
         raise OptionError(f"a schedule's class_name is one of {', '.join(SCHEDULES)}. Received: class_name={name!r}.")

@@ -28,7 +28,7 @@ from .errors import ArrayError
 from .flags import FIRST, Flags, shape_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
-from .saving import Progress
+from .saving import VARIABLES, Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +196,11 @@ class State:
                 if slot in member.slots:
                     yield f"{member.prefix}_{slot}", slot, position, member.slots[slot]
 
+    def values(self) -> Iterator[tuple[str, str, int, Array]]:
+        """The variables themselves, as `slots` has slots."""
+        for position, member in enumerate(self.variables):
+            yield f"{VARIABLES}/{member.path}", "parameter", position, member.array
+
     def seen_slots(self, together: Collection[str] = ()) -> Iterator[tuple[str, Array]]:
         """All slots by name, sharing memory; zeros of their own in place of what empty windows have left over."""
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
@@ -203,13 +208,15 @@ class State:
             is_left_over = slot in added_up and not windows[position]
             yield name, home_of(array).new_like(array, 0.0) if is_left_over else array
 
-    def read(self) -> tuple[dict[str, Array], int, Progress]:
+    def read(self, with_values: bool = False) -> tuple[dict[str, Array], int, Progress]:
         """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.
+
+        with_values: whether the variables are copied, too.
 
         What is due of the last call is done first; where a constraint fails, the averages are those before it.
         Raises BackendError if a call was torn, OptionError while the variables hold their averaged weights.
         """
-        named = list(self.slots())
+        named = [*self.slots(), *(self.values() if with_values else ())]
         while True:
             self.ledger.refuse_held()
             self.ledger.wait_for_marked()
@@ -244,12 +251,13 @@ class State:
         return copies, [*counts, self.ledger.calls], progress
 
     def write(self, given: Mapping[str, Array], calls: int, progress: Progress, done: Array | None = None) -> None:
-        """Replace all slots, the count and progress; `given` are host arrays of the slots' shapes and dtypes.
+        """Replace the count, progress, and the slots and variables in `given`: host arrays of their shapes and dtypes.
 
         done: an array of one zero, which becomes 1 where all else does: in the same compiled call, in host memory.
         """
         pairs: dict[str, list[tuple[Span, Array]]] = {member.place: [] for member in self.variables}
-        for place, own in _by_place(self.slots()).items():
+        wanted = [one for one in (*self.slots(), *self.values()) if one[0] in given]
+        for place, own in _by_place(wanted).items():
             spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
             pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
         if done is not None:

@@ -33,7 +33,7 @@ def store(**options: Any) -> dict[str, Any]:
     return kept
 
 
-def loading(state: dict[str, Any], mode: str = "check") -> Callable[[Training], None]:
+def loading(state: dict[str, Any], mode: str = "check") -> Callable[[Training], object]:
     return lambda training: training.optimizer.load_state_dict(state, options=mode)
 
 
@@ -46,7 +46,7 @@ class Case:
 
     def __init__(
         self,
-        change: Callable[[Training], None],
+        change: Callable[[Training], object],
         options: dict[str, Any] | None = None,
         made: Callable[[dict[str, Any]], Training] = Training,
         ready: Callable[[Training], None] = lambda training: None,

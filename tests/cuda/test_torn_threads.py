@@ -49,7 +49,7 @@ def test_a_call_beside_one_that_is_under_way_is_refused_and_harms_neither(traini
     training.step(1)
     saved, gradients = training.saved(), training.gradients(3)
     with InTheMiddle(training, 2):
-        works: list[Callable[[], None]] = [
+        works: list[Callable[[], object]] = [
             lambda: training.optimizer.apply(gradients),
             lambda: training.optimizer.load_state_dict(saved[1]),
         ]

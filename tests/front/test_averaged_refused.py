@@ -51,7 +51,7 @@ def test_loading_inside_is_refused() -> None:
     optimizer.save_own_variables(store)
     optimizer.apply(gradients())
     before = bits(variables)
-    loads: list[Callable[[], None]] = [
+    loads: list[Callable[[], object]] = [
         lambda: optimizer.load_state_dict(state),
         lambda: optimizer.load_own_variables(store),
     ]

@@ -470,7 +470,7 @@ OPTION_ROWS = [
 
 LOADING = [
     Row("state-without-version", changed(format_version=...), ArrayError, "format_version"),
-    Row("state-of-another-version", changed(format_version=np.array(3)), ArrayError, "format_version=3"),
+    Row("state-of-another-version", changed(format_version=np.array(4)), ArrayError, "format_version=4"),
     Row("state-of-a-text-version", changed(format_version="one"), ArrayError, "format_version"),
     Row("state-without-iteration", changed(iteration=...), ArrayError, "iteration"),
     Row("state-with-negative-iteration", changed(iteration=-3), ArrayError, "iteration"),

@@ -1,4 +1,4 @@
-"""The learning rate in a state: a number, a schedule, or a function that cannot be kept."""
+"""The learning rate in a state: a number, a schedule, or a function of which the name and a digest are kept."""
 
 from typing import Any
 
@@ -66,8 +66,10 @@ def test_a_schedule_of_ones_own_is_compared_and_cannot_be_made_from_a_state() ->
 @pytest.mark.parametrize("rate", [lambda: 0.1, Nameless()], ids=["lambda", "schedule"])
 def test_a_function_is_said_to_be_one_and_not_equal_to_a_number(rate: Any) -> None:
     state = stepped(rate).state_dict()
-    assert list(saved_options(state)["learning_rate"]) == ["function"]
-    built(lambda: 0.2).load_state_dict(state)
+    assert list(saved_options(state)["learning_rate"]) == ["function", "digest"]
+    built(rate).load_state_dict(state)
+    with pytest.raises(OptionError, match=r"learning_rate=\{'function'.*\(here \{'function'"):
+        built(lambda: 0.2).load_state_dict(state)
     theirs = built(0.2)
     with pytest.raises(OptionError, match=r"learning_rate=\{'function'"):
         theirs.load_state_dict(state)

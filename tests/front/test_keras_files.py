@@ -1,0 +1,118 @@
+"""Keras's files: its optimizers and ours read what the other has put into an open h5py group."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from compare import Array
+from keras.src.saving import saving_lib
+
+import rmsprop_jit
+from rmsprop_jit import ArrayError, Optimizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+
+h5py = pytest.importorskip("h5py")
+
+PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rmsprop": ("RMSprop", {"momentum": 0.9, "centered": True}),
+    "ema": ("RMSprop", {"use_ema": True, "ema_momentum": 0.5}),
+    "accumulating": ("RMSprop", {"gradient_accumulation_steps": 2}),
+    "adam": ("Adam", {"amsgrad": True}),
+    "ftrl": ("Ftrl", {}),
+}
+pairs = pytest.mark.parametrize(("name", "options"), PAIRS.values(), ids=PAIRS)
+
+
+class Both:
+    """One training by Keras's optimizer and by ours."""
+
+    def __init__(self, name: str, options: dict[str, Any], seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.values = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 3), (3,))]
+        self.gradients = [np.ones_like(v) * (seed + 1) for v in self.values]
+        self.variables = [keras.Variable(v.copy(), name=f"v{i}") for i, v in enumerate(self.values)]
+        self.judge = getattr(keras.optimizers, name)(learning_rate=0.1 / (seed + 1), **options)
+        self.ours: Optimizer = getattr(rmsprop_jit, name)(learning_rate=0.1 / (seed + 1), **options)
+        self.judge.build(self.variables)
+        self.ours.build(self.values)
+        for _ in range(3 + seed):
+            self.judge.apply([keras.ops.convert_to_tensor(g) for g in self.gradients], self.variables)
+            self.ours.apply(self.gradients)
+
+    def seen(self) -> tuple[list[Array], list[Array]]:
+        ours = [one.numpy() for one in self.ours.variables]
+        return ours, [np.asarray(one.value) for one in self.judge.variables]
+
+
+def calls(judge: Any) -> int:
+    """Updates made so far; while it adds gradients up, Keras has no variable for that."""
+    return int(getattr(judge.iterations, "value", judge.iterations))
+
+
+def assert_near(ours: list[Array], theirs: list[Array]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pairs
+def test_what_keras_has_saved_is_read(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    first, second = Both(name, options, 0), Both(name, options, 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        first.judge.save_own_variables(file.create_group("vars"))
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        second.ours.load_own_variables(file["vars"])
+    assert_near(second.seen()[0], first.seen()[1])
+    assert second.ours.iterations == calls(first.judge)
+
+
+@pairs
+def test_what_is_saved_here_is_read_by_keras(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    first, second = Both(name, options, 0), Both(name, options, 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        first.ours.save_own_variables(file.create_group("vars"))
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        second.judge.load_own_variables(file["vars"])
+    ours, theirs = first.seen()[0], second.seen()[1]
+    assert_near(ours, theirs)
+    assert calls(second.judge) == first.ours.iterations
+
+
+@pairs
+def test_a_store_of_a_keras_file_is_read_and_written(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """As `model.save` makes it."""
+    first, second = Both(name, options, 0), Both(name, options, 1)
+    for save, load in ((first.judge, second.ours), (first.ours, second.judge)):
+        store = saving_lib.H5IOStore(str(tmp_path / "a.weights.h5"), mode="w")
+        save.save_own_variables(store.make("optimizer/vars"))
+        store.close()
+        store = saving_lib.H5IOStore(str(tmp_path / "a.weights.h5"), mode="r")
+        load.load_own_variables(store.get("optimizer/vars"))
+        store.close()
+    assert_near(second.seen()[0], first.seen()[1])
+    assert_near(first.seen()[0], second.seen()[1])
+
+
+def test_a_group_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    first, second = Both("RMSprop", {"momentum": 0.9}, 0), Both("RMSprop", {}, 1)
+    before = [one.tobytes() for one in second.seen()[0]]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        first.ours.save_own_variables(file)
+        with pytest.raises(ArrayError, match="Received: a store of 6"):
+            second.ours.load_own_variables(file)
+    assert [one.tobytes() for one in second.seen()[0]] == before
+
+
+def test_keras_reads_the_schedule_of_a_config() -> None:
+    ours = rmsprop_jit.RMSprop(rmsprop_jit.CosineDecay(0.1, 20, alpha=0.5))
+    theirs = keras.optimizers.RMSprop.from_config(ours.get_config())
+    assert ours.learning_rate == pytest.approx(float(theirs.learning_rate))
+    again = rmsprop_jit.RMSprop.from_config({**theirs.get_config()})
+    assert again.get_config() == ours.get_config()
