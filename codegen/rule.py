@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from .equations import ARGUMENTS, Taken, arguments_of, check_picklable, refuse_repeated_keys
 from .errors import RuleError
@@ -73,6 +73,7 @@ class Rule:
     stores: Mapping[Symbol, Expr] = field(init=False)
     memo: Memo = field(init=False)
     _taken: Taken = field(init=False)
+    readings: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -150,8 +151,9 @@ class Rule:
 
     def _read(self) -> dict[Expr, Expr]:
         """What the equations say, twice the same: a random number, or a count, would be drawn when a rule is read."""
-        first, second = (dict(self.applied(PARAMETER, GRADIENT)) for _ in range(2))
-        for (target, value), (again, other) in zip(first.items(), second.items(), strict=False):
+        first, *others = (dict(self.applied(PARAMETER, GRADIENT)) for _ in range(self.readings))
+        pairs = [pair for second in others for pair in zip(first.items(), second.items(), strict=False)]
+        for (target, value), (again, other) in pairs:
             if target is not again or value is not other:
                 raise RuleError(
                     f"rule {self.name!r} gives `{target}` another value each time that its equations are called; what "
@@ -248,6 +250,12 @@ class Rule:
         )
 
 
+class Composed(Rule):
+    """A rule around another one, of which everything was read twice before."""
+
+    readings = 1
+
+
 def _restored(name: str, equations: Equations, *declared: Any) -> Rule:
     slots, hypers, flags, inputs, averaged, kind = declared
     made: Rule = kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs, averaged=averaged)
@@ -256,7 +264,8 @@ def _restored(name: str, equations: Equations, *declared: Any) -> Rule:
 
 def _averages(rule: Rule, averaged: Equations) -> Rule:
     """The rule that a rule's averaged weights are. Raises RuleError for what is not there between two steps."""
-    made = Rule(f"{rule.name}_averaged", averaged, slots=rule.slots, hypers=rule.hypers, flags=rule.flags)
+    kind = Composed if isinstance(rule, Composed) else Rule
+    made = kind(f"{rule.name}_averaged", averaged, slots=rule.slots, hypers=rule.hypers, flags=rule.flags)
     slots = [target for target in made.stores if target is not PARAMETER]
     if slots:
         raise RuleError(

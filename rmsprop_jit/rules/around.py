@@ -22,7 +22,7 @@ from ..codegen import (
 )
 from ..codegen import Rule as Rule
 from ..codegen.names import Names
-from ..codegen.rule import GRADIENT
+from ..codegen.rule import GRADIENT, Composed
 from ..codegen.rule import PARAMETER as PARAMETER
 from ..options import OPTIONS
 
@@ -181,7 +181,7 @@ def whole_step(rule: Rule) -> Rule:
         return {p: where(on.idle | on.micro_step, p, weights)}  # what is left of a step needs none of their slots
 
     check_names(rule)
-    return Rule(
+    return Composed(
         rule.name,
         equations,
         slots={**STEP_SLOTS, **accumulators(rule), **rule.slots},

@@ -98,8 +98,9 @@ def written(program: Program) -> list[str]:
 # What a step moves: found out by what depends on what, not by reading the program.
 
 PAIRS = 40
-LOUDNESS = (1.0, 1e3)
-"""How large gradients are beside what was gathered of earlier ones: a step that is held back, and one that is not."""
+LOUDNESS = (1.0, 1e3, -1e6)
+"""How large gradients are beside what was gathered of earlier ones: a step that is held back, and one that is not; and
+against those before, which lets an estimate grow or stay."""
 
 
 def of_all_magnitudes(seed: int) -> Maker:
@@ -112,17 +113,21 @@ def after(made: Trial, tensor: dict[str, Array]) -> dict[str, Array]:
     """The bits of the arrays after a step; the tensor stays as it is."""
     (done,) = copied([tensor])
     run("reference", made.program, [done], made.hypers, made.own)
-    return {name: array.view(np.uint64) for name, array in done.items() if array.shape}
+    return {name: array.view(np.uint64) for name, array in done.items()}
 
 
 def depends(made: Trial, tensor: dict[str, Array], name: str, numbers: Maker) -> tuple[bool, bool]:
-    """Whether a change of elements of an array changes what becomes of these elements alone, and of all others."""
+    """Whether a change of elements of an array changes what becomes of these elements alone, and of all others.
+
+    The others of an element are its twin, and the numbers of a tensor or of all.
+    """
     (changed,) = copied([tensor])
     changed[name][::2] = numbers(PAIRS)
     usual, found = after(made, tensor), after(made, changed)
-    written = made.program.written & found.keys()
+    written = [one for one in made.program.written if found[one].shape]
     alone = any((found[one][::2] != found[one][1::2]).any() for one in written)
-    return alone, any((found[one][1::2] != usual[one][1::2]).any() for one in written)
+    others = any((found[one][1::2] != usual[one][1::2]).any() for one in written)
+    return alone, others or any(found[one] != usual[one] for one in made.program.written if not found[one].shape)
 
 
 def moved(made: Trial) -> tuple[int, int]:

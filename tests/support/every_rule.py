@@ -149,10 +149,15 @@ def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequ
             elif slot.over == "tensor":
                 tensor[name][...] = 0.5
     numbers = {"learning_rate": 0.05, "step": step, **{name: one.default for name, one in whole.hypers.items()}}
+    on = [flag.follows for name, flag in whole.flags.items() if flag.follows is not None and name in flags]
+    numbers |= {
+        name: 0.5 for name in on if numbers[name] == 0.0
+    }  # it is on
     numbers |= {name: value for name, value in NUMBERS.items() if name in numbers}
     shared = {name: 0.5 * float(slot.initial) + 0.25 for name, slot in whole.slots.items() if slot.over == "all"}
     numbers |= {f"s.{name}{new}": value for name, value in shared.items() for new in ("", "'")}
-    own = {name: [float(i % 2) for i in range(len(sizes))] for name in program.tensor_hypers}
+    whether = [float(i % 2) for i in range(len(sizes))]
+    own = {name: whether if name == "decays" else [one + 0.5 for one in whether] for name in program.tensor_hypers}
     return Trial(program, tensors, numbers, own)
 
 

@@ -14,7 +14,7 @@ from ...errors import BackendError
 from ...kinds import Space
 from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
-from ...program import Given, Kernel, Program, Reduce, old
+from ...program import Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 
 LANES = 128
@@ -113,7 +113,7 @@ class _Frame:
             for reduce in self.reductions:
                 yield f"lanes_{reduce.name} = lanes({LANES})"
             for kernel in filter(self.is_apart, self.program.kernels):
-                yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in kernel.reductions)
+                yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in self.computed(kernel))
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
         for j, name in enumerate(self.program.scalars):
             yield f"wide_{mangled(name)} = scalars[{j}]"
@@ -198,10 +198,12 @@ class _Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
-        for load in kernel.loads:
-            value = f"{_pointer(load.array)}[{index}]"
-            yield f"{mangled(load.name)} = {cast(value, self.program.storage(load.array), self.type)}"
+        yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in kernel.loads)
         yield from print_lets(kernel.body, self.type)
+
+    def loaded(self, load: Load, index: str) -> str:
+        """An element of an array, in the type of the program."""
+        return cast(f"{_pointer(load.array)}[{index}]", self.program.storage(load.array), self.type)
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
@@ -220,12 +222,15 @@ class _Frame:
         yield "    for lane in range(width):"
         yield from indented(self.body(kernel, "block + lane"), 2)
         if self.is_apart(kernel):
-            for reduce in kernel.reductions:
+            for reduce in self.computed(kernel):
                 yield f"        singles_{reduce.name}[lane] = {operand(reduce.value, self.type)}"
             yield "    for lane in range(width):"
         for reduce in kernel.reductions:
             lane = f"lanes_{reduce.name}[lane]"
-            value = f"singles_{reduce.name}[lane]" if self.is_apart(kernel) else operand(reduce.value, self.type)
+            value = operand(reduce.value, self.type)
+            if self.is_apart(kernel):
+                load = next((load for load in kernel.loads if load.name == reduce.value), None)
+                value = self.loaded(load, "block + lane") if load else f"singles_{reduce.name}[lane]"
             yield f"        element = float64({value})"
             if reduce.op.element is not None:
                 yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
@@ -241,6 +246,11 @@ class _Frame:
         done half a vector at a time. For less it is not worth the way through the cache.
         """
         return self.type == "float32" and any(let.fn in SLOW for let in kernel.body) and bool(kernel.reductions)
+
+    def computed(self, kernel: Kernel) -> list[Reduce]:
+        """The reductions of what is computed before; what is only loaded is loaded again, which the cache has."""
+        loads = {load.name for load in kernel.loads}
+        return [reduce for reduce in kernel.reductions if reduce.value not in loads]
 
     def fold(self, reduce: Reduce) -> Iterator[str]:
         """The lanes of one reduction as the row's partial result."""
