@@ -150,9 +150,7 @@ def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequ
                 tensor[name][...] = 0.5
     numbers = {"learning_rate": 0.05, "step": step, **{name: one.default for name, one in whole.hypers.items()}}
     on = [flag.follows for name, flag in whole.flags.items() if flag.follows is not None and name in flags]
-    numbers |= {
-        name: 0.5 for name in on if numbers[name] == 0.0
-    }  # it is on
+    numbers |= {name: 0.5 for name in on if numbers[name] == 0.0}  # it is on
     numbers |= {name: value for name, value in NUMBERS.items() if name in numbers}
     shared = {name: 0.5 * float(slot.initial) + 0.25 for name, slot in whole.slots.items() if slot.over == "all"}
     numbers |= {f"s.{name}{new}": value for name, value in shared.items() for new in ("", "'")}
