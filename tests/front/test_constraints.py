@@ -56,8 +56,8 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def everything(optimizer: RMSprop, variables: list[Any]) -> list[bytes]:
-    """State and variables, to the bit; reading the state does what is due."""
-    state = optimizer.state_dict()
+    """State and variables, to the bit; reading the state does what is due. The options name the constraint."""
+    state = {name: value for name, value in optimizer.state_dict().items() if name != "options"}
     return [np.asarray(value).tobytes() for value in state.values()] + [v.numpy().tobytes() for v in variables]
 
 

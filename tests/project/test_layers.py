@@ -72,7 +72,7 @@ KNOWN = {
     "graphs": {"backends", "backends.ledger"},
     "slots": {"", "backends", "backends.entries", "backends.ledger"},
     "by_name": {""},
-    "shared": {"", "scalars"},
+    "shared": {"", "backends"},
     "state": {"backends", "backends.entries", "backends.ledger"},
     "saving": {"memory"},
     "cache": {"backends", "room", "store"},
