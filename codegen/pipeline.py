@@ -30,8 +30,6 @@ from collections.abc import Callable, Collection, Mapping
 from . import backends
 from .errors import OptionError, RuleError
 from .expr import Expr, Symbol
-from .latex import typeset
-from .listing import listed
 from .lower import averaged, live, lower, prune
 from .names import BUILT_IN_FLAGS
 from .program import Program
@@ -135,16 +133,26 @@ def explain(
     """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
-    if form == "latex":
-        weights = averaged(rule, flags)
-        shown = typeset(live(rule, flags)[0], _names(rule, flags))
-        shown += [f"% {AVERAGED}", *typeset(weights)] if weights else []
-        return "\n".join([*(f"% {note}" for note in unread(rule)), *shown])
-    if form == "rule":
-        weights = averaged(rule, flags)
-        shown = listed(live(rule, flags)[0], _names(rule, flags)) or ["(nothing changes)"]
-        return "\n".join([*shown, *([AVERAGED, *listed(weights)] if weights else []), *unread(rule)])
+    if form in ("latex", "rule"):
+        return "\n".join(_typeset(rule, flags) if form == "latex" else _listed(rule, flags))
     program = specialize(rule, flags, dtype, gradient)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})
     return "\n".join([BESIDE[form](program), *unread(rule)]) if form in ANNOTATED else BESIDE[form](program)
+
+
+def _typeset(rule: Rule, flags: Collection[str]) -> list[str]:
+    from .latex import typeset  # only wanted where a rule is shown
+
+    weights = averaged(rule, flags)
+    shown = typeset(live(rule, flags)[0], _names(rule, flags))
+    shown += [f"% {AVERAGED}", *typeset(weights)] if weights else []
+    return [*(f"% {note}" for note in unread(rule)), *shown]
+
+
+def _listed(rule: Rule, flags: Collection[str]) -> list[str]:
+    from .listing import listed  # only wanted where a rule is shown
+
+    weights = averaged(rule, flags)
+    shown = listed(live(rule, flags)[0], _names(rule, flags)) or ["(nothing changes)"]
+    return [*shown, *([AVERAGED, *listed(weights)] if weights else []), *unread(rule)]

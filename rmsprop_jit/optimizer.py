@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from . import averages, patterns
+from . import patterns
 from .alone import rule_alone
 from .arrays.homes import is_array
 from .attributes import own_values, refuse_without_rule
@@ -213,6 +213,8 @@ class Optimizer(Checkpoints):
         variables have the bits that they had before; copies are kept so long. Inside, what trains, builds, saves or
         loads raises OptionError, on any thread. So do another such block, and calls in a CUDA graph before it.
         """
+        from . import averages  # few need it
+
         self._meet()
         return averages.averaged(lambda: self._calls, self._graph is not None)
 
