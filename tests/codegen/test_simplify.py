@@ -135,7 +135,8 @@ def test_folding_two_operands_is_computing_them(fn: Fn, x: float, y: float) -> N
     folded = exact(Call(fn, (Const(x), Const(y))))
     assert isinstance(folded, Const)
     assert isinstance(folded.value, bool) is fn.is_truth
-    assert bits(folded.value) == bits(evaluate(Call(fn, (X, Y)), {"x": x, "y": y}))
+    second = Const(y) if fn is Fn.POW else Y  # some exponents that are known are products, and x**-1 is 1 / x
+    assert bits(folded.value) == bits(evaluate(Call(fn, (X, second)), {"x": x, "y": y}))
 
 
 @pytest.mark.parametrize(
