@@ -22,7 +22,7 @@ from ..codegen import (
 )
 from ..codegen import Rule as Rule
 from ..codegen.names import Names
-from ..codegen.rule import GRADIENT, Composed
+from ..codegen.rule import GRADIENT, Composed, Equations
 from ..codegen.rule import PARAMETER as PARAMETER
 from ..options import OPTIONS
 
@@ -138,6 +138,18 @@ def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
     return where_decaying(g + h.weight_decay * p, g, h, on)
 
 
+def averaged_around(rule: Rule) -> Equations:
+    """What is to be used in place of the parameters: the rule's own averaged weights, or the running average."""
+
+    def averaged(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        weights = where(on.use_ema, s.average, p)
+        if rule.averages is not None:
+            weights = dict(rule.averages.applied(p, GRADIENT, (s, h, on)))[PARAMETER]
+        return {p: where(on.idle | on.micro_step, p, weights)}  # what is left of a step needs none of their slots
+
+    return averaged
+
+
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
@@ -174,12 +186,6 @@ def whole_step(rule: Rule) -> Rule:
         overwritten = where(due, average, updated)
         yield p, where(averages, overwritten, updated)
 
-    def averaged(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-        weights = where(on.use_ema, s.average, p)
-        if rule.averages is not None:
-            weights = dict(rule.averages.applied(p, GRADIENT, (s, h, on)))[PARAMETER]
-        return {p: where(on.idle | on.micro_step, p, weights)}  # what is left of a step needs none of their slots
-
     check_names(rule)
     return Composed(
         rule.name,
@@ -188,7 +194,7 @@ def whole_step(rule: Rule) -> Rule:
         hypers={**rule.hypers, **STEP_HYPERS},
         flags={**rule.flags, **STEP_FLAGS, **{unread(name): Flag() for name in rule.inputs}},
         inputs=rule.inputs,
-        averaged=averaged,
+        averaged=averaged_around(rule),
     )
 
 
