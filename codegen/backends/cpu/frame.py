@@ -227,17 +227,21 @@ class _Frame:
             yield "    for lane in range(width):"
         for reduce in kernel.reductions:
             lane = f"lanes_{reduce.name}[lane]"
-            value = operand(reduce.value, self.type)
-            if self.is_apart(kernel):
-                load = next((load for load in kernel.loads if load.name == reduce.value), None)
-                value = self.loaded(load, "block + lane") if load else f"singles_{reduce.name}[lane]"
-            yield f"        element = float64({value})"
+            yield f"        element = float64({self.reduced(kernel, reduce)})"
             if reduce.op.element is not None:
                 yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
             yield f"        sofar = {lane}"
             yield f"        {lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
         for reduce in kernel.reductions:
             yield from self.fold(reduce)
+
+    def reduced(self, kernel: Kernel, reduce: Reduce) -> str:
+        """An element of what is reduced, where it is added up."""
+        if not self.is_apart(kernel):
+            return operand(reduce.value, self.type)
+        loads = {load.name: load for load in kernel.loads}
+        kept = f"singles_{reduce.name}[lane]"  # what is only loaded is loaded again, which the cache has
+        return self.loaded(loads[reduce.value], "block + lane") if reduce.value in loads else kept
 
     def is_apart(self, kernel: Kernel) -> bool:
         """Whether what is reduced is computed in a loop of its own, before the loop that adds it up in float64.
@@ -248,7 +252,7 @@ class _Frame:
         return self.type == "float32" and any(let.fn in SLOW for let in kernel.body) and bool(kernel.reductions)
 
     def computed(self, kernel: Kernel) -> list[Reduce]:
-        """The reductions of what is computed before; what is only loaded is loaded again, which the cache has."""
+        """The reductions of what is computed, not only loaded."""
         loads = {load.name for load in kernel.loads}
         return [reduce for reduce in kernel.reductions if reduce.value not in loads]
 
