@@ -33,6 +33,11 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
     (position,) = state.members.positions_of([variable])
     if gradient is None:
         raise ArrayError(f"the gradient of {members[position].name!r} is missing. Received: None. Pass an array.")
+    if position in state.endings.overwritten:
+        raise ArrayError(
+            f"variable {members[position].name!r} becomes its gradient, and has no slots for a rule. "
+            "Received: overwrite_with_gradient=True. Call apply(), or set that to False first."
+        )
     resolved = state.members.read([gradient if i == position else None for i in range(len(members))])
     flags = own_flags(rule, calls.flags) | shape_flags(rule, members[position].array.shape)
     flags |= step_flags(rule, lambda: numbers)

@@ -16,15 +16,17 @@ from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
 from .codegen import locks
+from .endings import endings_of
 from .errors import OptionError
 from .flags import option_flags
-from .graphs import Graph
+from .graphs import Graph, refuse_new_endings
 from .members import Variables
 from .options import OPTIONS, Options, check_switch
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
 from .saving import Progress
 from .state import State
+from .state_view import sizes
 from .variable import Variable
 
 _SWITCH = locks.new()
@@ -44,8 +46,7 @@ class Attributes:
         hypers, switches = own_values(self._rule, {})
         shown = self._options.differing({**hypers, **switches, "name": self._usual_name})
         arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
-        counts = f"{len(self._state.variables)} variables, {self._state.ledger.calls} calls"
-        return f"<{type(self).__name__}({arguments}): {counts}>"
+        return f"<{type(self).__name__}({arguments}): {sizes(self._state)}, {self._state.ledger.calls} calls>"
 
     @property
     def _usual_name(self) -> str:
@@ -146,6 +147,7 @@ class Attributes:
 
     def _meet(self, grads: Gradients = (), variables: Variables | None = None, inputs: Inputs = NO_INPUTS) -> None:
         """Build on the variables of a first call, also of the first one after pickle or deepcopy. Raises ArrayError."""
+        self._look_again()
         state = self._state
         if variables is None:
             state.require_built()
@@ -156,6 +158,19 @@ class Attributes:
             self._change(lambda calls: self._with_state(calls, calls.state.met(variables)))
             if variables is None:
                 self._state.refuse_hidden()
+
+    def _look_again(self) -> None:
+        """See how updates end, if any variable was told so since that was last seen."""
+        if self._state.built and not self._state.endings.is_of_now:
+            self._change(self._looked_again)
+
+    def _looked_again(self, calls: Calls) -> Calls:
+        endings = endings_of(calls.state.variables)
+        if endings.is_like(calls.state.endings):
+            return calls.of_moment(endings)
+        if self._graph is not None:
+            refuse_new_endings()
+        return self._with_state(calls, calls.state.with_slots(calls.flags))
 
     def _build(self, var_list: Variables) -> None:
         def on_variables(calls: Calls) -> Calls:

@@ -19,7 +19,7 @@ from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .errors import OptionError
-from .flags import FIRST, averages_flags, has_averages, shape_flags, step_flags
+from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, shape_flags, step_flags
 from .members import Member
 from .rules.around import averages_of
 
@@ -102,7 +102,9 @@ def _buckets(calls: Calls) -> Buckets:
     kinds: dict[int, Kind] = {}
     for position, member in enumerate(state.variables):
         flags = calls.flags | when | shape_flags(rule, member.array.shape)
-        read = averages_flags(rule, flags | {FIRST} if position in unstarted else flags)
+        flags |= {FIRST} if position in unstarted else NO_FLAGS
+        flags |= {OVERWRITE} if position in state.endings.overwritten else NO_FLAGS
+        read = averages_flags(rule, flags)
         if read is not None:
             kinds[position] = read, (None,) * (1 + len(rule.inputs))
     return Buckets(rule, state.variables, kinds, calls.options.backend, {}, shared=state.shared, part=averages_of)

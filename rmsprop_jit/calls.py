@@ -8,6 +8,7 @@ by compiled code. Any other call is taken apart and checked with care, and may f
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,17 +17,19 @@ import numpy as np
 
 from . import by_name
 from .capture import capture_check
-from .flags import FIRST, shape_flags, step_flags
+from .flags import FIRST, step_flags
 from .identity import FEW, same
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
 from .readers import Resolved
 from .resolve import Gradients, Inputs, check_given, check_inputs, in_build_order, side_by_side
 from .saving import Progress
+from .variable import Hooks
 
 if TYPE_CHECKING:
     from .arrays.homes import Int64
     from .codegen.backends.contract import Read
+    from .endings import Endings
     from .flags import Flags
     from .options import Options
     from .rules.around import Rule
@@ -61,7 +64,7 @@ class Calls:
     def __init__(self, rule: Rule, flags: Flags, options: Options, state: State) -> None:
         self.flags, self.options, self.state = flags, options, state
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
-        self._decaying = state.decaying()
+        self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
         self._counted = self._ledger.counted
         self._is_capturing = capture_check(state.variables)
@@ -78,13 +81,19 @@ class Calls:
         other.options = options  # whether gradients are accumulated is no number: that makes other calls
         return other
 
+    def of_moment(self, endings: Endings) -> Calls:
+        """The same calls, knowing that updates still end as before."""
+        other = copy.copy(self)
+        other.state, other._moment = dataclasses.replace(self.state, endings=endings), endings.moment
+        return other
+
     def again(self, grads: Gradients, variables: Variables | None) -> bool:
         """Do a call like those before; False if it is not, or another thread was faster: nothing was done.
 
         This is the way of nearly every call, so it asks nobody what it can see itself.
         """
         habit = self._habit
-        if habit is None or not habit.covers(grads, variables):
+        if habit is None or self._moment is not Hooks.changed or not habit.covers(grads, variables):
             return False
         if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
             return False
@@ -170,8 +179,8 @@ class Calls:
         """The kind of a call."""
         pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
         windows = tuple(bool(window) and member.accumulates for window, member in pairs)
-        flags, unstarted = self.flags | phase.due, self.unstarted
-        return Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs)
+        flags, unstarted, endings = self.flags | phase.due, self.unstarted, self.state.endings
+        return Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs, endings)
 
     def phase(self, calls: int) -> Phase:
         """Which kind of step the next call is."""
@@ -207,15 +216,6 @@ class Calls:
         """The launches of a kind of call; in a graph, counted by a clock."""
         shared = self.state.shared
         return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock, shared)
-
-    def widest_flags(self) -> Flags:
-        """The flags of the variable that does most in an update, of the first one's shape, if there are any."""
-        members = self._members.members
-        flags = self.flags | {name for name, flag in self._rule.flags.items() if flag.when is not None}
-        if members:
-            flags |= shape_flags(self._rule, members[0].array.shape)
-        excluded = "weight_decay" in self.flags and len(self._decaying) < len(members)
-        return flags | {"weight_decay_exclusions"} if excluded else flags
 
     def progress_after(self, calls: int) -> Progress:
         """What is to be supposed after so many calls, from their number alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import fitting, resuming, saving
@@ -10,10 +10,11 @@ from .arrays.checks import check_writable
 from .arrays.homes import Array
 from .attributes import Attributes
 from .calls import Calls
-from .errors import OptionError
+from .errors import ArrayError, OptionError
 from .fitting import Own
 from .saving import Opened, Progress
 from .state import State
+from .state_view import StateView
 
 if TYPE_CHECKING:
     from .files import Path
@@ -98,10 +99,39 @@ class Checkpoints(Attributes):
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Take over what this method's twin, or Keras's, has saved, all or nothing. Raises ArrayError, OptionError."""
+        self._load_numbered(store, "store")
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take over a list of arrays or Variables that is ordered as `variables` are, all or nothing.
+
+        Differs: Keras takes a list that is too short as far as it goes. Raises ArrayError.
+        """
+        if not self._state.built:
+            raise ArrayError(
+                "set_weights() needs an optimizer that is built. Received: one without variables. "
+                "Call `optimizer.build(variables)` first."
+            )
+        if not isinstance(weights, list | tuple):
+            raise ArrayError(
+                f"set_weights() takes a list of arrays, as `optimizer.variables`. Received: {type(weights).__name__}. "
+                "A dict that `state_dict` made is taken by `load_state_dict`."
+            )
+        self._load_numbered({str(i): weight for i, weight in enumerate(weights)}, "list")
+
+    @property
+    def state(self) -> Mapping[str, Mapping[str, Array]]:
+        """The slots of each variable by its path: `optimizer.state["dense/kernel"]["velocity"]`; to be read.
+
+        Arrays share memory with the optimizer, and those of NumPy cannot be written here; `variables` has others.
+        """
+        return StateView(lambda: self._calls.state)
+
+    def _load_numbered(self, store: Mapping[str, Any], what: str) -> None:
+        """See `load_own_variables`."""
         calls = self._calls
         options = calls.options
         has_rate = isinstance(options.learning_rate, float)
-        given, count, rate = fitting.from_numbered(calls.state.targets(self._together), store, has_rate)
+        given, count, rate = fitting.from_numbered(calls.state.targets(self._together), store, has_rate, what)
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)

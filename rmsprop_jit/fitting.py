@@ -102,20 +102,23 @@ def fitted_in_part(state: Opened, own: Own) -> Fitted:
 
 
 def from_numbered(
-    slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool
+    slots: Mapping[str, Array], store: Mapping[str, Any], has_rate: bool, what: str = "store"
 ) -> tuple[dict[str, Array], int, float | None]:
-    """What a store with keys "0", "1", ... has for `slots`, calls and learning rate. Raises ArrayError."""
-    check_store(store, "the store")
+    """What a store (or `what` else) with keys "0", "1", ... has for `slots`, calls and learning rate.
+
+    Raises ArrayError.
+    """
+    check_store(store, f"the {what}")
     values = _in_order(store)
     head = 2 if has_rate else 1
     if len(values) != head + len(slots):
         raise ArrayError(
-            f"this optimizer has {head + len(slots)} variables. Received: a store of {len(values)}. "
+            f"this optimizer has {head + len(slots)} variables. Received: a {what} of {len(values)}. "
             "Build it on the same variables with the same options first."
         )
     calls = count(values[0], "iteration")
-    rate = _rate(values[1]) if has_rate else None
-    return _fitted(slots, dict(zip(slots, values[head:], strict=True)), "the store"), calls, rate
+    rate = _rate(values[1], f"the {what}") if has_rate else None
+    return _fitted(slots, dict(zip(slots, values[head:], strict=True)), f"the {what}"), calls, rate
 
 
 def _in_order(store: Mapping[str, Any]) -> list[Any]:
@@ -125,11 +128,11 @@ def _in_order(store: Mapping[str, Any]) -> list[Any]:
         raise ArrayError(f"a saved optimizer has keys '0', '1', ... Received: no key {missing}.") from None
 
 
-def _rate(value: Any) -> float:
+def _rate(value: Any, what: str) -> float:
     """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
-    found = number(value, "the store's learning rate")
+    found = number(value, f"{what}'s learning rate")
     if not math.isfinite(found):
-        raise ArrayError(f"the store's learning rate must be one finite number. Received: {value!r}. {REMEDY}")
+        raise ArrayError(f"{what}'s learning rate must be one finite number. Received: {value!r}. {REMEDY}")
     return float(found)
 
 

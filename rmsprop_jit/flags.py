@@ -23,10 +23,14 @@ Flags = frozenset[str]
 FIRST = "first"
 """The flag of a variable's first update."""
 
+OVERWRITE: Literal["overwrite_with_gradient"] = "overwrite_with_gradient"
+"""The flag of a variable that becomes its gradient."""
+
 NO_FLAGS: Flags = frozenset()
 
-Part = Literal["micro_step", "idle"]
-"""Flags that leave little of the whole step: gradients are only added up, or there is none. Only one of them is on."""
+Part = Literal["micro_step", "idle", "overwrite_with_gradient"]
+"""Flags that leave little of the whole step: gradients are only added up, there is none, or it takes the variable's
+place. Only one of them is on, but for the micro-step of a variable that becomes its gradient."""
 
 
 def option_flags(rule: Rule, options: Options) -> Flags:
@@ -108,7 +112,7 @@ def common_flags(rule: Rule) -> list[Flags]:
 
 
 def part_flags(rule: Rule, flags: Flags, part: Part) -> Flags:
-    """The flags of a micro-step, or of an idle variable, where the options ask for `flags`: those that matter to it."""
+    """The flags of a part of a step, where the options ask for `flags`: those that matter to it."""
     return flags & _read_in(rule, part) | {part}
 
 
@@ -147,8 +151,10 @@ def _found_in(whole: Rule, part: Part) -> Flags:
     from .codegen.lower import prune
     from .codegen.simplify import exact
 
+    decided = {*get_args(Part)} - ({"micro_step"} if part == OVERWRITE else set())
+
     def law(node: Expr) -> Expr:
-        if isinstance(node, Symbol) and node.kind is Kind.FLAG and node.name in get_args(Part):
+        if isinstance(node, Symbol) and node.kind is Kind.FLAG and node.name in decided:
             return Const(node.name == part)
         return exact(node)
 

@@ -1,4 +1,4 @@
-"""gradients(): what `minimize` needs, by the `autograd` package."""
+"""A loss and its gradients: what `minimize` needs, by the `autograd` package."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .errors import ArrayError, BackendError, OptionError
 from .variable import Variable
 
 
-def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Array | None]:
-    """The gradient of `loss()` with respect to each variable, or None where the loss does not read it.
+def differentiated(loss: Callable[[], Any], variables: Sequence[Variable]) -> tuple[float, list[Array | None]]:
+    """What `loss()` is, and its gradient with respect to each variable, or None where the loss does not read it.
 
     Raises BackendError without the autograd package, OptionError if the loss is not one real number.
     """
@@ -47,10 +47,11 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Variable]) -> list[Ar
             f"Received: a result of shape {np.shape(value)}. Sum or average it."
         )
     raw = backward(tape.vspace(value).ones())
-    return [
+    found = [
         np.asarray(gradient, dtype=variable.dtype, order="C").reshape(variable.shape) if variable._was_read else None
         for variable, gradient in zip(variables, raw, strict=True)
     ]
+    return float(np.asarray(value).item()), found
 
 
 def _autograd() -> Any:

@@ -9,6 +9,7 @@ GPU's count is the truth: the ledger follows the clock, so that `iterations`, an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .calls import Calls
 from .capture import constant_rate, refuse_kinds
@@ -65,3 +66,12 @@ class Graph:
         """Write the options' numbers into the tables of every captured call."""
         for plan in self._plans:
             plan.send_numbers(options.numbers(constant_rate(options), 0))
+
+
+def refuse_new_endings() -> NoReturn:
+    """Raise OptionError: captured calls would go on as before."""
+    raise OptionError(
+        "a call was captured into a graph, which cannot follow a variable that has another constraint, or "
+        "another `overwrite_with_gradient`. Received: a variable whose one was set since. Set it as it was, or make a "
+        "new optimizer and load this one's state_dict()."
+    )

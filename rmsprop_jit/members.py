@@ -96,11 +96,6 @@ class Member:
         """Whether gradients can be added up for it; a window can be open only then."""
         return "gradient_accumulator" in self.slots
 
-    @property
-    def is_constrained(self) -> bool:
-        """Whether a constraint changes it after an update."""
-        return self.variable is not None and self.variable.constraint is not None
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "given": None, "home": None, "_begins": None}
 

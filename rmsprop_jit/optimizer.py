@@ -155,14 +155,14 @@ class Optimizer(Checkpoints):
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._state.ledger.calls
 
-    def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> None:
-        """One call with the gradients of `loss`, by the autograd package.
+    def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> float:
+        """One call with the gradients of `loss`, by the autograd package. Returns what the loss was before it.
 
         loss:     a function of no arguments that computes one real number from the Variables with arithmetic or
                   functions of `autograd.numpy`.
         var_list: the Variables to update; one that the loss does not read has gradient None.
         """
-        from .gradients import gradients  # only wanted where a loss is differentiated
+        from .gradients import differentiated  # only wanted where a loss is differentiated
 
         for variable in var_list:
             if not isinstance(variable, Variable):
@@ -170,10 +170,13 @@ class Optimizer(Checkpoints):
                     f"minimize() differentiates with respect to Variables. Received: {type(variable).__name__}. "
                     "Wrap arrays as rmsprop_jit.Variable(array), or compute gradients and call apply()."
                 )
-        self.apply(gradients(loss, var_list), var_list)
+        value, gradients = differentiated(loss, var_list)
+        self.apply(gradients, var_list)
+        return value
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
         """The rule alone on one variable: no unscaling, clipping, decay, average or count. Raises ArrayError."""
+        self._look_again()
         rule_alone(self._calls, gradient, variable, learning_rate)
 
     # Weight decay, averages, loss scaling.

@@ -13,8 +13,9 @@ from .codegen import backends
 from .codegen.backends.entries import NO_ARRAYS, Marks, Span
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
+from .endings import NO_ENDINGS, Endings
 from .errors import ArrayError
-from .flags import FIRST, Flags, part_flags, shape_flags
+from .flags import FIRST, OVERWRITE, Flags, part_flags, shape_flags
 from .members import Member
 from .options import Options
 from .rules.around import Rule, unread
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     decaying:  the positions of the variables that decay.
     unstarted: the positions of the variables that were never updated, where the rule asks for that.
     inputs:    for each of the rule's further inputs, the same as `gradients`.
+    endings:   how the updates of variables end.
     """
 
     flags: Flags
@@ -42,6 +44,7 @@ class Call(NamedTuple):
     decaying: frozenset[int]
     unstarted: frozenset[int] = frozenset()
     inputs: tuple[tuple[str | None, ...], ...] = ()
+    endings: Endings = NO_ENDINGS
 
     def brought_to(self, position: int) -> Brought:
         """The dtypes of what a variable is brought."""
@@ -95,9 +98,10 @@ class Plan:
         updated, step, after = _sorted(rule, members, call)
         own = {"decays": [float(position in call.decaying) for position in range(len(members))]}
         self._ledger, self._number = ledger, next(_NUMBERS)
-        self._constrained = [] if call.micro else [(i, members[i]) for i in updated if members[i].is_constrained]
+        constrained, overwritten = call.endings.constrained, call.endings.overwritten
+        self._constrained = [] if call.micro else [(i, members[i]) for i in updated if i in constrained]
         windows = updated if "gradient_accumulation_steps" in call.flags else []
-        started = [] if call.micro else [position for position in updated if position in call.unstarted]
+        started = [] if call.micro else [i for i in updated if i in call.unstarted - overwritten]
         due = [position for position, _ in self._constrained]
         marks = Marks(windows, call.micro, started, due, self._number)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared)
@@ -175,21 +179,22 @@ class Plan:
 
 def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:
     """Who is updated, and what each variable does in the step and after its constraint."""
-    averages = "use_ema" in call.flags and not call.micro
+    flags_of = [_flags_of(rule, call, position, member) for position, member in enumerate(members)]
+    updated = [position for position, flags in enumerate(flags_of) if flags is not None]
+    overwritten, constrained = call.endings.overwritten, call.endings.constrained
+    averages = "use_ema" in call.flags and not call.micro and not overwritten.issuperset(updated)
     nothing: Brought = (None,) * (1 + len(rule.inputs))
     idle: Flags = part_flags(rule, call.flags, "idle") if averages else frozenset()
-    updated: list[int] = []
     step: dict[int, Kind] = {}
     after: dict[int, Kind] = {}
     for position, member in enumerate(members):
-        flags = _flags_of(rule, call, position, member)
+        flags = flags_of[position]
         if flags is not None:
-            updated.append(position)
-            if averages and member.is_constrained:
+            if averages and position in constrained:
                 flags -= idle
                 after[position] = idle, nothing
             step[position] = flags, _brought(rule, call, position, member, flags)
-        elif averages:
+        elif averages and position not in overwritten:
             step[position] = idle, nothing
     return updated, step, after
 
@@ -211,6 +216,7 @@ def _brought(rule: Rule, call: Call, position: int, member: Member, flags: Flags
 
 def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | None:
     """The flags of a variable in a call; None if it has no part in it."""
+    is_overwritten = position in call.endings.overwritten
     own = shape_flags(rule, member.array.shape)
     flags = call.flags | own if own else call.flags  # the same set for all: it is hashed once
     given, window = call.gradients[position] is not None, call.windows[position]
@@ -221,6 +227,8 @@ def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | 
     if call.micro:
         if not given or not member.accumulates:  # gradients that the rule never reads are not added up
             return None
+        if is_overwritten:
+            return part_flags(rule, flags | {"micro_step"}, OVERWRITE)
         read = inputs_read(rule, flags, member.dtype)
         flags |= {unread(name) for name in rule.inputs if name not in read}
         return part_flags(rule, flags, "micro_step")
@@ -228,6 +236,8 @@ def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | 
         return None
     if not given:
         flags |= {"gradient_missing"}
+    if is_overwritten:
+        return part_flags(rule, flags, OVERWRITE)
     if "weight_decay" in flags and len(call.decaying) < len(call.gradients):
         flags |= {"weight_decay_exclusions"}
     return flags

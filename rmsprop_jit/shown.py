@@ -15,7 +15,7 @@ from .by_name import largest
 from .calls import Calls
 from .codegen import Rule
 from .errors import OptionError
-from .flags import FIRST, Flags
+from .flags import FIRST, Flags, shape_flags
 from .nearest import meant
 from .options import Options
 
@@ -31,7 +31,7 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
 
     Raises OptionError for another form, and for flags that are not decided so.
     """
-    rule, options, flags = calls.state.rule, calls.options, calls.widest_flags()
+    rule, options, flags = calls.state.rule, calls.options, widest_flags(calls)
     dtype = dtype or next((member.dtype for member in calls.state.variables), "float32")
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
@@ -47,6 +47,16 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
         lines += [f"{name} is {_switch(name in chosen)} here: it is on in {what}" for name, what in who.items()]
         lines += ["(form `programs` lists all programs; on= and off=, or --on and --off, choose one)"] if who else []
     return "\n".join(lines)
+
+
+def widest_flags(calls: Calls) -> Flags:
+    """The flags of the variable that does most in an update, of the first one's shape, if there are any."""
+    members, rule = calls.state.variables, calls.state.rule
+    flags = calls.flags | {name for name, flag in rule.flags.items() if flag.when is not None}
+    if members:
+        flags |= shape_flags(rule, members[0].array.shape)
+    excluded = "weight_decay" in calls.flags and len(calls.state.decaying()) < len(members)
+    return flags | {"weight_decay_exclusions"} if excluded else flags
 
 
 def decided(rule: Rule) -> dict[str, str]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .arrays.homes import Array
-from .codegen import Slot, backends
+from .buckets import needed_slots
+from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .errors import ArrayError
+from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
+
+Kind = tuple[str, Flags, bool]
+"""Variables that need the same slots: their dtype, their shape's flags, and whether they become their gradients."""
+
+
+def of_kind(rule: Rule, flags: Flags, kind: Kind) -> dict[str, Slot]:
+    """The slots that variables of a kind need, by name."""
+    dtype, of_shape, is_overwritten = kind
+    return needed_slots(rule, part_flags(rule, flags, OVERWRITE) if is_overwritten else flags | of_shape, dtype)
 
 
 def of_variable(member: Member, wanted: Mapping[str, Slot], ledger: Ledger) -> dict[str, Array]:
@@ -47,6 +58,12 @@ def of_all(
         return np.array(slot.initial, np.float64)
 
     return {name: had[name] if name in had else new(name, slot) for name, slot in found.items()}
+
+
+def without_leftovers(member: Member, left_over: Collection[str]) -> dict[str, Array]:
+    """A variable's slots, zeros in place of what an empty window has left over."""
+    slots = member.slots.items()
+    return {slot: member.home.new_like(array, 0.0) if slot in left_over else array for slot, array in slots}
 
 
 def _new(member: Member, slot: Slot, ledger: Ledger) -> Array:

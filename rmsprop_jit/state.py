@@ -19,11 +19,11 @@ import numpy as np
 
 from . import capture, patterns, slots
 from .arrays.homes import Array, address_of, home_of, place_of
-from .buckets import needed_slots
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .copies import hidden_positions
+from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
 from .flags import FIRST, Flags, shape_flags
 from .members import Member, Members, Variables, same_variables, track
@@ -41,6 +41,7 @@ class State:
     built:    whether there are variables. `restored`: whether they are copies that came with pickle or deepcopy.
     hidden:   the positions of variables that nobody but the optimizer has, so that training them is in vain; None if
               that was not asked yet, see `met`.
+    endings:  how the updates of variables end, as they were told when the slots were made.
     excluded_names, excluded, excluded_arrays: which variables do not decay: expressions, positions, and arrays that are
               none of the variables (yet).
     """
@@ -52,6 +53,7 @@ class State:
     built: bool = False
     restored: bool = False
     hidden: frozenset[int] | None = frozenset()
+    endings: Endings = NO_ENDINGS
     excluded_names: tuple[str, ...] = ()
     excluded: frozenset[int] = frozenset()
     excluded_arrays: tuple[Array, ...] = ()
@@ -139,20 +141,22 @@ class State:
     def with_slots(self, flags: Flags) -> State:
         """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
         self.ledger.settle()
-        kinds = [(one.dtype, shape_flags(self.rule, one.array.shape)) for one in self.variables]
-        wanted = {kind: needed_slots(self.rule, flags | kind[1], kind[0]) for kind in dict.fromkeys(kinds)}
+        endings = endings_of(self.variables)
+        each = enumerate(self.variables)
+        kinds = [(one.dtype, shape_flags(self.rule, one.array.shape), i in endings.overwritten) for i, one in each]
+        wanted = {kind: slots.of_kind(self.rule, flags, kind) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
         pairs = zip(self.variables, kinds, strict=True)
         made = [one.with_slots(slots.of_variable(one, wanted[kind], self.ledger)) for one, kind in pairs]
         shared = slots.of_all(self.shared, wanted.values(), step_of(self.rule).gathered, self.variables)
-        return dataclasses.replace(self, members=Members(made), shared=shared)
+        return dataclasses.replace(self, members=Members(made), shared=shared, endings=endings)
 
     def put_averages(self, var_list: Variables | None) -> None:
         """Write the averages of these variables, or of all, to the variables; those in host memory all at once."""
         self.ledger.settle()
         positions = range(len(self.variables)) if var_list is None else self.members.positions_of(var_list)
         pairs: dict[str, list[tuple[Span, Span]]] = {}
-        for one in (self.variables[position] for position in positions):
+        for one in (self.variables[position] for position in positions if position not in self.endings.overwritten):
             target = Span(one.array, one.address())
             pairs.setdefault(one.place, []).append((target, Span(one.slots["average"], one.address("average"))))
         for place, own in pairs.items():
@@ -270,7 +274,7 @@ class State:
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
         pairs = zip(self.variables, windows, strict=True)
         kept = [
-            dataclasses.replace(member, slots=_without_leftovers(member, () if window else added_up))
+            dataclasses.replace(member, slots=slots.without_leftovers(member, () if window else added_up))
             for member, window in pairs
         ]
         return {**self.__dict__, "members": None, "_kept": kept}
@@ -289,11 +293,3 @@ def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[st
     for name, _, _, array in named:
         places.setdefault(place_of(array), {})[name] = array
     return places
-
-
-def _without_leftovers(member: Member, left_over: Collection[str]) -> dict[str, Array]:
-    """A variable's slots, zeros in place of what an empty window has left over."""
-    return {
-        slot: home_of(array).new_like(array, 0.0) if slot in left_over else array
-        for slot, array in member.slots.items()
-    }

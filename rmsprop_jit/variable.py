@@ -19,6 +19,15 @@ NOT_RECORDED = -2
 """The trace of a variable in autograd's eyes while nothing is recorded: below -1, which it takes for "outermost"."""
 
 
+class Hooks:
+    """When any variable was last told how its updates end: by a constraint, or by its gradient in its place.
+
+    Optimizers that know another object here look at their variables again before the next call.
+    """
+
+    changed = object()
+
+
 class Variable(NDArrayOperatorsMixin):
     """A named, trainable array.
 
@@ -29,9 +38,11 @@ class Variable(NDArrayOperatorsMixin):
     path:       the name with its layers, as "dense/kernel"; by default the name.
     constraint: a function from the updated array (a copy) to the array to keep, called after each update; one that
                 changes its argument may return None. If it raises, the update stands, and the next call does it first.
+    trainable:  what it says to those who collect variables. As in Keras, an optimizer updates what it is given,
+                whatever this says: `[v for v in variables if v.trainable]`.
 
     Arithmetic and NumPy functions work on the value. In a loss given to `minimize` they are recorded by autograd.
-    Raises ArrayError for a value that is not numeric.
+    Raises ArrayError for a value that is not numeric, OptionError for a constraint that cannot be called.
     """
 
     def __init__(
@@ -42,10 +53,13 @@ class Variable(NDArrayOperatorsMixin):
         *,
         path: str | None = None,
         constraint: Callable[[Array], Any] | None = None,
+        trainable: bool = True,
     ) -> None:
         if value is None:
             raise ArrayError(f"variable {name!r} has no value. Received: None. Pass a number, a list or an array.")
-        self.name, self.path, self._constraint = name, path or name, constraint
+        self.name, self.path = name, path or name
+        self._constraint, self._overwrites = _checked_constraint(constraint, name), False
+        self._trainable = _checked_switch(trainable, "trainable", name)
         self._recorded: Any = None
         self._was_read = False
         found = adopted(value, f"variable {name!r}", for_variable)[0] if is_array(value) else None
@@ -78,23 +92,61 @@ class Variable(NDArrayOperatorsMixin):
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")
         write(self._array, given)
 
+    def assign_add(self, value: npt.ArrayLike) -> None:
+        """Add a number, or an array that fits, to the array in place. Raises ArrayError if the shape would change."""
+        self._assign_changed(value, 1)
+
+    def assign_sub(self, value: npt.ArrayLike) -> None:
+        """Subtract what `assign_add` would add."""
+        self._assign_changed(value, -1)
+
+    def _assign_changed(self, value: npt.ArrayLike, sign: int) -> None:
+        """Add or subtract, all at once: what does not fit changes nothing."""
+        given: Any = value.value if isinstance(value, Variable) else value
+        given = given if is_array(given) else np.asarray(given)
+        try:
+            changed = self._array + given if sign > 0 else self._array - given
+        except (TypeError, ValueError):
+            changed = None
+        if changed is None or changed.shape != self.shape or not np.can_cast(changed.dtype, self.dtype, "same_kind"):
+            raise ArrayError(
+                f"variable {self.name!r} has shape {self.shape} and dtype {self.dtype}. "
+                f"Received: shape={given.shape}, dtype={given.dtype}. Pass a number, or an array of its shape."
+            )
+        write(self._array, changed)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it should be trained; only those who collect variables ask, no optimizer does."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = _checked_switch(value, "trainable", self.name)
+
     @property
     def constraint(self) -> Callable[[Array], Any] | None:
-        """The constraint given to the constructor."""
+        """What is applied after each update, or None. Assigned, it holds from the next call on."""
         return self._constraint
+
+    @constraint.setter
+    def constraint(self, value: Callable[[Array], Any] | None) -> None:
+        self._constraint = _checked_constraint(value, self.name)
+        Hooks.changed = object()
 
     @property
     def overwrite_with_gradient(self) -> bool:
-        """Always false. Differs: Keras replaces a variable for which this is true by its gradient."""
-        return False
+        """Whether a call puts the gradient in the variable's place, past the rule and all options.
+
+        Under accumulation an update puts there, in each element, the largest of 0 and the window's gradients, as in
+        Keras. It can be set at any time, also after an optimizer was built; while it is true there are no slots.
+        """
+        return self._overwrites
 
     @overwrite_with_gradient.setter
     def overwrite_with_gradient(self, value: bool) -> None:
-        if value is not False:
-            raise OptionError(
-                f"`overwrite_with_gradient` of variable {self.name!r} must be False. Received: {value!r}. "
-                "Use variable.assign(gradient) in place of an update."
-            )
+        self._overwrites = _checked_switch(value, "overwrite_with_gradient", self.name)
+        Hooks.changed = object()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -163,6 +215,24 @@ class Variable(NDArrayOperatorsMixin):
     @property
     def _value(self) -> Any:
         return self._array if self._recorded is None else self._recorded._value
+
+
+def _checked_switch(value: object, what: str, name: str) -> bool:
+    """True or False. Raises OptionError for anything else."""
+    if not isinstance(value, bool):
+        raise OptionError(f"`{what}` of variable {name!r} must be True or False. Received: {value!r}.")
+    return value
+
+
+def _checked_constraint(value: Any, name: str) -> Callable[[Array], Any] | None:
+    """A function or None. Raises OptionError for anything else."""
+    if value is not None and not callable(value):
+        raise OptionError(
+            f"`constraint` of variable {name!r} must be a function of the updated array, or None. "
+            f"Received: {value!r}. Write `lambda array: ...`."
+        )
+    function: Callable[[Array], Any] | None = value
+    return function
 
 
 def _variables_in(args: Any) -> list[Variable]:

@@ -15,6 +15,7 @@ from ..codegen import (
     RuleError,
     Slot,
     clip,
+    maximum,
     rounded,
     sqrt,
     sum_of_squares,
@@ -29,7 +30,14 @@ from ..options import OPTIONS
 OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
 """Flags that are on when the option of that name is set."""
 
-CALL_FLAGS = ("weight_decay_exclusions", "micro_step", "window_empty", "gradient_missing", "idle")
+CALL_FLAGS = (
+    "weight_decay_exclusions",
+    "micro_step",
+    "window_empty",
+    "gradient_missing",
+    "idle",
+    "overwrite_with_gradient",
+)
 """Flags of one call, or of some variables in it:
 
 weight_decay_exclusions   some variables do not decay (`h.decays` is 0 for them)
@@ -37,6 +45,7 @@ micro_step                gradients are only added up
 window_empty              nothing has been added up yet
 gradient_missing          no gradient in this call, but some were added up before it
 idle                      no gradient at all: the variable stays, its average is still taken
+overwrite_with_gradient   the variable becomes its gradient, or the largest one of a window
 """
 
 ACCUMULATOR = "gradient_accumulator"
@@ -118,7 +127,7 @@ def brought(rule: Rule, s: Names, h: Names, on: Names, x: Names) -> tuple[dict[E
             slot = getattr(s, f"{name}_accumulator")
             sofar = where(on.window_empty, 0.0, slot)
             added = where(getattr(on, unread(name)) | on.gradient_missing, slot, value + sofar)
-            stores[slot] = where(on.micro_step, added, slot)
+            stores[slot] = where(on.micro_step & ~on.overwrite_with_gradient, added, slot)
             value = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, value)
         seen[name] = clipped(value, h, on) if given.clipped else value
     return stores, Names("input", rule.name, seen)
@@ -145,7 +154,8 @@ def averaged_around(rule: Rule) -> Equations:
         weights = where(on.use_ema, s.average, p)
         if rule.averages is not None:
             weights = dict(rule.averages.applied(p, GRADIENT, (s, h, on)))[PARAMETER]
-        return {p: where(on.idle | on.micro_step, p, weights)}  # what is left of a step needs none of their slots
+        left = on.idle | on.micro_step | on.overwrite_with_gradient  # of a step, it needs none of their slots
+        return {p: where(left, p, weights)}
 
     return averaged
 
@@ -163,7 +173,9 @@ def whole_step(rule: Rule) -> Rule:
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> Iterator[tuple[Expr, Expr]]:
         unscaled = where(on.loss_scale_factor, g / h.loss_scale_factor, g)
         sofar = where(on.window_empty, 0.0, s.gradient_accumulator)
-        added = where(on.gradient_missing, s.gradient_accumulator, unscaled + sofar)
+        instead = on.overwrite_with_gradient  # Keras collects by maximum then, and scales nothing
+        together = where(instead, maximum(g, sofar), unscaled + sofar)
+        added = where(on.gradient_missing, s.gradient_accumulator, together)
         mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
@@ -171,7 +183,7 @@ def whole_step(rule: Rule) -> Rule:
         before = (p, with_decay(p, within, h, on)) if isinstance(rule, Coupled) else (decayed(p, h, on), within)
         stores = dict(rule.applied(*before, (s, h, on, inputs)))
 
-        stays = on.idle | on.micro_step
+        stays = on.idle | on.micro_step | instead
         updated = where(stays, p, stores.pop(PARAMETER))
         for slot, value in stores.items():
             yield slot, where(stays, slot, value)
@@ -180,11 +192,12 @@ def whole_step(rule: Rule) -> Rule:
 
         m = rounded(where(h.step == 1, 0.0, h.ema_momentum))
         average = m * s.average + (1 - m) * updated
-        averages = on.use_ema & ~on.micro_step
+        averages = on.use_ema & ~on.micro_step & ~instead
         yield s.average, where(averages, average, s.average)
         due = on.ema_overwrite_frequency & (h.step % h.ema_overwrite_frequency == 0)
         overwritten = where(due, average, updated)
-        yield p, where(averages, overwritten, updated)
+        collected = where(on.gradient_accumulation_steps, added, g)
+        yield p, where(instead & ~on.micro_step, collected, where(averages, overwritten, updated))
 
     check_names(rule)
     return Composed(

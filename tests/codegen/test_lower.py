@@ -60,6 +60,9 @@ OPTION_SETS = {
     "accumulate_missing": (ACCUMULATE, "gradient_missing"),
     "accumulate_global_clipnorm": (ACCUMULATE, "global_clipnorm"),
     "idle": ("idle", *EMA),
+    "overwrite": ("overwrite_with_gradient",),
+    "overwrite_update": (ACCUMULATE, "overwrite_with_gradient"),
+    "overwrite_micro": (ACCUMULATE, "overwrite_with_gradient", "micro_step"),
     "everything_clipnorm": (*EVERYTHING, "clipnorm"),
 }
 

@@ -132,7 +132,11 @@ EVERYTHING = frozenset({"centered", "momentum", *OPTION_FLAGS}) - {"clipvalue", 
 
 @pytest.mark.parametrize(
     ("part", "left"),
-    [("idle", {"use_ema", "ema_overwrite_frequency"}), ("micro_step", {"loss_scale_factor", "window_empty"})],
+    [
+        ("idle", {"use_ema", "ema_overwrite_frequency"}),
+        ("micro_step", {"loss_scale_factor", "window_empty"}),
+        ("overwrite_with_gradient", {"gradient_accumulation_steps", "window_empty"}),
+    ],
 )
 @pytest.mark.parametrize("rule", [RMSPROP, zoo.ADAM, zoo.LAMB, zoo.NORMALISED], ids=zoo.label)
 def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, part: Part, left: set[str]) -> None:
@@ -143,7 +147,7 @@ def test_what_cannot_matter_to_a_part_of_a_call_is_dropped(rule: codegen.Rule, p
     assert part_flags(rule, frozenset(), part) == {part}
 
 
-@pytest.mark.parametrize("part", ["idle", "micro_step"])
+@pytest.mark.parametrize("part", ["idle", "micro_step", "overwrite_with_gradient"])
 @pytest.mark.parametrize("more", [set(), {"window_empty"}], ids=len)
 @pytest.mark.parametrize("less", [set(), {"use_ema", "ema_overwrite_frequency"}], ids=len)
 def test_dropping_them_leaves_the_kernels_as_they_are(more: set[str], less: set[str], part: Part) -> None:

@@ -46,7 +46,8 @@ def test_an_optimizer_shows_how_far_it_is() -> None:
     for _ in range(3):
         optimizer.apply([np.ones(3, np.float32), np.ones(2)])
     optimizer.__setattr__("learning_rate", 0.5)
-    assert str(optimizer) == "<RMSprop(rule='rmsprop', learning_rate=0.5): 2 variables, 3 calls>"
+    sizes = "2 variables of 5 parameters, 2 slots of 28 bytes"
+    assert str(optimizer) == f"<RMSprop(rule='rmsprop', learning_rate=0.5): {sizes}, 3 calls>"
 
 
 def test_variables_are_found_by_name() -> None:

@@ -26,7 +26,14 @@ AROUND = [
     ("gradient_accumulation_steps", "window_empty"),
     ("gradient_accumulation_steps", "gradient_missing"),
 ]
-CALLS = [("micro_step", "gradient_accumulation_steps"), ("micro_step", "window_empty"), ("use_ema", "idle")]
+CALLS = [
+    ("micro_step", "gradient_accumulation_steps"),
+    ("micro_step", "window_empty"),
+    ("use_ema", "idle"),
+    ("overwrite_with_gradient",),
+    ("overwrite_with_gradient", "gradient_accumulation_steps"),
+    ("overwrite_with_gradient", "micro_step"),
+]
 FLAG_SETS = [(*own, *around) for own, around in itertools.product(OWN, AROUND)] + CALLS
 """Flags of the whole step of RMSprop, by which backends other than the CPU's are tested."""
 
