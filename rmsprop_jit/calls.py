@@ -24,7 +24,7 @@ from .plan import Bound, Call, Plan
 from .readers import Resolved
 from .resolve import Gradients, Inputs, check_given, check_inputs, in_build_order, side_by_side
 from .saving import Progress
-from .variable import Hooks
+from .variable import TOLD
 
 if TYPE_CHECKING:
     from .arrays.homes import Int64
@@ -93,7 +93,7 @@ class Calls:
         This is the way of nearly every call, so it asks nobody what it can see itself.
         """
         habit = self._habit
-        if habit is None or self._moment is not Hooks.changed or not habit.covers(grads, variables):
+        if habit is None or self._moment is not TOLD.moment or not habit.covers(grads, variables):
             return False
         if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
             return False

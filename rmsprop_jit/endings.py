@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .members import Member
-from .variable import Hooks
+from .variable import TOLD
 
 
 class Endings(NamedTuple):
     """What variables were told, by position.
 
-    moment:      `Hooks.changed` from before they were asked.
+    moment:      `TOLD.moment` from before they were asked.
     constrained: those that a constraint changes after an update.
     overwritten: those that become their gradients, and have no slots but what those are collected in.
     """
@@ -28,7 +28,7 @@ class Endings(NamedTuple):
     @property
     def is_of_now(self) -> bool:
         """Whether no variable at all was told anything since."""
-        return self.moment is Hooks.changed
+        return self.moment is TOLD.moment
 
     def is_like(self, other: Endings) -> bool:
         """Whether the same was found, at whatever moment."""
@@ -40,7 +40,7 @@ NO_ENDINGS = Endings()
 
 def endings_of(members: Sequence[Member]) -> Endings:
     """What these variables are told now."""
-    moment = Hooks.changed
+    moment = TOLD.moment
     told = [(i, one.variable) for i, one in enumerate(members) if one.variable is not None]
     overwritten = frozenset(i for i, variable in told if variable.overwrite_with_gradient)
     constrained = frozenset(i for i, variable in told if variable.constraint is not None)

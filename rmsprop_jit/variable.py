@@ -19,13 +19,19 @@ NOT_RECORDED = -2
 """The trace of a variable in autograd's eyes while nothing is recorded: below -1, which it takes for "outermost"."""
 
 
-class Hooks:
+class Told:
     """When any variable was last told how its updates end: by a constraint, or by its gradient in its place.
 
-    Optimizers that know another object here look at their variables again before the next call.
+    Optimizers that know another moment look at their variables again before the next call.
     """
 
-    changed = object()
+    __slots__ = ("moment",)
+
+    def __init__(self) -> None:
+        self.moment = object()
+
+
+TOLD = Told()
 
 
 class Variable(NDArrayOperatorsMixin):
@@ -132,7 +138,7 @@ class Variable(NDArrayOperatorsMixin):
     @constraint.setter
     def constraint(self, value: Callable[[Array], Any] | None) -> None:
         self._constraint = _checked_constraint(value, self.name)
-        Hooks.changed = object()
+        TOLD.moment = object()
 
     @property
     def overwrite_with_gradient(self) -> bool:
@@ -146,7 +152,7 @@ class Variable(NDArrayOperatorsMixin):
     @overwrite_with_gradient.setter
     def overwrite_with_gradient(self, value: bool) -> None:
         self._overwrites = _checked_switch(value, "overwrite_with_gradient", self.name)
-        Hooks.changed = object()
+        TOLD.moment = object()
 
     @property
     def shape(self) -> tuple[int, ...]:

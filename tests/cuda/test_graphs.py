@@ -210,3 +210,34 @@ def test_constraints_and_averages_are_part_of_a_graph() -> None:
         assert_close(ours.numpy(), host.numpy(), 3e-6, 1e-6)
     for mine, theirs in zip(optimizer.variables, twin.variables, strict=True):
         assert_close(mine.numpy(), theirs.numpy(), 3e-6, 1e-6)
+
+
+def test_a_graph_cannot_follow_what_a_variable_is_told_later() -> None:
+    variable, gradient = Variable(cupy.asarray(make()), name="w"), cupy.asarray(make(seed=1))
+    optimizer = RMSprop()
+    optimizer.build([variable])
+    capture(lambda: optimizer.apply([gradient]))
+    for wrong, right in (("constraint", None), ("overwrite_with_gradient", False)):
+        setattr(variable, wrong, abs if right is None else True)
+        with pytest.raises(OptionError, match=r"captured into a graph, which cannot follow.*Received: a variable"):
+            optimizer.apply([gradient])
+        setattr(variable, wrong, right)
+        optimizer.apply([gradient])
+    assert optimizer.iterations == 2
+
+
+def test_a_variable_that_becomes_its_gradient_does_so_in_a_graph() -> None:
+    scale, kernel = Variable(cupy.asarray(make(9)), name="scale"), Variable(cupy.asarray(make()), name="w")
+    scale.overwrite_with_gradient = True
+    gradients = [cupy.asarray(make(9, 1)), cupy.asarray(make(seed=2))]
+    optimizer = RMSprop(global_clipnorm=1.0, gradient_accumulation_steps=2)
+    optimizer.build([scale, kernel])
+
+    def window() -> None:
+        for _ in range(2):
+            optimizer.apply(gradients)
+
+    graph = capture(window)
+    graph.launch()
+    assert_close(scale.numpy(), make(9, 1).clip(min=0), 0, 0)
+    assert optimizer.iterations == 1
