@@ -258,4 +258,5 @@ def test_a_step_of_kept_code_loads_no_compiler_of_python_nor_what_only_compiling
     )
     first, again = loaded_after("; ".join(lines)), loaded_after("; ".join(lines))
     assert "numba" in first
+    assert "numba.np.linalg" not in first  # Numba's arrays, and SciPy for them, would be half of a first step
     assert not again & {"numba", "subprocess", "numpy.ma", "importlib.metadata", "rmsprop_jit.files"}

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from . import settings
@@ -50,13 +51,24 @@ def compiled(source: str, symbol: str) -> MachineCode:
 
 def compiled_here(source: str, symbol: str) -> MachineCode:
     """The same by this process's Numba."""
-    import numba
-
     known = names()
     exec(compile(source, f"<{symbol}>", "exec"), known)
-    signature = numba.void(numba.types.CPointer(numba.int64))
-    function = numba.cfunc(signature, error_model="numpy")(known["step"])
-    return from_numba(function.inspect_llvm(), function.native_name.removeprefix("cfunc."), symbol)
+    try:
+        from .passes import optimized
+
+        made = optimized(known["step"])
+    except Exception:  # another Numba may have other insides; what it says of a wrong source, it says again below
+        made = optimized_by_cfunc(known["step"])
+    ir, native_name = made
+    return from_numba(ir, native_name, symbol)
+
+
+def optimized_by_cfunc(step: Callable[..., Any]) -> tuple[str, str]:
+    """What `passes.optimized` answers, by what Numba promises to keep."""
+    import numba
+
+    function = numba.cfunc(numba.void(numba.types.CPointer(numba.int64)), error_model="numpy")(step)
+    return function.inspect_llvm(), function.native_name.removeprefix("cfunc.")
 
 
 def names() -> dict[str, Any]:
