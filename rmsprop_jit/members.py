@@ -46,7 +46,7 @@ class Member:
     dtype: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.home = home_of(self.array)
+        self.home = home_of(self.caller_s)
         self.place, self.dtype = self.home.place(self.array), NAMES[self.array.dtype]
         self._built = self._layout(self.array)
         self._begins = {"parameter": self._built[0]}
@@ -137,12 +137,12 @@ def _member(i: int, key: object, value: object) -> Member:
 def _refuse_shared(members: Sequence[Member]) -> None:
     seen: dict[int, str] = {}
     for one in members:
-        if id(one.array) in seen:
+        if id(one.caller_s) in seen:
             raise ArrayError(
-                f"variable {one.name!r} is in the list twice (also as {seen[id(one.array)]!r}). "
+                f"variable {one.name!r} is in the list twice (also as {seen[id(one.caller_s)]!r}). "
                 f"Received: the same array of shape {one.array.shape}. Pass each variable once."
             )
-        seen[id(one.array)] = one.name
+        seen[id(one.caller_s)] = one.name
     pair = _memory_of(members, lambda one: ("parameter",)).overlapping_pair()
     if pair:
         first, second = (members[i].name for i in pair)
@@ -254,7 +254,9 @@ class Members:
         array = variable.value if isinstance(variable, Variable) else variable
         position = self.find(array)
         if position is None:
-            label = key or getattr(variable, "name", None) or f"of shape {getattr(array, 'shape', None)}"
+            known = self._position.get(id(array))
+            changed = None if known is None else f"{self.members[known].name!r}, with other memory than when built"
+            label = changed or key or getattr(variable, "name", None) or f"of shape {getattr(array, 'shape', None)}"
             raise ArrayError(
                 f"Unknown variable: {label}. This optimizer can only be called for the variables it was built with. "
                 f"Received: an array that is none of {[one.name for one in self.members][:5]}. "

@@ -35,9 +35,9 @@ class Optimizer(Checkpoints):
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
     others:        Keras's arguments, and the rule's own hyperparameters and flags by name.
 
-    Variables are C-contiguous float32 or float64 arrays (or Variables), updated in place: NumPy's, CuPy's, or others on
-    a GPU that have `__cuda_array_interface__` or DLPack. Every option can be read and set as an attribute; setting one
-    checks it, and makes new slots where it needs them.
+    Variables are C-contiguous float32 or float64 arrays (or Variables), updated in place: NumPy's, CuPy's, torch's (in
+    host memory in any dense order), or others on a GPU that have `__cuda_array_interface__` or DLPack. Every option can
+    be read and set as an attribute; setting one checks it, and makes new slots where it needs them.
     Raises OptionError for a value out of range or an unknown option.
     Source: `keras.optimizers.Optimizer` of Keras 3; differences are listed in the README.
     """

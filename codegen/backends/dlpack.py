@@ -11,6 +11,7 @@ Nothing here knows where tensors lie, nor what is wanted of them: they are compa
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -64,9 +65,12 @@ class Cell(IntEnum):
 
 OTHER, NOTED = 0, 1
 FACTS = 3
-"""So many facts of each tensor come before its shape: the device, the kind, whether it is contiguous."""
+"""So many facts of each tensor come before its shape and strides: the device, the kind, whether it is contiguous."""
 
 INT = 0xFFFFFFFF
+
+Layout = tuple[tuple[int, ...], tuple[int, ...] | None]
+"""The shape of a tensor, and its strides in elements, 0 along axes of one element; None if it is contiguous."""
 
 NOTE = f"""
 def is_contiguous(tensor_at):
@@ -100,7 +104,7 @@ def note(block_at):
         if describe(block[{Cell.FUNCTION}], objects[i], tensor_at) != 0:
             return {OTHER}
         ndim = tensor[{Field.KIND}] & {INT}
-        if at + {FACTS} + ndim > block[{Cell.ROOM}]:
+        if at + {FACTS} + 2 * ndim > block[{Cell.ROOM}]:
             return {OTHER}
         begins[i] = tensor[{Field.DATA}] + tensor[{Field.OFFSET}]
         facts[at] = tensor[{Field.DEVICE}]
@@ -108,9 +112,13 @@ def note(block_at):
         facts[at + 2] = is_contiguous(tensor_at)
         at = at + {FACTS}
         shape = ints(tensor[{Field.SHAPE_AT}])
+        strides = ints(tensor[{Field.STRIDES_AT}])
         for axis in range(ndim):
             facts[at + axis] = shape[axis]
-        at = at + ndim
+            facts[at + ndim + axis] = 0
+            if facts[at - 1] == 0 and shape[axis] != 1:
+                facts[at + ndim + axis] = strides[axis]
+        at = at + 2 * ndim
     if at != block[{Cell.ROOM}]:
         return {OTHER}
     return {NOTED}
@@ -118,7 +126,10 @@ def note(block_at):
 
 
 class Said:
-    """What some tensors say of themselves: where they begin; and their device, kind, contiguity and shape, in a row."""
+    """What some tensors say of themselves: where they begin; and in a row each one's device, kind, shape and strides.
+
+    Strides that mean nothing are 0: those of contiguous tensors, and of axes along which there is one element.
+    """
 
     __slots__ = ("begins", "facts", "words")
 
@@ -132,11 +143,16 @@ class Said:
 
     def shapes(self) -> list[tuple[int, ...] | None]:
         """The shape of each; None for one that is not contiguous."""
+        return [shape if strides is None else None for shape, strides in self.layouts()]
+
+    def layouts(self) -> list[Layout]:
+        """How each lies."""
         facts, found, at = self.facts.tolist(), [], 0
         while at < len(facts):
-            end = at + FACTS + (facts[at + 1] & INT)
-            found.append(tuple(facts[at + FACTS : end]) if facts[at + 2] else None)
-            at = end
+            begin, end = at + FACTS, at + FACTS + (facts[at + 1] & INT)
+            strides = None if facts[at + 2] else tuple(facts[end : 2 * end - begin])
+            found.append((tuple(facts[begin:end]), strides))
+            at = 2 * end - begin
         return found
 
 
@@ -148,11 +164,9 @@ class Tensors:
     """
 
     def __init__(self, function: int, tensors: Sequence[Any], dimensions: int) -> None:
-        from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
-
-        self._note = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(NOTE).address)  # it keeps the GIL
+        self._note = _noter()
         self._tensors = np.fromiter(tensors, object, len(tensors))
-        self._sizes = len(tensors), FACTS * len(tensors) + dimensions
+        self._sizes = len(tensors), FACTS * len(tensors) + 2 * dimensions
         cells = {
             Cell.FUNCTION: function,
             Cell.COUNT: len(tensors),
@@ -175,6 +189,14 @@ class Tensors:
             return said if self._note(begin_of(block)) == NOTED else None
         except Exception:
             return None
+
+
+@functools.cache
+def _noter() -> Any:
+    """The compiled code, to be called with the GIL held."""
+    from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
+
+    return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(NOTE).address)
 
 
 def describer(kinds: Iterable[type]) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ArrayError
 from .homes import Array, Home, find_home, kinds
+from .memory import is_dense, lie_alike
 
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots."""
@@ -36,11 +37,6 @@ def for_variable(copy: str) -> str:
         f"Before the optimizer is built, make {copy.format('array')}, and use that array from then on: "
         "a copy passed here alone would be trained in its place."
     )
-
-
-def cast_to(dtype: str) -> str:
-    """How a copy of `{}` with another dtype is made."""
-    return f"{{}}.astype({dtype!r})"
 
 
 def made_by_numpy(array: object) -> str:
@@ -70,15 +66,12 @@ def adopted(array: object, what: str, remedy: Remedy) -> tuple[Array, Home]:
         ) from problem
 
 
-def _refuse_dtype(seen: Array, what: str, remedy: Remedy) -> NoReturn:
-    if seen.dtype.name not in DTYPES:
-        raise ArrayError(
-            f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {remedy(cast_to('float32'))}"
-        )
-    raise ArrayError(
-        f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. "
-        f"{remedy(cast_to(seen.dtype.name))}"
-    )
+def _refuse_dtype(seen: Array, home: Home, what: str, remedy: Remedy) -> NoReturn:
+    is_strange = seen.dtype.name not in DTYPES
+    cast = remedy(home.cast.format("{}", dtype="float32" if is_strange else seen.dtype.name))
+    if is_strange:
+        raise ArrayError(f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {cast}")
+    raise ArrayError(f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. {cast}")
 
 
 def check_array(array: object, what: str, remedy: Remedy) -> Checked:
@@ -88,11 +81,11 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     """
     seen, home = adopted(array, what, remedy)
     if seen.dtype not in NAMES:
-        _refuse_dtype(seen, what, remedy)
-    if not seen.flags.c_contiguous:
+        _refuse_dtype(seen, home, what, remedy)
+    if not (seen.flags.c_contiguous or (home.takes_any_order and is_dense(seen))):
+        lacking = "dense" if home.takes_any_order else "C-contiguous"
         raise ArrayError(
-            f"{what} is not C-contiguous. Received: shape={seen.shape}, strides={seen.strides}. "
-            f"{remedy(home.contiguous)}"
+            f"{what} is not {lacking}. Received: shape={seen.shape}, strides={seen.strides}. {remedy(home.contiguous)}"
         )
     address = home.address(seen)
     if not address and seen.size:
@@ -103,7 +96,7 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     if address % seen.itemsize:
         raise ArrayError(
             f"{what} is not aligned to its {seen.itemsize}-byte elements. "
-            f"Received: address {address:#x}. {remedy('{}.copy()')}"
+            f"Received: address {address:#x}. {remedy(home.writable)}"
         )
     return Checked(seen, home, address)
 
@@ -120,7 +113,7 @@ def check_writable(array: Any, name: str, home: Home) -> None:
     if home.is_read_only(array):
         raise ArrayError(
             f"variable {name!r} is read-only. Received: {type(array).__name__} that its library forbids to write to. "
-            f"{for_variable('{}.copy()')}"
+            f"{for_variable(home.writable)}"
         )
 
 
@@ -139,5 +132,11 @@ def check_gradient(gradient: object, array: Array, place: str, what: str) -> Che
         raise ArrayError(
             f"{what} must have the variable's shape {array.shape}. "
             f"Received: shape={checked.array.shape}. Pass one number for each element of the variable."
+        )
+    if not lie_alike(checked.array, array):
+        raise ArrayError(
+            f"{what} must lie in memory as the variable does. Received: strides={checked.array.strides}; the "
+            f"variable's are {array.strides}. Pass a copy that is laid out as the variable: "
+            "torch.empty_like(variable).copy_(gradient)."
         )
     return checked

@@ -24,6 +24,9 @@ class CuPyHome:
 
     kind = "an array on a GPU"
     contiguous = "cupy.ascontiguousarray({})"
+    writable = "{}.copy()"
+    cast = "{}.astype({dtype!r})"
+    takes_any_order = False
 
     def owns(self, array: object) -> bool:
         """Whether it says, by DLPack or `__cuda_array_interface__`, that it is on such a device."""

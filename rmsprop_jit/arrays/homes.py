@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 else:
     Array = Int64 = Any  # importing numpy.typing takes as long as all the rest of this package
 
-HOMES = [".numpy", ".cupy"]
+HOMES = [".numpy", ".torch", ".exchanged", ".cupy"]
 """Modules with a `HOME`, in the order in which they are asked whether an array is theirs.
 
-Each is imported when the first array comes that none before it owns: NumPy work loads nothing for GPUs.
+Each is imported when the first array comes that none before it owns: NumPy work loads nothing for GPUs, nor for torch.
 """
 
 
@@ -44,6 +44,18 @@ class Home(Protocol):
     @property
     def contiguous(self) -> str:
         """How its users write a contiguous copy of `{}`."""
+
+    @property
+    def writable(self) -> str:
+        """How its users write a copy of `{}` that an optimizer can update."""
+
+    @property
+    def cast(self) -> str:
+        """How its users write a copy of `{}` in the dtype `{dtype}`."""
+
+    @property
+    def takes_any_order(self) -> bool:
+        """Whether elements may lie in any order, as long as nothing lies between them."""
 
     def owns(self, array: object) -> bool:
         """Whether an object is an array of this kind. Imports nothing."""
@@ -111,7 +123,8 @@ def home_of(array: Array) -> Home:
 
 def kinds() -> str:
     """All kinds of arrays, in words."""
-    return " or ".join(_home(module).kind for module in HOMES)
+    *most, last = (_home(module).kind for module in HOMES)
+    return f"{', '.join(most)} or {last}"
 
 
 def is_array(array: object) -> bool:

@@ -34,6 +34,27 @@ class Memory:
         return int(self._order[i]) if nbytes and i >= 0 and self.ends[i] > begin else None
 
 
+def is_dense(array: Array) -> bool:
+    """Whether nothing lies between its elements, in whatever order they lie."""
+    if array.flags.c_contiguous:
+        return True
+    step = array.itemsize
+    for stride, size in sorted((stride, size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return array.size > 0
+
+
+def lie_alike(ours: Array, theirs: Array) -> bool:
+    """Whether the elements of two arrays of one shape lie in the same order, both of them densely."""
+    axes = [size != 1 for size in ours.shape]
+    pairs = zip(axes, ours.strides, theirs.strides, strict=True)
+    if ours.flags.c_contiguous or theirs.flags.c_contiguous:
+        return bool(ours.flags.c_contiguous and theirs.flags.c_contiguous)
+    return all(a * theirs.itemsize == b * ours.itemsize for counts, a, b in pairs if counts)
+
+
 def same_memory(ours: Array, theirs: Array) -> bool:
     """Whether `theirs` is a full view of `ours`: same address, shape, strides and dtype."""
     alike = ours.shape == theirs.shape and ours.dtype == theirs.dtype and ours.strides == theirs.strides

@@ -21,6 +21,9 @@ class NumPyHome:
 
     kind = "a NumPy array"
     contiguous = "numpy.ascontiguousarray({})"
+    writable = "{}.copy()"
+    cast = "{}.astype({dtype!r})"
+    takes_any_order = False
 
     def owns(self, array: object) -> bool:
         """Whether it is a NumPy array."""
@@ -57,10 +60,14 @@ class NumPyHome:
         array[...] = value
 
     def new_like(self, array: Array, fill: Any) -> Array:
-        """A new array that lies in its first cache line as `array` does, so that rows of both can be aligned."""
+        """A new array that lies in its first cache line as `array` does, so that rows of both can be aligned.
+
+        Its elements lie in the same order.
+        """
         room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
         begin = (self.address(array) - self.address(room)) % CACHE_LINE
-        made: Array = np.ndarray(array.shape, array.dtype, room, begin)
+        strides = None if array.flags.c_contiguous else array.strides
+        made: Array = np.ndarray(array.shape, array.dtype, room, begin, strides)
         made[...] = fill
         return made
 

@@ -109,13 +109,13 @@ def test_what_the_package_uses_of_cupy_is_in_the_table() -> None:
 
 
 def strings(name: str) -> set[str]:
-    """The strings of a file of the backend."""
-    tree = ast.parse((ROOT / "codegen" / "backends" / "cuda" / name).read_text(encoding="utf-8"))
+    """The strings of a file of the backends."""
+    tree = ast.parse((ROOT / "codegen" / "backends" / name).read_text(encoding="utf-8"))
     return {one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
 
 
 def test_what_arrays_are_asked_by_name_is_in_the_table() -> None:
-    found = strings("columns.py") | strings("reader.py")
+    found = strings("tensors.py") | strings("cuda/columns.py") | strings("cuda/reader.py")
     names = ["dtype", "shape", "data", "device", "_c_contiguous", "flags.c_contiguous"]
     for name in names:
         assert name in found

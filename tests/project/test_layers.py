@@ -44,6 +44,7 @@ BACKENDS = [
     {"joint"},
     {"cpu"},
     {"dlpack"},
+    {"tensors"},
     {"cuda"},
     {""},
 ]
@@ -62,6 +63,9 @@ KNOWN = {
     "averages": {"backends", "backends.entries", "backends.ledger"},
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract", "memory"},
+    "arrays.torch": {"backends.contract"},
+    "arrays.tensors": {"backends.tensors"},
+    "arrays.exchanged": {"backends.contract"},
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.entries", "backends.ledger"},
     "plan": {"backends", "backends.contract", "backends.entries", "backends.ledger"},

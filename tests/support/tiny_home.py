@@ -37,7 +37,9 @@ class TinyHome:
     """Where Tiny arrays live."""
 
     kind = "a Tiny array"
-    contiguous = "Tiny({}.get())"
+    contiguous = writable = "Tiny({}.get())"
+    cast = "Tiny({}.get().astype({dtype!r}))"
+    takes_any_order = False
 
     def owns(self, array: object) -> bool:
         return isinstance(array, Tiny)

@@ -64,11 +64,11 @@ def replace(ledger, cell, expected, value, target, source, count, yield_at):
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
-    """Copies of contiguous arrays, the calls made and the progress, all of one moment: no call is at work meanwhile.
+    """Copies of dense arrays, the calls made and the progress, all of one moment: no call is at work meanwhile.
 
     Raises OptionError while the ledger is held.
     """
-    copies = [np.empty(span.array.shape, span.array.dtype) for span in spans]
+    copies = [_new_like(span.array) for span in spans]
     rows = [[copy.ctypes.data, span.address, copy.nbytes] for copy, span in zip(copies, spans, strict=True)]
     progress = np.array([len(ledger.progress), *ledger.progress], np.int64)
     calls = _exchange(ledger, rows, -1, progress)
@@ -76,17 +76,36 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
 
 
 def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
-    """Copy contiguous NumPy arrays into others, and set calls and progress if `calls` is given.
+    """Copy contiguous NumPy arrays into dense ones, and set calls and progress if `calls` is given.
 
     Raises OptionError while the ledger is held.
     """
-    rows = [[span.address, source.ctypes.data, source.nbytes] for span, source in pairs]
+    sources = [_laid_out(source, span.array) for span, source in pairs]
+    rows = [[span.address, one.ctypes.data, one.nbytes] for (span, _), one in zip(pairs, sources, strict=True)]
     cells = np.array([len(progress), *progress], np.int64)
     _exchange(ledger, rows, -1 if calls is None else calls, cells)
 
 
+def _new_like(array: Any) -> Any:
+    """A new array of the same shape and dtype, of which the elements lie in the same order."""
+    strides = None if array.flags.c_contiguous else array.strides
+    return np.ndarray(array.shape, array.dtype, np.empty(array.nbytes, np.uint8), 0, strides)
+
+
+def _laid_out(source: Any, target: Any) -> Any:
+    """An array, or a copy of which the elements lie in the order in which those of `target` do."""
+    if target.flags.c_contiguous:
+        return source
+    copy = _new_like(target)
+    copy[...] = source
+    return copy
+
+
 def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
-    """Copy contiguous arrays over others, in one compiled call. Raises OptionError while the ledger is held."""
+    """Copy dense arrays over others that lie alike, in one compiled call.
+
+    Raises OptionError while the ledger is held.
+    """
     rows = [[target.address, source.address, target.array.nbytes] for target, source in pairs]
     _exchange(ledger, rows, -1, np.zeros(1, np.int64))
 

@@ -17,7 +17,7 @@ uploads     copies from the host
 foreign     other libraries' arrays as CuPy's
 torch_streams: the order of CuPy's streams and torch's
 reader      the addresses of many gradients at once
-columns     what many arrays say of themselves
+columns     what many of CuPy's arrays say of themselves
 tables      what the kernels run on
 numbers     the step's, as arguments of kernels
 launch      a step over tables

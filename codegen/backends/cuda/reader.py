@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..tensors import CANNOT_SAY, Asked, Found, of_tensors, stay
 from . import device, foreign
-from .columns import CANNOT_SAY, Asked, Found, OfCuPy, names_in, of_tensors, stay
+from .columns import OfCuPy, names_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -1,0 +1,142 @@
+"""Reader: the addresses of many of torch's tensors in host memory at once, if each is as expected.
+
+Gradients are looked at one by one the first time; later ones are asked all at once whether they are like those. The
+variables are asked in every call: they can be pointed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, layout_of, of_tensors
+from .homes import Int64
+
+
+class Read(NamedTuple):
+    """Where gradients begin; 0 where there is none.
+
+    again, stay: say whether the gradients, and the variables, are as they were.
+    """
+
+    addresses: Int64
+    again: Callable[[], bool] | None
+    stay: Callable[[], bool] | None
+
+    def holds(self) -> bool:
+        """Whether all are as they were."""
+        try:
+            return all(ask is None or ask() for ask in (self.stay, self.again))
+        except CANNOT_SAY:
+            return False
+
+
+class Accepted(NamedTuple):
+    """Gradients that were looked at with care: their dtypes and classes, and where in the list there are any.
+
+    nbytes: of each; 0 where there is none. `odd`: the bits of an address that none of its elements can have.
+    """
+
+    dtypes: tuple[str | None, ...]
+    kinds: list[type]
+    given: list[int]
+    nbytes: Int64
+    odd: Int64
+    asked: Asked | None
+
+
+class Reader:
+    """Looks at the gradients of tensors, and at these themselves.
+
+    begins, ends: the memory, sorted, that no gradient may touch. Raises TypeError for tensors that cannot be asked at
+    once.
+    """
+
+    def __init__(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> None:
+        asked = of_tensors(variables, [one.data_ptr() for one in variables])
+        found = None if asked is None else asked.alike(variables)
+        if found is None or found.again is None:
+            raise TypeError("tensors that cannot be asked at once")
+        self._stay = found.again
+        self._layouts = [layout_of(one) for one in variables]
+        self._sizes = np.array([one.numel() for one in variables], np.int64)
+        self._single = np.flatnonzero(self._sizes == 1).tolist()
+        self._begins, self._ends = begins, ends
+        self._accepted: Accepted | None = None
+
+    def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
+        """Where tensors of these dtypes begin that lie as the variables do; None if any is different."""
+        try:
+            if not self._stay():
+                return None
+            accepted = self._accepted
+            if accepted is None or accepted.dtypes != dtypes or list(map(type, arrays)) != accepted.kinds:
+                accepted = self._accept(arrays, dtypes)
+            found = None if accepted is None else self._found(accepted, arrays)
+            if found is None:  # others than those before, which may be as good
+                accepted = self._accept(arrays, dtypes)
+                found = None if accepted is None else self._found(accepted, arrays)
+        except CANNOT_SAY:
+            return None
+        if accepted is None or found is None or not self._is_good(found.begins, accepted):
+            return None
+        self._accepted = accepted
+        return Read(found.begins, found.again, self._stay)
+
+    def _accept(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Accepted | None:
+        """What later gradients are compared with; None for what is not as expected."""
+        given = [i for i, array in enumerate(arrays) if array is not None]
+        if given != [i for i, name in enumerate(dtypes) if name is not None]:
+            return None
+        ours = [arrays[i] for i in given]
+        for i, array in zip(given, ours, strict=True):
+            if str(array.dtype) != f"torch.{dtypes[i]}" or str(array.layout) != "torch.strided" or array.is_neg():
+                return None
+            if array.device.type != "cpu" or layout_of(array) != self._layouts[i]:
+                return None
+        begins = [array.data_ptr() for array in ours]
+        asked = of_tensors(ours, begins) if ours else None
+        widths = np.array([np.dtype(name).itemsize if name else 0 for name in dtypes], np.int64)
+        if ours and asked is None:
+            return None
+        return Accepted(dtypes, list(map(type, arrays)), given, self._sizes * widths, np.maximum(widths - 1, 0), asked)
+
+    def _found(self, accepted: Accepted, arrays: Sequence[Any]) -> Found | None:
+        """Where arrays begin that say the same of themselves as those that were accepted; None for others.
+
+        DLPack has no word for elements that are negated when they are read. They are imaginary parts of complex
+        numbers, and so are dense only where there is no more than one.
+        """
+        if any(arrays[i] is not None and arrays[i].is_neg() for i in self._single):
+            return None
+        if accepted.asked is None:
+            return Found(np.zeros(len(arrays), np.int64), None)
+        if len(accepted.given) == len(arrays):
+            return accepted.asked.alike(arrays)
+        found = accepted.asked.alike([arrays[i] for i in accepted.given])
+        if found is None:
+            return None
+        begins = np.zeros(len(arrays), np.int64)
+        begins[accepted.given] = found.begins
+        return Found(begins, found.again)
+
+    def _is_good(self, begins: Int64, accepted: Accepted) -> bool:
+        """Whether all have memory, aligned to their elements, and none that a step writes."""
+        nbytes = accepted.nbytes
+        if ((begins == 0) & (nbytes > 0)).any() or (begins & accepted.odd).any():
+            return False
+        if not len(self._ends):
+            return True
+        ends = begins + nbytes
+        before = np.searchsorted(self._begins, ends) - 1
+        return not ((self._ends[before] > begins) & (before >= 0) & (nbytes > 0)).any()
+
+
+def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
+    """A reader of the gradients of tensors; None where these cannot be asked at once."""
+    try:
+        return Reader(variables, begins, ends)
+    except CANNOT_SAY:
+        return None
