@@ -15,6 +15,7 @@ from ..schedule import schedule
 from .entries import Marks
 from .hypers import count_together, cut_of
 from .ledger import Ledger
+from .marked import Marked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,7 @@ class Joint:
         if self._ledger is None:
             self._run(records)
             return True
-        with self._ledger.marked(expected, self._marks, numbers) as is_there:
+        with Marked(self._ledger, expected, self._marks, numbers) as is_there:
             if is_there:
                 self._run(records)
         return is_there

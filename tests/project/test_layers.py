@@ -39,6 +39,7 @@ ORDER = [
 BACKENDS = [
     {"entries", "object_file", "cuda_compilers", "reference", "mlir"},
     {"ledger"},
+    {"marked"},
     {"contract"},
     {"hypers"},
     {"joint"},

@@ -35,6 +35,7 @@ from ...program import Program
 from ..contract import GRADIENT
 from ..entries import Marks
 from ..ledger import Ledger
+from ..marked import Marked
 from . import compilers, device, frame, launches
 from .launch import Clock, Launch
 from .reader import Reader
@@ -112,7 +113,7 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[in
 def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
     """Copy arrays on a GPU over others; torn if interrupted. Raises OptionError while the ledger is held."""
     while True:
-        with ledger.marked(None) as is_there:
+        with Marked(ledger, None) as is_there:
             for target, source in pairs if is_there else ():
                 with _work_on(target.array):
                     target.array[...] = source.array
@@ -123,7 +124,7 @@ def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
 
 def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
     """Copy an array over one on a GPU and clear a cell of the ledger that stands at `expected`; torn if interrupted."""
-    with ledger.marked(None):
+    with Marked(ledger, None):
         is_there = bool(ledger.cells[cell] == expected)
         if is_there:
             with _work_on(target.array):

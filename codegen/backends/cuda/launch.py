@@ -16,6 +16,7 @@ from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..hypers import count_together, part_of
+from ..marked import Marked
 from . import device, frame
 from .tables import Table
 from .uploads import UPLOADS
@@ -63,6 +64,10 @@ class Clock:
         return int(device.fetch(self._memory).view(np.float64)[0])
 
 
+PARTS = ("step", "puts", "gathers")
+"""Of a turn, the kernels of each table in this order, after those that make its numbers."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What one call brings."""
@@ -100,6 +105,8 @@ class Launch:
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns."""
         self._turns = turns
+        steps = [[(self.tables[i], f"{part}_{k}") for i, k in turn.kernels for part in PARTS] for turn in turns]
+        self._starts = [[ready.start for table, name in each for ready in table.ready(name)] for each in steps]
 
     def prepared(self, gradients: HostArray | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: an address for each tensor of each table, and the step's numbers."""
@@ -118,7 +125,7 @@ class Launch:
             self._run(prepared)
             self._ledger.set_progress(self._marks)
             return True
-        with self._ledger.marked(expected, self._marks, None if prepared is None else prepared.hypers) as is_there:
+        with Marked(self._ledger, expected, self._marks, None if prepared is None else prepared.hypers) as is_there:
             if is_there:
                 self._run(prepared)
         return is_there
@@ -162,11 +169,10 @@ class Launch:
                 changed = k > 0 or self.tables[i].send()
                 changed |= bool(self.tables[i].program.kernels[k].numbers)  # which the step before has made
                 if changed or self._is_stale or self._clock is not None:
-                    self.tables[i].start(f"uniforms_{k}")
-            for i, k in self._turns[turn].kernels:
-                self.tables[i].start(f"step_{k}")
-                self.tables[i].start(f"puts_{k}")
-                self.tables[i].start(f"gathers_{k}")
+                    for uniforms in self.tables[i].ready(f"uniforms_{k}"):
+                        uniforms.start()
+            for start in self._starts[turn]:
+                start()
         self._was_whole = turn == len(self._turns) - 1
 
     @property

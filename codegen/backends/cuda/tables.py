@@ -155,10 +155,9 @@ class Table:
             taken = self._numbers.taken_by(kernel)
             self._ready[kernel.name] = Ready(kernel, function, blocks, places, taken)
 
-    def start(self, name: str) -> None:
-        """Start a kernel, if there is work for it; the device is current."""
-        if name in self._ready:
-            self._ready[name].start()
+    def ready(self, name: str) -> list[Ready]:
+        """The kernel of this name, if there is work for it."""
+        return [self._ready[name]] if name in self._ready else []
 
     def point(self, array: str, addresses: HostArray) -> None:
         """Where the arrays of one name lie, for each tensor."""
@@ -203,7 +202,8 @@ class Table:
         with device.use(self.index), device.ordered(self.index):
             if f"fold_{k}" not in self._ready:
                 self._prepare(frame.fold(self.program, k, device.threads()))
-            self.start(f"fold_{k}")
+            for fold in self.ready(f"fold_{k}"):
+                fold.start()
         return float(device.fetch(self._memory["totals"]).view(np.float64)[self.reduced[what]])
 
     def join(self, what: Reduction, others: float) -> None:

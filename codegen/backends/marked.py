@@ -1,0 +1,48 @@
+"""A call that runs in Python: the mark in the ledger stands from before it writes until it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .entries import NO_ARRAYS, Marks
+from .ledger import Ledger
+
+
+class Marked:
+    """Around a call that runs in Python, the `expected`th: whether the ledger still stands there, nothing due.
+
+    At the end the call is counted, with all that `marks` say, and the mark is cleared; an exception leaves it.
+    `numbers` are those that the call brings, for slots over all.
+    Without `expected` nothing is counted. Entering raises BackendError if a call was torn or is under way.
+    A class, since a generator takes a microsecond more, and every step on a GPU is such a call.
+    """
+
+    __slots__ = ("_expected", "_is_there", "_ledger", "_marks", "_numbers")
+
+    def __init__(
+        self, ledger: Ledger, expected: int | None, marks: Marks | None = None, numbers: Mapping[str, Any] | None = None
+    ) -> None:
+        self._ledger, self._expected, self._marks, self._numbers = ledger, expected, marks, numbers or NO_ARRAYS
+
+    def __enter__(self) -> bool:
+        ledger, expected = self._ledger, self._expected
+        ledger.mark()
+        try:
+            self._is_there = ledger.due >= 0 and (
+                expected is None or ledger.stands_at(expected, self._marks, self._numbers)
+            )
+        except BaseException:
+            ledger.unmark(is_over=False)
+            raise
+        return self._is_there
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        is_over = False
+        try:
+            if kind is None:
+                if self._is_there and self._expected is not None:
+                    self._ledger.advance(self._expected, self._marks, self._numbers)
+                is_over = True
+        finally:
+            self._ledger.unmark(is_over)
