@@ -18,6 +18,7 @@ from .cases import CASES, Case
 from .ceiling import ceiling_of
 from .rows import Row, attempted, print_each
 from .timing import paired
+from .torch_step import TorchStep
 from .workloads import Array
 
 CHECK_STEPS = 3
@@ -40,6 +41,8 @@ def measure(case: Case, budget: float) -> Row:
         correct = peers.agree(parameters, reached, start)
     if not correct:
         return {"correct": False}
+    if isinstance(theirs, TorchStep):
+        theirs.move(optimizer, parameters, gradients)
     theirs = theirs or _bound(case, optimizer, parameters, gradients)
     return {"correct": True, **paired(ours(case, optimizer, gradients), theirs, budget).as_row()}
 

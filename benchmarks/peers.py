@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .torch_step import TorchStep
 from .workloads import Array, Shapes, arrays
 
 Made = tuple[Callable[[], object], Callable[[], list[Array]]]
@@ -22,10 +23,14 @@ Peer = Callable[[list[Array], list[Array], dict[str, Any]], Made]
 AROUND = ("use_ema", "global_clipnorm", "clipvalue", "clipnorm")
 
 
-def torch_parts(
-    parameters: list[Any], gradients: list[Any], options: dict[str, Any], as_tensor: Callable[[Any], Any]
-) -> Any:
-    """torch, a step of its foreach RMSprop, and the values; `as_tensor` copies an array to a tensor on its device."""
+def torch_step(
+    parameters: list[Any],
+    gradients: list[Any],
+    options: dict[str, Any],
+    as_tensor: Callable[[Any], Any],
+    is_compiled: bool = False,
+) -> TorchStep:
+    """A step of torch's foreach RMSprop; `as_tensor` copies an array to a tensor on its device."""
     import torch
 
     if any(options.get(name) for name in AROUND):
@@ -50,7 +55,7 @@ def torch_parts(
                 torch._foreach_mul_(tensors, shrink)
         optimizer.step()
 
-    return torch, step, lambda: [tensor.detach().cpu().numpy() for tensor in tensors]
+    return TorchStep(optimizer, tensors, torch.compile(step, fullgraph=False) if is_compiled else step)
 
 
 def _as_tensor(array: Array) -> Any:
@@ -61,14 +66,14 @@ def _as_tensor(array: Array) -> Any:
 
 def torch_foreach(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
     """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
-    _, step, values = torch_parts(parameters, gradients, options, _as_tensor)
-    return step, values
+    step = torch_step(parameters, gradients, options, _as_tensor)
+    return step, step.values
 
 
 def torch_compile(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
     """`torch.compile` of the same step."""
-    torch, step, values = torch_parts(parameters, gradients, options, _as_tensor)
-    return torch.compile(step, fullgraph=False), values
+    step = torch_step(parameters, gradients, options, _as_tensor, is_compiled=True)
+    return step, step.values
 
 
 def optax_parts(options: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..peers import optax_parts, torch_parts
+from ..peers import optax_parts, torch_step
 from ..rows import Absent
 from ..workloads import Array
 
@@ -44,14 +44,14 @@ def _as_tensor(array: OnGpu) -> Any:
 
 def torch_foreach(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
-    _, step, values = torch_parts(parameters, gradients, options, _as_tensor)
-    return Made(step, values)
+    step = torch_step(parameters, gradients, options, _as_tensor)
+    return Made(step, step.values)
 
 
 def torch_compile(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.compile` of the same step."""
-    torch, step, values = torch_parts(parameters, gradients, options, _as_tensor)
-    return Made(torch.compile(step, fullgraph=False), values)
+    step = torch_step(parameters, gradients, options, _as_tensor, is_compiled=True)
+    return Made(step, step.values)
 
 
 def _jax_on_gpu() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from rmsprop_jit import Optimizer
 from rmsprop_jit.rules.table import TABLE
 
-from ..peers import Made
+from ..torch_step import TorchStep
 from ..workloads import Array
 from .cases import COMPILED, FOREACH, FUSED
 
@@ -46,8 +46,8 @@ def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
 
 def made_in_torch(
     rule: str, against: str, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]
-) -> Made:
-    """A step of torch's on copies, and the values. Raises NotImplementedError for what torch lacks."""
+) -> TorchStep:
+    """A step of torch's on copies. Raises NotImplementedError for what torch lacks."""
     import torch
 
     named = {name.lower(): one for name, one in vars(torch.optim).items() if inspect.isclass(one)}
@@ -59,5 +59,4 @@ def made_in_torch(
     for tensor, gradient in zip(tensors, gradients, strict=True):
         tensor.grad = torch.from_numpy(gradient.copy())
     theirs = made(tensors, **(arguments(made, optimizer) | switches))
-    step = torch.compile(theirs.step) if against == COMPILED else theirs.step
-    return step, lambda: [tensor.detach().numpy() for tensor in tensors]
+    return TorchStep(theirs, tensors, torch.compile(theirs.step) if against == COMPILED else None)

@@ -43,13 +43,15 @@ def _beside_torch(case: OfRule, budget: float) -> Row:
     start = [p.copy() for p in parameters]
     optimizer, is_same = in_torch.ours(case.rule)
     optimizer.build(parameters)
-    step, values = in_torch.made_in_torch(case.rule, case.against, optimizer, start, gradients)
+    step = in_torch.made_in_torch(case.rule, case.against, optimizer, start, gradients)
     for _ in range(CHECK_STEPS):
         step()
         optimizer.apply(gradients)
-    is_near = peers.agree(parameters, values(), start)
-    if not (is_near or (not is_same and peers.agree(parameters, values(), start, LOOSE))):
+    values = step.values()
+    is_near = peers.agree(parameters, values, start)
+    if not (is_near or (not is_same and peers.agree(parameters, values, start, LOOSE))):
         return {"correct": False}
+    step.move(optimizer, parameters, gradients)
     timed = paired(lambda: optimizer.apply(gradients), step, budget)
     return {"correct": True, **({} if is_near else {"loosely": True}), **timed.as_row()}
 
