@@ -1,8 +1,10 @@
 """Files that are replaced as a whole: whatever ends a save, the old file is there or the new one.
 
-The new file is written beside the old one, brought to the disk, and moved over it. What a process that was killed has
-left behind is removed by the next save: a writer holds a lock on its file, which the system drops when it ends. Systems
-without such locks (Windows) leave it.
+The new file is written in a folder of its own beside the old one, brought to the disk, and moved over it. What a
+process that was killed has left behind is removed by the next save: a writer holds a lock on its folder, which the
+system drops when it ends. Systems without such locks (Windows) leave it. It is a folder since what writes may have
+temporary files, too: the package of safetensors does, moves one to where it was told to write, and leaves it if it is
+killed.
 """
 
 from __future__ import annotations
@@ -12,29 +14,31 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 if sys.platform != "win32":
     import fcntl
 
 PREFIX = ".new-"
-"""Of files that are being written."""
+"""Of folders in which files are being written."""
 
 
-def replace(path: str, parts: Sequence[Any], keep: int = 1) -> None:
-    """Let a file be these bytes; the one that was there becomes `path.1`, that one `path.2`, up to `keep` files.
+def replace(path: str, write: Callable[[str], None], size: int, keep: int = 1) -> None:
+    """Let a file be what `write` writes, where it is told to; the one that was there becomes `path.1`, that one
+    `path.2`, up to `keep` files.
+
+    size: about how many bytes that is, for the message.
 
     Raises OSError, which says what could not be done, and that the old file is as it was.
     """
     target = os.path.realpath(path)  # where `path` is a link, the link stays
     folder, name = os.path.split(target)
-    size = sum(len(part) for part in parts)
     try:
         if os.path.isdir(target):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        _write(folder, name, parts, keep)
+        _write(folder, name, write, keep)
     except OSError as problem:
         old = "the file that was there is as it was" if os.path.lexists(target) else "no file is left"
         raise OSError(
@@ -46,34 +50,47 @@ def replace(path: str, parts: Sequence[Any], keep: int = 1) -> None:
     _settle(folder, path)
 
 
-def _write(folder: str, name: str, parts: Sequence[Any], keep: int) -> None:
+def _write(folder: str, name: str, write: Callable[[str], None], keep: int) -> None:
     temporary, target = os.path.join(folder, _prefix(name) + os.urandom(8).hex()), os.path.join(folder, name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    new = os.path.join(temporary, "new")
+    handle = None
     try:
-        with _locked(folder):  # so that no other's `_sweep` finds the file before it has its own lock
+        with _locked(folder):  # so that no other's `_sweep` finds the new folder before that has its own lock
             _sweep(folder, name)
-            handle = os.open(temporary, flags, 0o666)
+            os.mkdir(temporary, 0o700)
+            handle = _opened(temporary)
             _lock(handle)
-        with open(handle, "wb", buffering=0) as file:
-            for part in parts:
-                _write_all(file, memoryview(part))
-            os.fsync(handle)
-            if sys.platform == "win32":
-                file.close()  # what is open cannot be moved there
-            with _locked(folder):
-                _rotate(target, keep, f"{temporary}-old")
-                os.replace(temporary, target)
+        mode = _usual_mode(temporary)
+        write(new)
+        os.chmod(new, mode)
+        _bring(new)
+        with _locked(folder):
+            _rotate(target, keep, os.path.join(temporary, "old"))
+            os.replace(new, target)
+        shutil.rmtree(temporary, ignore_errors=True)
     except BaseException:
-        for left in (temporary, f"{temporary}-old"):
-            with contextlib.suppress(OSError):
-                os.unlink(left)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        _close(handle)
 
 
-def _write_all(file: Any, part: memoryview) -> None:
-    at = 0
-    while at < len(part):
-        at += file.write(part[at : at + (1 << 30)])  # systems write no more than 2 GiB at once
+def _usual_mode(folder: str) -> int:
+    """The permissions of files that the process makes."""
+    handle = os.open(os.path.join(folder, "mode"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+
+
+def _bring(path: str) -> None:
+    """Bring a file to the disk."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _prefix(name: str) -> str:
@@ -114,10 +131,11 @@ def _sweep(folder: str, name: str) -> None:
         if not other.startswith(_prefix(name)):
             continue
         with contextlib.suppress(OSError):  # somebody is writing it, or it is gone
-            handle = os.open(os.path.join(folder, other), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            left = os.path.join(folder, other)
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(os.path.join(folder, other))
+                shutil.rmtree(left)
             finally:
                 os.close(handle)
 
@@ -125,21 +143,37 @@ def _sweep(folder: str, name: str) -> None:
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
     """Nobody else names files in a folder meanwhile, here or in another process."""
-    if sys.platform == "win32":
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = _opened(folder)
     try:
-        _lock(handle)
-        yield
-    finally:
-        os.close(handle)
+        try:
+            _lock(handle)
+            yield
+        finally:
+            _unlock(handle)
+    finally:  # also where a signal comes in between: nobody waits for a lock that nobody lets go of
+        _close(handle)
 
 
-def _lock(handle: int) -> None:
-    if sys.platform != "win32":
+def _opened(folder: str) -> int | None:
+    """A handle to a folder; none where folders cannot be opened."""
+    return None if sys.platform == "win32" else os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _lock(handle: int | None) -> None:
+    if sys.platform != "win32" and handle is not None:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _unlock(handle: int | None) -> None:
+    if sys.platform != "win32" and handle is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
 
 
 def _settle(folder: str, path: str) -> None:

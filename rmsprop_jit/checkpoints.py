@@ -12,7 +12,7 @@ from .attributes import Attributes
 from .calls import Calls
 from .errors import ArrayError, OptionError
 from .fitting import Own
-from .saving import Opened, Progress
+from .saving import Handed, Opened, Progress
 from .state import State
 from .state_view import StateView
 
@@ -48,7 +48,8 @@ class Checkpoints(Attributes):
         from . import files
 
         self._state.require_built()
-        return self.load_state_dict(files.load(path), options, strict, variables)
+        state = {name: value if isinstance(value, str) else Handed(value) for name, value in files.load(path).items()}
+        return self.load_state_dict(state, options, strict, variables)
 
     def state_dict(self, variables: bool = False) -> dict[str, Array]:
         """The state by name: copies of all slots, the call count, and a format version, all of one moment.

@@ -7,20 +7,17 @@ what was read is checked by `load_state_dict` like any other state.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import importlib
 import json
 import os
-import stat
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from . import atomic, tensor_file
 from .arrays.homes import Array
-from .errors import OptionError
+from .errors import ArrayError, OptionError
 from .tensor_file import Entry, Header, refuse
 
 FORMAT, VERSION = "rmsprop_jit", "1"
@@ -28,6 +25,9 @@ FORMAT, VERSION = "rmsprop_jit", "1"
 
 OPTIONS = "options"
 """The one entry of a state that is a text."""
+
+CHECKSUM, DIGEST = "checksum", 16
+"""The text that is a checksum of all others and of the header's rows, and its bytes."""
 
 Path = str | os.PathLike[str]
 
@@ -59,6 +59,10 @@ def save(path: Path, state: Mapping[str, Array], keep: int) -> None:
     if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
         raise OptionError(f"`keep` must be an integer >= 1, the number of files. Received: keep={keep!r}.")
     arrays = {name: tensor_file.laid_out(array) for name, array in state.items() if name != OPTIONS}
+    strange = [f"{name!r}: {array.dtype}" for name, array in arrays.items() if array.dtype not in tensor_file.NAMES]
+    if strange:
+        known = ", ".join(map(str, tensor_file.NAMES))
+        raise ArrayError(f"a file holds arrays of {known}. Received: {', '.join(strange[:5])}. Convert them first.")
     texts = {
         "format": FORMAT,
         "file_version": VERSION,
@@ -66,27 +70,33 @@ def save(path: Path, state: Mapping[str, Array], keep: int) -> None:
         OPTIONS: str(state[OPTIONS]),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
-    entries = tensor_file.placed(arrays)
-    texts["checksum"] = _of_header(entries, texts)
-    atomic.replace(_text(path), tensor_file.parts(arrays, entries, texts), keep)
+
+    def write(new: str) -> None:
+        unlike = os.urandom(DIGEST).hex()  # of the checksum's length, and nowhere else in the header
+        tensor_file.write(new, arrays, {**texts, CHECKSUM: unlike})
+        with tensor_file.opened(new) as file:  # which says where the package has put the arrays
+            checksum = _of_header(file.header.entries, texts)
+        tensor_file.exchange(new, unlike, checksum)
+
+    atomic.replace(_text(path), write, sum(array.nbytes for array in arrays.values()), keep)
 
 
 def load(path: Path) -> dict[str, Any]:
     """The state in a file, for `load_state_dict`. Raises OSError, or FileError, naming the place, for a damaged one."""
     label = _text(path)
-    with _opened(label) as (file, size):
-        header = tensor_file.read_header(file, size, label)
-        checksums = _checked_texts(header, label)
-        state: dict[str, Any] = {OPTIONS: header.texts[OPTIONS]}
-        for name in header.entries:
-            state[name] = tensor_file.read_array(file, header, name, label)
-            found = _checksum(state[name])
+    with tensor_file.opened(label) as file:
+        checksums = _checked_texts(file.header, label)
+        state: dict[str, Any] = {OPTIONS: file.header.texts[OPTIONS]}
+        for name in file.header.entries:
+            array = file.read(name)
+            found = _checksum(array)
             if found != checksums[name]:
                 raise refuse(
                     label,
                     f"array {name!r} is damaged: its checksum is not {checksums[name]!r}",
                     f"{found!r} of its bytes",
                 )
+            state[name] = array
     return state
 
 
@@ -94,16 +104,16 @@ def contents(path: Path) -> Contents:
     """What is in a file, damaged arrays included. Raises OSError, or FileError where the header is damaged."""
     label = _text(path)
     rows, small = [], {}
-    with _opened(label) as (file, size):
-        header = tensor_file.read_header(file, size, label)
+    with tensor_file.opened(label) as file:
+        header = file.header
         checksums = _checked_texts(header, label)
         for name, entry in header.entries.items():
-            array = tensor_file.read_array(file, header, name, label)
+            array = file.read(name)
             is_whole = _checksum(array) == checksums[name]
             rows.append(Row(name, entry.dtype, entry.shape, entry.end - entry.begin, checksums[name], is_whole))
             if array.dtype.kind in "bi":
                 small[name] = array
-    return Contents(label, size, header.texts["library"], header.texts[OPTIONS], small, rows)
+    return Contents(label, file.size, header.texts["library"], header.texts[OPTIONS], small, rows)
 
 
 def _library() -> str:
@@ -118,20 +128,6 @@ def _text(path: Path) -> str:
         raise OptionError(f"`path` must be a str or a Path. Received: path={path!r}.") from None
 
 
-@contextlib.contextmanager
-def _opened(label: str) -> Iterator[tuple[BinaryIO, int]]:
-    """A file with its size; no pipe or device, which may have no end."""
-    handle = os.open(label, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "it is no file", label)
-        with open(handle, "rb", closefd=False) as file:
-            yield file, info.st_size
-    finally:
-        os.close(handle)
-
-
 def _checksum(array: Array) -> str:
     """CRC-32, as zip has it: it finds every damage of 32 bits in a row, and all but one in 2**32 of others."""
     return f"{zlib.crc32(tensor_file.raw(tensor_file.laid_out(array))):08x}"
@@ -140,7 +136,7 @@ def _checksum(array: Array) -> str:
 def _of_header(entries: Mapping[str, Entry], texts: Mapping[str, str]) -> str:
     """The checksum of all that a header says but this."""
     said = json.dumps([sorted((name, *entry) for name, entry in entries.items()), texts], sort_keys=True)
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(said.encode(), digest_size=DIGEST).hexdigest()
 
 
 def _checked_texts(header: Header, label: str) -> dict[str, str]:
@@ -151,7 +147,7 @@ def _checked_texts(header: Header, label: str) -> dict[str, str]:
     if texts.get("file_version") != VERSION:
         what = f"it is of another version of the format than {VERSION}; a newer rmsprop_jit may read it"
         raise refuse(label, what, f"file_version={texts.get('file_version')!r}, by {texts.get('library')!r}")
-    given = texts.pop("checksum", None)
+    given = texts.pop(CHECKSUM, None)
     found = _of_header(header.entries, texts)
     if given != found:
         raise refuse(label, f"its header is damaged: its checksum is not {given!r}", f"{found!r} of what it says")

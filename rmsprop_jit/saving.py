@@ -30,6 +30,12 @@ MOST_CALLS = 2**63 - 1
 """What a saved count has room for."""
 
 
+class Handed(NamedTuple):
+    """An array that nobody else has, so that none need be made of it that is sure to stay as it was checked."""
+
+    array: Array
+
+
 class Opened(NamedTuple):
     """A state as far as it can be read without knowing what it is for.
 
@@ -132,6 +138,8 @@ def check_store(store: object, what: str) -> None:
 
 def on_host(value: Any, what: str) -> Array:
     """A saved value as a NumPy array of its own. Raises ArrayError for what cannot be one."""
+    if isinstance(value, Handed):
+        return value.array
     value = getattr(value, "value", value)
     if is_masked(value):
         raise ArrayError(

@@ -1,20 +1,31 @@
-"""The safetensors format: arrays by name in one file, with texts beside them. Nothing in a file is trusted.
+"""The safetensors format, by the package of that name: arrays by name in one file, with texts beside them.
 
-A file is eight bytes (the header's length), the header (JSON: dtype, shape and place of each array, and the texts as
-`__metadata__`), and the arrays' bytes one after the other. The package of that name copies all arrays before it writes,
-waits for no disk, and does not say which name is wrong; tests hold what is written and refused here against it.
+The package writes, and checks what it reads: that a header is no longer than the file, that each array has the size of
+its shape and dtype, and that they fill the file with no gap and no overlap. It reads with `pread`, one array at a time:
+a file that becomes shorter meanwhile is an error, where memory that maps it would end the process. Done here is what it
+does not do:
+
+- a name that comes twice in a header, of which it takes the last, and what a row of a header has too much, are refused;
+- dtypes that NumPy does not have are refused by name, and so are bytes that are no truth;
+- what it raises says what is wrong, and is an error of this package, or of the system with its number.
 
 Source: https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-import math
-from collections.abc import Iterable, Mapping
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from .arrays.homes import Array
 from .errors import FileError
@@ -33,7 +44,7 @@ DTYPES = {
     "I64": "<i8",
     "F64": "<f8",
 }
-"""The format's names of dtypes, those that NumPy has."""
+"""The format's names of dtypes, those that NumPy has and a state may have."""
 
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 
@@ -41,10 +52,13 @@ TEXTS = "__metadata__"
 LENGTH = 8
 """Bytes that say how long the header is."""
 
-LONGEST = 100_000_000
-"""Bytes of a header; the format allows no more."""
-
-MOST_AXES = 32
+PROBLEMS = {
+    "header too": "its header cannot be as long as its first 8 bytes say",
+    "invalid header length": "its header cannot be as long as its first 8 bytes say",
+    "invalid offset": "an array does not begin where the one before it ends, or reaches beyond the file",
+    "incomplete metadata": "its arrays do not end where it ends",
+}
+"""What is wrong, by what the package says of it. Where it says something else, that has to do."""
 
 REMEDY = "Take an earlier file, or save the state again."
 
@@ -59,11 +73,30 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What is in a file. `start` is where the arrays begin."""
+    """What a file says that it holds."""
 
     entries: dict[str, Entry]
     texts: dict[str, str]
-    start: int
+
+
+class Opened(NamedTuple):
+    """A file whose header makes sense."""
+
+    label: str
+    size: int
+    header: Header
+    arrays: Any
+
+    def read(self, name: str) -> Array:
+        """An array, which nobody else has. Raises FileError where the file has changed, or the array makes no sense."""
+        where = f"array {name[:200]!r}"
+        try:
+            array: Array = self.arrays.get_tensor(name)
+        except (SafetensorError, ValueError) as problem:  # the latter of a shape that NumPy cannot have
+            raise refuse(self.label, f"{where} cannot be read", str(problem)) from None
+        if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
+            raise refuse(self.label, f"{where} must hold truths", "a byte that is neither 0 nor 1")
+        return array
 
 
 def refuse(label: str, what: str, received: object) -> FileError:
@@ -76,31 +109,6 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
-def placed(arrays: Mapping[str, Array]) -> dict[str, Entry]:
-    """Where in a file each of these arrays goes, which are laid out.
-
-    The widest come first, as the package has it: so each lies at a multiple of its dtype's size.
-    """
-    made: dict[str, Entry] = {}
-    begin = 0
-    for name in sorted(arrays, key=lambda name: -arrays[name].itemsize):
-        array = arrays[name]
-        made[name] = Entry(NAMES[array.dtype], array.shape, begin, begin + array.nbytes)
-        begin += array.nbytes
-    return made
-
-
-def parts(arrays: Mapping[str, Array], entries: Mapping[str, Entry], texts: Mapping[str, str]) -> list[Any]:
-    """The bytes of a file, part by part, sharing memory with the arrays."""
-    rows = {
-        name: {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [entry.begin, entry.end]}
-        for name, entry in entries.items()
-    }
-    header = json.dumps({TEXTS: dict(texts), **rows}, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % LENGTH)
-    return [len(header).to_bytes(LENGTH, "little") + header, *(raw(arrays[name]) for name in entries)]
-
-
 def laid_out(array: Array) -> Array:
     """An array in the order and the bytes of a file; itself where it is so."""
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
@@ -111,39 +119,76 @@ def raw(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def read_header(file: BinaryIO, size: int, label: str) -> Header:
-    """What a file of so many bytes says that it holds. Raises FileError unless it fits the file, byte for byte.
-
-    Nothing is read, nor made, that is longer than the file.
-    """
-    first = file.read(LENGTH)
-    length = int.from_bytes(first, "little")
-    if len(first) < LENGTH or not 2 <= length <= min(size - LENGTH, LONGEST):
-        raise refuse(
-            label, "its header cannot be as long as its first 8 bytes say", f"{length} of {size} bytes in the file"
-        )
-    table = _table(file.read(length), length, label)
-    texts = table.pop(TEXTS, {})
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise refuse(label, f"{TEXTS!r} in its header must be texts by name", texts)
-    entries = {name: _entry(name, value, label) for name, value in table.items()}
-    _check_places(entries, size - LENGTH - length, label)
-    return Header(entries, texts, LENGTH + length)
-
-
-def _table(content: bytes, length: int, label: str) -> dict[str, Any]:
+def write(path: str, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> None:
+    """Let a file hold these, which are laid out; without copies of them. Raises OSError."""
     try:
-        if len(content) != length:
-            raise ValueError("it is cut off")
-        text = content.decode().rstrip(" ")
-        if not text.startswith("{") or not text.endswith("}"):
+        save_file(dict(arrays), path, dict(texts))
+    except SafetensorError as problem:
+        number = re.search(r"\(os error (\d+)\)", str(problem))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else str(problem), path) from problem
+
+
+def exchange(path: str, old: str, new: str) -> None:
+    """Let a text that is once in a file's header be another one of its length."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(LENGTH), "little")
+        at = file.read(length).index(old.encode())
+        file.seek(LENGTH + at)
+        file.write(new.encode())
+
+
+@contextlib.contextmanager
+def opened(label: str) -> Iterator[Opened]:
+    """What is in a file. Raises OSError, or FileError unless its header makes sense.
+
+    It is opened twice, here and by the package: again, where it was replaced between the two.
+    """
+    while True:
+        with _file(label) as file:
+            arrays = _by_package(label)
+            info = os.fstat(file.fileno())
+            if not os.path.samestat(info, os.stat(label)):
+                continue
+            with arrays:
+                yield Opened(label, info.st_size, _header(file, info.st_size, label), arrays)
+            return
+
+
+@contextlib.contextmanager
+def _file(label: str) -> Iterator[BinaryIO]:
+    """A file; no pipe or device, which may have no end."""
+    handle = os.open(label, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", label)
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
+
+
+def _by_package(label: str) -> Any:
+    try:
+        return safe_open(label, "numpy", backend="pread")
+    except SafetensorError as problem:
+        said = str(problem).rpartition("deserializing header: ")[2]
+        what = next((ours for theirs, ours in PROBLEMS.items() if said.startswith(theirs)), "its header is damaged")
+        raise refuse(label, what, repr(said)) from None
+
+
+def _header(file: BinaryIO, size: int, label: str) -> Header:
+    """The header of a file that the package has accepted. Raises FileError for what it should not have."""
+    length = int.from_bytes(file.read(LENGTH), "little")
+    try:
+        text = file.read(min(length, size)).decode()
+        if not text.startswith("{") or not text.rstrip(" ").endswith("}"):
             raise ValueError("it is no JSON object, with nothing but spaces behind it")
         table: dict[str, Any] = json.loads(text, object_pairs_hook=_once)
-    except RecursionError:
-        raise refuse(label, "its header is no JSON", "far too many brackets") from None
     except ValueError as problem:
-        raise refuse(label, f"its header is no table of arrays ({problem})", content[:80]) from None
-    return table
+        raise refuse(label, f"its header is no table of arrays ({problem})", f"{length} bytes of it") from None
+    texts = table.pop(TEXTS, None)
+    return Header({name: _entry(name, row, label) for name, row in table.items()}, texts or {})
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,58 +201,11 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _entry(name: str, value: Any, label: str) -> Entry:
-    """An array's row of the header. Raises FileError unless it makes sense alone."""
+def _entry(name: str, row: dict[str, Any], label: str) -> Entry:
+    """An array's row of the header, whose numbers the package has checked."""
     where = f"array {name[:200]!r} in its header"
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise refuse(label, f"{where} must have dtype, shape and data_offsets", value)
-    dtype, shape, place = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise refuse(label, f"{where} must have one of the dtypes {', '.join(DTYPES)}", dtype)
-    if not _are_counts(shape) or len(shape) > MOST_AXES:
-        raise refuse(label, f"{where} must have a shape of at most {MOST_AXES} whole numbers", shape)
-    if not _are_counts(place) or len(place) != 2:
-        raise refuse(label, f"{where} must have two data_offsets", place)
-    begin, end = place
-    if math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize != end - begin:
-        raise refuse(label, f"{where} has another size than its place", f"{dtype}{shape} in {place}")
-    return Entry(dtype, tuple(shape), begin, end)
-
-
-def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and 0 <= one < 2**63 for one in value)
-
-
-def _check_places(entries: Mapping[str, Entry], size: int, label: str) -> None:
-    """Raise FileError unless the arrays fill what is behind the header: no gap, no overlap, nothing left."""
-    at = 0
-    for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
-        if entry.begin != at or entry.end > size:
-            raise refuse(
-                label,
-                f"array {name[:200]!r} does not begin where the one before it ends, or reaches beyond the file",
-                f"bytes {entry.begin} to {entry.end}, where {at} of {size} were taken",
-            )
-        at = entry.end
-    if at != size:
-        raise refuse(label, "it holds bytes that are of no array", f"{size - at} bytes behind the last array")
-
-
-def read_array(file: BinaryIO, header: Header, name: str, label: str) -> Array:
-    """An array of a file whose header was read. Raises FileError where the file has become shorter."""
-    entry = header.entries[name]
-    try:
-        array: Array = np.empty(entry.shape, DTYPES[entry.dtype])
-    except ValueError as problem:  # of no elements, and too many for NumPy along other axes
-        raise refuse(label, f"array {name[:200]!r} in its header has no shape ({problem})", entry.shape) from None
-    file.seek(header.start + entry.begin)
-    view = raw(array)
-    got = 0
-    while got < len(view):
-        count = file.readinto(view[got:])  # type: ignore[attr-defined]
-        if not count:
-            raise refuse(label, f"array {name[:200]!r} is cut off", f"{got} of {len(view)} bytes")
-        got += count
-    if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
-        raise refuse(label, f"array {name[:200]!r} must hold truths", "a byte that is neither 0 nor 1")
-    return array
+    if row.keys() != {"dtype", "shape", "data_offsets"}:
+        raise refuse(label, f"{where} must have dtype, shape and data_offsets", row)
+    if row["dtype"] not in DTYPES:
+        raise refuse(label, f"{where} must have one of the dtypes {', '.join(DTYPES)}", row["dtype"])
+    return Entry(row["dtype"], tuple(row["shape"]), *row["data_offsets"])

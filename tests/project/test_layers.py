@@ -93,6 +93,7 @@ OUTSIDE = {"numpy", "numba", "llvmlite", "cupy", "numba_cuda", "numba_cuda_mlir"
 """What codegen/ may use beside the standard library."""
 
 HEAVY = ["numba", "llvmlite", "torch", "jax", "cupy", "matplotlib", "sklearn", "autograd", "rich", "keras", "scipy"]
+HEAVY += ["safetensors"]  # which is of saving and loading alone
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -264,4 +265,4 @@ def test_a_step_of_kept_code_loads_no_compiler_of_python_nor_what_only_compiling
     first, again = loaded_after("; ".join(lines)), loaded_after("; ".join(lines))
     assert "numba" in first
     assert "numba.np.linalg" not in first  # Numba's arrays, and SciPy for them, would be half of a first step
-    assert not again & {"numba", "subprocess", "numpy.ma", "importlib.metadata", "rmsprop_jit.files"}
+    assert not again & {"numba", "subprocess", "numpy.ma", "importlib.metadata", "rmsprop_jit.files", "safetensors"}
