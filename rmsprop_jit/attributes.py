@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from . import tree
 from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
@@ -158,6 +159,10 @@ class Attributes:
             self._change(lambda calls: self._with_state(calls, calls.state.met(variables)))
             if variables is None:
                 self._state.refuse_hidden()
+
+    def _flat_call(self, grads: Any, variables: Any, inputs: Any) -> tuple[Any, Any, Any]:
+        """What a call is passed, flat."""
+        return tree.flat_call(grads, variables, inputs, (one.name for one in self._state.variables))
 
     def _look_again(self) -> None:
         """See how updates end, if any variable was told so since that was last seen."""

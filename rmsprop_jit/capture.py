@@ -35,6 +35,14 @@ def refuse_update_step() -> None:
     )
 
 
+def refuse_stateless() -> None:
+    """Raise OptionError: a call of `stateless_apply` would become part of a graph."""
+    raise OptionError(
+        "stateless_apply() cannot be captured: each launch of the graph would train copies of the values of its day. "
+        "Received: a stream that is being captured. Capture apply()."
+    )
+
+
 def refuse_block(members: Sequence[Member], is_in_graph: bool) -> None:
     """Raise OptionError where a graph would train inside a block in which the variables hold averaged weights."""
     check = capture_check(members)

@@ -117,7 +117,7 @@ def from_numbered(
             "Build it on the same variables with the same options first."
         )
     calls = count(values[0], "iteration")
-    rate = _rate(values[1], f"the {what}") if has_rate else None
+    rate = learning_rate_in(values[1], f"the {what}") if has_rate else None
     return _fitted(slots, dict(zip(slots, values[head:], strict=True)), f"the {what}"), calls, rate
 
 
@@ -128,7 +128,7 @@ def _in_order(store: Mapping[str, Any]) -> list[Any]:
         raise ArrayError(f"a saved optimizer has keys '0', '1', ... Received: no key {missing}.") from None
 
 
-def _rate(value: Any, what: str) -> float:
+def learning_rate_in(value: Any, what: str) -> float:
     """A learning rate read from a saved state. Raises ArrayError unless it is one finite number."""
     found = number(value, f"{what}'s learning rate")
     if not math.isfinite(found):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .codegen.backends.contract import Read, Reader
 
 Variables = Mapping[str, Any] | Sequence[Any]
-"""Arrays or Variables: a list, or a dict from names to them."""
+"""Arrays or Variables: a list, or a dict from names to them; from callers also nested, see `tree`."""
 
 
 @dataclass

@@ -7,16 +7,15 @@ launch (which counts it) -> constraints. What can fail comes before the launch, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from . import patterns
+from . import patterns, tree
 from .alone import rule_alone
 from .arrays.homes import is_array
 from .attributes import own_values, refuse_without_rule
 from .calls import Calls
-from .checkpoints import Checkpoints
 from .errors import ArrayError, OptionError, RuleError
 from .flags import option_flags
 from .graphs import Graph
@@ -25,10 +24,11 @@ from .options import OPTIONS, LearningRate, Options
 from .resolve import Gradients
 from .rules.around import Rule, check_names
 from .state import State
+from .stateless import Stateless
 from .variable import Variable
 
 
-class Optimizer(Checkpoints):
+class Optimizer(Stateless):
     """An optimizer for any rule written as equations.
 
     rule:          the update, a `codegen.Rule`.
@@ -103,10 +103,11 @@ class Optimizer(Checkpoints):
         """Take the variables and make their slots.
 
         var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
-                  writable, none twice, none sharing memory. A second call must name the same variables.
+                  writable, none twice, none sharing memory. A second call must name the same variables. Lists and
+                  dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order.
         Raises ArrayError, naming the culprit; nothing is kept then.
         """
-        self._build(var_list)
+        self._build(tree.flat(var_list))
 
     @property
     def variables(self) -> list[Variable]:
@@ -126,7 +127,7 @@ class Optimizer(Checkpoints):
 
         grads:               a gradient for each variable, of its shape; of its dtype, or the other of float32 and
                              float64: then it is rounded once where it is read, without a copy. None where there is
-                             none. A list, or a dict by name where the variables are a dict.
+                             none. A list, or a dict by name where the variables are a dict; nested as they are.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
         inputs:              what the rule reads beside gradients, by the names that it gives them, each like `grads`.
@@ -139,6 +140,10 @@ class Optimizer(Checkpoints):
         if not inputs and self._calls.again(grads, trainable_variables):
             return
         if len(grads) == 0 and not isinstance(grads, Mapping):
+            return
+        passed = grads
+        grads, trainable_variables, inputs = self._flat_call(grads, trainable_variables, inputs)
+        if grads is not passed and not inputs and self._calls.again(grads, trainable_variables):
             return
         self._meet(grads, trainable_variables, inputs)
         if self._calls.is_captured:
@@ -155,23 +160,25 @@ class Optimizer(Checkpoints):
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._state.ledger.calls
 
-    def minimize(self, loss: Callable[[], Any], var_list: Sequence[Variable]) -> float:
+    def minimize(self, loss: Callable[[], Any], var_list: Variables) -> float:
         """One call with the gradients of `loss`, by the autograd package. Returns what the loss was before it.
 
         loss:     a function of no arguments that computes one real number from the Variables with arithmetic or
                   functions of `autograd.numpy`.
-        var_list: the Variables to update; one that the loss does not read has gradient None.
+        var_list: the Variables to update, also nested; one that the loss does not read has gradient None.
         """
         from .gradients import differentiated  # only wanted where a loss is differentiated
 
-        for variable in var_list:
+        given = tree.flat(var_list)
+        variables = tree.leaves(given)
+        for variable in variables:
             if not isinstance(variable, Variable):
                 raise ArrayError(
                     f"minimize() differentiates with respect to Variables. Received: {type(variable).__name__}. "
                     "Wrap arrays as rmsprop_jit.Variable(array), or compute gradients and call apply()."
                 )
-        value, gradients = differentiated(loss, var_list)
-        self.apply(gradients, var_list)
+        value, gradients = differentiated(loss, variables)
+        self.apply(dict(zip(given, gradients, strict=True)) if isinstance(given, Mapping) else gradients, given)
         return value
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: float) -> None:
@@ -192,7 +199,7 @@ class Optimizer(Checkpoints):
         for a bad expression.
         """
         names = patterns.checked("var_names", var_names or ())
-        variables = [getattr(variable, "value", variable) for variable in var_list or ()]
+        variables = [getattr(variable, "value", variable) for variable in tree.leaves(var_list or ())]
         for variable in variables:
             if not is_array(variable):
                 raise OptionError(f"`var_list` holds arrays or Variables. Received: {type(variable).__name__}.")
@@ -207,7 +214,7 @@ class Optimizer(Checkpoints):
             return
         self._state.require_built() if var_list is not None else self._meet()
         if self.iterations > 0:
-            self._state.put_averages(var_list)
+            self._state.put_averages(tree.flat(var_list))
 
     def averaged(self) -> AbstractContextManager[None]:
         """A block in which the variables hold their averaged weights: `with optimizer.averaged(): evaluate(model)`.

@@ -116,3 +116,58 @@ def test_keras_reads_the_schedule_of_a_config() -> None:
     assert ours.learning_rate == pytest.approx(float(theirs.learning_rate))
     again = rmsprop_jit.RMSprop.from_config({**theirs.get_config()})
     assert again.get_config() == ours.get_config()
+
+
+EXACT: dict[str, tuple[str, dict[str, Any]]] = {
+    "rmsprop": ("RMSprop", {"momentum": 0.9, "centered": True, "weight_decay": 0.01, "clipvalue": 0.5}),
+    "ema": ("RMSprop", {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}),
+    "accumulating": ("RMSprop", {"gradient_accumulation_steps": 2, "loss_scale_factor": 8.0}),
+    "lion": ("Lion", {"weight_decay": 0.01}),
+    "sgd": ("SGD", {"momentum": 0.9, "nesterov": True}),
+}
+
+
+def saved_and_loaded(source: Any, target: Any, path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        source.save_own_variables(file.create_group("optimizer"))
+    with h5py.File(path, "r") as file:
+        target.load_own_variables(file["optimizer"])
+
+
+@pytest.mark.parametrize(("name", "options"), EXACT.values(), ids=EXACT)
+def test_a_training_goes_on_here_and_back_with_the_same_bits(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Keras trains, ours goes on from its file, Keras from ours; beside a Keras that was never interrupted."""
+    rng = np.random.default_rng(0)
+    steps = [[rng.normal(size=shape).astype(np.float32) for shape in ((2, 3), (3,))] for _ in range(9)]
+    start = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 3), (3,))]
+
+    def new_judge(values: list[Array]) -> tuple[Any, list[Any]]:
+        judge, variables = getattr(keras.optimizers, name)(0.125, **options), [keras.Variable(one) for one in values]
+        judge.build(variables)
+        return judge, variables
+
+    def train(judge: Any, variables: list[Any], some: list[list[Array]]) -> list[Array]:
+        for gradients in some:
+            judge.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
+        return [np.array(one.value) for one in variables]
+
+    whole, expected = new_judge(start), []
+    for cut in range(0, 9, 3):
+        expected.append(train(*whole, steps[cut : cut + 3]))
+    first, variables = new_judge(start)
+    values = train(first, variables, steps[:3])
+    ours: Optimizer = getattr(rmsprop_jit, name)(0.5, **options)
+    ours.build(values)
+    saved_and_loaded(first, ours, tmp_path / "there.h5")
+    for gradients in steps[3:6]:
+        ours.apply(gradients)
+    assert [one.tobytes() for one in values] == [one.tobytes() for one in expected[1]]
+    last, variables = new_judge(values)
+    saved_and_loaded(ours, last, tmp_path / "back.h5")
+    values = train(last, variables, steps[6:])
+    assert [one.tobytes() for one in values] == [one.tobytes() for one in expected[2]]
+    assert calls(last) == calls(whole[0])
+    for one, other in zip(last.variables, whole[0].variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))

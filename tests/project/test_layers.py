@@ -76,6 +76,7 @@ KNOWN = {
     "attributes": {"locks"},
     "capture": {"backends"},
     "graphs": {"backends", "backends.ledger"},
+    "stateless": {"backends.ledger"},
     "slots": {"", "backends", "backends.entries", "backends.ledger"},
     "by_name": {""},
     "shared": {"", "backends"},
