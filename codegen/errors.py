@@ -7,7 +7,8 @@
     ├── LoweringError          the author of this package: a compiler pass was skipped or is missing
     ├── BackendError           the machine: a driver, a compiler or a package is not there
     ├── ArrayError             the caller: an array cannot be updated in place   (also a ValueError)
-    └── OptionError            the caller: an option has no meaning              (also a ValueError)
+    ├── OptionError            the caller: an option has no meaning              (also a ValueError)
+    └── NonFiniteError         the loss: a gradient holds inf or nan             (also a FloatingPointError)
 
 Every message says what is wrong, which one by name, what was received, and what to do instead.
 """
@@ -40,3 +41,22 @@ class ArrayError(RmspropJitError, ValueError):
 
 class OptionError(RmspropJitError, ValueError):
     """An optimizer option or hyperparameter is out of its range or of the wrong type."""
+
+
+class NonFiniteError(RmspropJitError, FloatingPointError):
+    """A gradient holds inf or nan, and the call was not done, as its optimizer was told.
+
+    position: which variable it is of, among those that the optimizer was built on; the message names it.
+    """
+
+    def __init__(self, message: str, position: int = -1) -> None:
+        super().__init__(message)
+        self.position = position
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.position)
+
+
+def non_finite(position: int) -> NonFiniteError:
+    """The error of a call that was refused, before anybody has given the variable its name."""
+    return NonFiniteError(f"the gradient of variable {position} holds inf or nan; nothing was done.", position)

@@ -260,6 +260,11 @@ class ReduceOp(Enum):
         return float(functools.reduce(self.join, parts, self.identity))
 
 
+def refuses(op: ReduceOp, value: float) -> bool:
+    """Whether a guard that is reduced in this way says that something is not finite."""
+    return value == 0.0 if op is ReduceOp.ALL_FINITE else not math.isfinite(value)
+
+
 JOINS = tuple(dict.fromkeys(op.join for op in ReduceOp))
 """The operations that join partial results."""
 

@@ -29,12 +29,13 @@ from collections.abc import Callable, Collection, Mapping
 
 from . import backends
 from .errors import OptionError, RuleError
-from .expr import Expr, Symbol
+from .expr import Expr, Reduction, Symbol
 from .lower import averaged, live, lower, prune
 from .names import BUILT_IN_FLAGS
 from .program import Program
 from .rule import AVERAGED, Rule
 from .simplify import settle
+from .walk import walk
 
 
 def specialize(
@@ -147,7 +148,7 @@ def _typeset(rule: Rule, flags: Collection[str]) -> list[str]:
     weights = averaged(rule, flags)
     shown = typeset(live(rule, flags)[0], _names(rule, flags))
     shown += [f"% {AVERAGED}", *typeset(weights)] if weights else []
-    return [*(f"% {note}" for note in unread(rule)), *shown]
+    return [*(f"% {note}" for note in [*unread(rule), *_guard(rule, flags)]), *shown]
 
 
 def _listed(rule: Rule, flags: Collection[str]) -> list[str]:
@@ -155,4 +156,10 @@ def _listed(rule: Rule, flags: Collection[str]) -> list[str]:
 
     weights = averaged(rule, flags)
     shown = listed(live(rule, flags)[0], _names(rule, flags)) or ["(nothing changes)"]
-    return [*shown, *([AVERAGED, *listed(weights)] if weights else []), *unread(rule)]
+    return [*_guard(rule, flags), *shown, *([AVERAGED, *listed(weights)] if weights else []), *unread(rule)]
+
+
+def _guard(rule: Rule, flags: Collection[str]) -> list[str]:
+    """What a whole step depends on, if it depends on anything."""
+    found = [] if rule.guard is None else walk(settle([rule.guard], flags)[rule.guard])
+    return [f"guard: {node}, else nothing is done" for node in found if isinstance(node, Reduction)]

@@ -2,10 +2,11 @@
 
 ::
 
-    program = array* step* shared* kernel+ kernels run in order, each over all tensors
+    program = array* step* shared* guard? kernel+ kernels run in order, each over all tensors
     array   = name: storage, space         the parameter, its gradient, inputs, slots; one number a tensor is float64
     step    = name = fn(args)              on the host, float64, once a step
     shared  = slot <- name                 on the host, when the step is counted: one number for all tensors
+    guard   = name                         a reduction; where it says that not all is finite, nothing more is done
     kernel  = given* head* (load* let* (store | reduce)* | put* | gather*)
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
@@ -135,6 +136,8 @@ class Program:
     step:    what the host computes for every step, in float64, in order. `kernels`: in launch order.
     slots:   the state beside the parameter. `shared`: what slots over all that the host knows become when
              the step is counted.
+    guard:   what the first kernel reduces, see `ops.refuses`; where it is refused for any tensor, no later kernel of any
+             program of the step runs, and nothing has changed.
     memo:    what is derived from the program, kept as long as it lives.
     """
 
@@ -145,6 +148,7 @@ class Program:
     kernels: tuple[Kernel, ...]
     slots: dict[str, Slot]
     shared: tuple[Store, ...] = ()
+    guard: str | None = None
     memo: Memo = field(default_factory=Memo, repr=False)
 
     @derived
@@ -224,6 +228,11 @@ class Program:
         return tuple(r for k in self.kernels for r in k.reductions if over in (None, r.over))
 
     @property
+    def guarding(self) -> Reduce | None:
+        """The guard, where there is one."""
+        return next((reduce for reduce in self.kernels[0].reductions if reduce.name == self.guard), None)
+
+    @property
     def written(self) -> frozenset[str]:
         """The arrays that a step changes."""
         return frozenset(store.array for kernel in self.kernels for store in (*kernel.stores, *kernel.numbered))
@@ -245,6 +254,7 @@ class Program:
         lines = [f"program {self.name}: {self.compute}"]
         lines += self._step_lines()
         lines += [f"  shared  {store}" for store in self.shared]
+        lines += [f"  guard   {self.guard}"] if self.guard else []
         for kernel in self.kernels:
             lines += kernel.lines(self._storages, self.compute)
         return "\n".join(lines)

@@ -56,6 +56,7 @@ class Rule:
                 saved for use, in place of the parameters that the steps move, made of these and of slots between two
                 steps. `h.step` is the number of updates made then, `on.first` holds before a variable's first one.
 
+    guard:      a condition that a whole step depends on, over all tensors; where it does not hold, nothing is done.
     averages:   the rule that these equations are, in the same slots, hyperparameters and flags; None without them.
     memo:       what is derived from the rule, kept as long as it lives.
 
@@ -69,6 +70,7 @@ class Rule:
     flags: Mapping[str, Flag] = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
     averaged: Equations | None = None
+    guard: Expr | None = field(init=False, default=None)
     averages: Rule | None = field(init=False)
     stores: Mapping[Symbol, Expr] = field(init=False)
     memo: Memo = field(init=False)
@@ -251,9 +253,17 @@ class Rule:
 
 
 class Composed(Rule):
-    """A rule around another one, of which everything was read twice before."""
+    """A rule around another one, of which everything was read twice before.
+
+    guard: a function of `g, h, on` that returns its guard.
+    """
 
     readings = 1
+
+    def __init__(self, *given: Any, guard: Callable[..., Expr] | None = None, **more: Any) -> None:
+        super().__init__(*given, **more)
+        _, h, on, _ = self.namespaces()
+        object.__setattr__(self, "guard", None if guard is None else guard(GRADIENT, h, on))
 
 
 def _restored(name: str, equations: Equations, *declared: Any) -> Rule:

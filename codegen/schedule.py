@@ -3,6 +3,8 @@
 Programs of one rule with other flags can reduce the same thing in kernels of different depth. A kernel that reads a
 reduction over all tensors has to wait until every program that takes part in it has made its share. What slots over all
 become of that is the same for all programs: one of them gathers it, when nobody reads the old numbers any more.
+
+Where programs have guards, the first turn is theirs alone: what a step must not do shall not have begun.
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ def schedule(programs: Sequence[Program]) -> tuple[Turn, ...]:
         for reduce in program.reductions(Space.ALL):
             shares[reduce.what] = shares.get(reduce.what, 0) + 1
     turns = []
+    guards = {i for i, program in enumerate(programs) if program.guard}
     while any(waiting):
-        ready = [(i, kernels[0]) for i, kernels in enumerate(waiting) if kernels]
+        ready = [(i, kernels[0]) for i, kernels in enumerate(waiting) if kernels and (not guards or i in guards)]
         ready = [(i, k) for i, k in ready if not any(shares[what] for what in _needs(programs[i], k))]
+        guards.clear()  # all of them are ready first: they read nothing that was reduced
         if not ready:
             names = ", ".join(program.name for program, left in zip(programs, waiting, strict=True) if left)
             raise LoweringError(

@@ -12,7 +12,7 @@ from .dtypes import STORAGES
 from .errors import LoweringError
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
-from .ops import Fn
+from .ops import Fn, ReduceOp
 from .program import Arg, Kernel, Let, Program, Reduce, Store, old
 from .rule import PARAMETER, Rule
 from .walk import walk
@@ -41,6 +41,14 @@ def pruned(rule: Rule, stores: Mapping[Symbol, Expr], wanted: Iterable[Expr] = (
     for target in stores:
         if target is not PARAMETER and target not in read and not rule.slots[target.name].result:
             raise _broken("prune", rule.name, target, "nothing reads what is stored")
+
+
+def guarded(rule: str, found: Sequence[Reduction]) -> None:
+    """A guard is at most one reduction over all tensors, to a truth, of nothing that is reduced itself."""
+    for node in found:
+        is_truth = node.op is ReduceOp.ALL_FINITE and node.over is Space.ALL
+        if not is_truth or len(found) > 1:
+            raise _broken("settle", rule, node, "a guard is one all_finite(..., over='all')")
 
 
 def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
@@ -78,6 +86,14 @@ def numbered(program: Program) -> None:
         _check_kernel(program, kernel, step, reduced)
         reduced |= {reduce.name: reduce.over for reduce in kernel.reductions}
     _check_shared(program, step)
+    _check_guard(program)
+
+
+def _check_guard(program: Program) -> None:
+    """The first kernel reduces the guard, to what says whether all is finite."""
+    ops = {ReduceOp.ALL_FINITE, *([ReduceOp.SUM_OF_SQUARES] if program.compute == "float32" else [])}
+    if program.guard is not None and (program.guarding is None or program.guarding.op not in ops):
+        raise _broken("number", program.name, program.guard, "the first kernel does not reduce the guard")
 
 
 def _check_arrays(program: Program) -> None:

@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from .errors import BackendError as BackendError
     from .errors import FileError as FileError
     from .errors import LoweringError as LoweringError
+    from .errors import NonFiniteError as NonFiniteError
     from .errors import OptionError as OptionError
     from .errors import RmspropJitError as RmspropJitError
     from .errors import RuleError as RuleError
@@ -34,7 +35,16 @@ if typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ERRORS = ("ArrayError", "BackendError", "FileError", "LoweringError", "OptionError", "RmspropJitError", "RuleError")
+_ERRORS = (
+    "ArrayError",
+    "BackendError",
+    "FileError",
+    "LoweringError",
+    "NonFiniteError",
+    "OptionError",
+    "RmspropJitError",
+    "RuleError",
+)
 _SCHEDULES = (
     "CosineDecay",
     "CosineDecayRestarts",

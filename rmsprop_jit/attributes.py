@@ -97,7 +97,7 @@ class Attributes:
             for one in calls.state.variables:
                 one.refuse_changed()  # slots and readers that are made now would be of what it has become
             return Calls(self._rule, flags, options, calls.state.with_slots(flags))
-        if options.backend != calls.options.backend:
+        if (options.backend, options.nonfinite) != (calls.options.backend, calls.options.nonfinite):
             return Calls(self._rule, flags, options, calls.state)
         return calls.following(options)
 

@@ -95,6 +95,8 @@ class Buckets:
         self.shared, self._pointed_at = Shared(self.programs, shared), shared
         if self.shared.stored:
             marks = (marks or Marks())._replace(shared=self.shared.stored)
+        if marks is not None and any(program.guard for program in self.programs):
+            marks = marks._replace(order=self.order.tolist())
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self.launch: Launch = backends.launch(tables, ledger, marks, clock, names)
 

@@ -180,7 +180,8 @@ class Calls:
         pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
         windows = tuple(bool(window) and member.accumulates for window, member in pairs)
         flags, unstarted, endings = self.flags | phase.due, self.unstarted, self.state.endings
-        return Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs, endings)
+        call = Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs, endings)
+        return call._replace(skips=self.options.nonfinite == "skip")
 
     def phase(self, calls: int) -> Phase:
         """Which kind of step the next call is."""
@@ -222,7 +223,7 @@ class Calls:
         steps = self.options.gradient_accumulation_steps or 1
         members = self._members.members
         windows = [calls % steps != 0 and member.accumulates for member in members]
-        return Progress(windows, [calls >= steps] * len(members))
+        return Progress(windows, [calls >= steps] * len(members), 0)
 
 
 class _Habit:

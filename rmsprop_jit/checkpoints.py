@@ -190,6 +190,7 @@ def _own(calls: Calls, opened: Opened, with_values: bool) -> Own:
 
 def _now(state: State) -> Progress:
     """How far the variables are."""
-    cells, count = [bool(cell) for cell in state.ledger.progress.tolist()], len(state.variables)
-    pairs = zip(cells[:count], state.variables, strict=True)
-    return Progress([window and one.accumulates for window, one in pairs], cells[count:])
+    skipped, *cells = state.ledger.progress.tolist()
+    count = len(state.variables)
+    windows = [bool(cell) and one.accumulates for cell, one in zip(cells[:count], state.variables, strict=True)]
+    return Progress(windows, [bool(cell) for cell in cells[count:]], skipped)

@@ -1,8 +1,25 @@
 """The errors of `rmsprop_jit.codegen.errors`, for the front end, and its own."""
 
-from .codegen.errors import ArrayError, BackendError, LoweringError, OptionError, RmspropJitError, RuleError
+from .codegen.errors import (
+    ArrayError,
+    BackendError,
+    LoweringError,
+    NonFiniteError,
+    OptionError,
+    RmspropJitError,
+    RuleError,
+)
 
-__all__ = ["ArrayError", "BackendError", "FileError", "LoweringError", "OptionError", "RmspropJitError", "RuleError"]
+__all__ = [
+    "ArrayError",
+    "BackendError",
+    "FileError",
+    "LoweringError",
+    "NonFiniteError",
+    "OptionError",
+    "RmspropJitError",
+    "RuleError",
+]
 
 
 class FileError(RmspropJitError, ValueError):

@@ -63,7 +63,7 @@ def fitted(state: Opened, own: Own, others: Sequence[str]) -> Fitted:
     opened = [windows[place] for place in chosen]
     _check_windows(opened, own, state.calls)
     was_started = own.usual.started if started is None else [started[place] for place in chosen]
-    return Fitted(given, Progress(opened, was_started), {})
+    return Fitted(given, Progress(opened, was_started, state.skipped), {})
 
 
 def fitted_in_part(state: Opened, own: Own) -> Fitted:
@@ -98,7 +98,7 @@ def fitted_in_part(state: Opened, own: Own) -> Fitted:
             if given.pop(name, None) is not None:
                 unfit[name] = "left out with the rest of its window"
     _check_windows(windows, own, state.calls)
-    return Fitted(given, Progress(windows, started), dict(sorted(unfit.items())))
+    return Fitted(given, Progress(windows, started, state.skipped), dict(sorted(unfit.items())))
 
 
 def from_numbered(

@@ -35,7 +35,7 @@ place. Only one of them is on, but for the micro-step of a variable that becomes
 
 def option_flags(rule: Rule, options: Options) -> Flags:
     """The flags that the options switch on."""
-    is_set = {name for name, row in OPTIONS.items() if row.flag and getattr(options, name) not in (None, False)}
+    is_set = {name for name, row in OPTIONS.items() if row.flag and row.is_set(getattr(options, name))}
     is_set -= {name for name in is_set if OPTIONS[name].needs not in (None, *is_set)}
     for name, flag in rule.flags.items():
         if options.switches[name] if flag.is_option else _is_followed(rule, options, flag):
@@ -158,8 +158,9 @@ def _found_in(whole: Rule, part: Part) -> Flags:
             return Const(node.name == part)
         return exact(node)
 
-    settled = rewrite(whole.stores.values(), law)
+    guard = [] if whole.guard is None else [whole.guard]
+    settled = rewrite([*whole.stores.values(), *guard], law)
     values = {target: settled[value] for target, value in whole.stores.items() if isinstance(target, Symbol)}
     left, _ = prune(whole, {target: value for target, value in values.items() if value is not target})
-    leaves = (leaf for leaf in walk(*left.values()) if isinstance(leaf, Symbol))
+    leaves = (leaf for leaf in walk(*left.values(), *map(settled.__getitem__, guard)) if isinstance(leaf, Symbol))
     return frozenset(leaf.name for leaf in leaves if leaf.kind is Kind.FLAG)

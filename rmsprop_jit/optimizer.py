@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from . import patterns, tree
 from .alone import rule_alone
@@ -55,6 +55,7 @@ class Optimizer(Stateless):
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = 100,
         loss_scale_factor: float | None = None,
+        nonfinite: Literal["propagate", "skip", "raise"] = "propagate",
         gradient_accumulation_steps: int | None = None,
         maximize: bool = False,
         name: str | None = None,
@@ -91,6 +92,11 @@ class Optimizer(Stateless):
         """Updates made so far: calls, or calls // gradient_accumulation_steps. Read only."""
         calls = self._calls
         return calls.state.ledger.calls // (calls.options.gradient_accumulation_steps or 1)
+
+    @property
+    def skipped_steps(self) -> int:
+        """Calls that changed nothing, because a gradient held inf or nan and `nonfinite` is "skip". Read only."""
+        return self._state.ledger.skipped
 
     @property
     def built(self) -> bool:

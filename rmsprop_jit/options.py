@@ -57,6 +57,16 @@ def _name(name: str, value: object) -> str:
     return value
 
 
+NONFINITE = ("propagate", "skip", "raise")
+"""What becomes of a call with a gradient that holds inf or nan."""
+
+
+def _nonfinite(name: str, value: object) -> str:
+    if value not in NONFINITE:
+        raise OptionError(f"`{name}` must be one of {', '.join(NONFINITE)}. Received: {name}={value!r}.")
+    return str(value)
+
+
 def _compiler(name: str, value: object) -> str:
     if value not in COMPILERS:
         raise OptionError(f"`{name}` must be one of {', '.join(COMPILERS)} or None. Received: {name}={value!r}.")
@@ -89,8 +99,9 @@ class Option(NamedTuple):
     place:   the place in `get_config`, as Keras has it; None comes last, and only where it is not the default.
     command: the form on the command line, as argparse's keywords; None has none.
     hyper:   the number that equations read as `h.<name>`, if they do.
-    flag:    whether equations ask `on.<name>`: on where the option is set (neither None, False nor zero) ...
+    flag:    whether equations ask `on.<name>`: on where the option is set (neither None nor False) ...
     needs:   ... and this other one, too.
+    unset:   a further value that is as good as None.
     backend: whether it says how kernels are compiled or launched, and not what is computed.
     """
 
@@ -103,6 +114,11 @@ class Option(NamedTuple):
     flag: bool = False
     needs: str | None = None
     backend: bool = False
+    unset: str | None = None
+
+    def is_set(self, value: object) -> bool:
+        """Whether a value switches the option on."""
+        return value not in (None, False, self.unset)
 
 
 def _bound(doc: str, place: int, low: float = 0.0, low_open: bool = True) -> Option:
@@ -118,6 +134,14 @@ OPTIONS: dict[str, Option] = {
         0.001, _learning_rate, "float, LearningRateSchedule, or callable (of no arguments or of the step).", 1, NUMBER
     ),
     "loss_scale_factor": _bound("divide gradients by it; see `scale_loss`. None is off.", 9),
+    "nonfinite": Option(
+        NONFINITE[0],
+        _nonfinite,
+        'of a call with inf or nan in a gradient: "propagate" it, "skip" the call, or "raise" NonFiniteError.',
+        command={"choices": NONFINITE, "metavar": "WHAT"},
+        flag=True,
+        unset=NONFINITE[0],
+    ),
     "gradient_accumulation_steps": Option(
         None,
         _or_none(_integer(2)),

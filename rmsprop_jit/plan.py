@@ -14,9 +14,10 @@ from .codegen.backends.entries import NO_ARRAYS, Marks, Span
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
 from .endings import NO_ENDINGS, Endings
-from .errors import ArrayError
+from .errors import ArrayError, NonFiniteError
 from .flags import FIRST, OVERWRITE, Flags, part_flags, shape_flags
 from .members import Member
+from .nonfinite import refused
 from .options import Options
 from .rules.around import Rule, unread
 
@@ -35,6 +36,7 @@ class Call(NamedTuple):
     unstarted: the positions of the variables that were never updated, where the rule asks for that.
     inputs:    for each of the rule's further inputs, the same as `gradients`.
     endings:   how the updates of variables end.
+    skips:     whether a call with a gradient that is not finite is skipped, if the flags say that one looks.
     """
 
     flags: Flags
@@ -45,6 +47,7 @@ class Call(NamedTuple):
     unstarted: frozenset[int] = frozenset()
     inputs: tuple[tuple[str | None, ...], ...] = ()
     endings: Endings = NO_ENDINGS
+    skips: bool = True
 
     def brought_to(self, position: int) -> Brought:
         """The dtypes of what a variable is brought."""
@@ -103,7 +106,7 @@ class Plan:
         windows = updated if "gradient_accumulation_steps" in call.flags else []
         started = [] if call.micro else [i for i in updated if i in call.unstarted - overwritten]
         due = [position for position, _ in self._constrained]
-        marks = Marks(windows, call.micro, started, due, self._number)
+        marks = Marks(windows, call.micro, started, due, self._number, skips=call.skips)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared)
         self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
         self._has_shared = self.step.shared.is_any
@@ -149,8 +152,11 @@ class Plan:
         """
         if self._constrained and calls is not None:
             self._ledger.expect(calls + 1, self._number, functools.partial(self._settle, bound))
-        if not self.step.launch(bound.step, calls):
-            return False
+        try:
+            if not self.step.launch(bound.step, calls):
+                return False
+        except NonFiniteError as problem:
+            raise refused(self._pointed_at[problem.position].name) from None
         self.bound = bound
         if self._constrained:
             self._ledger.settle() if calls is not None else self._record_rest(bound)

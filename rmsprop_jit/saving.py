@@ -41,6 +41,7 @@ class Opened(NamedTuple):
 
     options: as plain values; None if it has none.
     names:   of the variables, in the order of `window` and `started`; None if it does not say them.
+    skipped: how many calls were; 0 where it does not say so.
     `window`, `started` (None if it has none) and `slots`, with variables among them, are still to be checked.
     """
 
@@ -49,6 +50,7 @@ class Opened(NamedTuple):
     calls: int
     window: Any
     started: Any
+    skipped: int
     slots: dict[str, Any]
 
 
@@ -57,15 +59,18 @@ class Progress(NamedTuple):
 
     windows: whether gradients have been added up for it.
     started: whether it was updated before; None for all where the rule does not ask for that.
+    skipped: calls that were not done, because a gradient held inf or nan.
     """
 
     windows: Sequence[bool]
     started: Sequence[bool] | None
+    skipped: int
 
     @property
     def cells(self) -> list[int]:
         """As a ledger keeps it."""
-        return [int(is_set) for each in (self.windows, self.started or [False] * len(self.windows)) for is_set in each]
+        truths = (*self.windows, *(self.started or [False] * len(self.windows)))
+        return [self.skipped, *map(int, truths)]
 
 
 def named(slots: Mapping[str, Array], calls: int, progress: Progress, options: str) -> dict[str, Array]:
@@ -76,6 +81,7 @@ def named(slots: Mapping[str, Array], calls: int, progress: Progress, options: s
         "iteration": np.array(calls, np.int64),
         "window": np.array(progress.windows, bool),
         **started,
+        **({"skipped": np.array(progress.skipped, np.int64)} if progress.skipped else {}),
         "options": np.array(options),
         **slots,
     }
@@ -95,9 +101,10 @@ def opened(state: Mapping[str, Any]) -> Opened:
         )
     calls = count(_taken(rest, "iteration"), "iteration")
     window, started = _taken(rest, "window"), rest.pop("started", None)
+    skipped = count(rest.pop("skipped", 0), "skipped")
     options = None if version == 1 else _options(_taken(rest, "options"))
     names = None if options is None or version == 2 else _names(options.pop(VARIABLES, None))
-    return Opened(options, names, calls, window, started, rest)
+    return Opened(options, names, calls, window, started, skipped, rest)
 
 
 def _taken(rest: dict[str, Any], key: str) -> Any:

@@ -229,13 +229,13 @@ class State:
             copies, counts, progress = self._read(named)
             if {calls} == set(counts) and not self.ledger.torn and self.ledger.due == due:
                 break  # no call that Python runs came between
-        added_up, count = self.accumulators, len(self.variables)
-        windows = [bool(cell) and one.accumulates for cell, one in zip(progress[:count], self.variables, strict=True)]
+        added_up, count, (skipped, *cells) = self.accumulators, len(self.variables), progress
+        windows = [bool(cell) and one.accumulates for cell, one in zip(cells[:count], self.variables, strict=True)]
         for name, slot, position, _ in named:
             if slot in added_up and not windows[position]:
                 copies[name] = np.zeros_like(copies[name])
-        started = [bool(cell) for cell in progress[count:]] if FIRST in self.rule.decided_by_step else None
-        return {name: copies[name] for name, _, _, _ in named}, counts[0], Progress(windows, started)
+        started = [bool(cell) for cell in cells[count:]] if FIRST in self.rule.decided_by_step else None
+        return {name: copies[name] for name, _, _, _ in named}, counts[0], Progress(windows, started, skipped)
 
     def _settled_for_reading(self) -> int:
         """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""

@@ -18,7 +18,8 @@ class Cell(IntEnum):
     TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
     DUE = 3  # the number of the call whose rest is due; 0 for none; below 0, the name of who holds the ledger
     DUE_BY = 4  # the number of the plan that knows what is due
-    PROGRESS = 8  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
+    SKIPPED = 8  # calls that were not done, because a gradient held inf or nan
+    PROGRESS = 9  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
     # and behind them, for each the call whose rest is due
 
 
@@ -51,6 +52,8 @@ class Marks(NamedTuple):
     ends_due:  it is not counted; it is the end of what is due.
     shared:    slots over all, by name: arrays of one number in host memory, which become what the call brings as
                "s.x'". It is done only where they are what it brings as "s.x": its numbers were made of those.
+    order:     which variable each tensor of the launch is of, where a guard may find that one holds inf or nan.
+    skips:     whether a call that its guard refuses is counted as skipped; else it raises NonFiniteError.
     """
 
     positions: Sequence[int] = ()
@@ -60,6 +63,8 @@ class Marks(NamedTuple):
     by: int = 0
     ends_due: bool = False
     shared: Mapping[str, Any] = NO_ARRAYS
+    order: Sequence[int] = ()
+    skips: bool = True
 
     def are_shared(self, numbers: Mapping[str, Any]) -> bool:
         """Whether slots over all are what a call's numbers were made of, bit for bit."""

@@ -84,19 +84,24 @@ class Ledger:
     @property
     def windows(self) -> Int64:
         """For each variable, 1 while gradients are being added up; shared with compiled code."""
-        return self.progress[: self._variables]
+        return self.progress[1 : 1 + self._variables]
 
     @property
     def started(self) -> Int64:
         """For each variable, 1 once it has been updated, if its rule asks for that; shared with compiled code."""
-        return self.progress[self._variables :]
+        return self.progress[1 + self._variables :]
+
+    @property
+    def skipped(self) -> int:
+        """Calls that were not done, because a gradient held inf or nan."""
+        return int(self.progress[0])
 
     @property
     def progress(self) -> Int64:
-        """Windows, then what has started."""
+        """How many calls were skipped, then windows, then what has started."""
         if self.clock is not None:
             self._ask(self.clock)
-        return self.cells[Cell.PROGRESS : Cell.PROGRESS + 2 * self._variables]
+        return self.cells[Cell.SKIPPED : Cell.PROGRESS + 2 * self._variables]
 
     def _ask(self, clock: Clock) -> None:
         """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
@@ -181,8 +186,8 @@ class Ledger:
             return
         if self._is_under_way:
             raise BackendError(
-                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. "
-                "On a GPU, or over several devices, let one thread call it."
+                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. On a GPU, or "
+                "over several devices, let one thread call it."
             )
         raise BackendError(
             f"step {self.torn} was torn; load a state. Received: a call on variables and slots of which some are "
@@ -247,7 +252,7 @@ class Ledger:
         try:
             yield
             self.count(calls)
-            self.cells[Cell.PROGRESS : Cell.PROGRESS + len(progress)] = progress
+            self.cells[Cell.SKIPPED : Cell.SKIPPED + len(progress)] = progress
             self.cells[Cell.TORN] = self.cells[Cell.DUE] = 0
         finally:
             self._worker = 0

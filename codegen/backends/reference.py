@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import storage
 from ..kinds import SIZES, Space
-from ..ops import Fn
+from ..ops import Fn, refuses
 from ..program import Arg, Kernel, Let, Program, new
 from ..scalars import evaluate
 from ..sorts import is_wide, wides
@@ -33,7 +33,7 @@ def run(
     hypers: Mapping[str, float],
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """Do one step of `program` in place on `tensors`; returns the reductions over all tensors, by name, and new values
+    """Do one step of `program` in place on `tensors`, or no more than its guard allows; returns the reductions over all tensors, by name, and new values
     of slots over all that the host knows (as "s.x'"; their old ones come with `hypers`, as "s.x").
 
     hypers:        the step's numbers, with "learning_rate" and "step".
@@ -60,9 +60,17 @@ def run(
                 else:
                     for own, result in zip(per_tensor, results, strict=True):
                         own[reduce.name] = result
+            if kernel is program.kernels[0] and _is_refused(program, [*per_tensor, totals]):
+                return totals
         _gather(program.kernels[-1], tensors, {**step, **totals})
     shared = {new(store.array): _value(store.value, step, float) for store in program.shared}
     return totals | shared
+
+
+def _is_refused(program: Program, found: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a program's guard lets nothing be done."""
+    guard = program.guarding
+    return guard is not None and any(refuses(guard.op, own[guard.name]) for own in found if guard.name in own)
 
 
 def _gather(kernel: Kernel, tensors: Sequence[Tensor], outside: Mapping[str, float]) -> None:

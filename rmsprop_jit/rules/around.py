@@ -1,4 +1,4 @@
-"""What surrounds any rule in a step, as equations: unscale, accumulate, clip, decay, average, overwrite.
+"""What surrounds any rule in a step, as equations: unscale, guard, accumulate, clip, decay, average, overwrite.
 
 Options appear only as flags inside `where`; specialising replaces the flags, so that no option costs anything unless it
 is on. The order of operations and the association of products are those of Keras 3, bit for bit.
@@ -14,6 +14,7 @@ from ..codegen import (
     Hyper,
     RuleError,
     Slot,
+    all_finite,
     clip,
     maximum,
     rounded,
@@ -147,6 +148,17 @@ def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
     return where_decaying(g + h.weight_decay * p, g, h, on)
 
 
+def unscaled(g: Expr, h: Names, on: Names) -> Expr:
+    """The gradient without the loss scale."""
+    return where(on.loss_scale_factor, g / h.loss_scale_factor, g)
+
+
+def guard(g: Expr, h: Names, on: Names) -> Expr:
+    """Whether a step may be done: no gradient of any variable that has one holds inf or nan, as the step reads it."""
+    looks = on.nonfinite & ~on.gradient_missing & ~on.idle
+    return ~looks | all_finite(unscaled(g, h, on), over="all")
+
+
 def averaged_around(rule: Rule) -> Equations:
     """What is to be used in place of the parameters: the rule's own averaged weights, or the running average."""
 
@@ -163,7 +175,7 @@ def averaged_around(rule: Rule) -> Equations:
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
-    unscale -> accumulate or take the mean -> maximize -> clip -> decay -> `rule` -> average -> overwrite
+    unscale -> guard -> accumulate or take the mean -> maximize -> clip -> decay -> `rule` -> average -> overwrite
 
     Its averaged weights are the rule's own, where that has any, and else the running average.
 
@@ -171,12 +183,12 @@ def whole_step(rule: Rule) -> Rule:
     """
 
     def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> Iterator[tuple[Expr, Expr]]:
-        unscaled = where(on.loss_scale_factor, g / h.loss_scale_factor, g)
+        single = unscaled(g, h, on)
         sofar = where(on.window_empty, 0.0, s.gradient_accumulator)
         instead = on.overwrite_with_gradient  # Keras collects by maximum then, and scales nothing
-        together = where(instead, maximum(g, sofar), unscaled + sofar)
+        together = where(instead, maximum(g, sofar), single + sofar)
         added = where(on.gradient_missing, s.gradient_accumulator, together)
-        mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, unscaled)
+        mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, single)
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
         within = clipped(wanted, h, on)
@@ -208,6 +220,7 @@ def whole_step(rule: Rule) -> Rule:
         flags={**rule.flags, **STEP_FLAGS, **{unread(name): Flag() for name in rule.inputs}},
         inputs=rule.inputs,
         averaged=averaged_around(rule),
+        guard=guard,
     )
 
 

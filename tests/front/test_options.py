@@ -19,6 +19,7 @@ from rmsprop_jit.rules.rmsprop import RMSPROP
 GIVEN = {
     "learning_rate": 0.5,
     "loss_scale_factor": 8.0,
+    "nonfinite": "skip",
     "gradient_accumulation_steps": 3,
     "maximize": True,
     "clipnorm": 1.0,

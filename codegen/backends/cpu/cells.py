@@ -32,8 +32,14 @@ class LaunchCell(IntEnum):
     SHARED_AT = 21  # int64[shared]: their addresses
     SHARED_BEGIN = 22  # how many bytes behind a call's other numbers their old ones are; the new ones follow
 
+    GUARDS = 23  # how many tables have a guard, which is known after the first pass
+    GUARDS_AT = 24  # int64[guards][GuardCell]: over each table
+    SKIPS = 25  # 1 if a call that is refused is counted as skipped, 0 if it answers whose gradient it was
+    GUARDED = 26  # how many tensors guards are over
+    GUARDED_AT = 27  # int64[guarded][GuardCell]: over each tensor, by variable
 
-LAUNCH_SIZE = 23
+
+LAUNCH_SIZE = 28
 
 
 class RecordCell(IntEnum):
@@ -46,6 +52,17 @@ class RecordCell(IntEnum):
 
 
 RECORD_SIZE = 4
+
+
+class GuardCell(IntEnum):
+    """What says whether some elements are all finite."""
+
+    AT = 0  # a number that is not finite where they are not ...
+    REFUSED = 1  # ... or that has these bits
+    VARIABLE = 2  # the variable whose elements they are
+
+
+GUARD_SIZE = 3
 
 
 class JobCell(IntEnum):

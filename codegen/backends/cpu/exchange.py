@@ -38,10 +38,10 @@ def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
         cells[{Cell.TORN}] = 0
         cells[{Cell.DUE}] = 0
         for i in range(progress[0]):
-            cells[{Cell.PROGRESS} + i] = progress[i + 1]
+            cells[{Cell.SKIPPED} + i] = progress[i + 1]
     else:
         for i in range(progress[0]):
-            progress[i + 1] = cells[{Cell.PROGRESS} + i]
+            progress[i + 1] = cells[{Cell.SKIPPED} + i]
     calls = cells[{Cell.CALLS}]
     swap(ledger + {8 * Cell.WORD}, 0)
     return calls

@@ -84,7 +84,7 @@ class _Frame:
         self.type = program.compute
         self.reductions = program.reductions()
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
-        self.together = len(program.kernels) > 1 and not program.reductions(Space.ALL)
+        self.together = len(program.kernels) > 1 and not (program.guard or program.reductions(Space.ALL))
         self.passes = bool(self.reductions) or len(program.kernels) > 1
         kept = [array for array in program.arrays if array.space is Space.ELEMENT]
         sizes = {dtypes.storage(array.storage).itemsize for array in kept}
@@ -111,7 +111,8 @@ class _Frame:
             yield f"own = at_float64({at(Header.OWN_AT)})"
             yield f"total = at_float64({at(Header.TOTAL_AT)})"
             for reduce in self.reductions:
-                yield f"lanes_{reduce.name} = lanes({LANES})"
+                kind = "singles" if self.is_narrow(reduce) else "lanes"
+                yield f"lanes_{reduce.name} = {kind}({LANES})"
             for kernel in filter(self.is_apart, self.program.kernels):
                 yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in self.computed(kernel))
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
@@ -216,7 +217,12 @@ class _Frame:
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
         for reduce in kernel.reductions:
-            yield f"fill(lanes_{reduce.name}, {LANES}, {literal(reduce.op.identity, 'float64')})"
+            if self.is_narrow(reduce):
+                yield f"for lane in range({LANES}):"
+                yield f"    lanes_{reduce.name}[lane] = {self.type}(0.0)"
+            else:
+                start = 0.0 if reduce.op is ReduceOp.ALL_FINITE else reduce.op.identity
+                yield f"fill(lanes_{reduce.name}, {LANES}, {literal(start, 'float64')})"
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield "    for lane in range(width):"
@@ -227,6 +233,10 @@ class _Frame:
             yield "    for lane in range(width):"
         for reduce in kernel.reductions:
             lane = f"lanes_{reduce.name}[lane]"
+            if reduce.op is ReduceOp.ALL_FINITE:
+                yield f"        element = {self.reduced(kernel, reduce)}"
+                yield f"        {lane} = {lane} + (element - element)"
+                continue
             yield f"        element = float64({self.reduced(kernel, reduce)})"
             if reduce.op.element is not None:
                 yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
@@ -234,6 +244,13 @@ class _Frame:
             yield f"        {lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
         for reduce in kernel.reductions:
             yield from self.fold(reduce)
+
+    def is_narrow(self, reduce: Reduce) -> bool:
+        """Whether lanes are float32: whether all is finite is known of what nothing is lost of.
+
+        They add up the differences of elements with themselves: zeros, or nan for what is not finite.
+        """
+        return reduce.op is ReduceOp.ALL_FINITE and self.type == "float32"
 
     def reduced(self, kernel: Kernel, reduce: Reduce) -> str:
         """An element of what is reduced, where it is added up."""
@@ -259,7 +276,13 @@ class _Frame:
     def fold(self, reduce: Reduce) -> Iterator[str]:
         """The lanes of one reduction as the row's partial result."""
         j, n = self.index[reduce.name], len(self.reductions)
-        yield f"folded = fold_{reduce.op.join.name.lower()}(lanes_{reduce.name}, {LANES})"
+        if reduce.op is ReduceOp.ALL_FINITE:
+            yield "strange = 0"
+            yield f"for lane in range({LANES}):"
+            yield f"    strange |= 1 if lanes_{reduce.name}[lane] != 0 else 0"
+            yield "folded = 1.0 - float64(strange)"
+        else:
+            yield f"folded = fold_{reduce.op.join.name.lower()}(lanes_{reduce.name}, {LANES})"
         yield f"partial[row * {n} + {j}] = folded"
         if self.together:
             yield "if alone:"

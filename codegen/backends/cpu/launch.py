@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import non_finite
 from ...expr import Reduction
 from ...memory import begin_of
 from ...schedule import Turn, schedule
@@ -17,7 +18,7 @@ from ..entries import Marks
 from ..hypers import count_together, part_of
 from ..ledger import Ledger
 from . import driver, jit, pool
-from .cells import LAUNCH_SIZE, RECORD_SIZE, JoinCell, LaunchCell
+from .cells import LAUNCH_SIZE, RECORD_SIZE, GuardCell, JoinCell, LaunchCell
 from .frame import fold_code
 from .tables import Table
 
@@ -88,6 +89,7 @@ class Launch:
         self._plan[LaunchCell.LEDGER_AT], self._plan[LaunchCell.YIELD_AT] = self._ledger.at, pool.yield_address()
         self.follow(schedule([table.program for table in tables]))
         self._lay_out_arguments(brought)
+        self._lay_out_guards(marks)
         self._shared: Mapping[str, Any] = {}
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
@@ -154,6 +156,19 @@ class Launch:
         self._plan[LaunchCell.SHARED] = len(marks.shared)
         self._plan[LaunchCell.SHARED_BEGIN] = sum(table.numbers.nbytes for table in self.tables)
 
+    def _lay_out_guards(self, marks: Marks | None) -> None:
+        """What says whether all is finite, and of which variable it does where it is not."""
+        guards = [row for table in self.tables for row in table.guards()]
+        self._keep(LaunchCell.GUARDS_AT, guards)
+        self._plan[LaunchCell.GUARDS] = len(guards)
+        self._plan[LaunchCell.SKIPS] = is_skipped = marks is None or marks.skips
+        if guards and marks is not None and not is_skipped:
+            order = iter(marks.order)
+            own = [row for table in self.tables for row in table.guards([next(order) for _ in range(table.tensors)])]
+            own.sort(key=lambda row: row[GuardCell.VARIABLE])
+            self._keep(LaunchCell.GUARDED_AT, own)
+            self._plan[LaunchCell.GUARDED] = len(own)
+
     def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
         """What a call brings: addresses of each tensor's arrays, table by table, and the step's numbers."""
         numbers = None
@@ -171,7 +186,9 @@ class Launch:
         answer = self._drive(self._at, (prepared or NOTHING).at, -1 if expected is None else expected)
         if answer == driver.TORN:
             self._ledger.refuse_torn()
-        return bool(answer == driver.DONE)
+        if answer < 0:
+            raise non_finite(-1 - answer)
+        return bool(answer in (driver.DONE, driver.SKIPPED))
 
     def send(self, hypers: Numbers) -> None:
         """Numbers for the next step without a record."""

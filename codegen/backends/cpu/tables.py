@@ -14,6 +14,7 @@ from ...dtypes import storage
 from ...errors import OptionError
 from ...expr import Reduction
 from ...kinds import Space
+from ...ops import ReduceOp
 from ...program import Program
 from ...rows import Rows, cut
 from . import frame, jit
@@ -35,6 +36,9 @@ THREADS_VARIABLE = "RMSPROP_JIT_NUM_THREADS"
 
 CROSSOVER = 32_768
 """Steps of fewer elements run on the caller's thread alone."""
+
+NEVER = -1
+"""The bits of a nan, which is not finite, whatever its bits."""
 
 CACHE_LINE = 64
 """Bytes. Rows begin where vectors of the parameter do not straddle cache lines."""
@@ -142,7 +146,7 @@ class Table:
         A parameter and its slots lie alike (see the homes of arrays), so one of them speaks for all.
         """
         kept = [array for array in self.program.arrays if not array.is_brought and array.space is Space.ELEMENT]
-        if self.reductions or not kept:
+        if any(reduce.op is not ReduceOp.ALL_FINITE for reduce in self.reductions) or not kept:
             return None
         itemsize = storage(kept[0].storage).itemsize
         addresses = self.arrays[:, self.program.column(kept[0].name)]
@@ -169,6 +173,17 @@ class Table:
             return np.zeros(self.tensors, np.int64)
         begin = self.arrays.ctypes.data + 8 * self.program.column(array)
         return begin + np.arange(self.tensors, dtype=np.int64) * self.arrays.strides[0]
+
+    def guards(self, variables: Sequence[int] | None = None) -> list[list[int]]:
+        """The entries of a `GuardCell` over all tensors, or over each, which belong to variables; none without guard."""
+        guard = self.program.guarding
+        if guard is None:
+            return []
+        refused = 0 if guard.op is ReduceOp.ALL_FINITE else NEVER
+        if variables is None:
+            return [[self.total_at(guard.what), refused, 0]]
+        begin = int(self.own.ctypes.data) + 8 * self.reduced[guard.what]
+        return [[begin + i * self.own.strides[0], refused, variable] for i, variable in enumerate(variables)]
 
     def total_at(self, what: Reduction) -> int:
         """Where a reduction over all tensors is kept."""
