@@ -19,9 +19,10 @@ from . import verify
 from .dtypes import storage
 from .expand import expanded
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
+from .guards import guarded
 from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
-from .ops import Fn, ReduceOp
+from .ops import Fn
 from .parts import Slot
 from .program import Arg, Array, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
 from .rule import PARAMETER, Rule
@@ -117,29 +118,6 @@ def settled(rule: Rule, flags: Collection[str]) -> Stores:
     stores = {target: values[value] for target, value in rule.stores.items() if isinstance(target, Symbol)}
     verify.settled(rule.name, stores)
     return {target: value for target, value in stores.items() if value is not target}
-
-
-def guarded(rule: Rule, flags: Collection[str], compute: str, stages: list[list[Reduction]]) -> Reduction | None:
-    """What a rule's guard reduces for one set of flags, put among the stages; None where there is none.
-
-    In float64 no sum of squares of float32 numbers overflows: where there is one, it says whether all are finite.
-    """
-    found = [] if rule.guard is None else walk(settle([rule.guard], flags)[rule.guard])
-    guards = [node for node in found if isinstance(node, Reduction)]
-    verify.guarded(rule.name, guards)
-    for guard in guards:
-        stages[:] = [[], *stages] if len(stages) == 1 else stages
-        squares = [one for one in stages[0] if one.op is ReduceOp.SUM_OF_SQUARES and unsigned(one.arg) is guard.arg]
-        if squares and compute == "float32":
-            return squares[0]
-        stages[0] += [] if any(one is guard for one in stages[0]) else [guard]
-        return guard
-    return None
-
-
-def unsigned(e: Expr) -> Expr:
-    """What has the same square."""
-    return e.args[0] if isinstance(e, Call) and e.fn is Fn.NEG else e
 
 
 def averaged(rule: Rule, flags: Collection[str]) -> Stores:

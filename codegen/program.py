@@ -136,7 +136,7 @@ class Program:
     step:    what the host computes for every step, in float64, in order. `kernels`: in launch order.
     slots:   the state beside the parameter. `shared`: what slots over all that the host knows become when
              the step is counted.
-    guard:   what the first kernel reduces, see `ops.refuses`; where it is refused for any tensor, no later kernel of any
+    guard:   what the first kernel reduces, see `ops.refuses`; where that refuses any tensor, no later kernel of any
              program of the step runs, and nothing has changed.
     memo:    what is derived from the program, kept as long as it lives.
     """

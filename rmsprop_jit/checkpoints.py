@@ -158,7 +158,7 @@ class Checkpoints(Attributes):
         """The calls to go on with after loading a state with these options, and what of them stands in the way."""
         if opened.options is None or mode == "keep":
             return calls, {}
-        saved = resuming.converted(opened.options) if opened.names is None else opened.options
+        saved = resuming.converted(opened.options, opened.names is None)
         own = resuming.plain(calls.options, calls.state)
         names = resuming.differing(saved, own)
         if mode == "check":

@@ -29,6 +29,9 @@ RULE_DIGEST, CONSTRAINTS = "rule_digest", "constraints"
 FUNCTION, DIGEST = "function", "digest"
 """The keys under which a learning rate is named that has no config, and that of what a user has written."""
 
+LATER = ("nonfinite",)
+"""Options that states of the present format may lack: when those were saved, the default was all that there was."""
+
 COMPARED = [name for name, option in OPTIONS.items() if not option.backend and name != "name"]
 """The options that shape training; the others say what slots are called, and how kernels are compiled and launched."""
 
@@ -83,9 +86,10 @@ def _is_function(rate: Any) -> bool:
     return isinstance(rate, dict) and FUNCTION in rate
 
 
-def converted(saved: dict[str, Any]) -> dict[str, Any]:
-    """The options of a state of an earlier format as they are compared: what it does not say is not."""
-    return {RULE_DIGEST: None, CONSTRAINTS: None, **saved}
+def converted(saved: dict[str, Any], is_earlier: bool) -> dict[str, Any]:
+    """The options of a state, of an earlier format or not, as they are compared: what it does not say is not."""
+    unsaid = {RULE_DIGEST: None, CONSTRAINTS: None} if is_earlier else {}
+    return {**unsaid, **{name: OPTIONS[name].default for name in LATER}, **saved}
 
 
 def differing(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64 = npt.NDArray[np.int64]
 
 NO_ARRAYS: Mapping[str, Any] = {}
 
@@ -65,6 +72,12 @@ class Marks(NamedTuple):
     shared: Mapping[str, Any] = NO_ARRAYS
     order: Sequence[int] = ()
     skips: bool = True
+
+    def cells(self, variables: int) -> tuple[Int64, Int64]:
+        """Which cells of the ledger of so many variables change when a call is counted, and what they become."""
+        windows, started = np.array(self.positions, np.int64), np.array(self.started, np.int64)
+        cells = Cell.PROGRESS + np.concatenate([windows, variables + started])
+        return cells, np.repeat([int(self.value), 1], [len(windows), len(started)])
 
     def are_shared(self, numbers: Mapping[str, Any]) -> bool:
         """Whether slots over all are what a call's numbers were made of, bit for bit."""

@@ -186,8 +186,8 @@ class Ledger:
             return
         if self._is_under_way:
             raise BackendError(
-                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. On a GPU, or "
-                "over several devices, let one thread call it."
+                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. "
+                "On a GPU, or over several devices, let one thread call it."
             )
         raise BackendError(
             f"step {self.torn} was torn; load a state. Received: a call on variables and slots of which some are "
@@ -260,14 +260,8 @@ class Ledger:
     def set_progress(self, marks: Marks | None) -> None:
         """What `Marks` say; mostly nothing, which takes no time."""
         if marks is not None and (marks.positions or marks.started):
-            cells, values = self.marked_cells(marks)
+            cells, values = marks.cells(self._variables)
             self.cells[cells] = values
-
-    def marked_cells(self, marks: Marks) -> tuple[Int64, Int64]:
-        """Which cells change when a call is counted, and what they become."""
-        windows, started = np.array(marks.positions, np.int64), np.array(marks.started, np.int64)
-        cells = Cell.PROGRESS + np.concatenate([windows, self._variables + started])
-        return cells, np.repeat([int(marks.value), 1], [len(windows), len(started)])
 
 
 def _is_running(code: CodeType) -> bool:

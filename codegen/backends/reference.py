@@ -33,8 +33,10 @@ def run(
     hypers: Mapping[str, float],
     tensor_hypers: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """Do one step of `program` in place on `tensors`, or no more than its guard allows; returns the reductions over all tensors, by name, and new values
-    of slots over all that the host knows (as "s.x'"; their old ones come with `hypers`, as "s.x").
+    """Do one step of `program` in place on `tensors`, or nothing, where its guard refuses it.
+
+    Returns the reductions over all tensors, by name, and new values of slots over all that the host knows (as "s.x'";
+    their old ones come with `hypers`, as "s.x").
 
     hypers:        the step's numbers, with "learning_rate" and "step".
     tensor_hypers: per-tensor numbers, one for each tensor.

@@ -156,7 +156,8 @@ def unscaled(g: Expr, h: Names, on: Names) -> Expr:
 def guard(g: Expr, h: Names, on: Names) -> Expr:
     """Whether a step may be done: no gradient of any variable that has one holds inf or nan, as the step reads it."""
     looks = on.nonfinite & ~on.gradient_missing & ~on.idle
-    return ~looks | all_finite(unscaled(g, h, on), over="all")
+    read = where(on.overwrite_with_gradient, g, unscaled(g, h, on))
+    return ~looks | all_finite(read, over="all")
 
 
 def averaged_around(rule: Rule) -> Equations:

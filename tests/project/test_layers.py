@@ -26,7 +26,7 @@ ORDER = [
     {"simplify", "rule"},
     {"expand", "program"},
     {"schedule", "sorts", "verify"},
-    {"printer"},
+    {"guards", "printer"},
     {"lower", "scalars", "rows", "private"},
     {"room"},
     {"store"},

@@ -8,6 +8,7 @@ llvm, jit   from LLVM IR to code in memory; found again, in memory or in the sto
 vectors     what became of each kernel's loop, for whoever wants to know
 fixed       a small compiler for all code but loops over elements:
 driver        a whole step as one call, and the helpers' loop; cells: what the integers mean that they share
+guards        whether the first pass of a call is its last
 reader        the addresses of many arrays at once, if each is what was expected
 exchange      reading and writing state while no call is at work
 numbers       the numbers of a step, where they are many

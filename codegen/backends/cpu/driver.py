@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from ...ops import JOINS
 from ..entries import Cell
-from .cells import GUARD_SIZE, JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, GuardCell, JobCell, JoinCell, LaunchCell, RecordCell
+from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
 from .frame import Header
+from .guards import GUARDED
 
 SPIN = 10_000
 """How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
@@ -24,10 +25,9 @@ SPIN = 10_000
 PATIENCE = 100
 """How often a caller looks before it offers its processor to whom it waits for."""
 
-DONE, ELSEWHERE, TORN, SKIPPED = 1, 0, 2, 3
+DONE, ELSEWHERE, TORN = 1, 0, 2
 """What the driver answers: the step is done (and counted); the ledger does not stand where the call expects it, and
-nothing was done; a call was torn, and nothing was done; the guard let nothing be done, which was counted. Below 0 it
-did not, either, and the answer says which variable's gradient it was: -1 for the first."""
+nothing was done; a call was torn, and nothing was done; or what `guards` answers, and nothing was done."""
 
 JOIN = """
 def join(into, piece, fold):
@@ -204,30 +204,6 @@ def advance(plan_at, expected):
 """
 """Count a step that was done, with all that the ledger keeps of it."""
 
-GUARDED = f"""
-def refused(guards_at, count):
-    found = -1
-    for i in range(count):
-        guard = ints(guards_at + i * {8 * GUARD_SIZE})
-        value = floats(guard[{GuardCell.AT}])[0]
-        if found < 0 and (value - value != 0.0 or ints(guard[{GuardCell.AT}])[0] == guard[{GuardCell.REFUSED}]):
-            found = guard[{GuardCell.VARIABLE}]
-    return found
-
-def guarded(plan_at):
-    plan = ints(plan_at)
-    answer = {DONE}
-    if refused(plan[{LaunchCell.GUARDS_AT}], plan[{LaunchCell.GUARDS}]) >= 0:
-        if plan[{LaunchCell.SKIPS}] != 0:
-            ledger = ints(plan[{LaunchCell.LEDGER_AT}])
-            ledger[{Cell.SKIPPED}] += 1
-            answer = {SKIPPED}
-        else:
-            answer = -1 - refused(plan[{LaunchCell.GUARDED_AT}], plan[{LaunchCell.GUARDED}])
-    return answer
-"""
-"""What becomes of a call of which the guard is known."""
-
 DRIVE = f"""{PARTS}{SHARED}{ADVANCE}{GUARDED}
 def drive(plan_at, prepared_at, expected):
     plan = ints(plan_at)
@@ -252,8 +228,8 @@ def drive(plan_at, prepared_at, expected):
         for k in range(plan[{LaunchCell.PASSES}]):
             if answer == {DONE}:
                 run(plan_at, k)
-                if k == 0 and plan[{LaunchCell.GUARDS}] > 0:
-                    answer = guarded(plan_at)
+                if k == 0:
+                    answer = guarded(plan_at, {DONE})
         if expected >= 0 and answer == {DONE}:
             carry(plan_at, prepared_at)
             advance(plan_at, expected)

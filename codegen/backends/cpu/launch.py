@@ -17,7 +17,7 @@ from ..contract import GRADIENT
 from ..entries import Marks
 from ..hypers import count_together, part_of
 from ..ledger import Ledger
-from . import driver, jit, pool
+from . import driver, guards, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, GuardCell, JoinCell, LaunchCell
 from .frame import fold_code
 from .tables import Table
@@ -144,7 +144,7 @@ class Launch:
     def _lay_out_marks(self, marks: Marks | None) -> None:
         if marks is None:
             return
-        cells, values = self._ledger.marked_cells(marks)
+        cells, values = marks.cells(len(self._ledger.windows))
         due = [self._ledger.due_cell(i) for i in marks.due]
         self._keep(LaunchCell.MARKS_AT, np.stack([self._ledger.at + 8 * cells, values], axis=1))
         self._keep(LaunchCell.DUE_AT, self._ledger.at + 8 * np.array(due, np.int64))
@@ -158,11 +158,11 @@ class Launch:
 
     def _lay_out_guards(self, marks: Marks | None) -> None:
         """What says whether all is finite, and of which variable it does where it is not."""
-        guards = [row for table in self.tables for row in table.guards()]
-        self._keep(LaunchCell.GUARDS_AT, guards)
-        self._plan[LaunchCell.GUARDS] = len(guards)
+        found = [row for table in self.tables for row in table.guards()]
+        self._keep(LaunchCell.GUARDS_AT, found)
+        self._plan[LaunchCell.GUARDS] = len(found)
         self._plan[LaunchCell.SKIPS] = is_skipped = marks is None or marks.skips
-        if guards and marks is not None and not is_skipped:
+        if found and marks is not None and not is_skipped:
             order = iter(marks.order)
             own = [row for table in self.tables for row in table.guards([next(order) for _ in range(table.tensors)])]
             own.sort(key=lambda row: row[GuardCell.VARIABLE])
@@ -188,7 +188,7 @@ class Launch:
             self._ledger.refuse_torn()
         if answer < 0:
             raise non_finite(-1 - answer)
-        return bool(answer in (driver.DONE, driver.SKIPPED))
+        return bool(answer in (driver.DONE, guards.SKIPPED))
 
     def send(self, hypers: Numbers) -> None:
         """Numbers for the next step without a record."""

@@ -175,7 +175,7 @@ class Table:
         return begin + np.arange(self.tensors, dtype=np.int64) * self.arrays.strides[0]
 
     def guards(self, variables: Sequence[int] | None = None) -> list[list[int]]:
-        """The entries of a `GuardCell` over all tensors, or over each, which belong to variables; none without guard."""
+        """The entries of a `GuardCell` over all tensors, or over each, of its variable; none without guard."""
         guard = self.program.guarding
         if guard is None:
             return []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import BackendError
 from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
@@ -90,6 +91,11 @@ class Launch:
         clock: Clock | None = None,
         brought: Sequence[str] = GRADIENT,
     ) -> None:
+        if any(table.program.guard for table in tables):
+            raise BackendError(
+                'inf and nan are not looked for on GPUs yet. Received: nonfinite="skip" or "raise", and arrays on one. '
+                'Use nonfinite="propagate".'
+            )
         self.tables = list(tables)
         self._brought = brought
         count_together(self.tables)

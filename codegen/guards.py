@@ -1,0 +1,35 @@
+"""guarded(): what has to be reduced before a step may do anything, and among which other reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from . import verify
+from .expr import Call, Expr, Reduction
+from .ops import Fn, ReduceOp
+from .rule import Rule
+from .simplify import settle
+from .walk import walk
+
+
+def guarded(rule: Rule, flags: Collection[str], compute: str, stages: list[list[Reduction]]) -> Reduction | None:
+    """What a rule's guard reduces for one set of flags, put among the stages; None where there is none.
+
+    In float64 no sum of squares of float32 numbers overflows: where there is one, it says whether all are finite.
+    """
+    found = [] if rule.guard is None else walk(settle([rule.guard], flags)[rule.guard])
+    guards = [node for node in found if isinstance(node, Reduction)]
+    verify.guarded(rule.name, guards)
+    for guard in guards:
+        stages[:] = [[], *stages] if len(stages) == 1 else stages
+        squares = [one for one in stages[0] if one.op is ReduceOp.SUM_OF_SQUARES and unsigned(one.arg) is guard.arg]
+        if squares and compute == "float32":
+            return squares[0]
+        stages[0] += [] if any(one is guard for one in stages[0]) else [guard]
+        return guard
+    return None
+
+
+def unsigned(e: Expr) -> Expr:
+    """What has the same square."""
+    return e.args[0] if isinstance(e, Call) and e.fn is Fn.NEG else e
