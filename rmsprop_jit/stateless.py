@@ -43,6 +43,7 @@ class Stateless(Checkpoints):
         grads, inputs:       as of `apply`, in the order of the variables that the optimizer was built on, or by name.
         trainable_variables: all of them, as values in that order, or by name; what is returned has the same form.
 
+        New arrays are NumPy's, or CuPy's where the variables are on a GPU, whatever kind the values are.
         The same kernels as in `apply`, with the same bits; nothing that is passed is written to, nor is the optimizer.
         That costs a copy of all variables and slots, and a table of their addresses, in each call: use `apply` where
         the arrays may change. Constraints are applied to the copies. Several threads may call it at the same time.

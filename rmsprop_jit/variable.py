@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .arrays.checks import adopted, for_variable, made_by_numpy
+from .arrays.checks import adopted, for_gradient, for_variable, made_by_numpy
 from .arrays.homes import Array, is_array, to_host, write
 from .errors import ArrayError, OptionError
 
@@ -109,7 +109,8 @@ class Variable(NDArrayOperatorsMixin):
     def _assign_changed(self, value: npt.ArrayLike, sign: int) -> None:
         """Add or subtract, all at once: what does not fit changes nothing."""
         given: Any = value.value if isinstance(value, Variable) else value
-        given = given if is_array(given) else np.asarray(given)
+        what = f"what is added to variable {self.name!r}"
+        given = adopted(given, what, for_gradient)[0] if is_array(given) else np.asarray(given)
         try:
             changed = self._array + given if sign > 0 else self._array - given
         except (TypeError, ValueError):

@@ -1,6 +1,9 @@
 """Keras's files: its optimizers and ours read what the other has put into an open h5py group."""
 
+import io
+import json
 import os
+import zipfile
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 
@@ -171,3 +174,48 @@ def test_a_training_goes_on_here_and_back_with_the_same_bits(
     assert calls(last) == calls(whole[0])
     for one, other in zip(last.variables, whole[0].variables, strict=True):
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
+
+
+def new_model() -> Any:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    model.compile(loss="mse", optimizer=keras.optimizers.AdamW(0.125))
+    return model
+
+
+def steps_of(model: Any, seed: int) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=one.shape).astype(np.float32) for one in model.trainable_variables]
+
+
+def test_the_optimizer_in_a_model_s_file_goes_on_here_and_back(tmp_path: Path) -> None:
+    """A whole `.keras` file: ours is made from its config, reads its state, and writes its own in its place."""
+    model = new_model()
+    for seed in range(3):
+        model.optimizer.apply(steps_of(model, seed), model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    config = json.loads(parts["config.json"])["compile_config"]["optimizer"]
+    ours = getattr(rmsprop_jit, config["class_name"]).from_config(config["config"])
+    values = {one.path: np.array(one.value) for one in model.trainable_variables}
+    ours.build(values)
+    weights = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(weights, "a") as file:
+        ours.load_own_variables(file["optimizer/vars"])
+        ours.apply(dict(zip(values, steps_of(model, 3), strict=True)))
+        del file["optimizer/vars"]
+        ours.save_own_variables(file.create_group("optimizer/vars"))
+    with zipfile.ZipFile(tmp_path / "again.keras", "w") as whole:
+        for name, content in {**parts, "model.weights.h5": weights.getvalue()}.items():
+            whole.writestr(name, content)
+    again = keras.models.load_model(tmp_path / "again.keras")
+    for one, value in zip(again.trainable_variables, values.values(), strict=True):
+        one.assign(value)
+    for seed in (3, 4):
+        model.optimizer.apply(steps_of(model, seed), model.trainable_variables)
+    again.optimizer.apply(steps_of(model, 4), again.trainable_variables)
+    seen = [
+        [np.asarray(v.value) for v in (*one.trainable_variables, *one.optimizer.variables)] for one in (again, model)
+    ]
+    assert_near(*seen)
+    assert calls(again.optimizer) == 5

@@ -205,3 +205,34 @@ def test_optimizers_of_other_variables_go_on() -> None:
     optimizer.apply([g], [w])
     assert [one.name for one in optimizer.variables] == bound
     assert optimizer.iterations == 4
+
+
+def test_scales_and_histories_of_small_floats_are_trained_beside_weights() -> None:
+    """As in training in float8: what a backward pass says of scales takes their place, on copies as well."""
+    history = 1024
+    rng = np.random.default_rng(0)
+    variables = [
+        Variable(rng.normal(size=(16, 32)).astype(np.float32), name="kernel"),
+        *(Variable(np.ones((), np.float32), name=f"scale_{i}") for i in range(3)),
+        *(Variable(np.zeros(history, np.float32), name=f"amax_{i}") for i in range(3)),
+    ]
+    for one in variables[1:]:
+        one.overwrite_with_gradient = True
+    optimizer = rmsprop_jit.AdamW(0.1, loss_scale_factor=64.0, global_clipnorm=1.0)
+    optimizer.build(variables)
+    values, state = [one.numpy() for one in variables], [one.numpy() for one in optimizer.variables]
+    for _ in range(3):
+        brought = [rng.normal(size=(16, 32)).astype(np.float32)]
+        brought += [np.full((), rng.uniform(1, 2), np.float32) for _ in range(3)]
+        brought += [np.roll(one.numpy(), -1) + np.float32(1) for one in variables[4:]]
+        values, state = optimizer.stateless_apply(state, brought, values)
+        optimizer.apply(brought)
+        for one, gradient, value in zip(variables, brought, values, strict=True):
+            assert one.numpy().tobytes() == value.tobytes()
+            assert one.name == "kernel" or one.numpy().tobytes() == gradient.tobytes()
+    assert [one.name for one in optimizer.variables] == [
+        "iteration",
+        "learning_rate",
+        "kernel_momentum",
+        "kernel_velocity",
+    ]

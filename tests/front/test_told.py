@@ -51,6 +51,28 @@ def test_what_does_not_fit_changes_nothing(value: Any) -> None:
     assert variable.value.tolist() == [1, 2]
 
 
+class Exchanged:
+    """An array of a library that has DLPack, and no arithmetic with NumPy's."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, array: Array) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self.array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_of_other_libraries_are_added() -> None:
+    variable = Variable(np.ones(2))
+    variable.assign_add(Exchanged(np.array([1.0, 2.0])))  # type: ignore[arg-type]
+    variable.assign_sub(Exchanged(np.array([0.5, 0.5])))  # type: ignore[arg-type]
+    assert variable.value.tolist() == [1.5, 2.5]
+
+
 def test_a_counter_counts_whole_numbers() -> None:
     counter = Variable(np.array(1))
     counter.assign_add(2)
