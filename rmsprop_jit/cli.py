@@ -20,6 +20,7 @@ from . import __version__
 from .cache import add_cache
 from .contents import add_state
 from .errors import BackendError, OptionError, RmspropJitError
+from .examples import EXAMPLES, run, show
 from .optimizer import Optimizer
 from .options import NUMBER, OPTIONS, SWITCH
 from .rules.named import named
@@ -105,7 +106,10 @@ class _SubParser(argparse.ArgumentParser):
 
 
 def _add_demo(commands: Any, rules: Rules) -> None:
-    demo = commands.add_parser("demo", help="train a small network on real digits, and time the update")
+    demo = commands.add_parser("demo", help="train a small network on real digits, and time the update; or an example")
+    text = f"an example instead, which brings its own rule: {', '.join(EXAMPLES)}"
+    demo.add_argument("name", nargs="?", metavar="NAME", help=text)
+    demo.add_argument("--list", action="store_true", help="say what each example shows")
     demo.add_argument("--rule", default=next(iter(rules)), metavar="RULE", help=_rule_text(rules))
     text = "learning rate (default: one that suits the rule and the digits)"
     demo.add_argument("--learning-rate", type=float, metavar="X", help=text)
@@ -169,7 +173,14 @@ def run_explain(options: argparse.Namespace) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> None:
-    """Train, test, and say what was compiled and how fast it is."""
+    """Train, test, and say what was compiled and how fast it is; or run an example, or list them."""
+    if options.list:
+        show()
+        return
+    if options.name is not None:
+        _refuse_beside(options)
+        run(options.name)
+        return
     from . import demo
 
     console = Console()
@@ -197,6 +208,20 @@ def run_demo(options: argparse.Namespace) -> None:
     if options.plot:
         demo.plot(losses, options.plot, f"{_title(optimizer)} on handwritten digits")
         console.print(f"loss curve     {escape(str(options.plot))}", soft_wrap=True)
+
+
+def _refuse_beside(options: argparse.Namespace) -> None:
+    """Raise OptionError for what an example does not take."""
+    given = [
+        name
+        for name, usual in (("rule", next(iter(options.rules))), ("learning_rate", None), ("plot", None))
+        if getattr(options, name) != usual
+    ]
+    if given:
+        raise OptionError(
+            f"an example has its own rule and rates. Received: {options.name} with --{given[0].replace('_', '-')}. "
+            "Leave the name away to train the digits."
+        )
 
 
 def _trained(console: Console, losses: Iterable[float], batches: int) -> list[float]:

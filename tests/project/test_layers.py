@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rmsprop_jit
+import rmsprop_jit.codegen
 from rmsprop_jit.rules.table import HOMES
 
 FRONT = Path(rmsprop_jit.__file__).parent
@@ -199,9 +200,23 @@ def test_codegen_imports_itself_relatively_and_little_else(path: Path) -> None:
     assert absolute(path) <= OUTSIDE | sys.stdlib_module_names
 
 
+SCRIPTS = [path for path in FRONT_MODULES.values() if path.parent.name == "examples" and path.stem != "__init__"]
+
+
 @pytest.mark.parametrize("path", FRONT_MODULES.values(), ids=lambda path: str(path.relative_to(FRONT)))
 def test_the_front_end_imports_itself_relatively(path: Path) -> None:
-    assert not absolute(path) & {"codegen", "rmsprop_jit"}
+    assert not absolute(path) & ({"codegen"} if path in SCRIPTS else {"codegen", "rmsprop_jit"})
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_an_example_imports_what_a_user_can_import(path: Path) -> None:
+    """By whole names, for it is there to be copied; and nothing of the package but what is public."""
+    assert not [*imports(path, FRONT, FRONT_MODULES)]
+    assert absolute(path) <= {"rmsprop_jit", "numpy", "rich", "autograd"} | sys.stdlib_module_names
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rmsprop_jit"):
+            public = {"rmsprop_jit": rmsprop_jit.__all__, "rmsprop_jit.codegen": rmsprop_jit.codegen.__all__}
+            assert {alias.name for alias in node.names} <= {*public[str(node.module)]}
 
 
 def absolute(path: Path) -> set[str]:

@@ -87,7 +87,15 @@ def test_every_module_is_in_the_wheel(files: list[str]) -> None:
     expected |= {f"rmsprop_jit/{path.relative_to(ROOT)}" for path in (ROOT / "codegen").rglob("*.py")}
     expected = {name.replace(os.sep, "/") for name in expected}
     assert {name for name in files if name.endswith(".py")} == expected
-    for package in ("", "arrays/", "rules/", "codegen/", "codegen/backends/cpu/", "codegen/backends/cuda/"):
+    for package in (
+        "",
+        "arrays/",
+        "examples/",
+        "rules/",
+        "codegen/",
+        "codegen/backends/cpu/",
+        "codegen/backends/cuda/",
+    ):
         assert f"rmsprop_jit/{package}__init__.py" in expected
 
 
