@@ -62,8 +62,7 @@ def _write(folder: str, name: str, write: Callable[[str], None], keep: int) -> N
             _lock(handle)
         mode = _usual_mode(temporary)
         write(new)
-        os.chmod(new, mode)
-        _bring(new)
+        _bring(new, mode)
         with _locked(folder):
             _rotate(target, keep, os.path.join(temporary, "old"))
             os.replace(new, target)
@@ -84,10 +83,11 @@ def _usual_mode(folder: str) -> int:
         os.close(handle)
 
 
-def _bring(path: str) -> None:
-    """Bring a file to the disk."""
+def _bring(path: str, mode: int) -> None:
+    """Bring a file to the disk, with these permissions, which may be none to write."""
     handle = os.open(path, os.O_RDWR)
     try:
+        os.chmod(path, mode)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -143,6 +143,43 @@ def test_loading_has_room_for_one_copy_of_the_state(tmp_path: Path) -> None:
     assert int(done.stdout) < 10e6, "20 MB of state were in memory once, and are so again"
 
 
+REFUSING = """
+import json, resource, sys
+from rmsprop_jit import FileError, files
+
+def refused(content):
+    open(sys.argv[1], "wb").write(content)
+    try:
+        files.load(sys.argv[1])
+    except FileError:
+        return
+    raise AssertionError(content[:100])
+
+def joined(table):
+    text = json.dumps(table).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(8)
+
+refused(b"")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for length in (2, 99_999_999, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1):
+    refused(length.to_bytes(8, "little") + b"{}      ")
+for shape in ([2**28], [2**40], [2**61], [2**62], [2**63], [2**40, 2**40], [0, 2**62], [2**62, 0, 2**62]):
+    for place in ([0, 8], [0, 2**31], [0, 2**63], [0, 0]):
+        refused(joined({"x": {"dtype": "F32", "shape": shape, "data_offsets": place}}))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes")
+def test_what_a_file_claims_takes_no_memory(tmp_path: Path) -> None:
+    """Neither Python's, nor the package's, of which tracemalloc knows nothing."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(rmsprop_jit.__file__).parents[1])}
+    command = [sys.executable, "-c", REFUSING, str(tmp_path / "a")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 10_000
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there it is left")
 def test_what_a_killed_save_leaves_is_swept_with_all_that_is_in_it(tmp_path: Path) -> None:
     """As the package has it: its own temporary files, of which this package knows no names."""
