@@ -171,4 +171,4 @@ def _progress(calls: Calls, grads: Sequence[Any]) -> Progress:
         if windows[position] and grads[position] is None:
             sums = (array for slot, array in one.slots.items() if slot in calls.state.accumulators)
             windows[position] = any(to_host(array).any() for array in sums)
-    return Progress(windows, usual.started)
+    return usual._replace(windows=windows)
