@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -94,7 +95,7 @@ def sizes(state: State) -> str:
     """How large a state is, in words."""
     if not state.built:
         return "0 variables"
-    slots = [array for _, _, _, array in state.slots()]
+    slots = [*state.shared.values(), *itertools.chain.from_iterable(one.slots.values() for one in state.variables)]
     parameters = sum(one.array.size for one in state.variables)
     return (
         f"{len(state.variables):,} variables of {parameters:,} parameters, "
