@@ -166,6 +166,21 @@ def test_the_rate_and_the_count_are_those_of_the_list() -> None:
     assert int(count) == 2
 
 
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_call_that_is_skipped_returns_the_values_as_they_were(steps: int | None) -> None:
+    weights, grads = [np.ones(2), np.ones(3)], [np.array([1.0, np.inf]), np.ones(3)]
+    optimizer = Adam(0.1, nonfinite="skip", gradient_accumulation_steps=steps)
+    optimizer.build(weights)
+    values, state = optimizer.stateless_apply(optimizer.variables, [np.ones(2), np.ones(3)], weights)
+    same, after = optimizer.stateless_apply(state, grads, values)
+    assert bits(same) == bits(values)
+    assert bits(after) == bits(state)
+    assert optimizer.skipped_steps == 0
+    optimizer.nonfinite = "raise"
+    with pytest.raises(rmsprop_jit.NonFiniteError, match="variable_0"):
+        optimizer.stateless_apply(state, grads, values)
+
+
 def test_no_gradients_are_no_call() -> None:
     optimizer = Adam()
     weights = [np.ones(2)]
