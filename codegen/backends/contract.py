@@ -57,8 +57,8 @@ class Table(Protocol):
 class Launch(Protocol):
     """A step over tables that belong together: reductions over all tensors run over all of them."""
 
-    def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Any = None) -> Any:
-        """What a call brings: an address for each tensor of each table, and the step's numbers.
+    def prepared(self, gradients: Int64 | None, hypers: Numbers | Sequence[Numbers] | None, like: Any = None) -> Any:
+        """What a call brings: an address for each tensor of each table, and the step's numbers, or those of each table.
 
         gradients: one row, or one for each kind of array that is brought (see `Backend.launch`).
         None takes that part from `like`, which an earlier call of this method has returned.

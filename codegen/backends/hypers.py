@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ..kinds import SIZES, Space
 
 if TYPE_CHECKING:
     from .contract import Numbers, Table
+
+Own = TypeVar("Own", bound="Table")
+"""A backend's own kind of table."""
 
 
 def cut_of(hypers: Numbers, begin: int, count: int) -> Numbers:
@@ -21,6 +24,14 @@ def part_of(hypers: Numbers, table: Table, begin: int) -> Numbers:
     """The numbers of a table whose tensors are those of the launch from `begin` on."""
     own = cut_of(hypers, begin, table.tensors) if table.program.tensor_hypers else hypers
     return {**own, **table.counts} if table.counts else own
+
+
+def parts_of(hypers: Numbers | Sequence[Numbers], tables: Sequence[Own]) -> Iterator[tuple[Own, Numbers]]:
+    """Each table of a launch with its numbers; a list has those of each table."""
+    begin = 0
+    for i, table in enumerate(tables):
+        yield table, part_of(hypers if isinstance(hypers, Mapping) else hypers[i], table, begin)
+        begin += table.tensors
 
 
 def count_together(tables: Sequence[Table]) -> None:

@@ -6,7 +6,7 @@ Python runs between the parts, so the ledger is marked while the step is under w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
@@ -44,15 +44,20 @@ class Joint:
         for part, (first, last) in zip(parts, itertools.pairwise(ends), strict=True):
             part.follow([turn.of(first, last) for turn in self._turns])
 
-    def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Sequence[Any] | None = None) -> list[Any]:
+    def prepared(
+        self, gradients: Int64 | None, hypers: Numbers | Sequence[Numbers] | None, like: Sequence[Any] | None = None
+    ) -> list[Any]:
         """What each part is brought by a call, and its numbers; gradients are in the order of the parts."""
         made: list[Any] = []
-        begin = 0
+        begin = first = 0
         for i, (part, count) in enumerate(zip(self._parts, self._tensors, strict=True)):
             own = None if gradients is None else gradients[..., begin : begin + count]
-            numbers = None if hypers is None else cut_of(hypers, begin, count)
+            last = first + len(part.tables)
+            numbers: Numbers | Sequence[Numbers] | None = None
+            if hypers is not None:
+                numbers = cut_of(hypers, begin, count) if isinstance(hypers, Mapping) else hypers[first:last]
             made.append(part.prepared(own, numbers, None if like is None else like[i]))
-            begin += count
+            begin, first = begin + count, last
         return [*made, hypers if hypers is not None or like is None else like[-1]]
 
     def send(self, hypers: Numbers) -> None:

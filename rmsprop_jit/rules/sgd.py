@@ -9,12 +9,17 @@ from .row import BY_POSITION, Polyglot, Row, bundled
 
 
 def sgd(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Polyak 1964; nesterov: Sutskever et al. 2013, eq. 3-4, with gradients at the parameters; as Keras's `SGD`."""
+    """Polyak 1964; nesterov: Sutskever et al. 2013, eq. 3-4, with gradients at the parameters; as Keras's `SGD`.
+
+    late: as torch has it, the momentum goes up the gradient.
+    """
     scaled = where(on.late, g, g * h.learning_rate)
     damped = where(on.dampening, where(on.first, scaled, (1 - h.dampening) * scaled), scaled)
-    m = where(on.momentum, s.momentum * h.momentum - damped, -scaled)
-    ahead = where(on.momentum & on.nesterov, m * h.momentum - scaled, m)
-    return {s.momentum: m, p: p + where(on.late, h.learning_rate * ahead, ahead)}
+    kept = s.momentum * h.momentum
+    m = where(on.momentum, where(on.late, kept + damped, kept - damped), where(on.late, scaled, -scaled))
+    carried = m * h.momentum
+    ahead = where(on.momentum & on.nesterov, where(on.late, carried + scaled, carried - scaled), m)
+    return {s.momentum: m, p: where(on.late, p - h.learning_rate * ahead, p + ahead)}
 
 
 TORCH = Dialect(

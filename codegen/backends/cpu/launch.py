@@ -15,7 +15,7 @@ from ...memory import begin_of
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..entries import Marks
-from ..hypers import count_together, part_of
+from ..hypers import count_together, parts_of
 from ..ledger import Ledger
 from . import driver, guards, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, GuardCell, JoinCell, LaunchCell
@@ -169,13 +169,19 @@ class Launch:
             self._keep(LaunchCell.GUARDED_AT, own)
             self._plan[LaunchCell.GUARDED] = len(own)
 
-    def prepared(self, gradients: Int64 | None, hypers: Numbers | None, like: Record | None = None) -> Record:
-        """What a call brings: addresses of each tensor's arrays, table by table, and the step's numbers."""
+    def prepared(
+        self, gradients: Int64 | None, hypers: Numbers | Sequence[Numbers] | None, like: Record | None = None
+    ) -> Record:
+        """What a call brings: addresses of each tensor's arrays, table by table, and numbers of all or of each table.
+
+        Slots over all, which a call with marks has, need the step's.
+        """
         numbers = None
         if hypers is not None:
-            pieces = [table.numbers_of(own) for table, own in self._parts(hypers)]
+            pieces = [table.numbers_of(own) for table, own in parts_of(hypers, self.tables)]
+            whole = hypers if isinstance(hypers, Mapping) else {}
             for new in ("", "'") if self._shared else ():
-                pieces.append(np.array([hypers[f"s.{name}{new}"] for name in self._shared], np.float64))
+                pieces.append(np.array([whole[f"s.{name}{new}"] for name in self._shared], np.float64))
             numbers = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0), *pieces])
         return Record(gradients, numbers, like)
 
@@ -192,15 +198,8 @@ class Launch:
 
     def send(self, hypers: Numbers) -> None:
         """Numbers for the next step without a record."""
-        for table, own in self._parts(hypers):
+        for table, own in parts_of(hypers, self.tables):
             table.set(own)
-
-    def _parts(self, hypers: Numbers) -> Iterator[tuple[Table, Numbers]]:
-        """Each table with its part of the numbers: those given one for each tensor are cut."""
-        begin = 0
-        for table in self.tables:
-            yield table, part_of(hypers, table, begin)
-            begin += table.tensors
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """One turn, as a part of a step over several places."""

@@ -6,7 +6,7 @@ where something was reduced for it, however many tensors there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ...errors import BackendError
 from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
-from ..hypers import count_together, part_of
+from ..hypers import count_together, parts_of
 from ..marked import Marked
 from . import device, frame
 from .tables import Table
@@ -74,7 +74,7 @@ class Record:
     """What one call brings."""
 
     gradients: HostArray | None
-    hypers: Numbers | None
+    hypers: Numbers | Sequence[Numbers] | None
 
 
 class Launch:
@@ -114,12 +114,14 @@ class Launch:
         steps = [[(self.tables[i], f"{part}_{k}") for i, k in turn.kernels for part in PARTS] for turn in turns]
         self._starts = [[ready.start for table, name in each for ready in table.ready(name)] for each in steps]
 
-    def prepared(self, gradients: HostArray | None, hypers: Numbers | None, like: Record | None = None) -> Record:
-        """What a call brings: an address for each tensor of each table, and the step's numbers."""
-        old = like or Record(None, None)
-        return Record(
-            old.gradients if gradients is None else gradients.copy(), old.hypers if hypers is None else {**hypers}
-        )
+    def prepared(
+        self, gradients: HostArray | None, hypers: Numbers | Sequence[Numbers] | None, like: Record | None = None
+    ) -> Record:
+        """What a call brings: an address for each tensor of each table, and the step's numbers, or each table's."""
+        old, own = like or Record(None, None), hypers
+        if hypers is not None:
+            own = {**hypers} if isinstance(hypers, Mapping) else [{**one} for one in hypers]
+        return Record(old.gradients if gradients is None else gradients.copy(), old.hypers if own is None else own)
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, or (with a clock, while the current stream is captured) record it; False if none was done."""
@@ -131,7 +133,8 @@ class Launch:
             self._run(prepared)
             self._ledger.set_progress(self._marks)
             return True
-        with Marked(self._ledger, expected, self._marks, None if prepared is None else prepared.hypers) as is_there:
+        hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
+        with Marked(self._ledger, expected, self._marks, hypers) as is_there:
             if is_there:
                 self._run(prepared)
         return is_there
@@ -146,24 +149,23 @@ class Launch:
             return
         held = self._held or Record(None, None)
         self._held = None  # until all of it is there
+        if prepared.hypers is not None and prepared.hypers is not held.hypers:
+            for table, own in parts_of(prepared.hypers, self.tables):
+                table.set(own)
         begin = 0
         for table in self.tables:
             if prepared.gradients is not None and prepared.gradients is not held.gradients:
                 for array, addresses in zip(self._brought, np.atleast_2d(prepared.gradients), strict=True):
                     if array in table.program.brought:
                         table.point(array, addresses[begin : begin + table.tensors])
-            if prepared.hypers is not None and prepared.hypers is not held.hypers:
-                table.set(part_of(prepared.hypers, table, begin))
             begin += table.tensors
         self._held = prepared
 
     def send(self, hypers: Numbers) -> None:
         """Give a step that is part of a graph new numbers; they hold for every launch of the graph from now on."""
-        begin = 0
-        for table in self.tables:
-            table.set(part_of(hypers, table, begin))
+        for table, own in parts_of(hypers, self.tables):
+            table.set(own)
             table.send()
-            begin += table.tensors
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """Start the kernels of one turn."""

@@ -1,0 +1,191 @@
+"""Engine: from the groups, states and gradients of torch's optimizer to a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..buckets import needed_slots
+from ..flags import shape_flags
+from ..identity import same
+from ..members import Members, track
+from ..readers import Resolved
+from .kept import STEP, Kept
+from .launches import Launches, Moment, due_flags
+from .settings import Settings, rate_of, settings_of
+from .words import Words
+
+if TYPE_CHECKING:
+    from ..codegen.backends.contract import Read
+
+MOST_KINDS = 64
+"""Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
+
+Group = dict[str, Any]
+
+
+class Engine:
+    """What does the steps of one optimizer. All that lasts is in torch's dicts; this can be made anew at any time."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._settings: list[Settings | None] = []
+        self._bound: _Bound | None = None
+
+    def step(self, groups: Sequence[Group], states: Any, scale: float | None) -> None:
+        """One step of all parameters that have gradients, which are `scale` times too large.
+
+        Raises ArrayError or OptionError before anything is written.
+        """
+        words = self._words
+        old = self._settings if len(self._settings) == len(groups) else [None] * len(groups)
+        pairs = zip(groups, old, strict=True)
+        settings = [settings_of(words, group, scale, known) for group, known in pairs]
+        rates = [rate_of(words, group) for group in groups]
+        self._settings = list(settings)
+        parameters = list(chain.from_iterable([group["params"] for group in groups]))
+        gradients = [one.grad for one in parameters]
+        bound = self._bound
+        if bound is None or not bound.covers(parameters, gradients, settings, states):
+            bound = self._bound = _Bound(words, groups, parameters, gradients, settings, states)
+        if not bound.step(gradients, settings, rates):  # a parameter was pointed elsewhere
+            bound = self._bound = _Bound(words, groups, parameters, gradients, settings, states)
+            bound.step(gradients, settings, rates)
+
+
+class _Bound:
+    """Some parameters with their states, as they are now.
+
+    Those take part that have a gradient or a state; the others need not be of a kind that could.
+    """
+
+    def __init__(
+        self,
+        words: Words,
+        groups: Sequence[Group],
+        parameters: list[Any],
+        gradients: Sequence[Any],
+        settings: Sequence[Settings],
+        states: Any,
+    ) -> None:
+        self._words, self._parameters = words, parameters
+        owners = [i for i, group in enumerate(groups) for _ in group["params"]]
+        names = [name for i, group in enumerate(groups) for name in _names(group, i)]
+        pairs = enumerate(zip(parameters, gradients, strict=True))
+        self._active = [i for i, (one, gradient) in pairs if gradient is not None or states.get(one)]
+        self._idle = sorted({*range(len(parameters))} - {*self._active})
+        self._groups = [owners[i] for i in self._active]
+        members = track({names[i]: parameters[i] for i in self._active})
+        self._flags = [one.flags for one in settings]
+        wanted = [
+            needed_slots(words.rule, settings[group].flags | shape_flags(words.rule, one.array.shape), one.dtype)
+            for one, group in zip(members, self._groups, strict=True)
+        ]
+        Members(members).read([gradients[i] for i in self._active])  # before a state is made for any
+        self._kept = Kept(members, states, wanted, words.slots)
+        self._members = Members(self._kept.members)
+        self._kinds: dict[Any, Launches] = {}
+        self._last: Launches | None = None
+        self._last_key: tuple[Any, ...] = ()
+        self._passed: list[Any] = []
+        self._read: Read | None = None
+        self._addresses = np.zeros(0, np.int64)
+
+    def covers(
+        self, parameters: list[Any], gradients: Sequence[Any], settings: Sequence[Settings], states: Any
+    ) -> bool:
+        """Whether these are the parameters, with the same slots as then, and the same states."""
+        if not same(parameters, self._parameters) or [one.flags for one in settings] != self._flags:
+            return False
+        return all(gradients[i] is None for i in self._idle) and self._kept.stays(states)
+
+    def step(self, gradients: Sequence[Any], settings: Sequence[Settings], rates: Sequence[float]) -> bool:
+        """Do it; False if a parameter was pointed elsewhere: nothing was done."""
+        ours = gradients if not self._idle else [gradients[i] for i in self._active]
+        if self._last is not None and self._read is not None and same(ours, self._passed) and self._read.holds():
+            found, dtypes = None, self._last.dtypes
+        else:
+            resolved = self._resolved(ours)
+            if resolved is None:
+                return False
+            found, dtypes, self._read, self._passed = resolved.addresses, resolved.dtypes, resolved.read, list(ours)
+        given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
+        if not given:
+            return True
+        last = self._last
+        whose, seen = self._moments(given, len(dtypes))
+        launches = self._launches(dtypes, settings, rates, whose, seen)
+        if found is not None:
+            self._addresses = found
+        elif launches is not last:
+            found = self._addresses
+        made = launches.run(found, settings, rates, seen)
+        for name, vector in self._kept.numbers.items():
+            if name == STEP:
+                vector[given if len(given) < len(vector) else slice(None)] += 1
+            else:
+                for i in given:
+                    vector[i] = made[whose[i]].get(name, vector[i])
+        return True
+
+    def _resolved(self, gradients: Sequence[Any]) -> Resolved | None:
+        """What is found of gradients; None if a parameter was pointed elsewhere. Raises ArrayError."""
+        if self._last is not None:
+            read = self._members.read_at_once(gradients, self._last.dtypes)
+            if read is not None:
+                return Resolved(gradients, read.addresses, self._last.dtypes, read)
+        if not all(one.is_as_built() for one in self._members.members):
+            return None
+        return self._members.read(gradients)
+
+    def _moments(self, given: Sequence[int], count: int) -> tuple[list[int], list[Moment]]:
+        """How far parameters with gradients are: for each of all the number of its moment, and the moments."""
+        numbers = self._kept.numbers
+        steps = numbers[STEP]
+        if len(numbers) == 1 and steps.min() == steps.max():
+            return [0] * count, [Moment(float(steps[0]), ())]
+        shared = [name for name in numbers if name != STEP]
+        rows = list(zip(*(numbers[name].tolist() for name in (STEP, *shared)), strict=True))
+        seen = dict.fromkeys(rows[i] for i in given)
+        place = {row: number for number, row in enumerate(seen)}
+        moments = [Moment(row[0], tuple(zip(shared, row[1:], strict=True))) for row in seen]
+        return [place.get(row, 0) for row in rows], moments
+
+    def _launches(
+        self,
+        dtypes: tuple[str | None, ...],
+        settings: Sequence[Settings],
+        rates: Sequence[float],
+        whose: list[int],
+        seen: Sequence[Moment],
+    ) -> Launches:
+        rule = self._words.rule
+        due: tuple[Any, ...] = ()
+        if rule.decided_by_step:
+            pairs = zip(settings, rates, strict=True)
+            due = tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
+        key = (dtypes, due, tuple(whose) if len(seen) > 1 else ())
+        last = self._last
+        if last is not None and last.dtypes is dtypes and self._last_key == key[1:]:
+            return last
+        launches = self._kinds.get(key)
+        if launches is None:
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds = {}
+            members = self._members.members
+            launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates)
+            self._kinds[key] = launches
+        self._last, self._last_key = launches, key[1:]
+        return launches
+
+
+def _names(group: Mapping[str, Any], number: int) -> list[str]:
+    """What the parameters of a group are called in messages."""
+    named = group.get("param_names")
+    count = len(group["params"])
+    if named is not None and len(named) == count:
+        return list(named)
+    return [f"parameter {i} of group {number}" for i in range(count)]

@@ -1,0 +1,136 @@
+"""Kept: the state of parameters, as torch keeps it: for each a dict of tensors, by torch's names.
+
+Counts of steps, and numbers that a rule has for all tensors, are one number a parameter; those of all parameters lie in
+one array, at which the tensors in the dicts look, so that a step counts all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..arrays.checks import check_variable
+from ..arrays.homes import Array
+from ..arrays.memory import lie_alike
+from ..codegen import Slot
+from ..codegen.backends.tensors import CANNOT_SAY, of_tensors
+from ..errors import ArrayError
+from ..identity import same
+from ..members import Member
+
+STEP = "step"
+
+
+class Kept:
+    """The states of some parameters, which it makes where they lack something, and what of them a step writes.
+
+    members: the parameters, each with its wanted slots. `wanted`: for each of them, its slots by our names.
+    numbers: by name, of each parameter one: the steps made, and slots over all.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        states: Any,
+        wanted: Sequence[Mapping[str, Slot]],
+        words: Mapping[str, str],
+    ) -> None:
+        own = [states[one.given] for one in members]
+        shared = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
+        starts = {STEP: 0.0} | {name: float(slot.initial) for name, slot in shared.items()}
+        keys = {STEP: STEP, **words}
+        found = {
+            name: [_number(state, keys[name], start, own_steps(state, words)) for state in own]
+            for name, start in starts.items()
+        }
+        arrays = [_arrays(one, state, slots, words) for one, state, slots in zip(members, own, wanted, strict=True)]
+        self.members = [one.with_slots(slots) for one, (slots, _) in zip(members, arrays, strict=True)]
+        for state, (_, tensors) in zip(own, arrays, strict=True):
+            state.update(tensors)
+        self.numbers = {name: _vector(own, keys[name], values) for name, values in found.items()}
+        self._states, self._dicts, self._own = states, list(states.values()), own
+        self._values = list(chain.from_iterable(map(dict.values, own)))
+        self._stay = _staying([tensor for _, tensors in arrays for tensor in tensors.values()])
+
+    def stays(self, states: Any) -> bool:
+        """Whether the same tensors are in the same dicts, and lie where they lay."""
+        if states is not self._states or not same(states.values(), self._dicts):
+            return False
+        if not same(list(chain.from_iterable(map(dict.values, self._own))), self._values):
+            return False
+        try:
+            return bool(self._stay())
+        except CANNOT_SAY:
+            return False
+
+
+def own_steps(state: Mapping[str, Any], words: Mapping[str, str]) -> float:
+    """What a state without a count says of it: torch's SGD has none, and no momentum before its first step."""
+    return float(any(state.get(key) is not None for key in words.values()))
+
+
+def _number(state: Mapping[str, Any], key: str, start: float, steps: float) -> float:
+    """A number of a parameter's state, which is a tensor, or in old checkpoints a number."""
+    value = state.get(key)
+    return float(value) if value is not None else steps if key == STEP else start
+
+
+def _vector(own: Sequence[dict[str, Any]], key: str, values: Sequence[float]) -> Array:
+    """The numbers of all parameters, at which the tensors in their states look from now on."""
+    given = {state[key].dtype for state in own if isinstance(state.get(key), torch.Tensor)}
+    wide = (key != STEP and torch.float64 in given) or torch.get_default_dtype() == torch.float64
+    vector = np.array(values, np.float64 if wide else np.float32)
+    for state, tensor in zip(own, torch.from_numpy(vector).unbind() if own else (), strict=True):
+        state[key] = tensor
+    return vector
+
+
+def _arrays(
+    one: Member, state: Mapping[str, Any], wanted: Mapping[str, Slot], words: Mapping[str, str]
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """A parameter's slots, and the tensors that hold them. Raises ArrayError for a state that does not fit."""
+    slots: dict[str, Array] = {}
+    tensors: dict[str, Any] = {}
+    for name, slot in wanted.items():
+        if slot.over != "all":
+            key = words[name]
+            what = f"{one.name}, state {key!r}"
+            tensors[key] = _tensor(one, slot, state.get(key), what)
+            slots[name] = check_variable(tensors[key], what)
+    return slots, tensors
+
+
+def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
+    """The tensor of a slot: the one that is there, laid out as the parameter is, or a new one."""
+    parameter = one.given.detach()
+    if slot.over == "tensor":
+        if found is None:
+            return torch.tensor(float(slot.initial), dtype=torch.float64, device=parameter.device)
+        return found if found.dtype == torch.float64 else found.double()
+    if found is None:
+        if slot.initial == "parameter":
+            return parameter.clone(memory_format=torch.preserve_format)
+        return torch.full_like(parameter, float(slot.initial), memory_format=torch.preserve_format)
+    if (found.shape, found.dtype, found.device) != (parameter.shape, parameter.dtype, parameter.device):
+        raise ArrayError(
+            f"{what} does not fit the parameter any more. Received: shape={tuple(found.shape)}, dtype={found.dtype}, "
+            f"device={str(found.device)!r}; the parameter has {tuple(parameter.shape)}, {parameter.dtype}, "
+            f"{str(parameter.device)!r}. Convert the model before the optimizer is made, or load a state."
+        )
+    if not lie_alike(check_variable(found, what), one.array):
+        return torch.empty_like(parameter).copy_(found)
+    return found
+
+
+def _staying(tensors: Sequence[Any]) -> Any:
+    """What says later whether tensors lie where they lie now."""
+    asked = of_tensors(tensors, [one.data_ptr() for one in tensors]) if tensors else None
+    found = None if asked is None else asked.alike(tensors)
+    if found is None or found.again is None:
+        begins = [one.data_ptr() for one in tensors]
+        return lambda: [one.data_ptr() for one in tensors] == begins
+    return found.again

@@ -1,0 +1,181 @@
+"""Launches: a kind of step over some parameters, with a table for each kernel and set of numbers, in one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..arrays.homes import Int64
+from ..buckets import program_of
+from ..codegen import Rule, backends
+from ..errors import OptionError
+from ..flags import FIRST, Flags, shape_flags, step_flags
+from ..members import Member
+from ..shared import Shared
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..codegen import Program
+
+Numbers = Mapping[str, Any]
+
+
+class Moment(NamedTuple):
+    """How far some parameters are: the steps made, and their slots over all by name."""
+
+    steps: float
+    shared: tuple[tuple[str, float], ...]
+
+
+class Kind(NamedTuple):
+    """What parameters of one table have in common: where they are, their program, their group and their moment.
+
+    moment: its number among those of the step; 0 where nothing depends on it, as `depends` says.
+    """
+
+    place: str
+    program: Program
+    group: int
+    moment: int
+    depends: bool
+
+
+class Launches:
+    """A step over the parameters that have gradients of these dtypes.
+
+    groups, moments: for each parameter its group, and the number of its moment among `seen`.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        members: Sequence[Member],
+        dtypes: tuple[str | None, ...],
+        groups: Sequence[int],
+        settings: Sequence[Settings],
+        moments: Sequence[int],
+        seen: Sequence[Moment],
+        rates: Sequence[float],
+    ) -> None:
+        self.dtypes = dtypes
+        kinds: dict[Kind, list[int]] = {}
+        for i, dtype in enumerate(dtypes):
+            if dtype is not None:
+                own = settings[groups[i]]
+                flags = due_flags(rule, own, rates[groups[i]], seen[moments[i]]) | own.flags
+                flags |= shape_flags(rule, members[i].array.shape)
+                program = program_of(rule, flags, members[i].dtype, (dtype,))
+                depends = program.shared != () or any(name == "step" or name[:2] == "s." for name in program.hypers)
+                kind = Kind(members[i].place, program, groups[i], moments[i] if depends else 0, depends)
+                kinds.setdefault(kind, []).append(i)
+        _refuse_gathered(rule, kinds)
+        self._kept = members
+        positions = list(kinds.values())
+        self._order = np.array([i for group in positions for i in group], np.int64)
+        self._is_in_order = self._order.tolist() == list(range(len(members)))
+        tables = [(kind, [members[i] for i in own]) for kind, own in kinds.items()]
+        self._launches = [
+            _Launch(place, [(kind, own) for kind, own in tables if kind.place == place], settings)
+            for place in dict.fromkeys(kind.place for kind in kinds)
+        ]
+        if len(self._launches) > 1:
+            self._order_by_place(kinds)
+
+    def _order_by_place(self, kinds: Mapping[Kind, Sequence[int]]) -> None:
+        if any(kind.program.reductions() for kind in kinds):
+            raise OptionError(
+                "a norm over parameters in several places is not made here. Received: parameters on "
+                f"{', '.join(sorted({kind.place for kind in kinds}))}. Use an optimizer for each place."
+            )
+        places = dict.fromkeys(kind.place for kind in kinds)
+        ordered = [i for place in places for kind, own in kinds.items() if kind.place == place for i in own]
+        self._order, self._is_in_order = np.array(ordered, np.int64), False
+
+    def run(
+        self, addresses: Int64 | None, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
+    ) -> list[dict[str, float]]:
+        """Do the step; the new values of slots over all, for each moment.
+
+        addresses: of gradients; None if they are those of the last step.
+        """
+        ours = addresses if addresses is None or self._is_in_order else addresses[self._order]
+        made: list[dict[str, float]] = [{} for _ in seen]
+        begin = 0
+        for launch in self._launches:
+            end = begin + launch.tensors
+            launch.run(None if ours is None else ours[begin:end], settings, rates, seen, made)
+            begin = end
+        return made
+
+
+class _Launch:
+    """The part of a step in one place."""
+
+    def __init__(
+        self, place: str, tables: Sequence[tuple[Kind, Sequence[Member]]], settings: Sequence[Settings]
+    ) -> None:
+        self._kinds = [kind for kind, _ in tables]
+        self.tensors = sum(len(members) for _, members in tables)
+        made = []
+        for kind, members in tables:
+            sizes = [one.array.size for one in members]
+            table = backends.of(place).table(kind.program, sizes, place, settings[kind.group].options.backend)
+            for array in kind.program.arrays:
+                if not array.is_brought:
+                    table.point(array.name, np.array([one.address(array.name) for one in members], np.int64))
+            made.append(table)
+        self._launch = backends.launch({place: made})
+        self._brought: list[Any] | None = None
+        self._record: Any = None
+
+    def run(
+        self,
+        addresses: Int64 | None,
+        settings: Sequence[Settings],
+        rates: Sequence[float],
+        seen: Sequence[Moment],
+        made: list[dict[str, float]],
+    ) -> None:
+        brought = [
+            (settings[kind.group], rates[kind.group], kind.depends and seen[kind.moment]) for kind in self._kinds
+        ]
+        if addresses is not None or brought != self._brought:
+            numbers = None if brought == self._brought else self._numbers(settings, rates, seen, made)
+            self._record, self._brought = self._launch.prepared(addresses, numbers, self._record), brought
+        self._launch(self._record)
+
+    def _numbers(
+        self,
+        settings: Sequence[Settings],
+        rates: Sequence[float],
+        seen: Sequence[Moment],
+        made: list[dict[str, float]],
+    ) -> list[Numbers]:
+        """Those of each table; what slots over all become is put into `made`."""
+        numbers: list[Numbers] = []
+        for kind in self._kinds:
+            moment = seen[kind.moment]
+            own: Numbers = settings[kind.group].numbers(rates[kind.group], int(moment.steps) + 1)
+            if kind.program.shared or moment.shared:
+                shared: dict[str, Any] = {name: np.float64(value) for name, value in moment.shared}
+                own = Shared([kind.program], shared).beside(own)
+                new = {name: own[f"s.{name}'"] for name in shared if f"s.{name}'" in own}
+                made[kind.moment].update(new)
+            numbers.append({**own, "decays": 1.0})
+        return numbers
+
+
+def due_flags(rule: Rule, settings: Settings, rate: float, moment: Moment) -> Flags:
+    """The flags that a step decides of parameters that are so far."""
+    due = step_flags(rule, lambda: settings.numbers(rate, int(moment.steps) + 1))
+    return due | {FIRST} if moment.steps == 0 and FIRST in rule.decided_by_step else due
+
+
+def _refuse_gathered(rule: Rule, kinds: Mapping[Kind, Any]) -> None:
+    if any(kind.program.gathers for kind in kinds):
+        raise OptionError(
+            f"rule {rule.name!r} keeps numbers that all parameters have in common, and torch's states none. "
+            "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
+        )

@@ -1,0 +1,149 @@
+"""The classes: torch's optimizers, whose step is one launch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ..codegen import Rule
+from ..errors import OptionError
+from .engine import Engine
+from .words import Words, words_of
+
+
+class Fused(torch.optim.Optimizer):  # type: ignore[misc]
+    """A torch.optim.Optimizer whose step is one launch over all parameters, of a rule that its subclass names.
+
+    Groups, hooks, states and what `lr_scheduler` and `GradScaler` do with them are torch's. Parameters and gradients
+    are dense float32 or float64 tensors, used where they lie; every step asks each where it is.
+    """
+
+    _words: ClassVar[Words]
+    _step_supports_amp_scaling = True
+
+    def __init__(self, params: Any, *arguments: Any, **options: Any) -> None:
+        words = self._words
+        try:
+            given = words.signature.bind(params, *arguments, **options).arguments
+        except TypeError as problem:
+            raise TypeError(f"{words.title}() {problem}") from None
+        own = {name: value for name, value in given.items() if name in words.defaults}
+        super().__init__(params, {**words.defaults, **own})
+        self._check()
+
+    def _check(self) -> None:
+        """Raise OptionError for a value without meaning in any group."""
+        from .settings import rate_of, settings_of
+
+        for group in self.param_groups:
+            settings_of(self._words, group, None, None)
+            rate_of(self._words, group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch does it."""
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # of checkpoints of torch's, which say less
+            for name, value in self._words.defaults.items():
+                group.setdefault(name, value)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As torch does it; numbers of float64 stay so, which torch would round to the parameters' dtype."""
+        super().load_state_dict(state_dict)
+        ours = [one for group in self.param_groups for one in group["params"]]
+        theirs = [i for group in state_dict["param_groups"] for i in group["params"]]
+        for one, i in zip(ours, theirs, strict=True):
+            for name, value in state_dict["state"].get(i, {}).items():
+                if isinstance(value, torch.Tensor):
+                    kept = value.dtype == torch.float64 and value.ndim == 0 and one.ndim > 0
+                    self.state[one][name] = value.to(one.device).clone() if kept else self.state[one][name].clone()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of every parameter that has a gradient; what `closure` returns, which is called first.
+
+        Raises ArrayError, naming the parameter, or OptionError, before anything is written.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+        if found_inf is not None and float(found_inf):
+            return loss
+        engine = self.__dict__.get("_engine")
+        if engine is None:
+            engine = self._engine = Engine(self._words)
+        engine.step(self.param_groups, self.state, None if scale is None else float(scale))
+        return loss
+
+
+@functools.cache
+def optimizer(rule: str | Rule) -> type[Fused]:
+    """The class of torch.optim.Optimizer for a rule: the name of a bundled one, as "adam", or a `codegen.Rule`.
+
+    Rules that torch has are those of torch: its arguments, defaults, numbers and states. Others take `lr`, their own
+    numbers (`eps` and `betas` as torch calls them), `weight_decay` and `maximize`. All take `clip_grad_norm` and `ema`,
+    see `RMSprop`. Classes of rules of your own cannot be pickled, as their equations cannot; `state_dict` can be saved.
+    Raises OptionError for an unknown name, or a rule that reads more than gradients.
+    """
+    name = rule.lower() if isinstance(rule, str) else rule
+    if name == "rmsprop":
+        return RMSprop
+    return _subclass(words_of(name))
+
+
+def _subclass(words: Words) -> type[Fused]:
+    if words.rule.inputs:
+        raise OptionError(
+            f"rule {words.rule.name!r} reads more than gradients, and torch's step brings nothing else. "
+            f"Received: a rule with {', '.join(words.rule.inputs)}. Use rmsprop_jit's own optimizer of it."
+        )
+    text = f"The rule {words.rule.name!r} as an optimizer of torch's; see `Fused`, and `RMSprop` for what is ours."
+    contents = {"_words": words, "__doc__": text, "__module__": __package__, "__signature__": words.signature}
+    return type(words.title, (Fused,), contents)
+
+
+class RMSprop(Fused):
+    """torch.optim.RMSprop in one pass over memory: its arguments, its numbers, its states.
+
+    Ours are, both of them fused into the same pass:
+
+    clip_grad_norm: bound of the norm of the gradients of all groups that set it; None is off. As
+                    `torch.nn.utils.clip_grad_norm_` before the step, but gradients stay as they are, the norm is summed
+                    in float64, and the factor has no 1e-6 in it.
+    ema:            keep an exponential moving average of the parameters, with this decay in [0, 1], as
+                    `state[p]["ema"]`; None is off. As `torch.optim.swa_utils.AveragedModel` with
+                    `get_ema_multi_avg_fn(ema)` after each step.
+
+    `foreach` means nothing here; `capturable` and `differentiable` can only be False.
+    """
+
+    _words = words_of("rmsprop")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        *,
+        clip_grad_norm: float | None = None,
+        ema: float | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in self._words.defaults}
+        super().__init__(params, **given)
+
+
+RMSprop.__module__ = __package__
