@@ -46,7 +46,8 @@ class Stateless(Checkpoints):
         New arrays are NumPy's, or CuPy's where the variables are on a GPU, whatever kind the values are.
         The same kernels as in `apply`, with the same bits; nothing that is passed is written to, nor is the optimizer.
         That costs a copy of all variables and slots, and a table of their addresses, in each call: use `apply` where
-        the arrays may change. Constraints are applied to the copies. Several threads may call it at the same time.
+        the arrays may change. Constraints are applied to the copies. A call that `nonfinite="skip"` leaves out returns
+        what it was passed. Several threads may call it at the same time.
 
         Differs: what no variable of Keras's holds is supposed from the number of calls. Under accumulation a variable
         without a gradient in the last call of a window has had others in it if what was added up is not zero; and all
@@ -98,13 +99,13 @@ def _head(calls: Calls) -> list[Array]:
 def _in_order(given: Any, names: Sequence[str]) -> tuple[list[Any], list[int]]:
     """The values of all variables in build order, and where each of the caller's is in it. Raises ArrayError."""
     if isinstance(given, Mapping):
-        unknown, forgotten = [key for key in given if key not in names], [name for name in names if name not in given]
+        place = {name: i for i, name in enumerate(names)}
+        unknown, forgotten = [key for key in given if key not in place], [name for name in names if name not in given]
         if unknown or forgotten:
             raise ArrayError(
                 "`trainable_variables` must have the names that the optimizer was built with. "
                 f"Received: unknown {unknown[:5]}, without {forgotten[:5]}. Pass all variables."
             )
-        place = {name: i for i, name in enumerate(names)}
         return [given[name] for name in names], [place[key] for key in given]
     if not isinstance(given, list | tuple) or len(given) != len(names):
         size = f" of {len(given)}" if isinstance(given, list | tuple) else ""
