@@ -72,6 +72,15 @@ def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
         )
 
 
+def refuse_to_look(options: Options) -> None:
+    """Raise OptionError where the host has to know of each call whether it is done."""
+    if options.nonfinite != "propagate":
+        raise OptionError(
+            "a graph does not ask the host whether a gradient holds inf or nan. "
+            f'Received: nonfinite={options.nonfinite!r}. Set it to "propagate" before the capture.'
+        )
+
+
 def constant_rate(options: Options) -> float:
     """The learning rate, if it is a number. Raises OptionError for what only the host can compute."""
     if not isinstance(options.learning_rate, float):

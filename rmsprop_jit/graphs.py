@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .calls import Calls
-from .capture import constant_rate, refuse_kinds
+from .capture import constant_rate, refuse_kinds, refuse_to_look
 from .codegen import backends
 from .codegen.backends.ledger import Ledger
 from .errors import ArrayError, OptionError
@@ -42,6 +42,7 @@ class Graph:
         options, ledger = calls.options, self._ledger
         ledger.refuse_held()
         rate = constant_rate(options)
+        refuse_to_look(options)
         refuse_kinds(calls.state.rule, calls.unstarted)
         resolved = calls.resolved(grads, variables, inputs)
         plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)

@@ -93,6 +93,9 @@ class Part(Launch, Protocol):
     def run(self, turn: int, prepared: Any = None) -> None:
         """Start the kernels of one turn."""
 
+    def refused(self) -> list[int]:
+        """The tensors of this part that a guard refuses, when the first turn is over."""
+
     def totals(self, turn: int) -> Mapping[Reduction, float]:
         """What is reduced over all tensors of this part when a turn is over."""
 

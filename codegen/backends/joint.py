@@ -15,7 +15,7 @@ from ..schedule import schedule
 from .entries import Marks
 from .hypers import count_together, cut_of
 from .ledger import Ledger
-from .marked import Marked
+from .marked import Marked, guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,18 +70,26 @@ class Joint:
         if self._ledger is None:
             self._run(records)
             return True
-        with Marked(self._ledger, expected, self._marks, numbers) as is_there:
-            if is_there:
-                self._run(records)
-        return is_there
+        return guarded(
+            Marked(self._ledger, expected, self._marks, numbers), self._marks or Marks(), lambda: self._run(records)
+        )
 
-    def _run(self, records: Sequence[Any]) -> None:
+    def _run(self, records: Sequence[Any]) -> list[int]:
+        """Do the step; or, if a guard refuses tensors, no more than its first turn, and say which."""
         for i, turn in enumerate(self._turns):
             for part, record in zip(self._parts, records, strict=True):
                 part.run(i, record)
+            if i == 0 and (refused := self._refused()):
+                return refused
             totals = [part.totals(i) for part in self._parts] if turn.joins else []
             for what in turn.joins:
                 self._join(what, [found.get(what, what.op.identity) for found in totals])
+        return []
+
+    def _refused(self) -> list[int]:
+        """The tensors that a guard refuses, in the order of the parts."""
+        begins = itertools.accumulate(self._tensors, initial=0)
+        return [begin + i for begin, part in zip(begins, self._parts, strict=False) for i in part.refused()]
 
     def _join(self, what: Reduction, values: list[float]) -> None:
         for i, part in enumerate(self._parts):

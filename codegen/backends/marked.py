@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .entries import NO_ARRAYS, Marks
+from ..errors import non_finite
+from .entries import NO_ARRAYS, Cell, Marks
 from .ledger import Ledger
 
 
@@ -37,6 +38,11 @@ class Marked:
             raise
         return self._is_there
 
+    def refuse(self, is_skipped: bool) -> None:
+        """The call was not done, since its guard refused it: it is counted as skipped, or not at all."""
+        self._is_there = False
+        self._ledger.cells[Cell.SKIPPED] += is_skipped
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_over = False
         try:
@@ -46,3 +52,19 @@ class Marked:
                 is_over = True
         finally:
             self._ledger.unmark(is_over)
+
+
+def guarded(mark: Marked, marks: Marks, run: Callable[[], Sequence[int]]) -> bool:
+    """Do a call that says which tensors its guard has refused: then nothing was done, and it is skipped.
+
+    False if the ledger does not stand where it should. Raises NonFiniteError where such calls are not skipped.
+    """
+    refused: Sequence[int] = ()
+    with mark as is_there:
+        if is_there:
+            refused = run()
+        if refused:
+            mark.refuse(marks.skips)
+    if refused and not marks.skips:
+        raise non_finite(min(marks.order[i] for i in refused))
+    return is_there

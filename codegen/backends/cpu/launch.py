@@ -212,6 +212,11 @@ class Launch:
         """How many turns a step takes."""
         return len(self._turns)
 
+    def refused(self) -> list[int]:
+        """The tensors that a guard refuses, when the first turn is over."""
+        ends = itertools.accumulate((table.tensors for table in self.tables), initial=0)
+        return [begin + i for begin, table in zip(ends, self.tables, strict=False) for i in table.refused()]
+
     def totals(self, turn: int) -> Mapping[Reduction, float]:
         """What is reduced over all tensors of these tables when a turn is over."""
         found = {what: self._having(what) for what in self._turns[turn].joins}

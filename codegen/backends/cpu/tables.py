@@ -14,7 +14,7 @@ from ...dtypes import storage
 from ...errors import OptionError
 from ...expr import Reduction
 from ...kinds import Space
-from ...ops import ReduceOp
+from ...ops import ReduceOp, refuses
 from ...program import Program
 from ...rows import Rows, cut
 from . import frame, jit
@@ -184,6 +184,12 @@ class Table:
             return [[self.total_at(guard.what), refused, 0]]
         begin = int(self.own.ctypes.data) + 8 * self.reduced[guard.what]
         return [[begin + i * self.own.strides[0], refused, variable] for i, variable in enumerate(variables)]
+
+    def refused(self) -> list[int]:
+        """The tensors that the program's guard refuses."""
+        guard = self.program.guarding
+        own = [] if guard is None else self.own[:, self.reduced[guard.what]].tolist()
+        return [i for i, value in enumerate(own) if guard is not None and refuses(guard.op, value)]
 
     def total_at(self, what: Reduction) -> int:
         """Where a reduction over all tensors is kept."""

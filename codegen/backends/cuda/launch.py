@@ -6,18 +6,19 @@ where something was reduced for it, however many tensors there are.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BackendError
 from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
+from ..entries import Marks
 from ..hypers import count_together, parts_of
-from ..marked import Marked
+from ..marked import Marked, guarded
 from . import device, frame
 from .tables import Table
 from .uploads import UPLOADS
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import Numbers
-    from ..entries import Marks
     from ..ledger import Ledger
 
     HostArray = npt.NDArray[Any]
@@ -91,16 +91,12 @@ class Launch:
         clock: Clock | None = None,
         brought: Sequence[str] = GRADIENT,
     ) -> None:
-        if any(table.program.guard for table in tables):
-            raise BackendError(
-                'inf and nan are not looked for on GPUs yet. Received: nonfinite="skip" or "raise", and arrays on one. '
-                'Use nonfinite="propagate".'
-            )
         self.tables = list(tables)
         self._brought = brought
         count_together(self.tables)
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
+        self._guards = any(table.program.guard for table in tables)
         self._held: Record | None = None
         self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
         self._is_stale = True
@@ -134,14 +130,26 @@ class Launch:
             self._ledger.set_progress(self._marks)
             return True
         hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
-        with Marked(self._ledger, expected, self._marks, hypers) as is_there:
+        mark = Marked(self._ledger, expected, self._marks, hypers)
+        if self._guards:
+            return guarded(mark, self._marks or Marks(), lambda: self._run(prepared))
+        with mark as is_there:
             if is_there:
                 self._run(prepared)
         return is_there
 
-    def _run(self, prepared: Record | None) -> None:
+    def _run(self, prepared: Record | None) -> list[int]:
+        """Do the step; or, if a guard refuses tensors, no more than its first turn, and say which."""
         for turn in range(len(self._turns)):
             self.run(turn, prepared)
+            if turn == 0 and self._guards and (refused := self.refused()):
+                return refused
+        return []
+
+    def refused(self) -> list[int]:
+        """The tensors that a guard refuses, when the first turn is over; waits for the GPU."""
+        begins = itertools.accumulate((table.tensors for table in self.tables), initial=0)
+        return [begin + i for begin, table in zip(begins, self.tables, strict=False) for i in table.refused()]
 
     def _receive(self, prepared: Record | None) -> None:
         """Put what a call brings into the tables, unless they hold it already."""

@@ -15,6 +15,7 @@ import numpy as np
 from ...dtypes import COMPILED, storage
 from ...expr import Reduction
 from ...kinds import Space
+from ...ops import ReduceOp
 from ...program import Program
 from ...rows import cut, length_for
 from . import device, frame
@@ -205,6 +206,18 @@ class Table:
             for fold in self.ready(f"fold_{k}"):
                 fold.start()
         return float(device.fetch(self._memory["totals"]).view(np.float64)[self.reduced[what]])
+
+    def refused(self) -> list[int]:
+        """The tensors that the program's guard refuses, by their rows' partial results; waits for the GPU."""
+        guard = self.program.guarding
+        if guard is None or not self.rows:
+            return []
+        partial = partials_of(self.program)[self.reduced[guard.what]]
+        with device.use(self.index), device.ordered(self.index):
+            found = device.fetch(self._memory["partial"]).view(self.program.compute)
+        parts = found.reshape(self.rows, -1)[:, partial.at : partial.at + len(partial.parts.start)]
+        bad = ~np.isfinite(parts).all(axis=1) | ((guard.op is ReduceOp.ALL_FINITE) & (parts == 0).all(axis=1))
+        return [*dict.fromkeys(self._sent["rows"][bad, 0].tolist())]
 
     def join(self, what: Reduction, others: float) -> None:
         """Take over what other devices have reduced."""
