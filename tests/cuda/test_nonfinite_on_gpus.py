@@ -124,7 +124,8 @@ def test_anywhere_in_many_tensors_it_is_found() -> None:
 
 @pytest.mark.parametrize("large", [1e38, 3e38])
 def test_a_gradient_whose_square_overflows_is_finite(large: float) -> None:
-    for options in ({}, {"global_clipnorm": 1.0}):
+    sets: list[dict[str, Any]] = [{}, {"global_clipnorm": 1.0}]
+    for options in sets:
         optimizer = RMSprop(0.1, nonfinite="skip", **options)
         optimizer.build([cupy.asarray(np.ones(3, np.float32))])
         optimizer.apply([cupy.asarray(np.full(3, large, np.float32))])
@@ -169,5 +170,5 @@ def test_a_graph_cannot_wait_for_the_host() -> None:
     optimizer = RMSprop(0.1, nonfinite="raise")
     variable = cupy.asarray(np.ones(3, np.float32))
     optimizer.build([variable])
-    with pytest.raises(OptionError, match="Received: nonfinite='raise'. Set it"):
+    with pytest.raises(OptionError, match="Received: nonfinite='raise'"):
         capture(lambda: optimizer.apply([variable]))
