@@ -175,6 +175,8 @@ class Attributes:
             return calls.of_moment(endings)
         if self._graph is not None:
             refuse_new_endings()
+        for one in calls.state.variables:
+            one.refuse_changed()  # slots that are made now would be of what it has become
         return self._with_state(calls, calls.state.with_slots(calls.flags))
 
     def _build(self, var_list: Variables) -> None:

@@ -141,6 +141,18 @@ def test_it_can_be_set_between_calls() -> None:
     assert optimizer.iterations == 5
 
 
+def test_slots_are_not_made_of_what_a_variable_has_become() -> None:
+    variables, optimizer = made("RMSprop", {})
+    variables[2].overwrite_with_gradient = False
+    variables[2].value.shape = (2, 2)
+    for _ in range(2):
+        with pytest.raises(ArrayError, match=r"'history' has other memory than when the optimizer was built"):
+            optimizer.apply(gradients(0))
+    variables[2].value.shape = (4,)
+    optimizer.apply(gradients(0))
+    assert optimizer.state["history"]["velocity"].shape == (4,)
+
+
 def test_a_call_of_the_rule_alone_is_refused() -> None:
     variables, optimizer = made("RMSprop", {})
     with pytest.raises(ArrayError, match=r"'scale' becomes its gradient.*Received: overwrite_with_gradient=True"):
