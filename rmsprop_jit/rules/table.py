@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .adam import Adamax as Adamax
     from .adam import AdamW as AdamW
     from .adam import RAdam as RAdam
+    from .cautious import CautiousAdamW as CautiousAdamW
     from .differences import MARS as MARS
     from .differences import Adan as Adan
     from .differences import Rprop as Rprop
@@ -85,6 +86,7 @@ HOMES = {
     "Prodigy": "distances",
     "DAdaptAdamW": "distances",
     "DoG": "distances",
+    "CautiousAdamW": "cautious",
 }
 """The family of each class. The first is what the command line shows unless it is asked for another."""
 

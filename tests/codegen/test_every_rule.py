@@ -109,6 +109,11 @@ def of_all_magnitudes(seed: int) -> Maker:
     return lambda size: rng.normal(size=size) * 10.0 ** rng.uniform(-4, 1, size=size)
 
 
+def with_nan(numbers: Maker) -> Maker:
+    """The same with a nan, which passes where a number is outvoted, and which comparisons see."""
+    return lambda size: np.append(np.nan, numbers(size)[1:])
+
+
 def after(made: Trial, tensor: dict[str, Array]) -> dict[str, Array]:
     """The bits of the arrays after a step; the tensor stays as it is."""
     (done,) = copied([tensor])
@@ -145,8 +150,8 @@ def moved(made: Trial) -> tuple[int, int]:
         for name in arrays:
             tensor[name][1::2] = tensor[name][::2]
         tensor["gradient"] *= loudness
-        for name in arrays:
-            here, elsewhere = depends(made, tensor, name, numbers)
+        for name, make in itertools.product(arrays, (numbers, with_nan(numbers))):
+            here, elsewhere = depends(made, tensor, name, make)
             alone |= {name} if here else set()
             others |= {name} if elsewhere else set()
         done = after(made, tensor)

@@ -66,6 +66,9 @@ CASES = {
     "PowerSign": Case(({}, {"base": 2.0, "beta": 0.5}, {"decay_steps": 10, "weight_decay": 0.1}), (3, 2)),
     "Lamb": Case(({}, {"beta_1": 0.5, "epsilon": 1e-3}, {"beta_2": 0.9, "weight_decay": 0.1}), (4 + 4, 3)),
     "LARS": Case(({}, {"trust_coefficient": 0.1, "epsilon": 0.1}, {"l2": 0.1, "momentum": 0.5}), (2 + 3, 2)),
+    "CautiousAdamW": Case(
+        ({}, {"beta_1": 0.5, "beta_2": 0.8, "weight_decay": None}, {"epsilon": 0.1, "weight_decay": 0.1}), (3 + 4, 3)
+    ),
     "StableAdamW": Case(({}, {"beta_1": 0.5, "beta_2": 0.8}, {"epsilon": 0.1, "weight_decay": 0.1}), (2 + 4, 3)),
     "AdaBelief": Case(({}, {"beta_1": 0.5, "beta_2": 0.9}, {"epsilon": 1e-3, "weight_decay": 0.1}), (4, 3)),
     "Yogi": Case(({}, {"initial_accumulator_value": 1.0}, {"beta_2": 0.5, "weight_decay": 0.1}), (4, 3)),
@@ -164,7 +167,8 @@ def judged(name: str, options: Options, variables: Sequence[Array], steps: int) 
     if keras_rules.has(name):
         return keras_rules.trained(name, options, variables, [gradients(step, dtype) for step in range(steps)])[1]
     own = {**options}
-    rate, decay = own.pop("learning_rate", 0.01), own.pop("weight_decay", 0.0)
+    rate = own.pop("learning_rate", 0.01)
+    decay = own.pop("weight_decay", getattr(rmsprop_jit, name)().weight_decay) or 0.0
     found = [one.astype(np.float64) for one in variables]
     if name in TOGETHER:
         return judged_together(name, found, rate, decay, own, [gradients(step, dtype) for step in range(steps)])

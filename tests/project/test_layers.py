@@ -81,6 +81,8 @@ KNOWN = {
     "readers": {"backends.contract"},
     "attributes": {"locks"},
     "capture": {"backends"},
+    "combinators": {"", "names"},
+    "composing": {"", "expr", "names", "ops", "rule"},
     "graphs": {"backends", "backends.ledger"},
     "stateless": {"backends.ledger"},
     "slots": {"", "backends", "backends.entries", "backends.ledger"},
@@ -194,7 +196,7 @@ def test_few_modules_of_the_front_end_know_codegen() -> None:
     assert {name: used for name, used in known.items() if used and name not in families} | {
         "rules": KNOWN["rules"]
     } == KNOWN
-    for family in families:
+    for family in families - {"rules.cautious"}:  # which puts combinators around others
         assert known[family] == KNOWN["rules"], family
 
 

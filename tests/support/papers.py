@@ -19,6 +19,16 @@ def tiger(w: Array, g: Array, t: int, lr: float, s: State, beta: float = 0.965, 
     return w - lr * multiplier * np.sign(ema(s, "m", beta, g))
 
 
+def cautiousadamw(
+    w: Array, g: Array, t: int, lr: float, s: State, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7
+) -> Array:
+    """Liang et al. 2024, algorithm 1, around Adam as in section 2 of Kingma & Ba 2015, without its decay."""
+    m, v = ema(s, "m", beta_1, g), ema(s, "v", beta_2, g**2)
+    step = lr * np.sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (np.sqrt(v) + epsilon)
+    moved = step * g > 0
+    return np.asarray(w - step * moved / max(float(np.mean(moved)), 1e-3))
+
+
 def left_over(t: int, decay_steps: float) -> float:
     """The linear decay of Bello et al. 2017: 1 in the first step."""
     return max(0.0, 1 - (t - 1) / decay_steps) if decay_steps else 1.0
@@ -205,6 +215,7 @@ PAPERS: dict[str, Paper] = {
     "AddSign": addsign,
     "ADOPT": adopt,
     "AdEMAMix": ademamix,
+    "CautiousAdamW": cautiousadamw,
     "Adan": adan,
     "Grams": grams,
     "LaProp": laprop,
