@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from .errors import OptionError as OptionError
     from .errors import RmspropJitError as RmspropJitError
     from .errors import RuleError as RuleError
+    from .loss_scale import LossScaleOptimizer as LossScaleOptimizer
     from .optimizer import Optimizer as Optimizer
     from .rules.table import *  # noqa: F403
     from .schedules import CosineDecay as CosineDecay
@@ -55,7 +56,7 @@ _SCHEDULES = (
     "PolynomialDecay",
 )
 
-_HOMES = {"Optimizer": "optimizer", "Variable": "variable"}
+_HOMES = {"LossScaleOptimizer": "loss_scale", "Optimizer": "optimizer", "Variable": "variable"}
 _HOMES |= dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_SCHEDULES, "schedules")
 _HOMES |= {name: f"rules.{family}" for name, family in table.HOMES.items()}
 """The module of each public name. It is imported when the name is first used: nobody waits for what he does not use."""
