@@ -64,7 +64,7 @@ _HOMES |= {name: f"rules.{family}" for name, family in table.HOMES.items()}
 if not typing.TYPE_CHECKING:  # where they see none, they take what is imported above, the table's classes among it
     __all__ = sorted(_HOMES)
 
-_MODULES = ("combinators", "errors", "optimizer", "rules", "schedules", "torch", "variable")
+_MODULES = ("combinators", "errors", "optimizer", "rules", "schedules", "variable")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -19,6 +19,7 @@ EXAMPLES = {
     "exclusions": "weight decay, and a bias that must not decay",
     "inverse": "a number in a law of physics, found by a network that obeys it (with the autograd package)",
     "own_rule": "a rule from a blank page, beside the same in NumPy",
+    "beside_torch": "a model of torch's, trained by one launch a step, and by torch.optim (with torch)",
 }
 """What each script of this folder shows, by its name."""
 

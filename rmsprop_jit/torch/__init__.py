@@ -2,6 +2,8 @@
 
 ::
 
+    import rmsprop_jit.torch
+
     optimizer = rmsprop_jit.torch.RMSprop(model.parameters(), lr=1e-3, momentum=0.9)
     loss = model(inputs).square().mean()
     loss.backward()

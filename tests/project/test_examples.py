@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rmsprop_jit import cli, examples
-from rmsprop_jit.examples import EXAMPLES, exclusions, inverse, own_rule, resume
+from rmsprop_jit.examples import EXAMPLES, beside_torch, exclusions, inverse, own_rule, resume
 
 FOLDER = Path(examples.__file__).parent
 
@@ -60,6 +60,24 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setitem(sys.modules, "autograd.numpy", None)
     assert cli.main(["demo", "inverse"]) == 2
     assert "pip install autograd" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_model_of_torchs_is_trained_as_by_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    try:
+        found = beside_torch.main(steps=60)
+    finally:
+        torch.set_num_threads(threads)
+    assert found.difference < 1e-9
+    assert max(found.last_loss, found.bounded_loss, found.averaged_loss) < 0.68
+    assert "beside torch.optim.RMSprop" in narrow(capsys)
+
+
+def test_a_missing_torch_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.main(["demo", "beside_torch"]) == 2
+    assert "pip install torch" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_rule_of_ones_own_is_the_one_by_hand(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rmsprop_jit import ArrayError, RMSprop
+from rmsprop_jit.codegen.backends import dlpack
 
 torch = pytest.importorskip("torch")
 
@@ -402,3 +403,24 @@ def test_tensors_and_numpy_s_arrays_stand_side_by_side() -> None:
     for _ in range(4):
         optimizer.apply([torch.ones(3), np.ones(3, np.float32)], [tensor, host])
     np.testing.assert_array_equal(host, tensor.detach().numpy())
+
+
+@pytest.mark.parametrize("what", ["data swapped", "storage resized to nothing", "to float64", "cut"])
+def test_tensors_whose_class_offers_no_table_are_asked_in_python(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of torch before 2.10."""
+    monkeypatch.setattr(dlpack, "describer", lambda kinds: None)
+    ours, theirs = parameters(), [one.detach().numpy().copy() for one in parameters()]
+    optimizer, other = RMSprop(**OPTIONS), RMSprop(**OPTIONS)
+    gradients = tensors(1)
+    for call in range(6):
+        gradients = gradients if call % 2 else tensors(call)
+        optimizer.apply(gradients, ours)
+        other.apply([one.numpy() for one in gradients], theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.detach().clone().numpy().tobytes() == b.tobytes()
+    change, words = CHANGES[what]
+    change(ours[0])
+    for given in (gradients, tensors(9)):
+        with pytest.raises(ArrayError, match=rf"(?s)'variable_0'.*{words}"):
+            optimizer.apply(given)
+    assert optimizer.iterations == 6
