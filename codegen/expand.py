@@ -30,6 +30,8 @@ def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
         return as_kept(node.children[0]) if is_narrowed else node
 
     def law(node: Expr) -> Expr:
+        if isinstance(node, Call) and node.fn is Fn.ROUNDED and not node.is_known and compute == "float64":
+            return node.args[0]  # a tensor's own number, in whose type it is already
         if not isinstance(node, Call) or not node.fn.row.expanded:
             return node
         is_wide = node.rate is Rate.ELEMENT and compute != "float64"

@@ -77,8 +77,8 @@ def gathered(rule: str, stores: Mapping[Symbol, Expr]) -> dict[Symbol, Expr]:
         return dict(stores)
     named = {symbol: Symbol(Kind.GATHERED_SLOT, symbol.name) for symbol in found}
     values = rewrite(stores.values(), lambda node: named.get(node, node) if isinstance(node, Symbol) else node)
-    for node in values.values():
-        if isinstance(node, Call) and node.fn.row.in_step and not all(arg.is_known for arg in node.args):
+    for before, node in values.items():
+        if isinstance(node, Call) and node.fn.row.in_step and before.is_known and not node.is_known:
             raise RuleError(
                 f"rule {rule!r}: {node.fn.symbol} takes a value that is known before the step, which a slot over 'all' "
                 f"is not where it is given what is reduced. Received: `{node}`. Use hyperparameters and h.step."

@@ -36,7 +36,7 @@ class Operation(NamedTuple):
     function: the function of libm (and LLVM's intrinsic) that the operation is a call of; `python` follows from it.
     operands: how many there are.
     of_truths, is_truth: whether operands, and the result, are conditions instead of numbers.
-    in_step:  only for numbers that the host computes before a step.
+    in_step:  only for numbers that the host computes before a step; `rounded` for a tensor's own numbers, too.
     in_loop:  only for what a loop computes, whatever it is of.
     of_bits:  it works on the bits of float64 numbers, whatever the program computes in.
     expanded: other operations take its place before there is a program.
@@ -171,7 +171,14 @@ class Fn(Enum):
         mlir=FINITE_IN_MLIR,
         operands=1,
     )
-    ROUNDED = Operation(symbol="rounded", meaning=lambda x: x, operands=1, in_step=True)
+    ROUNDED = Operation(
+        symbol="rounded",
+        meaning=lambda x: x,  # in the type of the program, as of `narrow`
+        python="float64({own}({0}))",
+        mlir="%narrow = arith.truncf {0} : f64 to {own}\narith.extf %narrow : {own} to f64",
+        operands=1,
+        in_step=True,
+    )
     LT = _comparison("<", operator.lt, "olt")
     LE = _comparison("<=", operator.le, "ole")
     GT = _comparison(">", operator.gt, "ogt")

@@ -60,11 +60,11 @@ def print_let(let: Let, dtype: str, prefix: str = "", own: str = "") -> str:
     return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype, own)}"
 
 
-def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "") -> list[str]:
-    """One line for each let, in order, of a program of the given type."""
+def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "") -> list[str]:
+    """One line for each let, in order, on operands of a type; `own` is the program's, where that is another one."""
     lets = tuple(lets)
     wide = wides(lets)
-    return [print_let(let, "float64" if is_wide(let, wide) else dtype, prefix, dtype) for let in lets]
+    return [print_let(let, "float64" if is_wide(let, wide) else dtype, prefix, own or dtype) for let in lets]
 
 
 def cast(value: str, kept: str, wanted: str) -> str:

@@ -47,7 +47,7 @@ def _lines(program: Program, wanted: Sequence[Arg]) -> Iterator[str]:
     for let in program.needed(name for name in wanted if isinstance(name, str)):
         args = [_operand(arg) for arg in let.args]
         row = let.fn.row
-        if row.function or row.of_bits or not row.python:
+        if row.function or row.of_bits or let.fn is Fn.ROUNDED:
             text = f"{let.fn.name.lower()}({', '.join(args)})"
         else:
             text = row.python.format(*args, zero="0.0", one="1.0")

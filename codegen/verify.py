@@ -119,8 +119,10 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
         if not is_there or given.name in known:
             raise _broken("number", kernel.name, given, "no earlier kernel and no tensor has it, or it is there twice")
         known[given.name] = NUMBER
+    late = {given.name for given in kernel.givens if not given.hyper}
     for let in kernel.head:
-        _define(program, known, let)
+        late |= {let.name} if late.intersection(let.args) else set()
+        _define(program, known, let, is_early=let.name not in late)
     for name in kernel.uniforms:
         if known.get(name) == TRUTH:
             raise _broken("number", kernel.name, name, "a truth enters the loop; it must come as 1 or 0")
@@ -164,8 +166,15 @@ def _check_shared(program: Program, step: Mapping[str, str]) -> None:
             raise _broken("number", program.name, store, "no slot over all, or no number of the step")
 
 
-def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = False, in_loop: bool = False) -> None:
-    """A let defines a new name from known ones of the right kinds."""
+def _define(
+    program: Program,
+    known: dict[str, str],
+    let: Let,
+    in_step: bool = False,
+    in_loop: bool = False,
+    is_early: bool = False,
+) -> None:
+    """A let defines a new name from known ones of the right kinds; of an early one, all were there before the step."""
     row = let.fn.row
     is_narrow = in_loop and program.compute != "float64"
     kinds = [_kind(known, arg) for arg in let.args]
@@ -180,7 +189,7 @@ def _define(program: Program, known: dict[str, str], let: Let, in_step: bool = F
     if let.name in known or found != wanted or (let.fn is Fn.WIDE and number is WIDE):
         told = ", ".join(f"{arg!r} is {kind or 'undefined'}" for arg, kind in zip(let.args, kinds, strict=True))
         raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {told}")
-    if row.in_step and not in_step:
+    if row.in_step and not in_step and not (is_early and let.fn is Fn.ROUNDED):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is left to the host, not to kernels")
     if row.expanded or (row.in_loop and not is_narrow):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is no operation of such a program")

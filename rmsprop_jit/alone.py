@@ -9,7 +9,8 @@ from .arrays.homes import home_of
 from .buckets import Buckets
 from .calls import Calls
 from .errors import ArrayError, OptionError
-from .flags import FIRST, own_flags, shape_flags, step_flags
+from .flags import FIRST, own_flags, shape_flags
+from .rules.around import step_of
 
 
 def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float) -> None:
@@ -22,7 +23,7 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
     if calls.is_captured:
         capture.refuse_update_step()
     rate = calls.options.replaced("learning_rate", learning_rate).rate(0)
-    numbers = calls.options.numbers(rate, calls.options.update_of(state.ledger.calls))
+    numbers = calls.settings.numbers(rate, calls.options.update_of(state.ledger.calls))
     members, rule = state.variables, state.rule
     if rule.inputs:
         raise OptionError(
@@ -39,14 +40,16 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
             "Received: overwrite_with_gradient=True. Call apply(), or set that to False first."
         )
     resolved = state.members.read([gradient if i == position else None for i in range(len(members))])
-    flags = own_flags(rule, calls.flags) | shape_flags(rule, members[position].array.shape)
-    flags |= step_flags(rule, lambda: numbers)
+    flags = own_flags(rule, calls.settings.flags_of(position)) | shape_flags(rule, members[position].array.shape)
+    flags |= calls.settings.due_at(position, rate, calls.options.update_of(state.ledger.calls))
     if position in calls.unstarted:
         flags |= {FIRST}
     kind = flags, (resolved.dtypes[position],)
     backend = calls.options.backend
     gathered = {name: state.shared[name] for name in rule.gathered & state.shared.keys()}
     shared = {**state.shared, **{name: home_of(one).new_like(one, one) for name, one in gathered.items()}}
-    buckets = Buckets(rule, members, {position: kind}, backend, {}, state.ledger, shared=shared)
+    buckets = Buckets(
+        rule, members, {position: kind}, backend, {}, state.ledger, shared=shared, part=calls.settings.part(step_of)
+    )
     while not buckets.launch(buckets.prepared(resolved.addresses, numbers)):  # held since it was asked
         state.ledger.settle()

@@ -7,25 +7,27 @@ change done or not begun, and another thread goes on with the one record or the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import tree
+from . import grouping, tree
 from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
+from .checkers import check_switch
 from .codegen import locks
 from .endings import endings_of
 from .errors import OptionError
-from .flags import option_flags
+from .flags import Flags
 from .graphs import Graph, refuse_new_endings
-from .members import Variables
-from .options import OPTIONS, Options, check_switch
+from .members import Member, Variables
+from .options import OPTIONS, Options
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
 from .saving import Progress
+from .settings import Settings, flags_of
 from .state import State
 from .state_view import sizes
 from .variable import Variable
@@ -62,6 +64,26 @@ class Attributes:
     def _state(self) -> State:
         return self._calls.state
 
+    @property
+    def groups(self) -> grouping.GroupsView:
+        """Options that some variables have of their own: `optimizer.groups["head/.*"]["learning_rate"] = 1e-4`.
+
+        By patterns, or (of a list) by numbers. What a group does not name, the optimizer's own option says. Set it as a
+        whole, or an option of a group: it is checked first, and holds from the next call on.
+        """
+
+        def change(changed: grouping.Change) -> None:
+            self._change(
+                lambda calls: self._with_options(
+                    calls, calls.options.replaced("groups", changed(calls.options.each_group))
+                )
+            )
+
+        return grouping.GroupsView(lambda: self._options.each_group, self._rule, change)
+
+    @groups.setter
+    def groups(self, value: Any) -> None: ...  # as of every option, see `__setattr__`
+
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
             options = self._options
@@ -77,7 +99,9 @@ class Attributes:
             object.__setattr__(self, name, value)
             return
         known = getattr(type(self), name, None)
-        if isinstance(known, property):
+        if name == "groups":
+            value = grouping.grouped(self._rule, value, self._state.members if self._state.built else None)
+        elif isinstance(known, property):
             if known.fset is None:
                 raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
         elif name in self._rule.hypers:
@@ -90,22 +114,22 @@ class Attributes:
 
     def _with_options(self, calls: Calls, options: Options) -> Calls:
         """The calls of other options; where these change the structure, with other slots and no plans."""
-        flags = option_flags(self._rule, options)
+        settings = Settings(self._rule, options, calls.state.variables, calls.settings)
         if self._graph is not None:
-            self._graph.check_change(calls.options, options, flags == calls.flags)
-        if flags != calls.flags:
+            self._graph.check_change(calls.settings, settings)
+        if settings.structure != calls.settings.structure:
             for one in calls.state.variables:
                 one.refuse_changed()  # slots and readers that are made now would be of what it has become
-            return Calls(self._rule, flags, options, calls.state.with_slots(flags))
+            return Calls(self._rule, settings, calls.state.with_slots(flags_of(self._rule, options)))
         if (options.backend, options.nonfinite) != (calls.options.backend, calls.options.nonfinite):
-            return Calls(self._rule, flags, options, calls.state)
-        return calls.following(options)
+            return Calls(self._rule, settings, calls.state)
+        return calls.following(settings)
 
     def _with_state(self, calls: Calls, state: State) -> Calls:
         """The calls of another state; the same ones, if it is none."""
         if state is calls.state:
             return calls
-        return Calls(self._rule, calls.flags, calls.options, state)
+        return Calls(self._rule, Settings(self._rule, calls.options, state.variables, calls.settings), state)
 
     def _change(self, make: Callable[[Calls], Calls]) -> None:
         """Take over what `make` makes of today's calls, all of it or nothing."""
@@ -141,9 +165,9 @@ class Attributes:
         if self._graph is None or self._options is old.options:
             return
         try:
-            self._graph.send_numbers(self._options)
+            self._graph.send_numbers(self._calls.settings)
         except BaseException:
-            self._graph.send_numbers(self._options)  # what was stopped midway is made whole
+            self._graph.send_numbers(self._calls.settings)  # what was stopped midway is made whole
             raise
 
     def _meet(self, grads: Gradients = (), variables: Variables | None = None, inputs: Inputs = NO_INPUTS) -> None:
@@ -177,13 +201,28 @@ class Attributes:
             refuse_new_endings()
         for one in calls.state.variables:
             one.refuse_changed()  # slots that are made now would be of what it has become
-        return self._with_state(calls, calls.state.with_slots(calls.flags))
+        return self._with_state(calls, calls.state.with_slots(flags_of(self._rule, calls.options)))
 
-    def _build(self, var_list: Variables) -> None:
+    def _build(self, var_list: Variables | Sequence[Mapping[str, Any]]) -> None:
+        listed = grouping.parts(var_list)
+        variables = tree.flat(var_list) if listed is None else listed.variables
+
+        def options_on(members: Sequence[Member], options: Options) -> Options:
+            return options if listed is None else options.replaced("groups", listed.groups(self._rule, members))
+
+
         def on_variables(calls: Calls) -> Calls:
             calls.state.ledger.refuse_held()
-            state = calls.state.built_on(var_list, calls.flags)
-            return self._with_state(calls, state or calls.state)
+
+            def flags(members: Sequence[Member]) -> Sequence[Flags]:
+                return flags_of(self._rule, options_on(members, calls.options))(members)
+
+            state = calls.state.built_on(variables, flags)
+            if state is None:
+                options = options_on(calls.state.variables, calls.options)
+                return calls if options is calls.options else self._with_options(calls, options)
+            options = options_on(state.variables, calls.options)
+            return Calls(self._rule, Settings(self._rule, options, state.variables), state)
 
         self._change(on_variables)
 
@@ -206,8 +245,8 @@ class Attributes:
     def __setstate__(self, state: dict[str, Any]) -> None:
         options, kept = state.pop("_kept")
         self.__dict__.update(state)
-        flags = option_flags(self._rule, options)
-        self._calls = Calls(self._rule, flags, options, kept.with_slots(flags))
+        whole = kept.with_slots(flags_of(self._rule, options))
+        self._calls = Calls(self._rule, Settings(self._rule, options, whole.variables), whole)
 
 
 def refuse_without_rule(name: str) -> NoReturn:

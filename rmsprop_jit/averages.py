@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from .arrays.homes import Array
 from .buckets import Buckets, Kind
@@ -19,7 +20,7 @@ from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .errors import OptionError
-from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, shape_flags, step_flags
+from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, shape_flags
 from .members import Member
 from .rules.around import averages_of
 
@@ -92,25 +93,28 @@ class _Block:
 def _buckets(calls: Calls) -> Buckets:
     """What writes averaged weights over the variables that have others. Raises OptionError where there are none."""
     state, rule = calls.state, calls.state.rule
-    if not has_averages(rule, calls.flags):
+    if not any(has_averages(rule, flags) for flags in dict.fromkeys([calls.flags, *calls.settings.each])):
         raise OptionError(
             f"this optimizer has no averaged weights. Received: rule {rule.name!r}, use_ema={calls.options.use_ema}. "
             "Set use_ema=True before training, or use a rule with averaged weights of its own, as ScheduleFreeAdamW."
         )
-    when = step_flags(rule, lambda: _numbers(calls))
+    settings, made = calls.settings, state.ledger.calls
     unstarted = calls.unstarted
     kinds: dict[int, Kind] = {}
     for position, member in enumerate(state.variables):
-        flags = calls.flags | when | shape_flags(rule, member.array.shape)
+        flags = settings.flags_of(position) | shape_flags(rule, member.array.shape)
+        flags |= settings.due_at(position, settings.rate_of(position, made), calls.options.update_of(made) - 1)
         flags |= {FIRST} if position in unstarted else NO_FLAGS
         flags |= {OVERWRITE} if position in state.endings.overwritten else NO_FLAGS
         read = averages_flags(rule, flags)
         if read is not None:
             kinds[position] = read, (None,) * (1 + len(rule.inputs))
-    return Buckets(rule, state.variables, kinds, calls.options.backend, {}, shared=state.shared, part=averages_of)
+    return Buckets(
+        rule, state.variables, kinds, calls.options.backend, {}, shared=state.shared, part=settings.part(averages_of)
+    )
 
 
-def _numbers(calls: Calls) -> dict[str, float]:
+def _numbers(calls: Calls) -> dict[str, Any]:
     """The numbers of the moment: the step is the last one that was made, the learning rate that of the next call."""
-    options, made = calls.options, calls.state.ledger.calls
-    return options.numbers(options.rate(made), options.update_of(made) - 1)
+    settings, made = calls.settings, calls.state.ledger.calls
+    return settings.numbers(settings.rate(made), calls.options.update_of(made) - 1)

@@ -9,7 +9,6 @@ import numpy as np
 
 from . import codegen
 from .arrays.homes import Array, Int64, address_of
-from .by_name import Named
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
 from .flags import Flags
@@ -18,9 +17,13 @@ from .rules.around import step_of
 from .shared import Shared
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .codegen import Program
     from .codegen.backends.contract import BackendOptions, Launch, Table
     from .codegen.backends.ledger import Ledger
+
+    Float64 = npt.NDArray[np.float64]
 
 Brought = tuple[str | None, ...]
 """The dtypes of a variable's gradient and of the rule's further inputs, in their order; None of what is not there."""
@@ -41,10 +44,15 @@ def program_of(
 
 
 def explain_step(
-    rule: Rule, flags: Collection[str], dtype: str, form: str, options: BackendOptions | None = None
+    rule: Rule,
+    flags: Collection[str],
+    dtype: str,
+    form: str,
+    options: BackendOptions | None = None,
+    part: Part = step_of,
 ) -> str:
     """A stage of the compilation of the whole step, as text."""
-    return codegen.explain(step_of(rule), flags, dtype, form, (options or {}).get("compiler"))
+    return codegen.explain(part(rule), flags, dtype, form, (options or {}).get("compiler"))
 
 
 def needed_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, Slot]:
@@ -90,8 +98,7 @@ class Buckets:
         self.programs = [table.program for group in tables.values() for table in group]
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
-        self._own = {name: self._in_order(own[name]) for name in read & own.keys()}
-        self._named = Named(rule, members)
+        self._own = {name: self._in_order(np.array(own[name], np.float64)) for name in read & own.keys()}
         self.shared, self._pointed_at = Shared(self.programs, shared), shared
         if self.shared.stored:
             marks = (marks or Marks())._replace(shared=self.shared.stored)
@@ -100,25 +107,25 @@ class Buckets:
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self.launch: Launch = backends.launch(tables, ledger, marks, clock, names)
 
-    def prepared(self, addresses: Int64 | None, hypers: Mapping[str, float] | None, like: Any = None) -> Any:
+    def prepared(self, addresses: Int64 | None, hypers: Mapping[str, Any] | None, like: Any = None) -> Any:
         """What a call brings: the gradients' addresses, given for all variables, and numbers."""
         own = None if addresses is None else self.ordered(addresses)
         return self.launch.prepared(own, None if hypers is None else self._numbers(hypers), like)
 
     def _numbers(self, hypers: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A step's numbers with those that tensors have of their own, and slots over all."""
-        named = {name: self._in_order(values) for name, values in self._named.resolved(hypers).items()}
-        return self.shared.beside({**hypers, **self._own, **named})
+        """A step's numbers, vectors as the launch's tensors stand, with those that are its own, and slots over all."""
+        ordered = {name: self._in_order(one) if isinstance(one, np.ndarray) else one for name, one in hypers.items()}
+        return self.shared.beside({**ordered, **self._own})
 
-    def _in_order(self, values: Sequence[float]) -> list[float]:
+    def _in_order(self, values: Float64) -> Float64:
         """Numbers that are given for all variables, as the launch's tensors stand."""
-        return [values[i] for i in self.order.tolist()]
+        return values if self._is_in_order else values[self.order]
 
     def ordered(self, addresses: Int64) -> Int64:
         """Addresses that are given for all variables (a row for each kind of array), as the launch's tensors stand."""
         return addresses if self._is_in_order else addresses[..., self.order]
 
-    def send(self, hypers: Mapping[str, float]) -> None:
+    def send(self, hypers: Mapping[str, Any]) -> None:
         """Numbers for a step that is part of a graph."""
         self.launch.send(self._numbers(hypers))
 

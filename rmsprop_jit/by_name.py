@@ -7,13 +7,10 @@ matches has the default.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import patterns
 from .codegen import Hyper, Rule
-
-if TYPE_CHECKING:
-    from .members import Member
 
 Setting = float | dict[str, float]
 """What a number of a rule is set to: one for all variables, or (where it is one a variable) by patterns."""
@@ -37,29 +34,16 @@ def largest(value: Setting, hyper: Hyper) -> float:
     return max([hyper.default, *value.values()]) if isinstance(value, dict) else value
 
 
-def check(rule: Rule, settings: Mapping[str, Setting], members: Sequence[Member]) -> None:
-    """Raise OptionError if a pattern matches none of the variables."""
-    Named(rule, members).resolved(settings)
+def resolved(rule: Rule, settings: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
+    """For each number that is set by patterns, that of each variable; `names` has their paths and names.
+
+    Raises OptionError if a pattern matches none of the variables.
+    """
+    own = {name: settings[name] for name, hyper in rule.hypers.items() if hyper.per == "tensor"}
+    by_patterns = {name: value for name, value in own.items() if isinstance(value, dict)}
+    return {name: _numbers(name, value, rule.hypers[name].default, names) for name, value in by_patterns.items()}
 
 
-class Named:
-    """The numbers of some variables; found once for each setting."""
-
-    def __init__(self, rule: Rule, members: Sequence[Member]) -> None:
-        self._rule, self._members = rule, members
-        self._names = [name for name, hyper in rule.hypers.items() if hyper.per == "tensor"]
-        self._found: dict[str, tuple[object, list[float]]] = {}
-
-    def resolved(self, numbers: Mapping[str, Any]) -> dict[str, list[float]]:
-        """For each number that is set by patterns, that of each variable, in their order."""
-        values = {name: numbers.get(name) for name in self._names}
-        return {name: self._of(name, value) for name, value in values.items() if isinstance(value, dict)}
-
-    def _of(self, name: str, value: dict[str, float]) -> list[float]:
-        known = self._found.get(name)
-        if known is None or known[0] is not value:
-            names = [(member.path, member.name) for member in self._members]
-            default = self._rule.hypers[name].default
-            found = patterns.first_matches(name, value, names)
-            known = self._found[name] = value, [default if one is None else one for one in found]
-        return known[1]
+def _numbers(name: str, value: dict[str, float], default: float, names: Sequence[tuple[str, str]]) -> list[float]:
+    found = patterns.first_matches(name, value, names)
+    return [default if one is None else one for one in found]

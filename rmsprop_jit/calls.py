@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import by_name
 from .capture import capture_check
-from .flags import FIRST, step_flags
+from .flags import FIRST, NO_FLAGS
 from .identity import FEW, same
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from .codegen.backends.contract import Read
     from .endings import Endings
     from .flags import Flags
-    from .options import Options
     from .rules.around import Rule
+    from .settings import Settings
     from .state import State
 
 MOST_PLANS = 64
@@ -45,40 +44,39 @@ class Phase(NamedTuple):
     micro:   whether gradients are only added up.
     window:  whether some were before (None: for some of the variables).
     started: whether the variables were updated before, where the rule asks for that (None: some of them were).
-    due:     the flags that the step decides.
+    due:     the flags that the step decides, of the optimizer's options and of each group's.
     """
 
     micro: bool
     window: bool | None
     started: bool | None
-    due: Flags
+    due: tuple[Flags, ...]
 
 
-WHOLE = Phase(False, False, True, frozenset())
+WHOLE = Phase(False, False, True, (NO_FLAGS,))
 """The phase of every call without gradient accumulation, of a rule that tells no steps apart."""
 
 
 class Calls:
     """The calls of one optimizer with these options and this state; others have `Calls` of their own."""
 
-    def __init__(self, rule: Rule, flags: Flags, options: Options, state: State) -> None:
-        self.flags, self.options, self.state = flags, options, state
+    def __init__(self, rule: Rule, settings: Settings, state: State) -> None:
+        self.settings, self.state = settings, state
+        self.flags, self.options = settings.flags, settings.options
+        options = settings.options
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
         self._counted = self._ledger.counted
         self._is_capturing = capture_check(state.variables)
-        if state.built:
-            by_name.check(rule, options.hypers, state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
 
-    def following(self, options: Options) -> Calls:
+    def following(self, settings: Settings) -> Calls:
         """The calls of options that differ only in numbers: plans and habit stay."""
-        if self.state.built:
-            by_name.check(self._rule, options.hypers, self.state.variables)
         other = copy.copy(self)
-        other.options = options  # whether gradients are accumulated is no number: that makes other calls
+        other.settings = settings  # whether gradients are accumulated is no number: that makes other calls
+        other.options = settings.options
         return other
 
     def of_moment(self, endings: Endings) -> Calls:
@@ -144,12 +142,12 @@ class Calls:
         return True
 
     def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
-        options = self.options
-        rate = 0.0 if plan.micro else options.learning_rate
-        if type(rate) is not float:
-            rate = options.rate(calls)
-        update = calls // (options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call
-        return plan.run(plan.prepared(passed, read, addresses, options, rate, update, old), calls)
+        settings = self.settings
+        rate = 0.0 if plan.micro else settings.constant
+        if rate is None:
+            rate = settings.rate(calls)
+        update = calls // (self.options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call
+        return plan.run(plan.prepared(passed, read, addresses, settings, rate, update, old), calls)
 
     def resolved(self, grads: Gradients, variables: Variables | None, inputs: Inputs) -> Resolved:
         """A call's gradients and further inputs in build order, after all checks. Raises ArrayError."""
@@ -179,9 +177,9 @@ class Calls:
         """The kind of a call."""
         pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
         windows = tuple(bool(window) and member.accumulates for window, member in pairs)
-        flags, unstarted, endings = self.flags | phase.due, self.unstarted, self.state.endings
-        call = Call(flags, phase.micro, resolved.dtypes, windows, self._decaying, unstarted, resolved.inputs, endings)
-        return call._replace(skips=self.options.nonfinite == "skip")
+        flags, own = self.flags | phase.due[0], self.settings.with_due(phase.due)
+        common = flags, phase.micro, resolved.dtypes, windows, self._decaying, self.unstarted, resolved.inputs
+        return Call(*common, self.state.endings, self.options.nonfinite == "skip", own)
 
     def phase(self, calls: int) -> Phase:
         """Which kind of step the next call is."""
@@ -190,12 +188,7 @@ class Calls:
         steps = self.options.gradient_accumulation_steps
         window = _of_all(self._ledger.windows) if steps is not None else False
         started = _of_all(self._ledger.started) if FIRST in self._rule.decided_by_step else True
-        return Phase(steps is not None and (calls + 1) % steps != 0, window, started, self._due(calls))
-
-    def _due(self, calls: int) -> Flags:
-        """The flags that the next step decides."""
-        options = self.options
-        return step_flags(self._rule, lambda: options.numbers(options.rate(calls), options.update_of(calls)))
+        return Phase(steps is not None and (calls + 1) % steps != 0, window, started, self.settings.due(calls))
 
     @property
     def unstarted(self) -> frozenset[int]:
@@ -216,7 +209,8 @@ class Calls:
     def new_plan(self, call: Call, clock: Any = None) -> Plan:
         """The launches of a kind of call; in a graph, counted by a clock."""
         shared = self.state.shared
-        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock, shared)
+        part = self.settings.part
+        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock, shared, part)
 
     def progress_after(self, calls: int) -> Progress:
         """What is to be supposed after so many calls, from their number alone."""

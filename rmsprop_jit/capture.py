@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from .codegen import backends
 from .errors import OptionError
 from .members import Member
 from .options import Options
 from .rules.around import Rule
+
+if TYPE_CHECKING:
+    from .settings import Rates, Settings
 
 
 def capture_check(members: Sequence[Member]) -> Callable[[], bool] | None:
@@ -81,12 +85,13 @@ def refuse_to_look(options: Options) -> None:
         )
 
 
-def constant_rate(options: Options) -> float:
-    """The learning rate, if it is a number. Raises OptionError for what only the host can compute."""
-    if not isinstance(options.learning_rate, float):
+def constant_rate(settings: Settings) -> float | Rates:
+    """The learning rates, if they are numbers. Raises OptionError for what only the host can compute."""
+    if settings.constant is None:
+        rate = next(one for one in settings.sources if not isinstance(one, float))
         raise OptionError(
             "a learning rate that the host computes would be frozen in a graph. "
-            f"Received: learning_rate={options.learning_rate!r}. Set a float before the capture, and assign "
+            f"Received: learning_rate={rate!r}. Set a float before the capture, and assign "
             "`optimizer.learning_rate = schedule(optimizer.iterations)` between launches."
         )
-    return options.learning_rate
+    return settings.constant

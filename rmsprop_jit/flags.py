@@ -7,7 +7,7 @@ by liveness in the equations themselves, so that option sets which differ only t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,9 @@ from .options import OPTIONS, Options
 from .rules.around import averages_of, step_of
 
 Flags = frozenset[str]
+FlagsOf = Callable[[Sequence[Any]], Sequence[Flags]]
+"""The flags of the options that each of some variables has."""
+
 FIRST = "first"
 """The flag of a variable's first update."""
 

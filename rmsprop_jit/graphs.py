@@ -20,6 +20,7 @@ from .members import Member, Variables
 from .options import Options
 from .plan import Plan
 from .resolve import Gradients, Inputs
+from .settings import Settings
 
 
 class Graph:
@@ -41,32 +42,33 @@ class Graph:
         """Make a call a part of the graph that is being captured, with tables of its own, kept for good."""
         options, ledger = calls.options, self._ledger
         ledger.refuse_held()
-        rate = constant_rate(options)
+        rate = constant_rate(calls.settings)
         refuse_to_look(options)
         refuse_kinds(calls.state.rule, calls.unstarted)
         resolved = calls.resolved(grads, variables, inputs)
         plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
         update = options.update_of(ledger.calls)
         self._plans.append(plan)
-        plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, options, rate, update), None)
+        plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, calls.settings, rate, update), None)
         self._clock.tick()
         ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()
 
-    def check_change(self, old: Options, new: Options, same_structure: bool) -> None:
+    def check_change(self, old: Settings, new: Settings) -> None:
         """Raise OptionError for a change of options that captured calls cannot follow."""
         constant_rate(new)
-        if not same_structure or old.gradient_accumulation_steps != new.gradient_accumulation_steps:
+        steps = [one.options.gradient_accumulation_steps for one in (old, new)]
+        if old.structure != new.structure or steps[0] != steps[1]:
             raise OptionError(
                 "a call was captured into a graph, which can follow new numbers, but not options that are switched on "
                 "or off. Received: a change that needs other kernels. Make a new optimizer and load this one's "
                 "state_dict()."
             )
 
-    def send_numbers(self, options: Options) -> None:
+    def send_numbers(self, settings: Settings) -> None:
         """Write the options' numbers into the tables of every captured call."""
         for plan in self._plans:
-            plan.send_numbers(options.numbers(constant_rate(options), 0))
+            plan.send_numbers(settings.numbers(constant_rate(settings), 0))
 
 
 def refuse_new_endings() -> NoReturn:

@@ -17,12 +17,13 @@ from .arrays.homes import is_array
 from .attributes import own_values, refuse_without_rule
 from .calls import Calls
 from .errors import ArrayError, OptionError, RuleError
-from .flags import option_flags
 from .graphs import Graph
+from .grouping import grouped
 from .members import Variables
 from .options import OPTIONS, LearningRate, Options
 from .resolve import Gradients
 from .rules.around import Rule, check_names
+from .settings import Settings
 from .state import State
 from .stateless import Stateless
 from .variable import Variable
@@ -59,6 +60,7 @@ class Optimizer(Stateless):
         gradient_accumulation_steps: int | None = None,
         maximize: bool = False,
         name: str | None = None,
+        groups: Any = None,
         threads: int | None = None,
         compiler: str | None = None,
         **rule_options: Any,
@@ -66,9 +68,10 @@ class Optimizer(Stateless):
         values = {name: value for name, value in locals().items() if name in OPTIONS}  # as written above, once
         check_rule(rule)
         own = own_values(rule, rule_options)
-        options = Options({**values, "name": rule.name if name is None else name}, *own)
+        values |= {"name": rule.name if name is None else name, "groups": grouped(rule, groups)}
+        options = Options(values, *own)
         self._rule, self._graph = rule, None
-        self._calls = Calls(rule, option_flags(rule, options), options, State(rule))
+        self._calls = Calls(rule, Settings(rule, options, ()), State(rule))
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -110,10 +113,11 @@ class Optimizer(Stateless):
 
         var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
                   writable, none twice, none sharing memory. A second call must name the same variables. Lists and
-                  dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order.
+                  dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order. Or a
+                  list of groups as in torch, [{"params": [...], "learning_rate": ...}, ...], which then are `groups`.
         Raises ArrayError, naming the culprit; nothing is kept then.
         """
-        self._build(tree.flat(var_list))
+        self._build(var_list)
 
     @property
     def variables(self) -> list[Variable]:

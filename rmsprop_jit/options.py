@@ -7,72 +7,28 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .checkers import (
+    COMPILERS,
+    NONFINITE,
+    Checker,
+    all_groups,
+    check_switch,
+    integer,
+    one_compiler,
+    one_name,
+    one_nonfinite,
+    or_none,
+)
 from .codegen import Hyper
-from .codegen.backends import cuda_compilers
 from .errors import OptionError
+from .groups import NO_GROUPS, Groups
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
-COMPILERS = tuple(cuda_compilers.COMPILERS)
-"""For GPUs, first choice first."""
-
 LearningRate = float | LearningRateSchedule | Callable[..., float]
-Checker = Callable[[str, object], Any]
-"""Takes a name and a value; returns the value as it is kept or raises OptionError."""
-
-
-def check_switch(name: str, value: object) -> bool:
-    """A truth value: a bool, NumPy's included. Raises OptionError for anything else."""
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise OptionError(f"`{name}` must be True or False. Received: {name}={value!r}.")
-    return bool(value)
-
-
-def _integer(low: int) -> Checker:
-    def check(name: str, value: object) -> int:
-        try:
-            number = low - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            number = low - 1
-        if number < low:
-            raise OptionError(f"`{name}` must be an integer >= {low} or None. Received: {name}={value!r}.")
-        return number
-
-    return check
-
-
-def _or_none(check: Checker) -> Checker:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _name(name: str, value: object) -> str:
-    if not isinstance(value, str) or "/" in value:
-        raise OptionError(
-            f"Argument `name` must be a string and cannot contain character `/`. Received: {name}={value!r}."
-        )
-    return value
-
-
-NONFINITE = ("propagate", "skip", "raise")
-"""What becomes of a call with a gradient that holds inf or nan."""
-
-
-def _nonfinite(name: str, value: object) -> str:
-    if value not in NONFINITE:
-        raise OptionError(f"`{name}` must be one of {', '.join(NONFINITE)}. Received: {name}={value!r}.")
-    return str(value)
-
-
-def _compiler(name: str, value: object) -> str:
-    if value not in COMPILERS:
-        raise OptionError(f"`{name}` must be one of {', '.join(COMPILERS)} or None. Received: {name}={value!r}.")
-    return str(value)
-
-
 RATE = Hyper(0.001)
 
 
@@ -102,6 +58,7 @@ class Option(NamedTuple):
     flag:    whether equations ask `on.<name>`: on where the option is set (neither None nor False) ...
     needs:   ... and this other one, too.
     unset:   a further value that is as good as None.
+    grouped: whether a group of variables can have its own.
     backend: whether it says how kernels are compiled or launched, and not what is computed.
     """
 
@@ -113,6 +70,7 @@ class Option(NamedTuple):
     hyper: Hyper | None = None
     flag: bool = False
     needs: str | None = None
+    grouped: bool = False
     backend: bool = False
     unset: str | None = None
 
@@ -121,22 +79,27 @@ class Option(NamedTuple):
         return value not in (None, False, self.unset)
 
 
-def _bound(doc: str, place: int, low: float = 0.0, low_open: bool = True) -> Option:
+def _bound(doc: str, place: int, low: float = 0.0, low_open: bool = True, grouped: bool = True) -> Option:
     """A number that switches something on; None is off."""
     hyper = Hyper(1.0 if low_open else low, low=low, low_open=low_open)
-    return Option(None, _or_none(hyper.checked), doc, place, NUMBER, hyper, flag=True)
+    return Option(None, or_none(hyper.checked), doc, place, NUMBER, hyper, flag=True, grouped=grouped)
 
 
 _EMA_MOMENTUM = Hyper(0.99, low=0.0, high=1.0)
 
 OPTIONS: dict[str, Option] = {
     "learning_rate": Option(
-        0.001, _learning_rate, "float, LearningRateSchedule, or callable (of no arguments or of the step).", 1, NUMBER
+        0.001,
+        _learning_rate,
+        "float, LearningRateSchedule, or callable (of no arguments or of the step).",
+        1,
+        NUMBER,
+        grouped=True,
     ),
-    "loss_scale_factor": _bound("divide gradients by it; see `scale_loss`. None is off.", 9),
+    "loss_scale_factor": _bound("divide gradients by it; see `scale_loss`. None is off.", 9, grouped=False),
     "nonfinite": Option(
         NONFINITE[0],
-        _nonfinite,
+        one_nonfinite,
         'of a call with inf or nan in a gradient: "propagate" it, "skip" the call, or "raise" NonFiniteError.',
         command={"choices": NONFINITE, "metavar": "WHAT"},
         flag=True,
@@ -144,7 +107,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "gradient_accumulation_steps": Option(
         None,
-        _or_none(_integer(2)),
+        or_none(integer(2)),
         "update at every so many calls, with the mean gradient; None is off, else >= 2.",
         10,
         COUNT,
@@ -152,10 +115,17 @@ OPTIONS: dict[str, Option] = {
         flag=True,
     ),
     "maximize": Option(
-        False, check_switch, "climb: make the loss larger, by the negative gradient.", command=SWITCH, flag=True
+        False,
+        check_switch,
+        "climb: make the loss larger, by the negative gradient.",
+        command=SWITCH,
+        flag=True,
+        grouped=True,
     ),
     "clipnorm": _bound("bound of the norm of each variable's gradient; None is off.", 3),
-    "global_clipnorm": _bound("bound of the norm of all gradients together; None is off. At most one bound is set.", 4),
+    "global_clipnorm": _bound(
+        "bound of the norm of all gradients together; None is off. At most one bound is set.", 4, grouped=False
+    ),
     "clipvalue": _bound("bound of the absolute value of each gradient element; None is off.", 5),
     "weight_decay": _bound("decoupled weight decay, times the learning rate; None is off.", 2, low_open=False),
     "use_ema": Option(
@@ -168,10 +138,11 @@ OPTIONS: dict[str, Option] = {
         7,
         NUMBER,
         _EMA_MOMENTUM,
+        grouped=True,
     ),
     "ema_overwrite_frequency": Option(
         100,
-        _or_none(_integer(1)),
+        or_none(integer(1)),
         "write the average to the variables every so many updates; None is never.",
         8,
         COUNT,
@@ -179,16 +150,21 @@ OPTIONS: dict[str, Option] = {
         flag=True,
         needs="use_ema",
     ),
-    "name": Option(None, _name, "prefix of the state's names; by default the rule's name.", 0),
+    "groups": Option(
+        None,
+        or_none(all_groups),
+        "options of some variables: {pattern: {option: value}}, or torch's lists.",
+    ),
+    "name": Option(None, one_name, "prefix of the state's names; by default the rule's name.", 0),
     "threads": Option(
         None,
-        _or_none(_integer(1)),
+        or_none(integer(1)),
         "at most so many threads; None is every core that the process may use.",
         backend=True,
     ),
     "compiler": Option(
         None,
-        _or_none(_compiler),
+        or_none(one_compiler),
         f'for arrays on a GPU, "{COMPILERS[0]}" or "{COMPILERS[1]}"; None is the first installed.',
         command={"choices": COMPILERS, "metavar": "NAME"},
         backend=True,
@@ -240,16 +216,25 @@ class Options:
             next(group for group in groups if name in group)[name] = value
         return Options(*groups)
 
+    def of_group(self, values: Mapping[str, object]) -> Options:
+        """The options of a group's variables."""
+        return self.updated({**values, "groups": None})
+
+    @property
+    def each_group(self) -> Groups:
+        """The groups, of which there may be none."""
+        found: Groups | None = self.groups
+        return found or NO_GROUPS
+
+    def has_base_of(self, other: Options) -> bool:
+        """Whether nothing but groups differs: the very same values."""
+        same = all(getattr(self, name) is getattr(other, name) for name in OPTIONS if name != "groups")
+        return same and self.hypers == other.hypers and self.switches == other.switches
+
     def rate(self, calls: int) -> float:
         """The learning rate after `calls` calls. Raises OptionError if its source gives no finite number."""
         source = self.learning_rate
-        if isinstance(source, float):
-            return source
-        if isinstance(source, LearningRateSchedule) or _wants_step(source):
-            value = source(calls)
-        else:
-            value = source()
-        return RATE.checked("learning_rate", value)
+        return source if isinstance(source, float) else RATE.checked("learning_rate", rate_of(source, calls))
 
     def update_of(self, calls: int) -> int:
         """The number of the update, from 1, that the call after so many calls belongs to."""
@@ -258,6 +243,10 @@ class Options:
     def numbers(self, rate: float, update: int) -> dict[str, float]:
         """The hyperparameters of an update (counted from 1), by the names that the equations use."""
         return {**self._lasting_numbers, "learning_rate": rate, "step": float(update)}
+
+    def number(self, name: str) -> float:
+        """A number that is the same in every update, by the name that equations use."""
+        return self._lasting_numbers[name]
 
     @functools.cached_property
     def _lasting_numbers(self) -> dict[str, float]:
@@ -283,9 +272,20 @@ class Options:
         ours = {name: getattr(self, name) for name, option in OPTIONS.items() if option.place is None}
         config = {name: getattr(self, name) for _, name in placed} | {**own, **self.switches}
         config |= {name: value for name, value in ours.items() if value != OPTIONS[name].default}
-        if type(config["learning_rate"]) in SCHEDULES.values():
-            config["learning_rate"] = serialize(config["learning_rate"])
+        config["learning_rate"] = _in_config(config["learning_rate"])
+        if self.groups is not None:
+            config["groups"] = self.groups.plain(_in_config)
         return config
+
+
+def _in_config(value: Any) -> Any:
+    """A schedule of ours as a dict, anything else as itself."""
+    return serialize(value) if type(value) in SCHEDULES.values() else value
+
+
+def rate_of(source: LearningRateSchedule | Callable[..., float], calls: int) -> float:
+    """What a schedule or a callable gives after `calls` calls, unchecked."""
+    return source(calls) if isinstance(source, LearningRateSchedule) or _wants_step(source) else source()
 
 
 def _wants_step(function: Callable[..., float]) -> bool:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arrays.homes import Array, Int64
-from .buckets import Brought, Buckets, Kind, inputs_read
+from .buckets import Brought, Buckets, Kind, Part, inputs_read
 from .codegen import backends
 from .codegen.backends.entries import NO_ARRAYS, Marks, Span
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
 from .endings import NO_ENDINGS, Endings
 from .errors import ArrayError, NonFiniteError
-from .flags import FIRST, OVERWRITE, Flags, part_flags, shape_flags
+from .flags import FIRST, NO_FLAGS, OVERWRITE, Flags, part_flags, shape_flags
 from .members import Member
 from .nonfinite import refused
-from .options import Options
-from .rules.around import Rule, unread
+from .rules.around import Rule, step_of, unread
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
+    from .settings import Rates, Settings
 
 
 class Call(NamedTuple):
@@ -37,6 +37,7 @@ class Call(NamedTuple):
     inputs:    for each of the rule's further inputs, the same as `gradients`.
     endings:   how the updates of variables end.
     skips:     whether a call with a gradient that is not finite is skipped, if the flags say that one looks.
+    own:       the flags of each variable's options; empty where all have those of `flags`.
     """
 
     flags: Flags
@@ -48,6 +49,11 @@ class Call(NamedTuple):
     inputs: tuple[tuple[str | None, ...], ...] = ()
     endings: Endings = NO_ENDINGS
     skips: bool = True
+    own: tuple[Flags, ...] = ()
+
+    def flags_of(self, position: int) -> Flags:
+        """The flags of a variable's options."""
+        return self.own[position] if self.own else self.flags
 
     def brought_to(self, position: int) -> Brought:
         """The dtypes of what a variable is brought."""
@@ -95,6 +101,7 @@ class Plan:
         ledger: Ledger,
         clock: Any = None,
         shared: Mapping[str, Array] = NO_ARRAYS,
+        part: Callable[[Part], Part] = lambda one: one,
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
@@ -107,8 +114,9 @@ class Plan:
         started = [] if call.micro else [i for i in updated if i in call.unstarted - overwritten]
         due = [position for position, _ in self._constrained]
         marks = Marks(windows, call.micro, started, due, self._number, skips=call.skips)
-        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared)
-        self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock) if after else None
+        whole = part(step_of)
+        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared, whole)
+        self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock, part=whole) if after else None
         self._has_shared = self.step.shared.is_any
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
@@ -118,8 +126,8 @@ class Plan:
         passed: list[Any],
         read: Read | None,
         addresses: Int64 | None,
-        options: Options,
-        rate: float,
+        settings: Settings,
+        rate: float | Rates,
         update: int,
         old: Bound = UNBOUND,
     ) -> Bound:
@@ -128,18 +136,18 @@ class Plan:
         addresses: for each variable; None if they are those of `old`. `read`: what they were read by.
         """
         shared = self.step.shared.now() if self._has_shared else {}
-        numbers = (options, rate, update if self._reads_update else 0, *shared.values())
+        numbers = (settings, rate, update if self._reads_update else 0, *shared.values())
         if old.numbers == numbers:
             if addresses is None:
                 return old
             if self.after is None:  # fresh gradients, and no more
                 step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
                 return Bound(passed, read, numbers, step, None)
-        hypers = None if old.numbers == numbers else options.numbers(rate, update) | shared
+        hypers = None if old.numbers == numbers else settings.numbers(rate, update) | shared
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, read, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
 
-    def send_numbers(self, hypers: Mapping[str, float]) -> None:
+    def send_numbers(self, hypers: Mapping[str, Any]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
         self.step.send(hypers)
         if self.after is not None:
@@ -190,11 +198,11 @@ def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int
     overwritten, constrained = call.endings.overwritten, call.endings.constrained
     averages = "use_ema" in call.flags and not call.micro and not overwritten.issuperset(updated)
     nothing: Brought = (None,) * (1 + len(rule.inputs))
-    idle: Flags = part_flags(rule, call.flags, "idle") if averages else frozenset()
     step: dict[int, Kind] = {}
     after: dict[int, Kind] = {}
     for position, member in enumerate(members):
         flags = flags_of[position]
+        idle: Flags = part_flags(rule, call.flags_of(position), "idle") if averages else NO_FLAGS
         if flags is not None:
             if averages and position in constrained:
                 flags -= idle
@@ -224,7 +232,8 @@ def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | 
     """The flags of a variable in a call; None if it has no part in it."""
     is_overwritten = position in call.endings.overwritten
     own = shape_flags(rule, member.array.shape)
-    flags = call.flags | own if own else call.flags  # the same set for all: it is hashed once
+    flags = call.flags_of(position)  # the same set for many: it is hashed once
+    flags = flags | own if own else flags
     given, window = call.gradients[position] is not None, call.windows[position]
     if "gradient_accumulation_steps" in flags and not window:
         flags |= {"window_empty"}

@@ -12,8 +12,11 @@ from typing import Any
 
 from . import digests
 from .by_name import setting
+from .checkers import check_switch
 from .errors import OptionError
-from .options import OPTIONS, LearningRate, Options, check_switch
+from .grouping import grouped
+from .groups import Groups
+from .options import OPTIONS, LearningRate, Options
 from .saving import VARIABLES
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 from .state import State
@@ -21,7 +24,7 @@ from .state import State
 MODES = ("check", "load", "keep")
 """What becomes of the saved options; see `Optimizer.load_state_dict`."""
 
-RATE, RULE, EXCLUSIONS = "learning_rate", "rule", "weight_decay_exclusions"
+RATE, RULE, EXCLUSIONS, GROUPS = "learning_rate", "rule", "weight_decay_exclusions", "groups"
 
 RULE_DIGEST, CONSTRAINTS = "rule_digest", "constraints"
 """What a state of an earlier format does not say."""
@@ -43,6 +46,8 @@ def plain(options: Options, state: State) -> dict[str, Any]:
     excluded = [member.path for i, member in enumerate(state.variables) if i not in decaying]
     values |= {RULE: state.rule.name, RATE: _plain_rate(options.learning_rate), EXCLUSIONS: sorted(excluded)}
     values |= {RULE_DIGEST: digests.of_rule(state.rule), CONSTRAINTS: _constraints(state)}
+    groups: Groups | None = values.pop(GROUPS)
+    values |= {} if groups is None else {GROUPS: groups.plain(_plain_value)}
     return {**values, **options.hypers, **options.switches}
 
 
@@ -51,6 +56,11 @@ def text(options: Options, state: State) -> str:
     import json  # not light, and only wanted where a state is saved
 
     return json.dumps({**plain(options, state), VARIABLES: [member.path for member in state.variables]})
+
+
+def _plain_value(value: Any) -> Any:
+    """An option of a group; its learning rate is the only one that is no number, truth or None."""
+    return value if isinstance(value, float | int | None) else _plain_rate(value)
 
 
 def _plain_rate(rate: LearningRate) -> Any:
@@ -107,6 +117,8 @@ def _are_same(name: str, saved: Any, own: Any) -> bool:
         return saved is None or _are_same_functions(saved, own)
     if name == RATE:
         return _without_digest(saved) == _without_digest(own) and digests.agree(_digest(saved), _digest(own))
+    if name == GROUPS:
+        return not _differing_groups(saved, own) and list(_by_key(saved)) == list(_by_key(own))
     are_patterns = isinstance(saved, dict) and isinstance(own, dict)
     return bool(saved == own) and (not are_patterns or list(saved) == list(own))
 
@@ -125,15 +137,93 @@ def _digest(rate: Any) -> Any:
     return rate.get(DIGEST) if isinstance(rate, dict) else None
 
 
-def are_numbers(saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether the saved learning rate and the own one are both numbers: then the saved one is that of the moment."""
-    rate = saved.get(RATE)
-    return isinstance(rate, int | float) and not isinstance(rate, bool) and isinstance(own[RATE], float)
+def is_of_the_moment(name: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether what differs are learning rates, all of them numbers here and as they were saved: training moves them."""
+    if name == RATE:
+        return _are_numbers(saved.get(RATE), own[RATE])
+    if name != GROUPS or not {GROUPS} <= saved.keys() & own.keys():
+        return False
+    theirs, ours = _by_key(saved[GROUPS]), _by_key(own[GROUPS])
+    rates = [(theirs[key].get(RATE), ours[key].get(RATE)) for key in _differing_groups(saved[GROUPS], own[GROUPS])]
+    rest = [_without_rates(one) for one in (theirs, ours)]
+    return all(_are_numbers(*pair) for pair in rates) and rest[0] == rest[1] and list(theirs) == list(ours)
+
+
+def _are_numbers(saved: object, own: object) -> bool:
+    return isinstance(saved, int | float) and not isinstance(saved, bool) and isinstance(own, float)
+
+
+# Groups, as JSON has them: a dict of dicts, or a list of them.
+
+
+def _by_key(groups: Any) -> dict[Any, Any]:
+    """Groups by pattern or number; what is no group, by itself."""
+    if isinstance(groups, list):
+        return {i: one if isinstance(one, dict) else {"": one} for i, one in enumerate(groups)}
+    pairs = groups.items() if isinstance(groups, dict) else [("", groups)]
+    return {key: one if isinstance(one, dict) else {"": one} for key, one in pairs}
+
+
+def _differing_groups(saved: Any, own: Any) -> list[Any]:
+    """The keys of groups that differ."""
+    theirs, ours = _by_key(saved), _by_key(own)
+    return [key for key in {**ours, **theirs} if not _are_same_group(theirs.get(key), ours.get(key))]
+
+
+def _are_same_group(saved: Any, own: Any) -> bool:
+    if saved is None or own is None or saved.keys() != own.keys():
+        return False
+    return all(_are_same(name, saved[name], own[name]) for name in own)
+
+
+def _without_rates(groups: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name != RATE} for one in groups.values()]
+
+
+def _taken_groups(saved: Any, options: Options, state: State) -> Groups:
+    """Saved groups as they are kept; functions, which a state only names, are those here. Raises OptionError."""
+    here = {group.key: group.values for group in options.each_group}
+    plain_here = {key: {name: _plain_value(one) for name, one in values.items()} for key, values in here.items()}
+
+    def taken(key: Any, values: Any) -> Any:
+        if not isinstance(values, dict) or not _is_function(values.get(RATE)):
+            return values
+        if not _are_same(RATE, values[RATE], plain_here.get(key, {}).get(RATE)):
+            raise OptionError(
+                f"a function for a learning rate cannot be taken over from a state. Received: {values[RATE]!r} in "
+                f'groups[{key!r}]. Make the optimizer with that function there, or pass options="keep".'
+            )
+        return {**values, RATE: here[key][RATE]}
+
+    given = saved or None
+    if isinstance(given, dict):
+        given = {key: taken(key, values) for key, values in given.items()}
+    elif isinstance(given, list):
+        given = [taken(i, values) for i, values in enumerate(given)]
+    groups = grouped(state.rule, given)
+    groups.of([(member.path, member.name) for member in state.variables])
+    return groups
 
 
 def described(names: Sequence[str], saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """What differs, with both values, for a message."""
-    return [f"{name}={saved.get(name, 'nothing')!r} (here {own.get(name, 'nothing')!r})" for name in names]
+    return [_described(name, saved, own) for name in names]
+
+
+def _described(name: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    if name == GROUPS and {GROUPS} <= saved.keys() & own.keys():
+        theirs, ours = _by_key(saved[name]), _by_key(own[name])
+        keys = _differing_groups(saved[name], own[name])
+        if keys:
+            return ", ".join(
+                _described(
+                    f"{name}[{key!r}]",
+                    {f"{name}[{key!r}]": theirs[key]} if key in theirs else {},
+                    {f"{name}[{key!r}]": ours[key]} if key in ours else {},
+                )
+                for key in keys
+            )
+    return f"{name}={saved.get(name, 'nothing')!r} (here {own.get(name, 'nothing')!r})"
 
 
 def checked_mode(mode: object) -> str:
@@ -159,7 +249,9 @@ def taken_over(names: Sequence[str], saved: Mapping[str, Any], options: Options,
         value = saved.get(name)
         if name == EXCLUSIONS and _are_paths(value, state):
             continue
-        if name in options.hypers:
+        if name == GROUPS:
+            changes[name] = _taken_groups(value, options, state)
+        elif name in options.hypers:
             changes[name] = setting(state.rule.hypers[name], name, value)
         elif name in options.switches:
             changes[name] = check_switch(name, value)

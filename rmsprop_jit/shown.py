@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from . import codegen
-from .buckets import explain_step, needed_slots, program_of
+from .buckets import Part, explain_step, needed_slots, program_of
 from .by_name import largest
 from .calls import Calls
 from .codegen import Rule
@@ -18,12 +18,16 @@ from .errors import OptionError
 from .flags import FIRST, Flags, shape_flags
 from .nearest import meant
 from .options import Options
+from .rules.around import step_of
 
 FORMS = (*codegen.FORMS, "programs")
 """What can be shown: the compiler's forms, and the programs that the step and the shape choose from."""
 
 ANNOTATED = ("rule", "kernel", "summary")
 """Forms that say which of several programs they show."""
+
+SHOWN_GROUPS = 5
+"""How many groups of one structure are named."""
 
 
 def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], off: Collection[str]) -> str:
@@ -38,12 +42,14 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
     who = decided(rule)
     _check(rule, who, on, off)
     chosen = (flags - frozenset(off)) | frozenset(on)
+    part = calls.settings.part(step_of)
     if form == "programs":
-        return "\n".join(_programs(rule, flags, dtype, who))
-    lines = [explain_step(rule, chosen, dtype, form, options.backend)]
+        return "\n".join([*_programs(rule, flags, dtype, who, part), *_groups(calls)])
+    lines = [explain_step(rule, chosen, dtype, form, options.backend, part)]
     if form == "summary":
         lines += _not_stored(rule, options, chosen, dtype)
     if form in ANNOTATED:
+        lines += _groups(calls)
         lines += [f"{name} is {_switch(name in chosen)} here: it is on in {what}" for name, what in who.items()]
         lines += ["(form `programs` lists all programs; on= and off=, or --on and --off, choose one)"] if who else []
     return "\n".join(lines)
@@ -82,12 +88,24 @@ def _check(rule: Rule, who: Collection[str], on: Collection[str], off: Collectio
             raise OptionError(f"a flag is on or off. Received: on={[*on]}, off={[*off]}. Leave one {name!r} out.")
 
 
-def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str]) -> Iterator[str]:
+def _groups(calls: Calls) -> Iterator[str]:
+    """What groups have one a variable, and a line for each structure that groups ask for beside the optimizer's own."""
+    settings = calls.settings
+    if settings.names:
+        yield f"one a variable, since groups have their own: {', '.join(sorted(settings.names))}"
+    for flags, titles in settings.structures().items():
+        switches = [f"with {name}" for name in sorted(flags - settings.flags)]
+        switches += [f"without {name}" for name in sorted(settings.flags - flags)]
+        more = f" and {len(titles) - SHOWN_GROUPS} more" if len(titles) > SHOWN_GROUPS else ""
+        yield f"{', '.join(titles[:SHOWN_GROUPS])}{more}: another kernel, {', '.join(switches)}"
+
+
+def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str], part: Part) -> Iterator[str]:
     """A line for each program that differs from the others, then what decides."""
     found: dict[str, list[str]] = {}
     for states in itertools.product((True, False), repeat=len(who)):
         on = {name for name, state in zip(who, states, strict=True) if state}
-        program = program_of(rule, (flags - who.keys()) | on, dtype)
+        program = program_of(rule, (flags - who.keys()) | on, dtype, part=part)
         _, *body = str(program).splitlines()
         case = ", ".join(f"{name} {_switch(name in on)}" for name in who)
         found.setdefault("\n".join(body), [_line(program)]).append(case)

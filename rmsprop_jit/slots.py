@@ -16,13 +16,14 @@ from .errors import ArrayError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
 
-Kind = tuple[str, Flags, bool]
-"""Variables that need the same slots: their dtype, their shape's flags, and whether they become their gradients."""
+Kind = tuple[str, Flags, Flags, bool]
+"""Variables that need the same slots: their dtype, the flags of their options and of their shape, and whether they
+become their gradients."""
 
 
-def of_kind(rule: Rule, flags: Flags, kind: Kind) -> dict[str, Slot]:
+def of_kind(rule: Rule, kind: Kind) -> dict[str, Slot]:
     """The slots that variables of a kind need, by name."""
-    dtype, of_shape, is_overwritten = kind
+    dtype, flags, of_shape, is_overwritten = kind
     return needed_slots(rule, part_flags(rule, flags, OVERWRITE) if is_overwritten else flags | of_shape, dtype)
 
 

@@ -25,7 +25,7 @@ from .codegen.backends.ledger import Ledger
 from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
-from .flags import FIRST, Flags, shape_flags
+from .flags import FIRST, FlagsOf, shape_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES, Progress
@@ -68,7 +68,7 @@ class State:
         """The variables in build order."""
         return self.members.members
 
-    def built_on(self, var_list: Variables, flags: Flags) -> State | None:
+    def built_on(self, var_list: Variables, flags: FlagsOf) -> State | None:
         """The state of these variables, with slots; None if it is this one. Raises ArrayError."""
         members = track(var_list)
         if not self.built:
@@ -138,13 +138,14 @@ class State:
         hidden -= frozenset(() if variables is None else self.members.positions_of(variables))
         return self if hidden == self.hidden else dataclasses.replace(self, hidden=hidden)
 
-    def with_slots(self, flags: Flags) -> State:
+    def with_slots(self, flags: FlagsOf) -> State:
         """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
         self.ledger.settle()
         endings = endings_of(self.variables)
-        each = enumerate(self.variables)
-        kinds = [(one.dtype, shape_flags(self.rule, one.array.shape), i in endings.overwritten) for i, one in each]
-        wanted = {kind: slots.of_kind(self.rule, flags, kind) for kind in dict.fromkeys(kinds)}
+        each = enumerate(zip(self.variables, flags(self.variables), strict=True))
+        shaped = [(i, one, own, shape_flags(self.rule, one.array.shape)) for i, (one, own) in each]
+        kinds = [(one.dtype, own, of_shape, i in endings.overwritten) for i, one, own, of_shape in shaped]
+        wanted = {kind: slots.of_kind(self.rule, kind) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
         pairs = zip(self.variables, kinds, strict=True)
         made = [one.with_slots(slots.of_variable(one, wanted[kind], self.ledger)) for one, kind in pairs]

@@ -19,6 +19,7 @@ from .fitting import learning_rate_in
 from .members import Members
 from .resolve import Gradients, in_build_order, side_by_side
 from .saving import Progress, count, is_real, on_host
+from .settings import Settings
 from .state import State
 
 Named = tuple[str, str, int, Array]
@@ -138,7 +139,7 @@ def _copied(calls: Calls, given: Sequence[Any], slots: Sequence[Named], values: 
         excluded_names=old.excluded_names,
         excluded=old.excluded,
     )
-    new = Calls(old.rule, calls.flags, options, state)
+    new = Calls(old.rule, Settings(old.rule, options, state.variables, calls.settings), state)
     state.ledger.count(made)
     state.ledger.progress[:] = new.progress_after(made).cells
     return new

@@ -46,10 +46,10 @@ def arguments(program: Program, kernel: int) -> tuple[list[str], list[str]]:
 
 
 class _Block:
-    """Lines of one block, with fresh names for what has none."""
+    """Lines of one block, with fresh names for what has none; `own` is the program's type, if that is another."""
 
-    def __init__(self, kind: str, prefix: str = "") -> None:
-        self.kind = kind
+    def __init__(self, kind: str, prefix: str = "", own: str = "") -> None:
+        self.kind, self._own = kind, own or kind
         self.lines: list[str] = []
         self._prefix = prefix
         self._constants: dict[str, str] = {}
@@ -95,7 +95,7 @@ class _Block:
 
     def _filled(self, text: str, args: Sequence[str], made: Mapping[str, str], types: Mapping[str, str] | None) -> str:
         named = LOCAL.sub(lambda found: made[found[0]], text)
-        return named.format(*args, own=self.kind, **(types or {"t": self.kind, "v": self.kind}))
+        return named.format(*args, own=self._own, **(types or {"t": self.kind, "v": self.kind}))
 
 
 class _Function:
@@ -146,7 +146,7 @@ class _Function:
         """Numbers, and what is computed from them, in f64; then what the loop uses of them in its own type."""
         for name in map(mangled, self.numbers):
             yield f"%wide_{name} = tensor.extract %number_{name}[] : tensor<f64>"
-        block = _Block("f64", "wide_")
+        block = _Block("f64", "wide_", self.kind)
         block.lets(self.kernel.head, truths(self.kernel.head))
         values = [block.operand(put.value) for put in self.kernel.numbered]
         yield from block.lines

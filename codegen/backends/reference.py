@@ -64,7 +64,7 @@ def run(
                         own[reduce.name] = result
             if kernel is program.kernels[0] and _is_refused(program, [*per_tensor, totals]):
                 return totals
-        _gather(program.kernels[-1], tensors, {**step, **totals})
+        _gather(program.kernels[-1], tensors, {**step, **totals}, storage(program.compute).scalar)
     shared = {new(store.array): _value(store.value, step, float) for store in program.shared}
     return totals | shared
 
@@ -75,28 +75,29 @@ def _is_refused(program: Program, found: Sequence[Mapping[str, float]]) -> bool:
     return guard is not None and any(refuses(guard.op, own[guard.name]) for own in found if guard.name in own)
 
 
-def _gather(kernel: Kernel, tensors: Sequence[Tensor], outside: Mapping[str, float]) -> None:
+def _gather(kernel: Kernel, tensors: Sequence[Tensor], outside: Mapping[str, float], compute: Any) -> None:
     """What slots over all become; every tensor has the same array of each."""
     if kernel.gathers:
-        wide = _head(kernel, tensors[0], outside)
+        wide = _head(kernel, tensors[0], outside, compute)
         for tensor in tensors:
             for one in kernel.gathers:
                 tensor[one.array][...] = _value(one.value, wide, np.float64)
 
 
-def _head(kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, Any]:
+def _head(kernel: Kernel, tensor: Tensor, outside: Mapping[str, float], compute: Any) -> dict[str, Any]:
     """All numbers that a kernel has for a tensor, in float64."""
     wide: dict[str, Any] = {name: np.float64(value) for name, value in outside.items()}
     wide |= {given.name: np.float64(tensor[given.array]) for given in kernel.givens if given.array}
     for let in kernel.head:
-        wide[let.name] = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
+        made = let.fn(*(_value(arg, wide, np.float64) for arg in let.args))
+        wide[let.name] = np.float64(compute(made)) if let.fn is Fn.ROUNDED else made
     return wide
 
 
 def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, float]:
     """One kernel on one tensor; returns its reductions."""
     compute = storage(program.compute).scalar
-    wide = _head(kernel, tensor, outside)
+    wide = _head(kernel, tensor, outside, compute)
     names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
     shape = tensor["parameter"].shape
     for load in kernel.loads:

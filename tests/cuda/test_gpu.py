@@ -16,8 +16,8 @@ from gpu import assert_as_on_host, assert_close, cupy
 from option_sets import make_case
 
 from rmsprop_jit import ArrayError, OptionError, RMSprop, Variable
+from rmsprop_jit.checkers import COMPILERS
 from rmsprop_jit.codegen.backends import cuda_compilers
-from rmsprop_jit.options import COMPILERS
 
 pytestmark = pytest.mark.gpu
 

@@ -12,6 +12,7 @@ from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.flags import Part, option_flags, own_flags, part_flags
+from rmsprop_jit.grouping import grouped
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.around import CALL_FLAGS, OPTION_FLAGS, STEP_HYPERS, step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -29,11 +30,15 @@ GIVEN = {
     "use_ema": True,
     "ema_momentum": 0.5,
     "ema_overwrite_frequency": 7,
+    "groups": {".*bias": {"weight_decay": None, "learning_rate": 0.25}},
     "name": "mine",
     "threads": 2,
     "compiler": "numba-cuda",
 }
 """A value for each option; a new one needs a line here."""
+
+KEPT = {**GIVEN, "groups": grouped(RMSPROP, GIVEN["groups"])}
+"""As they are kept."""
 
 
 def written(function: Callable[..., None]) -> dict[str, Any]:
@@ -88,14 +93,14 @@ def test_places_in_the_config_are_distinct() -> None:
 
 
 def test_what_a_backend_reads_is_one_mapping() -> None:
-    options = Options(GIVEN)
+    options = Options(KEPT)
     assert options.backend == {"threads": 2, "compiler": "numba-cuda"}
     assert options.replaced("threads", 1).backend["threads"] == 1
     assert options.backend["threads"] == 2
 
 
 def test_options_do_not_change() -> None:
-    options: Any = Options(GIVEN)
+    options: Any = Options(KEPT)
     with pytest.raises(AttributeError):
         options.threads = 5
 
@@ -124,7 +129,7 @@ def test_every_flag_and_number_of_an_option_is_one_of_the_step() -> None:
     step = step_of(RMSPROP)
     assert {*OPTION_FLAGS, *CALL_FLAGS} <= step.flags.keys()
     assert {name for name, row in OPTIONS.items() if row.hyper} < STEP_HYPERS.keys() <= step.hypers.keys()
-    numbers = Options(GIVEN, hypers={"rho": 0.9}).numbers(0.5, 1)
+    numbers = Options(KEPT, hypers={"rho": 0.9}).numbers(0.5, 1)
     assert {"rho", "step", "learning_rate"} | STEP_HYPERS.keys() - {"decays"} == numbers.keys()
 
 

@@ -178,7 +178,7 @@ class _Frame:
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
-        yield from print_lets(kernel.head, "float64", "wide_")
+        yield from print_lets(kernel.head, "float64", "wide_", self.type)
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
         yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
 

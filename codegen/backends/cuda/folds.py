@@ -115,7 +115,7 @@ def _head(shape: Shape, kernel: Kernel) -> Iterator[str]:
             yield f"wide_{mangled(given.name)} = load_float64({_number(shape, given.array)})"
         else:
             yield f"wide_{given.name} = {given.name}"
-    yield from print_lets(kernel.head, "float64", "wide_")
+    yield from print_lets(kernel.head, "float64", "wide_", shape.type.name)
 
 
 def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:

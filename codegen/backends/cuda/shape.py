@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ... import dtypes
 from ...kinds import Space
-from ...ops import Fn
-from ...printer import expression, indented, literal, operand, print_let
+from ...printer import expression, indented, literal, print_let
 from ...program import Kernel, Let, Program, Reduce
 from .layout import Layout
 from .sums import Partial, partial_width, partials_of
@@ -72,10 +71,7 @@ class Shape:
 
     def wide(self, let: Let) -> str:
         """A let of the step in float64."""
-        if let.fn is Fn.ROUNDED:
-            (arg,) = let.args
-            return f"wide_{let.name} = float64({self.type.name}({operand(arg, 'float64', 'wide_')}))"
-        return print_let(let, "float64", "wide_")
+        return print_let(let, "float64", "wide_", self.type.name)
 
     def tree(self, names: Sequence[str], joined: Sequence[str], dtype: str) -> Iterator[str]:
         """Fold variables over the block's threads; `joined` are the lines that join those of `thread + half`."""

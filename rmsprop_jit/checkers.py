@@ -1,0 +1,78 @@
+"""Checkers: how a value of an option becomes what is kept, or is refused."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from .codegen.backends import cuda_compilers
+from .errors import OptionError
+from .groups import Groups
+
+COMPILERS = tuple(cuda_compilers.COMPILERS)
+"""For GPUs, first choice first."""
+
+Checker = Callable[[str, object], Any]
+"""Takes a name and a value; returns the value as it is kept or raises OptionError."""
+
+
+def check_switch(name: str, value: object) -> bool:
+    """A truth value: a bool, NumPy's included. Raises OptionError for anything else."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise OptionError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+    return bool(value)
+
+
+def integer(low: int) -> Checker:
+    """A checker of integers from `low` on."""
+
+    def check(name: str, value: object) -> int:
+        try:
+            number = low - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            number = low - 1
+        if number < low:
+            raise OptionError(f"`{name}` must be an integer >= {low} or None. Received: {name}={value!r}.")
+        return number
+
+    return check
+
+
+def or_none(check: Checker) -> Checker:
+    """A checker that takes None, too."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def one_name(name: str, value: object) -> str:
+    """A name of an optimizer."""
+    if not isinstance(value, str) or "/" in value:
+        raise OptionError(
+            f"Argument `name` must be a string and cannot contain character `/`. Received: {name}={value!r}."
+        )
+    return value
+
+
+NONFINITE = ("propagate", "skip", "raise")
+"""What becomes of a call with a gradient that holds inf or nan."""
+
+
+def one_nonfinite(name: str, value: object) -> str:
+    """What becomes of such a call."""
+    if value not in NONFINITE:
+        raise OptionError(f"`{name}` must be one of {', '.join(NONFINITE)}. Received: {name}={value!r}.")
+    return str(value)
+
+
+def one_compiler(name: str, value: object) -> str:
+    """A compiler for GPUs, or None."""
+    if value not in COMPILERS:
+        raise OptionError(f"`{name}` must be one of {', '.join(COMPILERS)} or None. Received: {name}={value!r}.")
+    return str(value)
+
+
+def all_groups(name: str, value: object) -> Groups | None:
+    """Groups as `grouping` makes them of what a caller gives; None of none."""
+    if not isinstance(value, Groups):
+        raise OptionError(f"`{name}` is {{pattern: {{option: value}}}}, or a list. Received: {name}={value!r}.")
+    return value or None

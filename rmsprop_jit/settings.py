@@ -1,0 +1,223 @@
+"""Settings: what each variable's options are: those of its group, or the optimizer's own.
+
+Options that differ in numbers alone are one kernel, which reads those numbers one a variable: they are NumPy vectors,
+made when an option changes, or when a schedule gives another rate. Options that differ in structure are flags of the
+variable, as what its shape decides is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .by_name import resolved
+from .errors import OptionError
+from .flags import Flags, FlagsOf, option_flags, step_flags
+from .options import OPTIONS, RATE, Options, rate_of
+from .rules.around import Rule
+
+if TYPE_CHECKING:
+    from .arrays.homes import Array
+    from .groups import Group
+    from .members import Member
+
+NUMBERS = frozenset(["learning_rate", *(name for name, row in OPTIONS.items() if row.hyper is not None)])
+"""The options that equations read as numbers."""
+
+
+class Rates(NamedTuple):
+    """The learning rates of one call: the optimizer's, and each variable's, as the bytes of float64."""
+
+    common: float
+    own: bytes
+
+
+class Settings:
+    """The options of each variable; never changed.
+
+    flags: those that the optimizer's own options switch on. `each`: of each variable, if there are groups.
+    names: the numbers that some group names; they are one a variable in all kernels.
+
+    Raises OptionError, naming the group, for options that do not go together, and for patterns that match nothing.
+    """
+
+    def __init__(self, rule: Rule, options: Options, members: Sequence[Member], old: Settings | None = None) -> None:
+        self.rule, self.options = rule, options
+        self.flags = option_flags(rule, options)
+        known = old._known if old is not None and options.has_base_of(old.options) else {}
+        self._known: dict[int, tuple[Group, Options, Flags]] = {}
+        for group in options.each_group:
+            kept = known.get(id(group))
+            self._known[id(group)] = kept or self._of_group(group)
+        kinds = [(options, self.flags), *(self._known[id(group)][1:] for group in options.each_group)]
+        self._kinds = [kind for kind, _ in kinds]
+        self._kind_flags = [flags for _, flags in kinds]
+        names = [(one.path, one.name) for one in members]
+        chosen = options.each_group.of(names) if members and options.groups is not None else []
+        self._kind_of = [0 if position is None else position + 1 for position in chosen]
+        self.each = tuple([self._kind_flags[kind] for kind in self._kind_of])
+        own = {name for group in options.each_group for name in group.values}
+        self.names = frozenset(own & (NUMBERS | rule.hypers.keys()))
+        self._refuse_common()
+        self._by_name = resolved(rule, options.hypers, names) if members else {}
+
+    def _of_group(self, group: Group) -> tuple[Group, Options, Flags]:
+        try:
+            options = self.options.of_group(group.values)
+        except OptionError as problem:
+            raise OptionError(f"`{group.title}`: {problem}") from None
+        return group, options, option_flags(self.rule, options)
+
+    def _refuse_common(self) -> None:
+        """Raise OptionError where what is kept once for all variables would follow from a number that differs."""
+        if not self.names:
+            return
+        from .rules.by_tensor import made_own
+
+        for flags in dict.fromkeys(self._kind_flags):
+            for name, slot in made_own(self.rule, self.names, flags):
+                raise OptionError(
+                    f"`groups`: rule {self.rule.name!r} keeps {slot!r} once for all variables, and it follows from "
+                    f"{name}. Received: a group with {name} of its own. Give {name} to the optimizer alone."
+                )
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """Equal to that of settings of the same variables which differ in numbers alone."""
+        return self.flags, self.each, self.names, tuple(self._kind_flags)
+
+    def structures(self) -> dict[Flags, list[str]]:
+        """What groups are called, by the flags of their options, where these are not the optimizer's."""
+        found: dict[Flags, list[str]] = {}
+        for group, _, flags in self._known.values():
+            if flags != self.flags:
+                found.setdefault(flags, []).append(group.title)
+        return found
+
+    def part(self, part: Callable[[Rule], Rule]) -> Callable[[Rule], Rule]:
+        """A part of a rule in which what groups name is one a variable."""
+        if not self.names:
+            return part
+        from .rules.by_tensor import by_tensor  # only wanted where there are groups
+
+        return lambda rule: by_tensor(part(rule), self.names)
+
+    def flags_of(self, position: int) -> Flags:
+        """The flags that a variable's options switch on."""
+        return self.each[position] if self.each else self.flags
+
+    def due_at(self, position: int, rate: float, update: int) -> Flags:
+        """The flags that such a step decides, of a variable."""
+        options = self._kinds[self._kind_of[position] if self._kind_of else 0]
+        return step_flags(self.rule, lambda: options.numbers(rate, update))
+
+    def rate_of(self, position: int, calls: int) -> float:
+        """The learning rate of a variable after so many calls."""
+        return self._kinds[self._kind_of[position] if self._kind_of else 0].rate(calls)
+
+    def due(self, calls: int) -> tuple[Flags, ...]:
+        """The flags that the next step decides, of the optimizer's options and of each group's."""
+
+        def numbers(options: Options) -> Mapping[str, float]:
+            return options.numbers(options.rate(calls), options.update_of(calls))
+
+        return tuple([step_flags(self.rule, functools.partial(numbers, kind)) for kind in self._kinds])
+
+    def with_due(self, due: tuple[Flags, ...]) -> tuple[Flags, ...]:
+        """The flags of each variable in such a step; nothing where all have the optimizer's options."""
+        whole = [flags | due[min(i, len(due) - 1)] for i, flags in enumerate(self._kind_flags)]
+        return tuple([whole[kind] for kind in self._kind_of])
+
+    # Numbers.
+
+    @property
+    def sources(self) -> list[Any]:
+        """What gives the learning rates: the optimizer's, and each group's."""
+        return [kind.learning_rate for kind in self._kinds]
+
+    @functools.cached_property
+    def constant(self) -> float | Rates | None:
+        """The learning rates of every call; None where something is to be asked at each."""
+        if any(type(source) is not float for source in self.sources):
+            return None
+        return self.rate(0)
+
+    def rate(self, calls: int) -> float | Rates:
+        """The learning rate, or rates, after so many calls. Each schedule is asked once, whoever has it."""
+        common = self.options.rate(calls)
+        if "learning_rate" not in self.names or not self._kind_of:
+            return common
+        fixed, sources, at, of = self._sources
+        rates = fixed.copy()
+        rates[self._is_common] = common
+        if sources:
+            rates[at] = _asked(sources, calls)[of]
+        return Rates(common, rates.tobytes())
+
+    @functools.cached_property
+    def _is_common(self) -> Array:
+        """The variables that have the optimizer's own rate."""
+        source = self.options.learning_rate
+        return np.array([self._kinds[kind].learning_rate is source for kind in self._kind_of], bool)
+
+    @functools.cached_property
+    def _sources(self) -> tuple[Array, list[Any], Array, Array]:
+        """Rates that stay; what is asked for the others; the variables that have those, and which of them."""
+        fixed = np.zeros(len(self._kind_of))
+        sources: dict[int, tuple[int, Any]] = {}
+        at: list[int] = []
+        of: list[int] = []
+        for position, kind in enumerate(self._kind_of):
+            source = self._kinds[kind].learning_rate
+            if type(source) is float:
+                fixed[position] = source
+            elif not self._is_common[position]:
+                at.append(position)
+                of.append(sources.setdefault(id(source), (len(sources), source))[0])
+        return fixed, [source for _, source in sources.values()], np.array(at, np.int64), np.array(of, np.int64)
+
+    def numbers(self, rate: float | Rates, update: int) -> dict[str, Any]:
+        """The numbers of an update (counted from 1): one for all variables, or a vector of one each."""
+        if not isinstance(rate, Rates):
+            return {**self.options.numbers(rate, update), **self._own}
+        own = {**self._own, "learning_rate": np.frombuffer(rate.own, np.float64)}
+        return {**self.options.numbers(rate.common, update), **own}
+
+    @functools.cached_property
+    def _own(self) -> dict[str, Array]:
+        """The numbers but for the learning rate that variables have of their own."""
+        found = {name: np.array(values, np.float64) for name, values in self._by_name.items()}
+        for name in self.names - {"learning_rate"} if self._kind_of else ():
+            of_kinds = [kind.number(name) for kind in self._kinds]
+            usual = found.get(name)
+            own = [i for i, kind in enumerate(self._kind_of) if usual is None or self._says(kind, name)]
+            vector = np.zeros(len(self._kind_of)) if usual is None else usual
+            vector[own] = [of_kinds[self._kind_of[i]] for i in own]
+            found[name] = vector
+        return found
+
+    def _says(self, kind: int, name: str) -> bool:
+        """Whether a group names an option."""
+        return kind > 0 and name in self.options.each_group.each[kind - 1].values
+
+
+def flags_of(rule: Rule, options: Options) -> FlagsOf:
+    """What gives the flags of the options that each of some variables has. It raises OptionError as `Settings` does."""
+
+    def found(members: Sequence[Member]) -> Sequence[Flags]:
+        settings = Settings(rule, options, members)
+        return settings.each or [settings.flags] * len(members)
+
+    return found
+
+
+def _asked(sources: Sequence[Any], calls: int) -> Array:
+    """The rates that schedules and callables give. Raises OptionError where one gives no finite number."""
+    given = [rate_of(source, calls) for source in sources]
+    rates = np.array(given, np.float64) if all([type(one) is float for one in given]) else np.array([np.nan])
+    if not np.isfinite(rates).all():
+        rates = np.array([RATE.checked("learning_rate", one) for one in given], np.float64)
+    return rates
