@@ -45,9 +45,9 @@ def chosen(rule: Rule, flags: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_each_tensor_has_the_bits_of_its_own_numbers(rule: Rule, dtype: str) -> None:
-    for flags in flag_sets(rule, rule.name, 2, 2):
+def test_each_tensor_has_the_bits_of_its_own_numbers(rule: Rule) -> None:
+    for i, flags in enumerate(flag_sets(rule, rule.name, 1, 1)):
+        dtype = ("float32", "float64")[(i + len(rule.name)) % 2]
         one = trial(rule, flags, dtype, ordinary, SIZES)
         names = chosen(rule, flags)
         whole = program_of(rule, flags, dtype, part=lambda own: by_tensor(step_of(own), names))  # noqa: B023
