@@ -210,7 +210,6 @@ class Attributes:
         def options_on(members: Sequence[Member], options: Options) -> Options:
             return options if listed is None else options.replaced("groups", listed.groups(self._rule, members))
 
-
         def on_variables(calls: Calls) -> Calls:
             calls.state.ledger.refuse_held()
 

@@ -25,9 +25,19 @@ def test_the_first_example_trains() -> None:
     assert names["optimizer"].iterations == 10
 
 
-def test_the_example_of_minimize_gives_the_documented_number() -> None:
+def test_the_example_of_groups_runs() -> None:
     names: dict[str, Any] = {"rmsprop_jit": rmsprop_jit}
     exec(re.sub(r"^  ", "", EXAMPLES[1], flags=re.MULTILINE), names)
+    variables = {name: np.ones(2, np.float32) for name in ("head/bias", "body/bias", "body/kernel")}
+    names["optimizer"].apply({name: np.full(2, 0.5, np.float32) for name in variables}, variables)
+    np.testing.assert_allclose(variables["head/bias"], 1 - 1e-4 - 1e-6, rtol=1e-6)
+    np.testing.assert_allclose(variables["body/bias"], 1 - 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(variables["body/kernel"], 1 - 1e-3 - 1e-5, rtol=1e-6)
+
+
+def test_the_example_of_minimize_gives_the_documented_number() -> None:
+    names: dict[str, Any] = {"rmsprop_jit": rmsprop_jit}
+    exec(re.sub(r"^  ", "", EXAMPLES[2], flags=re.MULTILINE), names)
     assert round(float(names["x"]), 6) == 9.683772
 
 
@@ -35,13 +45,13 @@ def test_the_example_on_a_gpu_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     ones, zeros = (lambda *which, make=make: cupy.asarray(make(*which)) for make in (np.ones, np.zeros))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ones=ones, zeros=zeros))
     names: dict[str, Any] = {"rmsprop_jit": rmsprop_jit}
-    exec(EXAMPLES[2].replace("784, 128", "7, 12"), names)
+    exec(EXAMPLES[3].replace("784, 128", "7, 12"), names)
     assert np.all(names["weights"]["w"].get() < 1)
 
 
 def test_the_example_of_a_rule_is_adam() -> None:
     names: dict[str, Any] = {}
-    exec(EXAMPLES[3], names)
+    exec(EXAMPLES[4], names)
     variable, gradient = np.ones(3, np.float32), np.array([0.1, -0.2, 0.3], np.float32)
     names["optimizer"].apply([gradient], [variable])
     np.testing.assert_allclose(variable, 1 - 1e-3 * np.sign(gradient), rtol=1e-6)
@@ -49,7 +59,7 @@ def test_the_example_of_a_rule_is_adam() -> None:
 
 def test_the_example_of_numbers_runs() -> None:
     names: dict[str, Any] = {}
-    for example in EXAMPLES[3:7]:
+    for example in EXAMPLES[4:8]:
         exec(example, names)
     state = names["optimizer"].state_dict()
     assert state["all/product"] == 0.95
