@@ -52,6 +52,8 @@ def _made(rule: Rule, names: frozenset[str]) -> Rule:
     def averaged() -> Mapping[Expr, Expr]:
         return dict((weights or {}).items())
 
+    guard = None if rule.guard is None else _expression(rule.guard, leaves)
+
     return Composed(
         rule.name,
         equations,
@@ -63,6 +65,7 @@ def _made(rule: Rule, names: frozenset[str]) -> Rule:
         flags=rule.flags,
         inputs=rule.inputs,
         averaged=None if weights is None else averaged,
+        guard=None if guard is None else lambda *_: guard,
     )
 
 
@@ -88,6 +91,12 @@ def _rewritten(stores: Mapping[Symbol, Expr], leaves: Mapping[Symbol, Symbol]) -
     for target, value in stores.items():
         found[by_identity.get(id(target), target)] = values[value]
     return found
+
+
+def _expression(value: Expr, leaves: Mapping[Symbol, Symbol]) -> Expr:
+    """An expression with other leaves."""
+    by_identity = {id(old): new for old, new in leaves.items()}
+    return rewrite([value], lambda node: by_identity.get(id(node), node))[value]
 
 
 def _refuse_host_s(rule: str, names: Iterable[str], values: Iterable[Expr]) -> None:

@@ -157,6 +157,18 @@ def test_one_norm_over_all_groups() -> None:
     assert moved["head/bias"] == pytest.approx(0.5 / length, rel=1e-12)
 
 
+@pytest.mark.parametrize("bad", SHAPES)
+def test_one_gradient_that_is_not_finite_skips_the_call_of_all_groups(bad: str) -> None:
+    groups: dict[str, Any] = {"head/.*": {"learning_rate": 0.5}, "body/bias": {"weight_decay": 0}}
+    optimizer, given = Optimizer(PLAIN, 1.0, weight_decay=0.5, nonfinite="skip", groups=groups), variables()
+    step(optimizer, given)
+    before = {name: v.copy() for name, v in given.items()}
+    optimizer.apply({name: np.full(v.shape, np.inf if name == bad else 1.0) for name, v in given.items()})
+    assert all(np.array_equal(v, given[name]) for name, v in before.items())
+    assert (optimizer.iterations, optimizer.skipped_steps) == (1, 1)
+    assert step(optimizer, given)["head/kernel"] == 0.5 + 0.25 * before["head/kernel"].flat[0]
+
+
 def test_exclusions_stay_and_combine() -> None:
     given = variables()
     optimizer = Optimizer(
