@@ -151,9 +151,7 @@ OPTIONS: dict[str, Option] = {
         needs="use_ema",
     ),
     "groups": Option(
-        None,
-        or_none(all_groups),
-        "options of some variables: {pattern: {option: value}}, or torch's lists.",
+        None, or_none(all_groups), "options of some variables: {pattern: {option: value}}, or a list as in torch."
     ),
     "name": Option(None, one_name, "prefix of the state's names; by default the rule's name.", 0),
     "threads": Option(
