@@ -100,7 +100,7 @@ OPTIONS: dict[str, Option] = {
     "nonfinite": Option(
         NONFINITE[0],
         one_nonfinite,
-        'of a call with inf or nan in a gradient: "propagate" it, "skip" the call, or "raise" NonFiniteError.',
+        'inf or nan in a gradient: "propagate" it, "skip" the call, or "raise" NonFiniteError.',
         command={"choices": NONFINITE, "metavar": "WHAT"},
         flag=True,
         unset=NONFINITE[0],
