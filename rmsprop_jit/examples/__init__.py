@@ -16,7 +16,7 @@ from ..nearest import meant
 
 EXAMPLES = {
     "resume": "a training that is stopped, and goes on from a file with the same bits",
-    "exclusions": "weight decay, and a bias that must not decay",
+    "groups": "what must not decay, and what some variables have of their own",
     "inverse": "a number in a law of physics, found by a network that obeys it (with the autograd package)",
     "own_rule": "a rule from a blank page, beside the same in NumPy",
     "beside_torch": "a model of torch's, trained by one launch a step, and by torch.optim (with torch)",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rmsprop_jit import cli, examples
-from rmsprop_jit.examples import EXAMPLES, beside_torch, exclusions, inverse, own_rule, resume
+from rmsprop_jit.examples import EXAMPLES, beside_torch, groups, inverse, own_rule, resume
 
 FOLDER = Path(examples.__file__).parent
 
@@ -42,10 +42,14 @@ def test_a_training_goes_on_with_the_same_bits(capsys: pytest.CaptureFixture[str
 
 
 def test_a_bias_that_does_not_decay_is_where_it_should_be(capsys: pytest.CaptureFixture[str]) -> None:
-    found = exclusions.main(steps=500)
-    assert found.bias_excluded < min(found.without_decay, found.all_decay)
-    assert abs(found.excluded_bias - exclusions.BIAS) < 0.5 < exclusions.BIAS - found.decayed_bias
-    assert "all but the bias" in narrow(capsys)
+    found = groups.main()
+    whole, decayed, excluded, grouped, slow, quick = found.values()
+    assert excluded.error < min(whole.error, decayed.error)
+    assert abs(excluded.bias[0] - groups.BIAS) < 0.5 < groups.BIAS - decayed.bias[0]
+    assert grouped.kernel.tobytes() == excluded.kernel.tobytes()
+    assert grouped.bias.tobytes() == excluded.bias.tobytes()
+    assert quick.error < 0.2 * slow.error
+    assert "a quicker bias" in narrow(capsys)
 
 
 def test_a_number_of_a_law_is_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,8 +92,8 @@ def test_a_rule_of_ones_own_is_the_one_by_hand(capsys: pytest.CaptureFixture[str
 
 
 def test_the_command_runs_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(exclusions, "main", lambda: print("it ran"))
-    assert cli.main(["demo", "exclusions"]) == 0
+    monkeypatch.setattr(groups, "main", lambda: print("it ran"))
+    assert cli.main(["demo", "groups"]) == 0
     assert capsys.readouterr().out == "it ran\n"
 
 
