@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .codegen import backends
+from .endings import Endings
 from .errors import OptionError
 from .members import Member
 from .options import Options
@@ -76,12 +77,17 @@ def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
         )
 
 
-def refuse_to_look(options: Options) -> None:
-    """Raise OptionError where the host has to know of each call whether it is done."""
-    if options.nonfinite != "propagate":
+def refuse_to_look(options: Options, endings: Endings) -> None:
+    """Raise OptionError where the host has to know of each call whether it is done: in a graph it is not asked."""
+    received = [f"nonfinite={options.nonfinite!r}"]
+    if options.nonfinite == "skip":
+        steps = options.gradient_accumulation_steps
+        received = [*received, f"gradient_accumulation_steps={steps}"] if steps is not None else []
+        received += ["nonfinite='skip'", "constraints"] if endings.constrained and not received else []
+    if received and options.nonfinite != "propagate":
         raise OptionError(
-            "a graph does not ask the host whether a gradient holds inf or nan. "
-            f'Received: nonfinite={options.nonfinite!r}. Set it to "propagate" before the capture.'
+            "a graph does not ask the host whether a gradient holds inf or nan, and this call would have to. "
+            f"Received: {' and '.join(received)}. Leave one out, or call apply() outside of a graph."
         )
 
 

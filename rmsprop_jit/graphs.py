@@ -35,6 +35,7 @@ class Graph:
             )
         self._every = options.gradient_accumulation_steps or 1
         self._clock = backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
+        self._clock.set(ledger.calls, ledger.skipped)
         self._ledger, self._opens = ledger, [member.accumulates for member in members]
         self._plans: list[Plan] = []
 
@@ -43,14 +44,14 @@ class Graph:
         options, ledger = calls.options, self._ledger
         ledger.refuse_held()
         rate = constant_rate(calls.settings)
-        refuse_to_look(options)
+        refuse_to_look(options, calls.state.endings)
         refuse_kinds(calls.state.rule, calls.unstarted)
         resolved = calls.resolved(grads, variables, inputs)
         plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
         update = options.update_of(ledger.calls)
         self._plans.append(plan)
         plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, calls.settings, rate, update), None)
-        self._clock.tick()
+        self._clock.tick(options.nonfinite == "skip")
         ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()
 

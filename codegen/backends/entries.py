@@ -36,11 +36,14 @@ class Clock(Protocol):
     def calls(self) -> int | None:
         """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""
 
-    def set(self, calls: int) -> None:
-        """Let so many calls have been made."""
+    def skipped(self) -> int:
+        """Calls that a guard has refused; waits for the device."""
 
-    def tick(self) -> None:
-        """Count a call; during a capture, record that it is counted."""
+    def set(self, calls: int, skipped: int = 0) -> None:
+        """Let so many calls have been made, and skipped."""
+
+    def tick(self, is_guarded: bool = False) -> None:
+        """Count a call, unless its guard has refused it; during a capture, record that it is counted."""
 
 
 class Span(NamedTuple):

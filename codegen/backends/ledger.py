@@ -106,6 +106,8 @@ class Ledger:
     def _ask(self, clock: Clock) -> None:
         """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
         counted = clock.calls()
+        if counted is not None:
+            self.cells[Cell.SKIPPED] = clock.skipped()
         if counted is not None and counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
             self.cells[Cell.PROGRESS : Cell.PROGRESS + self._variables] = self._opens & (counted % self._every != 0)
@@ -114,7 +116,12 @@ class Ledger:
         """Let so many calls have been made."""
         self.cells[Cell.CALLS] = calls
         if self.clock is not None:
-            self.clock.set(calls)
+            self.clock.set(calls, int(self.cells[Cell.SKIPPED]))
+
+    def skip(self) -> None:
+        """Count a call as skipped."""
+        self.cells[Cell.SKIPPED] += 1
+        self.count(self._words[Cell.CALLS])
 
     def captured(self) -> None:
         """A call became part of a graph; whether and when it runs, the clock will know."""
@@ -251,8 +258,8 @@ class Ledger:
             self._worker, self.cells[Cell.TORN] = threading.get_ident(), calls + 1
         try:
             yield
-            self.count(calls)
             self.cells[Cell.SKIPPED : Cell.SKIPPED + len(progress)] = progress
+            self.count(calls)
             self.cells[Cell.TORN] = self.cells[Cell.DUE] = 0
         finally:
             self._worker = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import non_finite
-from .entries import NO_ARRAYS, Cell, Marks
+from .entries import NO_ARRAYS, Marks
 from .ledger import Ledger
 
 
@@ -41,7 +41,8 @@ class Marked:
     def refuse(self, is_skipped: bool) -> None:
         """The call was not done, since its guard refused it: it is counted as skipped, or not at all."""
         self._is_there = False
-        self._ledger.cells[Cell.SKIPPED] += is_skipped
+        if is_skipped:
+            self._ledger.skip()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_over = False

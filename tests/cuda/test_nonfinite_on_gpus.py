@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array, make
-from gpu import blocks_of, capture, cupy
+from gpu import assert_close, blocks_of, capture, cupy
 
 import rmsprop_jit
 from rmsprop_jit import NonFiniteError, OptionError, RMSprop
@@ -166,9 +166,52 @@ def test_variables_here_and_there_are_skipped_together() -> None:
         optimizer.apply([cupy.asarray(good[0]), np.full(40, math.nan, np.float32)])
 
 
-def test_a_graph_cannot_wait_for_the_host() -> None:
-    optimizer = RMSprop(0.1, nonfinite="raise")
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"nonfinite": "raise"}, "nonfinite='raise'"),
+        ({"nonfinite": "skip", "gradient_accumulation_steps": 2}, "nonfinite='skip' and gradient_accumulation_steps=2"),
+    ],
+    ids=["raise", "accumulation"],
+)
+def test_a_graph_cannot_wait_for_the_host(options: dict[str, Any], received: str) -> None:
+    optimizer = RMSprop(0.1, **options)
     variable = cupy.asarray(np.ones(3, np.float32))
     optimizer.build([variable])
-    with pytest.raises(OptionError, match="Received: nonfinite='raise'"):
+    with pytest.raises(OptionError, match=f"Received: {received}"):
         capture(lambda: optimizer.apply([variable]))
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adam", "Prodigy"])
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"use_ema": True}], ids=str)
+def test_a_graph_skips_without_the_host(name: str, options: dict[str, Any]) -> None:
+    """What a launch finds in the gradients' memory decides; numbers that follow from the step do so, too."""
+    if name != "RMSprop" and options:
+        pytest.skip("one set of options is enough for what the step makes")
+    run = Run(lambda: getattr(rmsprop_jit, name)(nonfinite="skip", **options), ("float64", "float32", "float32"))
+    first = run.gradients()
+    run.both(first)
+    held = [cupy.asarray(one.copy()) for one in first]
+    graph = capture(lambda: run.optimizer.apply(held))
+    for i in range(4):
+        good = run.gradients()
+        bad = [one.copy() for one in good]
+        bad[i % 3].flat[0] = BAD[i % 3]
+        for gradients in (bad, good):
+            for one, value in zip(held, gradients, strict=True):
+                one.set(value)
+            before = run.bits() if gradients is bad else []
+            graph.launch()
+            assert gradients is good or run.bits() == before
+        run.twin.apply([cupy.asarray(one) for one in good])
+        assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (i + 2, i + 1)
+    assert run.twin.iterations == 5
+    for mine, theirs in zip(run.variables, run.others, strict=True):
+        assert_close(mine.get(), theirs.get(), 3e-6, 1e-6)
+    other = getattr(rmsprop_jit, name)(nonfinite="skip", **options)
+    other.build([v.copy() for v in run.variables])
+    other.load_state_dict(run.optimizer.state_dict())
+    assert (other.iterations, other.skipped_steps) == (5, 4)
+    run.optimizer.load_state_dict(run.twin.state_dict())
+    graph.launch()
+    assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (6, 0)

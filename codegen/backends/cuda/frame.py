@@ -7,6 +7,7 @@ A program becomes one source with several kernels, launched in this order for ea
     puts_k       the tensors' own numbers, in the same way, where k puts them
     gathers_k    numbers for all tensors, by one thread, in one of the programs that make a step
     step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
+    judge_0      the verdict of a guard over the rows of one table, where nobody asks the host; what writes looks at it
 
 Numbers of the step, made on the host, come by value as arguments. In a graph, which repeats its arguments for ever, and
 where there are very many, kernels are made `from_memory`: `uniforms_k` makes all numbers from what is in memory.
@@ -24,6 +25,7 @@ from ...errors import BackendError
 from ...printer import indented, mangled
 from ...program import Kernel, Program
 from .folds import fold_kernel, uniforms_kernel
+from .guards import judge
 from .shape import Shape
 from .source import Blocks, KernelSource
 from .step import Step
@@ -45,13 +47,31 @@ TICK = KernelSource(
 )
 """Counts a call on the GPU: `clock` holds the calls made and the number of the update that the next one belongs to."""
 
+TICK_GUARDED = KernelSource(
+    "tick_guarded",
+    """def tick_guarded(clock, every):
+    if load_int64(clock + 24) != 0:
+        calls = load_float64(clock) + 1.0
+        store_float64(clock, calls)
+        store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
+    else:
+        store_float64(clock + 16, load_float64(clock + 16) + 1.0)
+        store_float64(clock + 24, float64(1.0))
+""",
+    ("clock", "every"),
+    threads=1,
+)
+"""The same where a verdict, behind the calls that were skipped, says whether it was done; then it is good again."""
 
-def sources(program: Program, threads: int = THREADS, from_memory: bool = False) -> list[KernelSource]:
+
+def sources(
+    program: Program, threads: int = THREADS, from_memory: bool = False, guarded: bool = False
+) -> list[KernelSource]:
     """All kernels of a program's step, in launch order, for blocks of so many threads.
 
     Raises BackendError for a type that GPUs lack here.
     """
-    shape = shape_of(program, threads, from_memory)
+    shape = shape_of(program, threads, from_memory, guarded)
     return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
 
 
@@ -62,14 +82,14 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
     return KernelSource(f"fold_{k}", _text(f"fold_{k}", arguments, body), arguments, threads, Blocks.ONE)
 
 
-def shape_of(program: Program, threads: int, from_memory: bool = False) -> Shape:
+def shape_of(program: Program, threads: int, from_memory: bool = False, guarded: bool = False) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
     if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
-    return Shape(program, threads, from_memory)
+    return Shape(program, threads, from_memory, guarded)
 
 
 def source(program: Program) -> str:
@@ -83,17 +103,31 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         name = f"{_does(kernel)}_{k}"
         arguments, numbers = _places(shape, kernel), shape.of_head(kernel)
         blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.STEP if kernel.gathers else Blocks.ONE
+        body = uniforms_kernel(shape, kernel)
+        if kernel.numbered:
+            arguments, body = _guarded(shape, arguments, body)
         taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
-        yield KernelSource(
-            name, _text(name, taken, uniforms_kernel(shape, kernel)), arguments, shape.threads, blocks, numbers
-        )
+        yield KernelSource(name, _text(name, taken, body), arguments, shape.threads, blocks, numbers)
     if kernel.stores or kernel.reductions:
         name, step, numbers = f"step_{k}", Step(shape, k, kernel), shape.by_value(kernel)
         arguments = ("rows", "tensors", "arrays")
         arguments += ("uniforms",) if shape.places(kernel) else ()
         arguments += ("partial",) if kernel.reductions else ()
-        text = _text(name, [*arguments, *map(mangled, numbers)], step.lines(), step.functions())
+        body = step.lines()
+        if kernel.stores:
+            arguments, body = _guarded(shape, arguments, body)
+        text = _text(name, [*arguments, *map(mangled, numbers)], body, step.functions())
         yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
+    if k == 0 and shape.guarded and shape.program.guard:
+        arguments = ("every_row", "partial", "verdict")
+        yield KernelSource("judge_0", _text("judge_0", arguments, judge(shape)), arguments, shape.threads, Blocks.ONE)
+
+
+def _guarded(shape: Shape, arguments: tuple[str, ...], body: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """A kernel that writes, and what it takes: nothing is done where the verdict is 0."""
+    if not shape.guarded:
+        return arguments, body
+    return (*arguments, "verdict"), ["if load_int64(verdict) != 0:", *indented(body)]
 
 
 def _does(kernel: Kernel) -> str:

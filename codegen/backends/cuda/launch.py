@@ -35,27 +35,30 @@ if TYPE_CHECKING:
 class Clock:
     """Counts calls on a GPU, for steps that a graph repeats without the host.
 
-    every: calls of one update. `step_at` is where kernels find the number of the present update, from 1.
+    every: calls of one update. `step_at` is where kernels find the number of the present update, from 1; `verdict_at`
+    where they find 0 if a guard has refused the present call, else 1.0.
     """
 
     def __init__(self, index: int, calls: int, every: int, compiler: str | None = None) -> None:
-        self._index, self._every = index, every
+        self._index, self._every, self._compiler = index, every, compiler
         with device.use(index):
-            self._tick = device.loaded(frame.TICK, compiler, index)
-            self._memory = device.empty_bytes(16)
+            self._ticks = {False: device.loaded(frame.TICK, compiler, index)}
+            self._memory = device.empty_bytes(32)
         self._at = int(self._memory.data.ptr)
-        self.step_at = self._at + 8
+        self.step_at, self.verdict_at = self._at + 8, self._at + 24
         self.set(calls)
 
-    def set(self, calls: int) -> None:
-        """Let so many calls have been made; at once, even during a capture."""
+    def set(self, calls: int, skipped: int = 0) -> None:
+        """Let so many calls have been made, and skipped; at once, even during a capture."""
         with device.use(self._index):
-            UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1], np.float64))
+            UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1, skipped, 1], np.float64))
 
-    def tick(self) -> None:
-        """Count a call, or (while the stream is captured) record that it is counted."""
+    def tick(self, is_guarded: bool = False) -> None:
+        """Count a call, or (while the stream is captured) record that it is counted; if guarded, by the verdict."""
         with device.use(self._index):
-            self._tick(1, self._at, self._every)
+            if is_guarded and True not in self._ticks:
+                self._ticks[True] = device.loaded(frame.TICK_GUARDED, self._compiler, self._index)
+            self._ticks[is_guarded](1, self._at, self._every)
 
     def calls(self) -> int | None:
         """The calls made; waits for the GPU, whatever stream graphs were launched on. None during a capture."""
@@ -64,8 +67,12 @@ class Clock:
         device.wait_for(self._index)
         return int(device.fetch(self._memory).view(np.float64)[0])
 
+    def skipped(self) -> int:
+        """The calls that were refused; waits for the GPU."""
+        return int(device.fetch(self._memory).view(np.float64)[2])
 
-PARTS = ("step", "puts", "gathers")
+
+PARTS = ("step", "judge", "puts", "gathers")
 """Of a turn, the kernels of each table in this order, after those that make its numbers."""
 
 
@@ -96,12 +103,14 @@ class Launch:
         count_together(self.tables)
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
-        self._guards = any(table.program.guard for table in tables)
+        guards = any(table.program.guard for table in tables)
+        self._guards = guards and clock is None
         self._held: Record | None = None
         self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
         self._is_stale = True
         for table in tables:
-            table.bind(tables, None if clock is None else clock.step_at)
+            verdict = clock.verdict_at if clock is not None and guards else None
+            table.bind(tables, None if clock is None else clock.step_at, verdict)
         self.follow(schedule([table.program for table in tables]))
 
     def follow(self, turns: Sequence[Turn]) -> None:

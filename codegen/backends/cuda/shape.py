@@ -19,12 +19,13 @@ class Shape:
     """A program's types, the places of what it reduces and of its numbers, and the threads of a block.
 
     from_memory: whether kernels find the step's numbers in memory; else the host makes and passes them.
+    guarded:     whether kernels that write look at a verdict first: the host does not wait for it.
     index:       by name, where a reduction is among all of the program.
     width:       parts of a row's partial results.
     """
 
-    def __init__(self, program: Program, threads: int, from_memory: bool = False) -> None:
-        self.program, self.threads = program, threads
+    def __init__(self, program: Program, threads: int, from_memory: bool = False, guarded: bool = False) -> None:
+        self.program, self.threads, self.guarded = program, threads, guarded
         self.type = dtypes.storage(program.compute)
         self.from_memory = from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
         self._passed = frozenset(() if self.from_memory else program.scalars)

@@ -15,10 +15,10 @@ import numpy as np
 from ...dtypes import COMPILED, storage
 from ...expr import Reduction
 from ...kinds import Space
-from ...ops import ReduceOp
 from ...program import Program
 from ...rows import cut, length_for
 from . import device, frame
+from .guards import refused_rows
 from .numbers import StepNumbers, rounded
 from .source import KernelSource
 from .sums import partial_width, partials_of
@@ -125,13 +125,14 @@ class Table:
         partial = self.rows * partial_width(self.program) * storage(self.program.compute).itemsize
         return own | {"partial": partial, "totals": self.others.nbytes}
 
-    def bind(self, tables: Sequence[Table], clock: int | None) -> None:
+    def bind(self, tables: Sequence[Table], clock: int | None, verdict: int | None = None) -> None:
         """Make kernels ready for steps over these tables of this device, this one among them.
 
         clock: where the GPU counts steps by itself, for a step in a graph, whose kernels find all numbers in memory.
+        verdict: where a guard's verdict is, for steps of which the host does not wait for it.
         """
         threads = device.threads()
-        shape = frame.shape_of(self.program, threads, from_memory=clock is not None)
+        shape = frame.shape_of(self.program, threads, clock is not None, verdict is not None)
         self._from_memory, self._taken = shape.from_memory, b""
         step = self.program.hypers.index("step") * 8 if "step" in self.program.hypers else 0
         with device.use(self.index):
@@ -143,8 +144,9 @@ class Table:
                 self._send("peers", self._peers(tables))
                 self._send("others", self.others)
             counted = self.address("cells") + step if clock is None else clock
-            for source in frame.sources(self.program, threads, clock is not None):
-                self._prepare(source, clock=counted, uniforms=self.address(f"uniforms_{source.k}"))
+            for source in frame.sources(self.program, threads, clock is not None, verdict is not None):
+                uniforms = self.address(f"uniforms_{source.k}")
+                self._prepare(source, clock=counted, uniforms=uniforms, verdict=verdict or 0)
 
     def _prepare(self, kernel: KernelSource, **known: int) -> None:
         """Load a kernel and find its arguments, if there is work for it."""
@@ -216,8 +218,7 @@ class Table:
         with device.use(self.index), device.ordered(self.index):
             found = device.fetch(self._memory["partial"]).view(self.program.compute)
         parts = found.reshape(self.rows, -1)[:, partial.at : partial.at + len(partial.parts.start)]
-        bad = ~np.isfinite(parts).all(axis=1) | ((guard.op is ReduceOp.ALL_FINITE) & (parts == 0).all(axis=1))
-        return [*dict.fromkeys(self._sent["rows"][bad, 0].tolist())]
+        return [*dict.fromkeys(self._sent["rows"][refused_rows(partial, parts), 0].tolist())]
 
     def join(self, what: Reduction, others: float) -> None:
         """Take over what other devices have reduced."""
