@@ -3,6 +3,7 @@
 frame       a program's kernels as Python source
 step        the loop over a row of elements
 folds       what is between the loops: sums of rows, and numbers
+guards      whether what they reduce says that all is finite
 shape       what all kernels of a program share
 source      a kernel's source, with what it takes
 launches    what a step launches, as text
