@@ -6,7 +6,6 @@ Numbers stay numbers (an argument of the kernel); "is it set at all" becomes a f
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,10 +25,10 @@ from .checkers import (
 from .codegen import Hyper
 from .errors import OptionError
 from .groups import NO_GROUPS, Groups
+from .rates import RATE, rate_of
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 
 LearningRate = float | LearningRateSchedule | Callable[..., float]
-RATE = Hyper(0.001)
 
 
 def _learning_rate(name: str, value: object) -> LearningRate:
@@ -196,8 +195,12 @@ class Options:
         kept = {name: option.check(name, values.get(name, option.default)) for name, option in OPTIONS.items()}
         for name, value in kept.items():  # one by one: Python reads attributes faster than from a dict of its own
             object.__setattr__(self, name, value)
-        if sum(kept[name] is not None for name in ONLY_ONE) > 1:
-            received = ", ".join(f"{name}={kept[name]}" for name in ONLY_ONE)
+        self._refuse_several()
+
+    def _refuse_several(self) -> None:
+        """Raise OptionError for more than one bound."""
+        if sum(getattr(self, name) is not None for name in ONLY_ONE) > 1:
+            received = ", ".join(f"{name}={getattr(self, name)}" for name in ONLY_ONE)
             raise OptionError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {received}."
             )
@@ -215,8 +218,16 @@ class Options:
         return Options(*groups)
 
     def of_group(self, values: Mapping[str, object]) -> Options:
-        """The options of a group's variables."""
-        return self.updated({**values, "groups": None})
+        """The options of a group's variables. All values were checked before; there may be thousands of groups."""
+        other = object.__new__(Options)
+        kept = vars(other)
+        kept.update(vars(self), groups=None)
+        kept.pop("_lasting_numbers", None)
+        for name, value in values.items():
+            group = next((group for group in ("hypers", "switches") if name in kept[group]), None)
+            kept.update({name: value} if group is None else {group: {**kept[group], name: value}})
+        other._refuse_several()
+        return other
 
     @property
     def each_group(self) -> Groups:
@@ -279,19 +290,3 @@ class Options:
 def _in_config(value: Any) -> Any:
     """A schedule of ours as a dict, anything else as itself."""
     return serialize(value) if type(value) in SCHEDULES.values() else value
-
-
-def rate_of(source: LearningRateSchedule | Callable[..., float], calls: int) -> float:
-    """What a schedule or a callable gives after `calls` calls, unchecked."""
-    return source(calls) if isinstance(source, LearningRateSchedule) or _wants_step(source) else source()
-
-
-def _wants_step(function: Callable[..., float]) -> bool:
-    """Whether a callable needs the step as an argument (Keras 3.2 passed it; later versions call without)."""
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return True
-    except ValueError:
-        return False
-    return False

@@ -39,24 +39,31 @@ def first_matches(option: str, values: Mapping[str, T], names: Sequence[str | tu
     values: pattern -> value, in order. `names`: of each one, or of each several that are as good.
     Raises OptionError for a bad pattern and for one that matches none of the names.
     """
-    compiled = [re.compile(pattern) for pattern in checked(option, values)]
-    chosen = list(values.values())
-    used = [False] * len(compiled)
-    found: list[T | None] = []
-    for alternatives in [(name,) if isinstance(name, str) else name for name in names]:
-        matching = [i for i, pattern in enumerate(compiled) if any(map(pattern.fullmatch, alternatives))]
-        for i in matching:
-            used[i] = True
-        found.append(chosen[matching[0]] if matching else None)
-    for pattern, matched in zip(compiled, used, strict=True):
-        if not matched:
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        for one in dict.fromkeys([name] if isinstance(name, str) else name):
+            places.setdefault(one, []).append(place)
+    chosen: dict[int, T] = {}
+    for pattern in checked(option, values):
+        matching = _matching(pattern, places)
+        if not matching:
             known = [name if isinstance(name, str) else name[0] for name in names[:5]]
             some = (", ".join(map(repr, known)) or "none") + (" and more" if len(names) > 5 else "")
             raise OptionError(
-                f"`{option}`: a pattern matches no variable. Received: {pattern.pattern!r}; names: {some}. "
+                f"`{option}`: a pattern matches no variable. Received: {pattern!r}; names: {some}. "
                 "A pattern must match a whole name: write '.*bias' for names that end in 'bias'."
             )
-    return found
+        for place in matching:
+            chosen.setdefault(place, values[pattern])
+    return [chosen.get(place) for place in range(len(names))]
+
+
+def _matching(pattern: str, places: Mapping[str, list[int]]) -> list[int]:
+    """The places of the names that a pattern matches; one without special characters is asked for as it is."""
+    if re.escape(pattern) == pattern:
+        return places.get(pattern, [])
+    match = re.compile(pattern).fullmatch
+    return [place for name, own in places.items() if match(name) for place in own]
 
 
 def found_in(patterns: Sequence[str], name: str) -> bool:

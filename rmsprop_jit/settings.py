@@ -16,7 +16,8 @@ import numpy as np
 from .by_name import resolved
 from .errors import OptionError
 from .flags import Flags, FlagsOf, option_flags, step_flags
-from .options import OPTIONS, RATE, Options, rate_of
+from .options import OPTIONS, Options
+from .rates import RATE, rate_of
 from .rules.around import Rule
 
 if TYPE_CHECKING:
@@ -47,16 +48,19 @@ class Settings:
     def __init__(self, rule: Rule, options: Options, members: Sequence[Member], old: Settings | None = None) -> None:
         self.rule, self.options = rule, options
         self.flags = option_flags(rule, options)
-        known = old._known if old is not None and options.has_base_of(old.options) else {}
+        known = old._known if old is not None and old.flags == self.flags else {}
+        is_base = bool(known) and old is not None and options.has_base_of(old.options)
         self._known: dict[int, tuple[Group, Options, Flags]] = {}
         for group in options.each_group:
             kept = known.get(id(group))
-            self._known[id(group)] = kept or self._of_group(group)
+            self._known[id(group)] = kept if is_base and kept else self._of_group(group, kept)
         kinds = [(options, self.flags), *(self._known[id(group)][1:] for group in options.each_group)]
         self._kinds = [kind for kind, _ in kinds]
         self._kind_flags = [flags for _, flags in kinds]
         names = [(one.path, one.name) for one in members]
-        chosen = options.each_group.of(names) if members and options.groups is not None else []
+        keys = [(group.key, group.params) for group in options.each_group]
+        self._matched = keys, names, self._chosen(keys, names, old)
+        chosen = self._matched[-1]
         self._kind_of = [0 if position is None else position + 1 for position in chosen]
         self.each = tuple([self._kind_flags[kind] for kind in self._kind_of])
         own = {name for group in options.each_group for name in group.values}
@@ -64,12 +68,19 @@ class Settings:
         self._refuse_common()
         self._by_name = resolved(rule, options.hypers, names) if members else {}
 
-    def _of_group(self, group: Group) -> tuple[Group, Options, Flags]:
+    def _of_group(self, group: Group, old: tuple[Group, Options, Flags] | None) -> tuple[Group, Options, Flags]:
+        """A group with its options and flags; the latter follow from its values and the optimizer's own flags."""
         try:
             options = self.options.of_group(group.values)
         except OptionError as problem:
             raise OptionError(f"`{group.title}`: {problem}") from None
-        return group, options, option_flags(self.rule, options)
+        return group, options, option_flags(self.rule, options) if old is None else old[-1]
+
+    def _chosen(self, keys: list[Any], names: list[tuple[str, str]], old: Settings | None) -> Sequence[int | None]:
+        """The position of each variable's group, found once for the same patterns and names."""
+        if old is not None and old._matched[:2] == (keys, names):
+            return old._matched[-1]
+        return self.options.each_group.of(names) if names and keys else []
 
     def _refuse_common(self) -> None:
         """Raise OptionError where what is kept once for all variables would follow from a number that differs."""

@@ -63,6 +63,7 @@ KNOWN = {
     "errors": {"errors"},
     "checkers": {"backends.cuda_compilers"},
     "options": {""},
+    "rates": {""},
     "flags": {"", "expr", "kinds", "lower", "simplify", "walk"},
     "averages": {"backends", "backends.entries", "backends.ledger"},
     "arrays.homes": {"backends.contract"},
