@@ -7,6 +7,7 @@ process: each line that it reads names a file, a training and the part of it tha
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -24,7 +25,7 @@ import zoo
 from compare import Array
 
 import rmsprop_jit
-from rmsprop_jit import CosineDecay, ExponentialDecay, Optimizer
+from rmsprop_jit import CosineDecay, ExponentialDecay, Optimizer, OptionError
 from rmsprop_jit.rules.table import TABLE
 
 SHAPES: dict[str, tuple[int, ...]] = {"dense/kernel": (3, 4), "dense/bias": (4,), "scale": (), "empty": (0, 2)}
@@ -40,6 +41,12 @@ CHOICES: dict[str, list[Any]] = {
     "gradient_accumulation_steps": [None, 2, 3],
     "loss_scale_factor": [None, 8.0],
     "maximize": [False, True],
+    "groups": [
+        None,
+        {"dense/.*": {"learning_rate": "cosine", "weight_decay": 0.2}, "scale": {"weight_decay": 0, "maximize": True}},
+        {".*bias": {"weight_decay": 0}, "dense/kernel": {"clipnorm": 0.25, "ema_momentum": 0.5}},
+        [{"params": ["scale", "dense/bias"], "learning_rate": 0.002}, {"params": ["dense/kernel"], "maximize": True}],
+    ],
 }
 WAYS = ["none", "deepcopy", "pickle", "file", "dict", "process"]
 
@@ -71,14 +78,20 @@ class Training:
     def optimizer(self, variables: dict[str, Array], with_options: bool = True) -> Optimizer:
         """A new one, built on these."""
         options = {name: rate(value) for name, value in self.options.items()} if with_options else {}
-        if self.kind.startswith("zoo "):
-            rule = next(rule for rule in zoo.RULES if f"zoo {rule.name}" == self.kind)
-            made = Optimizer(rule, **options)
-        else:
-            made = TABLE[self.kind][1](**options)
+        try:
+            made = self.made(options)
+        except OptionError:  # the rule keeps what would follow from a group's rate once for all variables
+            made = self.made({**options, "groups": None})
         if self.excluded and with_options:
             made.exclude_from_weight_decay(var_names=self.excluded)
         made.build(variables)
+        return made
+
+    def made(self, options: dict[str, Any]) -> Optimizer:
+        if self.kind.startswith("zoo "):
+            rule = next(rule for rule in zoo.RULES if f"zoo {rule.name}" == self.kind)
+            return Optimizer(rule, **options)
+        made: Optimizer = TABLE[self.kind][1](**options)
         return made
 
     def do(self, optimizer: Optimizer, begin: int, end: int) -> None:
@@ -87,12 +100,18 @@ class Training:
             warnings.filterwarnings("ignore", "Gradients do not exist")
             for what, detail in self.acts[begin:end]:
                 if isinstance(what, str):
-                    setattr(optimizer, what, rate(detail))
+                    refused = [OptionError] if what == "groups" else []  # as above
+                    with contextlib.suppress(*refused):
+                        setattr(optimizer, what, rate(detail))
                 else:
                     call(optimizer, self.first, what, detail)
 
 
 def rate(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: one if name == "params" else rate(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rate(one) for one in value]
     schedules = {"exponential": ExponentialDecay(0.01, 3, 0.5), "cosine": CosineDecay(0.01, 7)}
     return schedules[value] if isinstance(value, str) else value
 
