@@ -40,7 +40,7 @@ class TorchHome(NumPyHome):
     def owns(self, array: object) -> bool:
         """Whether it is torch's, but on no GPU that CUDA reaches."""
         tensor = getattr(sys.modules.get("torch"), "Tensor", None)
-        return tensor is not None and isinstance(array, tensor) and not array.is_cuda
+        return tensor is not None and isinstance(array, tensor) and getattr(array, "is_cuda", None) is False
 
     def keeps_memory(self, array: object) -> bool:
         """Never."""

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ..buckets import needed_slots
+from ..buckets import needed_slots, program_of
 from ..flags import shape_flags
 from ..identity import same
 from ..members import Members, track
 from ..readers import Resolved
 from .kept import STEP, Kept
-from .launches import Launches, Moment, due_flags
+from .launches import Launches, Moment, depends, due_flags
 from .settings import Settings, rate_of, settings_of
 from .words import Words
-
-if TYPE_CHECKING:
-    from ..codegen.backends.contract import Read
 
 MOST_KINDS = 64
 """Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
@@ -80,19 +75,23 @@ class _Bound:
         self._groups = [owners[i] for i in self._active]
         members = track({names[i]: parameters[i] for i in self._active})
         self._flags = [one.flags for one in settings]
-        wanted = [
-            needed_slots(words.rule, settings[group].flags | shape_flags(words.rule, one.array.shape), one.dtype)
+        flags = [
+            settings[group].flags | shape_flags(words.rule, one.array.shape)
             for one, group in zip(members, self._groups, strict=True)
         ]
+        kinds = list(zip(flags, [one.dtype for one in members], strict=True))
+        wanted = [needed_slots(words.rule, *kind) for kind in kinds]
+        self._depends = bool(words.rule.decided_by_step) or any(
+            depends(program_of(words.rule, *kind)) for kind in dict.fromkeys(kinds)
+        )
         Members(members).read([gradients[i] for i in self._active])  # before a state is made for any
         self._kept = Kept(members, states, wanted, words.slots)
         self._members = Members(self._kept.members)
+        self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
+        self._given: tuple[tuple[str | None, ...], list[int]] = ((), [])
         self._kinds: dict[Any, Launches] = {}
         self._last: Launches | None = None
         self._last_key: tuple[Any, ...] = ()
-        self._passed: list[Any] = []
-        self._read: Read | None = None
-        self._addresses = np.zeros(0, np.int64)
 
     def covers(
         self, parameters: list[Any], gradients: Sequence[Any], settings: Sequence[Settings], states: Any
@@ -103,26 +102,22 @@ class _Bound:
         return all(gradients[i] is None for i in self._idle) and self._kept.stays(states)
 
     def step(self, gradients: Sequence[Any], settings: Sequence[Settings], rates: Sequence[float]) -> bool:
-        """Do it; False if a parameter was pointed elsewhere: nothing was done."""
+        """Do it; False if a parameter was pointed elsewhere: nothing was done.
+
+        Nothing is kept of the gradients, whose memory torch may want for others.
+        """
         ours = gradients if not self._idle else [gradients[i] for i in self._active]
-        if self._last is not None and self._read is not None and same(ours, self._passed) and self._read.holds():
-            found, dtypes = None, self._last.dtypes
-        else:
-            resolved = self._resolved(ours)
-            if resolved is None:
-                return False
-            found, dtypes, self._read, self._passed = resolved.addresses, resolved.dtypes, resolved.read, list(ours)
-        given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
+        resolved = self._resolved(ours)
+        if resolved is None:
+            return False
+        dtypes = resolved.dtypes
+        if dtypes is not self._given[0]:
+            self._given = dtypes, [i for i, dtype in enumerate(dtypes) if dtype is not None]
+        given = self._given[1]
         if not given:
             return True
-        last = self._last
         whose, seen = self._moments(given, len(dtypes))
-        launches = self._launches(dtypes, settings, rates, whose, seen)
-        if found is not None:
-            self._addresses = found
-        elif launches is not last:
-            found = self._addresses
-        made = launches.run(found, settings, rates, seen)
+        made = self._launches(dtypes, settings, rates, whose, seen).run(resolved.addresses, settings, rates, seen)
         for name, vector in self._kept.numbers.items():
             if name == STEP:
                 vector[given if len(given) < len(vector) else slice(None)] += 1
@@ -133,19 +128,23 @@ class _Bound:
 
     def _resolved(self, gradients: Sequence[Any]) -> Resolved | None:
         """What is found of gradients; None if a parameter was pointed elsewhere. Raises ArrayError."""
-        if self._last is not None:
-            read = self._members.read_at_once(gradients, self._last.dtypes)
-            if read is not None:
-                return Resolved(gradients, read.addresses, self._last.dtypes, read)
-        if not all(one.is_as_built() for one in self._members.members):
+        members = self._members
+        dtypes = self._usual if self._last is None else self._last.dtypes
+        read = members.read_at_once(gradients, dtypes)
+        if read is None:  # others have none than in the last step, perhaps
+            dtypes = tuple([None if one is None else usual for one, usual in zip(gradients, self._usual, strict=True)])
+            read = members.read_at_once(gradients, dtypes)
+        if read is not None:
+            return Resolved(gradients, read.addresses, dtypes, None)
+        if not all(one.is_as_built() for one in members.members):
             return None
-        return self._members.read(gradients)
+        return members.read(gradients)
 
     def _moments(self, given: Sequence[int], count: int) -> tuple[list[int], list[Moment]]:
         """How far parameters with gradients are: for each of all the number of its moment, and the moments."""
         numbers = self._kept.numbers
         steps = numbers[STEP]
-        if len(numbers) == 1 and steps.min() == steps.max():
+        if not self._depends or (len(numbers) == 1 and steps.min() == steps.max()):
             return [0] * count, [Moment(float(steps[0]), ())]
         shared = [name for name in numbers if name != STEP]
         rows = list(zip(*(numbers[name].tolist() for name in (STEP, *shared)), strict=True))
@@ -167,9 +166,9 @@ class _Bound:
         if rule.decided_by_step:
             pairs = zip(settings, rates, strict=True)
             due = tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
-        key = (dtypes, due, tuple(whose) if len(seen) > 1 else ())
-        last = self._last
-        if last is not None and last.dtypes is dtypes and self._last_key == key[1:]:
+        apart = tuple(whose) if len(seen) > 1 else ()
+        last, key = self._last, (dtypes, due, apart)
+        if last is not None and last.dtypes is dtypes and self._last_key == (due, apart):
             return last
         launches = self._kinds.get(key)
         if launches is None:
@@ -178,14 +177,14 @@ class _Bound:
             members = self._members.members
             launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates)
             self._kinds[key] = launches
-        self._last, self._last_key = launches, key[1:]
+        self._last, self._last_key = launches, (due, apart)
         return launches
 
 
 def _names(group: Mapping[str, Any], number: int) -> list[str]:
-    """What the parameters of a group are called in messages."""
-    named = group.get("param_names")
+    """What the parameters of a group are called in messages, each by a name of its own."""
+    named = group.get("param_names") or ()
     count = len(group["params"])
-    if named is not None and len(named) == count:
+    if len({*named}) == count:
         return list(named)
     return [f"parameter {i} of group {number}" for i in range(count)]

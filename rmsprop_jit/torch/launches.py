@@ -32,14 +32,14 @@ class Moment(NamedTuple):
 class Kind(NamedTuple):
     """What parameters of one table have in common: where they are, their program, their group and their moment.
 
-    moment: its number among those of the step; 0 where nothing depends on it, as `depends` says.
+    moment: its number among those of the step; 0 where nothing depends on it, as `is_dated` says.
     """
 
     place: str
     program: Program
     group: int
     moment: int
-    depends: bool
+    is_dated: bool
 
 
 class Launches:
@@ -67,8 +67,8 @@ class Launches:
                 flags = due_flags(rule, own, rates[groups[i]], seen[moments[i]]) | own.flags
                 flags |= shape_flags(rule, members[i].array.shape)
                 program = program_of(rule, flags, members[i].dtype, (dtype,))
-                depends = program.shared != () or any(name == "step" or name[:2] == "s." for name in program.hypers)
-                kind = Kind(members[i].place, program, groups[i], moments[i] if depends else 0, depends)
+                is_dated = depends(program)
+                kind = Kind(members[i].place, program, groups[i], moments[i] if is_dated else 0, is_dated)
                 kinds.setdefault(kind, []).append(i)
         _refuse_gathered(rule, kinds)
         self._kept = members
@@ -94,18 +94,15 @@ class Launches:
         self._order, self._is_in_order = np.array(ordered, np.int64), False
 
     def run(
-        self, addresses: Int64 | None, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
+        self, addresses: Int64, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
     ) -> list[dict[str, float]]:
-        """Do the step; the new values of slots over all, for each moment.
-
-        addresses: of gradients; None if they are those of the last step.
-        """
-        ours = addresses if addresses is None or self._is_in_order else addresses[self._order]
+        """Do the step on gradients that begin here; the new values of slots over all, for each moment."""
+        ours = addresses if self._is_in_order else addresses[self._order]
         made: list[dict[str, float]] = [{} for _ in seen]
         begin = 0
         for launch in self._launches:
             end = begin + launch.tensors
-            launch.run(None if ours is None else ours[begin:end], settings, rates, seen, made)
+            launch.run(ours[begin:end], settings, rates, seen, made)
             begin = end
         return made
 
@@ -128,22 +125,24 @@ class _Launch:
             made.append(table)
         self._launch = backends.launch({place: made})
         self._brought: list[Any] | None = None
+        self._addresses = np.zeros(0, np.int64)
         self._record: Any = None
 
     def run(
         self,
-        addresses: Int64 | None,
+        addresses: Int64,
         settings: Sequence[Settings],
         rates: Sequence[float],
         seen: Sequence[Moment],
         made: list[dict[str, float]],
     ) -> None:
         brought = [
-            (settings[kind.group], rates[kind.group], kind.depends and seen[kind.moment]) for kind in self._kinds
+            (settings[kind.group], rates[kind.group], kind.is_dated and seen[kind.moment]) for kind in self._kinds
         ]
-        if addresses is not None or brought != self._brought:
-            numbers = None if brought == self._brought else self._numbers(settings, rates, seen, made)
-            self._record, self._brought = self._launch.prepared(addresses, numbers, self._record), brought
+        numbers = None if brought == self._brought else self._numbers(settings, rates, seen, made)
+        if numbers is not None or not np.array_equal(addresses, self._addresses):
+            self._record = self._launch.prepared(addresses, numbers, self._record)
+            self._brought, self._addresses = brought, addresses
         self._launch(self._record)
 
     def _numbers(
@@ -165,6 +164,11 @@ class _Launch:
                 made[kind.moment].update(new)
             numbers.append({**own, "decays": 1.0})
         return numbers
+
+
+def depends(program: Program) -> bool:
+    """Whether it matters how far the parameters of a program are."""
+    return bool(program.shared) or any(name == "step" or name.startswith("s.") for name in program.hypers)
 
 
 def due_flags(rule: Rule, settings: Settings, rate: float, moment: Moment) -> Flags:

@@ -11,6 +11,7 @@ import torch
 from ..codegen import Rule
 from ..errors import OptionError
 from .engine import Engine
+from .settings import rate_of, settings_of
 from .words import Words, words_of
 
 
@@ -32,19 +33,16 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
             raise TypeError(f"{words.title}() {problem}") from None
         own = {name: value for name, value in given.items() if name in words.defaults}
         super().__init__(params, {**words.defaults, **own})
-        self._check()
-
-    def _check(self) -> None:
-        """Raise OptionError for a value without meaning in any group."""
-        from .settings import rate_of, settings_of
-
-        for group in self.param_groups:
-            settings_of(self._words, group, None, None)
-            rate_of(self._words, group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch does it."""
+        """Another group of parameters. Raises OptionError for a value without meaning, and is as it was then."""
         super().add_param_group(param_group)
+        try:
+            settings_of(self._words, self.param_groups[-1], None, None)
+            rate_of(self._words, self.param_groups[-1])
+        except OptionError:
+            del self.param_groups[-1]
+            raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

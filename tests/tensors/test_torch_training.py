@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -366,6 +367,29 @@ def test_options_without_meaning_are_refused_at_once() -> None:
         fused.Adam(weights, decoupled_weight_decay=True)
     with pytest.raises(OptionError, match=r"name of a bundled one\. Received: 'nothing'"):
         fused.optimizer("nothing")
+
+
+def test_a_bad_group_is_not_added() -> None:
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = fused.RMSprop(weights[:1])
+    with pytest.raises(OptionError, match="`momentum`"):
+        optimizer.add_param_group({"params": weights[1:], "momentum": -1.0})
+    assert len(optimizer.param_groups) == 1
+    optimizer.param_groups[0]["momentum"] = -1.0
+    weights[0].grad = torch.ones(3)
+    with pytest.raises(OptionError, match="`momentum`"):
+        optimizer.step()
+    assert (weights[0] == 1).all()
+
+
+def test_gradients_are_not_kept_alive() -> None:
+    ours, _, optimizer, _ = pair()
+    for step in range(3):
+        torch_side.give_gradients(ours, ours, step)
+        kept = [weakref.ref(one.grad) for one in ours]
+        optimizer.step()
+        optimizer.zero_grad()
+        assert [one() for one in kept] == [None] * len(ours)
 
 
 # What is ours.
