@@ -26,6 +26,8 @@ def symbol_of(name: str, slot: Slot) -> Symbol:
 def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
     """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
     targets = [target for target in stores if isinstance(target, Symbol)]
+    if not any(isinstance(node, Symbol) and node.kind in OLDS for node in walk(*stores.values())):
+        return {target: stores[target] for target in targets}  # of most rules
     sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name): stores[target] for target in targets}
     done: dict[Expr, Expr] = {}
     open_news: dict[Expr, None] = {}  # on the way from a root to the present node, in order

@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from .expr import Expr
 
 
-def walk(*roots: Expr, into: Callable[[Expr], bool] = lambda _: True) -> Iterator[Expr]:
+def walk(*roots: Expr, into: Callable[[Expr], bool] | None = None) -> Iterator[Expr]:
     """Every node below the roots once, operands before their users; operands are left out where `into` is false."""
-    seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    is_over: dict[int, bool] = {}  # of nodes that were met: whether they came out
+    stack = [*reversed(roots)]
     while stack:
-        node, ready = stack.pop()
-        if ready:
+        node = stack[-1]
+        before = is_over.get(id(node))
+        if before is None:
+            is_over[id(node)] = False
+            if into is None or into(node):
+                stack.extend(node.children[::-1])
+            continue
+        stack.pop()
+        if not before:
+            is_over[id(node)] = True
             yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            if into(node):
-                stack.extend((child, False) for child in reversed(node.children))
 
 
 def rewrite(
@@ -31,6 +34,9 @@ def rewrite(
         if node in done:
             continue
         old = node.children
+        if not old:
+            done[node] = law(node)
+            continue
         new = tuple([done[child] for child in old])
         same = all([one is other for one, other in zip(new, old, strict=True)])
         done[node] = law(node if same else node.rebuilt(new))
