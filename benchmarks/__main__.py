@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `rules` or `cuda`: measure, print the table, write JSON and a picture.
+"""`python -m benchmarks cpu`, `rules`, `groups` or `cuda`: measure, print the table, write JSON and a picture.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, drawing, machine, readme, report, starts, sweep
+from . import children, drawing, groups, machine, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument(
             "--out", metavar="FOLDER", type=Path, default=report.RESULTS, help="where to write (default: %(default)s)"
         )
+    many = commands.add_parser("groups", help="465 groups beside one, and beside torch's; a minute, nothing is kept")
+    many.add_argument("--seconds", type=float, default=8.0, help="time for each line (default: %(default)s)")
+    many.set_defaults(run=run_groups)
     write = commands.add_parser("readme", help="write the README's figures, and draw the pictures, from kept results")
     write.set_defaults(run=run_readme)
     options = parser.parse_args(arguments)
@@ -132,6 +135,13 @@ def run_rules(options: argparse.Namespace) -> None:
     console.print(machine.named(measured_on), soft_wrap=True)
     report.show_table(table_of_rules.head(sizes), table_of_rules.lines(rows), console)
     _keep(rows, [], "rules", measured_on, console, options, whole=not (options.only or options.quick))
+
+
+def run_groups(options: argparse.Namespace) -> None:
+    """What groups cost, and what they cost torch."""
+    console = _console()
+    console.print(machine.named(machine.this_one()), soft_wrap=True)
+    report.show_table(groups.HEAD, list(groups.measured(options.seconds)), console)
 
 
 def run_readme(_options: argparse.Namespace) -> None:

@@ -83,7 +83,10 @@ class Optimizer(Stateless):
 
     @property
     def learning_rate(self) -> float:
-        """The rate that the next call uses, as a float. Set it to a number, a schedule or a callable."""
+        """The rate that the next call uses, as a float. Set it to a number, a schedule or a callable.
+
+        Of variables whose group has a rate of its own it is not the rate, and setting it leaves theirs as they are.
+        """
         calls = self._calls
         return calls.options.rate(calls.state.ledger.calls)
 
