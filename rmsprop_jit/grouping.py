@@ -51,7 +51,13 @@ def _listed(rule: Rule, i: int, given: object, members: Members | None) -> Group
     if not isinstance(given, Mapping) or PARAMS not in given:
         raise OptionError(f"a listed group is a dict with {PARAMS!r}. Received: groups[{i}]={given!r}.")
     values = {name: value for name, value in given.items() if name != PARAMS}
-    paths = [_path(i, one, members) for one in _all(given[PARAMS])]
+    try:
+        params = _all(given[PARAMS])
+    except TypeError:
+        raise OptionError(
+            f"a listed group has a list of variables or names. Received: {PARAMS}={given[PARAMS]!r} in groups[{i}]."
+        ) from None
+    paths = [_path(i, one, members) for one in params]
     return Group(i, _values(rule, i, values), tuple(paths))
 
 

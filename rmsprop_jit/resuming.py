@@ -144,9 +144,10 @@ def is_of_the_moment(name: str, saved: Mapping[str, Any], own: Mapping[str, Any]
     if name != GROUPS or not {GROUPS} <= saved.keys() & own.keys():
         return False
     theirs, ours = _by_key(saved[GROUPS]), _by_key(own[GROUPS])
-    rates = [(theirs[key].get(RATE), ours[key].get(RATE)) for key in _differing_groups(saved[GROUPS], own[GROUPS])]
-    rest = [_without_rates(one) for one in (theirs, ours)]
-    return all(_are_numbers(*pair) for pair in rates) and rest[0] == rest[1] and list(theirs) == list(ours)
+    if list(theirs) != list(ours) or _without_rates(theirs) != _without_rates(ours):
+        return False
+    differing = _differing_groups(saved[GROUPS], own[GROUPS])
+    return all(_are_numbers(theirs[key].get(RATE), ours[key].get(RATE)) for key in differing)
 
 
 def _are_numbers(saved: object, own: object) -> bool:

@@ -3,6 +3,7 @@
 A group has the bits of an optimizer that has its options for all. FUZZ_CASES=10 tries ten times as many.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -245,6 +246,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no variables": ([{"learning_rate": 1.0}], "a listed group is a dict with 'params'"),
     "an unknown name": ([{"params": ["tail"], "learning_rate": 1.0}], "what is no variable.*tail"),
     "a variable twice": ([{"params": ["head/bias"]}, {"params": ["head/bias"]}], "a variable is in one group"),
+    "a number of variables": ([{"params": 3}], "a list of variables or names"),
     "another's array": ([{"params": [np.ones(1)]}], "what is no variable"),
 }
 
@@ -357,3 +359,30 @@ def test_functions_of_groups_are_compared_and_stay() -> None:
         another.load_state_dict(optimizer.state_dict())
     with pytest.raises(OptionError, match="cannot be taken over"):
         another.load_state_dict(optimizer.state_dict(), "load")
+
+
+SPOILT: list[Any] = [0, 1, "x", [], {}, [1], [{}], {"head/.*": 3}, {"head/.*": {}}, {"head/.*": {"learning_rate": {}}}]
+SPOILT += [
+    [{"params": 3}],
+    [{"params": ["tail"]}],
+    {"head/.*": {"learning_rate": True}},
+    {"(": {}},
+    {"a": {"b": 1}},
+    None,
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT, ids=repr)
+@pytest.mark.parametrize("mode", ["check", "load"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_spoilt_groups_of_a_state_are_taken_whole_or_refused(spoilt: Any, mode: str, strict: bool) -> None:
+    optimizer, _ = trained(groups={"head/.*": {"learning_rate": 0.5}})
+    state = optimizer.state_dict()
+    options = json.loads(str(state["options"])) | {"groups": spoilt}
+    before = optimizer.get_config()
+    left: dict[str, str] | None = None
+    with contextlib.suppress(OptionError):
+        left = optimizer.load_state_dict({**state, "options": json.dumps(options)}, mode, strict)
+    now = optimizer.get_config()
+    is_taken = left is not None and "groups" not in left
+    assert now.get("groups", {}) == (spoilt or {}) if is_taken else now == before
