@@ -10,7 +10,7 @@ import numpy as np
 from .errors import OptionError
 from .options import OPTIONS
 
-LARGEST, SMALLEST = 2.0**127, 2.0**-126
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), 2.0**-126
 """Scales go no further: in float32, which Keras keeps them in, the next would be inf, or not be a normal number."""
 
 
@@ -32,7 +32,7 @@ class Scaling(NamedTuple):
         for _ in range(calls - self.calls):
             steps += 1
             if steps == growth:
-                scale, steps = min(scale * 2.0, LARGEST), 0
+                scale, steps = scale * 2.0 if scale * 2.0 <= LARGEST else scale, 0
         for _ in range(skipped - self.skipped):
             scale, steps = max(scale * 0.5, SMALLEST), 0
         return Scaling(scale, steps, calls, skipped)
@@ -57,10 +57,10 @@ def refuse_others(others: Mapping[str, Any]) -> None:
 def checked_scale(value: Any) -> float:
     """A scale, rounded to float32 as Keras keeps it. Raises OptionError unless it is a normal number above 0."""
     try:
-        found = float(np.float32(value)) if abs(float(value)) <= LARGEST * 1.5 else 0.0
+        found = float(np.float32(value)) if abs(float(value)) <= LARGEST else 0.0
     except (TypeError, ValueError):
         found = 0.0
-    if not SMALLEST <= found <= LARGEST * 1.5:
+    if not SMALLEST <= found:
         raise OptionError(
             f"a scale must be a number from {SMALLEST:g} to {LARGEST:g}. Received: {value!r}. The usual one is 2.0**15."
         )

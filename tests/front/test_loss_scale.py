@@ -86,6 +86,16 @@ def test_a_scale_stays_a_normal_number_of_float32() -> None:
     assert small.dynamic_scale == 2.0**-126
 
 
+def test_a_good_call_makes_no_scale_smaller() -> None:
+    for scale in (1.5 * 2.0**126, 1.5 * 2.0**127, float(np.finfo(np.float32).max)):
+        optimizer, _ = made(scale, 1)
+        optimizer.apply(gradient(0.0))
+        doubled = np.float64(scale) * 2
+        assert optimizer.dynamic_scale == (doubled if doubled <= np.finfo(np.float32).max else scale)
+    with pytest.raises(OptionError, match=r"a number from 1.17549e-38 to 3.40282e\+38. Received: 3.5e\+38"):
+        made(3.5e38)
+
+
 def test_losses_are_scaled_before_it_is_built_too() -> None:
     optimizer = LossScaleOptimizer(RMSprop(), initial_scale=16.0)
     assert optimizer.scale_loss(3.0) == 48.0
