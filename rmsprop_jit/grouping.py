@@ -205,8 +205,7 @@ class GroupsView:
 
     def drop(self, key: str | int, name: str) -> None:
         """Let a group have the optimizer's."""
-        if name not in self.value.named(key).values:
-            raise KeyError(name)
+        _own(self.value.named(key), name)
 
         def changed(groups: Groups) -> Groups:
             return with_values(groups, key, {k: v for k, v in groups.named(key).values.items() if k != name})
@@ -241,8 +240,8 @@ class GroupView(MutableMapping[str, Any]):
         return self._groups.value.named(self._of).values
 
     def __getitem__(self, name: str) -> Any:
-        params = self._groups.value.named(self._of).params
-        return list(params) if name == PARAMS and self._groups.value.is_listed else self._values[name]
+        group = self._groups.value.named(self._of)
+        return list(group.params) if name == PARAMS and self._groups.value.is_listed else _own(group, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._groups.set(self._of, name, value)
@@ -258,6 +257,13 @@ class GroupView(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+def _own(group: Group, name: str) -> Any:
+    """An option that a group names. Raises KeyError for another."""
+    if name not in group.values:
+        raise KeyError(f"{group.title} names no {name!r}, so that it is the optimizer's; it names {[*group.values]}.")
+    return group.values[name]
 
 
 def with_values(groups: Groups, key: str | int, values: Mapping[str, Any]) -> Groups:

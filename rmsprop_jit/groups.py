@@ -13,6 +13,7 @@ from typing import Any
 
 from . import patterns
 from .errors import OptionError
+from .nearest import meant
 
 PARAMS = "params"
 """The key of a listed group's variables, as torch has it."""
@@ -57,7 +58,9 @@ class Groups:
         """The group of a pattern, or of a number. Raises KeyError."""
         found = [group for group in self.each if type(group.key) is type(key) and group.key == key]
         if not found:
-            raise KeyError(key)
+            keys = [group.key for group in self.each]
+            near = meant(key, [str(one) for one in keys]) if isinstance(key, str) else ""
+            raise KeyError(f"no group has the key {key!r}; the groups here: {keys[:5]}.{near}")
         return found[0]
 
     def plain(self, value: Callable[[Any], Any] = lambda one: one) -> Any:

@@ -386,3 +386,15 @@ def test_spoilt_groups_of_a_state_are_taken_whole_or_refused(spoilt: Any, mode: 
     now = optimizer.get_config()
     is_taken = left is not None and "groups" not in left
     assert now.get("groups", {}) == (spoilt or {}) if is_taken else now == before
+
+
+def test_a_wrong_key_of_a_group_is_answered_with_those_there() -> None:
+    optimizer = AdamW(groups={"head/.*": {"learning_rate": 0.5}})
+    with pytest.raises(KeyError, match=r"no group has the key 'head/\*'; the groups here: \['head/.*Did you mean"):
+        optimizer.groups["head/*"]
+    group = optimizer.groups["head/.*"]
+    with pytest.raises(KeyError, match=r"names no 'weight_decay', so that it is the optimizer's; it names"):
+        group["weight_decay"]
+    with pytest.raises(KeyError, match="names no 'weight_decay'"):
+        del group["weight_decay"]
+    assert group.get("weight_decay") is None
