@@ -72,7 +72,6 @@ KNOWN = {
     "torch.launches": {"", "backends"},
     "torch.optimizers": {""},
     "torch.words": {""},
-    "torch.engine": {"backends.contract"},
     "arrays.torch": {"backends.contract"},
     "arrays.tensors": {"backends.tensors"},
     "arrays.exchanged": {"backends.contract"},
