@@ -131,9 +131,13 @@ class Settings:
 
     def due(self, calls: int) -> tuple[Flags, ...]:
         """The flags that the next step decides, of the optimizer's options and of each group's."""
+        rates: dict[int, float] = {}  # by their sources, each of which is asked once
 
         def numbers(options: Options) -> Mapping[str, float]:
-            return options.numbers(options.rate(calls), options.update_of(calls))
+            source = id(options.learning_rate)
+            if source not in rates:
+                rates[source] = options.rate(calls)
+            return options.numbers(rates[source], options.update_of(calls))
 
         return tuple([step_flags(self.rule, functools.partial(numbers, kind)) for kind in self._kinds])
 

@@ -59,6 +59,7 @@ class Pair:
         self.gradients: list[Array] = self._fresh()
         self.kept: list[Kept] = []
         self.keep()
+        self.regroups = bool(self.rng.integers(6) == 0)
         self.told = [f"{options}, {[(v.shape, v.dtype.name) for v in self.v]}, excluded {self.excluded}"]
 
     def _choice(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +87,7 @@ class Pair:
         """The act of a number: what is done, and what must hold after it."""
         self.rng = np.random.default_rng([seed, 1, act])
         acts = [*[self.apply] * 8, *[self.change] * 4, self.keep, *[self.restore] * 3, *[self.travel] * 2]
+        acts += [self.regroup] * 6 * self.regroups
         acts += [self.store_away, self.rule_alone, self.finalize, self.refuse, self.read_meanwhile]
         chosen = acts[int(self.rng.integers(len(acts)))]
         self.told.append(chosen.__name__)
@@ -120,8 +122,17 @@ class Pair:
         self.model.apply(given, rate)
         self.told[-1] += f" {way} {present}"
 
+    def regroup(self) -> None:
+        """Some variables get what they have already as options of their own: other kernels, and the same bits."""
+        options = self.ours.get_config()
+        names = [name for name in ("learning_rate", "weight_decay", "epsilon", "rho", "beta_2") if name in options]
+        own = {name: options[name] for name in names if self.rng.integers(3)}
+        self.ours.groups = {".*0": own, f".*{len(self.v) - 1}|.*0": {}}
+        self.told[-1] += f" {own}"
+
     def change(self) -> None:
         """Another value for an option."""
+        self.ours.groups = {}
         name = str(self.rng.choice([*self.choices]))
         for option, value in self._choice(name, self.model.o).items():
             setattr(self.ours, option, value)
@@ -130,6 +141,7 @@ class Pair:
 
     def keep(self) -> None:
         """A state is taken, to be put back later."""
+        self.ours.groups = {}
         store: dict[str, Any] = {}
         self.ours.save_own_variables(store)
         self.kept.append(
@@ -138,6 +150,7 @@ class Pair:
 
     def restore(self) -> None:
         """An earlier state comes back, by name or numbered."""
+        self.ours.groups = {}
         kept = self.kept[int(self.rng.integers(len(self.kept)))]
         mode = str(self.rng.choice(["check", "load", "keep", "numbered"]))
         fits = self.model.needed_by(kept.options) == self.model.needed()
