@@ -167,7 +167,7 @@ class Rule:
 
     def _pairs(self, p: Expr, g: Expr, names: tuple[Names, ...] | None) -> Iterator[tuple[Expr, Expr]]:
         """The stores of `applied`, each checked."""
-        known = dict(zip(ARGUMENTS, (p, g, *(names or self.namespaces())), strict=False))
+        known = dict(zip(ARGUMENTS, (p, g, *(names or self.namespaces)), strict=False))
         places, keywords = self._taken
         returned = self.equations(*map(known.get, places), **{name: known[name] for name in keywords})
         if not isinstance(returned, Mapping | Iterable):
@@ -239,6 +239,7 @@ class Rule:
         resolved = rewrite(found, lambda node: node, known)
         return {resolved[value]: name for value, name in reversed(found.items())}
 
+    @derived
     def namespaces(self) -> tuple[Names, ...]:
         """`s`, `h`, `on` and `x`, as the equations see them."""
         kinds = {"step": Kind.STEP, "tensor": Kind.TENSOR}
@@ -262,7 +263,7 @@ class Composed(Rule):
 
     def __init__(self, *given: Any, guard: Callable[..., Expr] | None = None, **more: Any) -> None:
         super().__init__(*given, **more)
-        _, h, on, _ = self.namespaces()
+        _, h, on, _ = self.namespaces
         object.__setattr__(self, "guard", None if guard is None else guard(GRADIENT, h, on))
 
 

@@ -75,7 +75,7 @@ class Inside:
     def names(self, rate: float | None = None) -> tuple[Names, ...]:
         """`s, h, on, x` as the rule inside sees them; with `rate` in place of the learning rate, if one is given."""
         kinds = (self.slots, self.hypers, self.flags, self.inputs)
-        inner = self.rule.namespaces()
+        inner = self.rule.namespaces
         own = [
             knowing(names, {name: getattr(outer, there) for name, there in kind.items()})
             for names, outer, kind in zip(inner, self.outer, kinds, strict=True)
@@ -172,7 +172,7 @@ def combined(
     def averaged(p: Expr, s: Names, h: Names, on: Names) -> Stores:
         averages = rules[0].averages
         assert averages is not None
-        names = insides[0].among((s, h, on, insides[0].rule.namespaces()[3])).names()
+        names = insides[0].among((s, h, on, insides[0].rule.namespaces[3])).names()
         return {p: dict(averages.applied(p, GRADIENT, names[:3]))[PARAMETER]}
 
     kind = CoupledCombined if isinstance(rules[0], Coupled) else Combined
