@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import counting
 from .capture import capture_check
 from .flags import FIRST, NO_FLAGS
 from .identity import FEW, same
@@ -67,7 +68,7 @@ class Calls:
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
-        self._counted = self._ledger.counted
+        self._counted, self._is_there = self._ledger.counted, counting.is_there(rule, options, state)
         self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
@@ -93,7 +94,8 @@ class Calls:
         habit = self._habit
         if habit is None or self._moment is not TOLD.moment or not habit.covers(grads, variables):
             return False
-        if self._ledger.clock is not None or (self._is_capturing is not None and self._is_capturing()):
+        is_followed = self._ledger.clock is not None and not self._is_there
+        if is_followed or (self._is_capturing is not None and self._is_capturing()):
             return False
         calls: int = self._counted.value
         plan = habit.plans.get(self.phase(calls))
@@ -128,7 +130,7 @@ class Calls:
         """
         self._ledger.settle()
         resolved = self.resolved(grads, variables, inputs)
-        calls = self._ledger.calls
+        calls = 0 if self._is_there else self._ledger.calls
         phase = self.phase(calls)
         plan = self._plan(self.call_of(resolved, phase))
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
@@ -143,6 +145,8 @@ class Calls:
 
     def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
         settings = self.settings
+        if self._is_there:
+            return plan.run(plan.prepared(passed, read, addresses, settings, counting.rate_of(settings), 1, old), None)
         rate = 0.0 if plan.micro else settings.constant
         if rate is None:
             rate = settings.rate(calls)
@@ -175,8 +179,9 @@ class Calls:
 
     def call_of(self, resolved: Resolved, phase: Phase) -> Call:
         """The kind of a call."""
-        pairs = zip(self._ledger.windows.tolist(), self._members.members, strict=True)
-        windows = tuple(bool(window) and member.accumulates for window, member in pairs)
+        members = self._members.members
+        opened = [0] * len(members) if self._is_there else self._ledger.windows.tolist()
+        windows = tuple(bool(window) and one.accumulates for window, one in zip(opened, members, strict=True))
         flags, own = self.flags | phase.due[0], self.settings.with_due(phase.due)
         common = flags, phase.micro, resolved.dtypes, windows, self._decaying, self.unstarted, resolved.inputs
         return Call(*common, self.state.endings, self.options.nonfinite == "skip", own)
@@ -203,7 +208,8 @@ class Calls:
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans = {}
-            plan = self._plans[call] = self.new_plan(call)
+            clock = counting.clock_of(self._ledger, self.state, self.options) if self._is_there else None
+            plan = self._plans[call] = self.new_plan(call, clock)
         return plan
 
     def new_plan(self, call: Call, clock: Any = None) -> Plan:

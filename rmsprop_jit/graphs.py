@@ -34,8 +34,10 @@ class Graph:
                 "Use an optimizer for each device."
             )
         self._every = options.gradient_accumulation_steps or 1
-        self._clock = backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
-        self._clock.set(ledger.calls, ledger.skipped)
+        clock = ledger.clock if self._every == 1 else None  # which may count calls outside of graphs
+        self._clock = clock or backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
+        if clock is None:
+            self._clock.set(ledger.calls, ledger.skipped)
         self._ledger, self._opens = ledger, [member.accumulates for member in members]
         self._plans: list[Plan] = []
 

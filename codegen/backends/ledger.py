@@ -214,10 +214,9 @@ class Ledger:
 
     def mark(self) -> None:
         """A call begins that runs in Python. Raises BackendError if one was torn or is under way."""
-        calls = self.calls
-        with _CLAIM:
+        with _CLAIM:  # without a question to the clock, for which a call would wait
             self.refuse_torn()
-            self._worker, self._words[Cell.TORN] = threading.get_ident(), calls + 1
+            self._worker, self._words[Cell.TORN] = threading.get_ident(), self._words[Cell.CALLS] + 1
 
     def unmark(self, is_over: bool) -> None:
         """It ends; unless it is over, it is torn."""

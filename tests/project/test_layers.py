@@ -79,6 +79,7 @@ KNOWN = {
     "buckets": {"", "backends", "backends.contract", "backends.entries", "backends.ledger"},
     "plan": {"backends", "backends.contract", "backends.entries", "backends.ledger"},
     "calls": {"backends.contract"},
+    "counting": {"backends", "backends.entries", "backends.ledger"},
     "members": {"backends.contract"},
     "readers": {"backends.contract"},
     "attributes": {"locks"},

@@ -87,7 +87,8 @@ class Record:
 class Launch:
     """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
 
-    clock: what counts the steps where the host does not, in a graph; each step then makes its numbers anew.
+    clock: what counts the steps where the host does not: in a graph, or where a guard decides which are done. Each step
+           then makes its numbers anew.
     """
 
     def __init__(
@@ -133,11 +134,17 @@ class Launch:
         if self._ledger is None:
             self._run(prepared)
             return True
-        if self._clock is not None:  # what a graph will do: nothing can be torn before it runs
+        if self._clock is not None and device.is_capturing():  # nothing can be torn before the graph runs
             self._ledger.refuse_torn()
             self._run(prepared)
             self._ledger.set_progress(self._marks)
             return True
+        if self._clock is not None:
+            with Marked(self._ledger, None) as is_there:
+                if is_there:
+                    self._run(prepared)
+                    self._clock.tick(is_guarded=True)
+            return is_there
         hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
         mark = Marked(self._ledger, expected, self._marks, hypers)
         if self._guards:

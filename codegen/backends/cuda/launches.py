@@ -20,11 +20,18 @@ COPIED = {
 """When what a kernel finds in the GPU's memory is copied there; the rest is made there."""
 
 
+COUNTED = ", or with nonfinite='skip'"
+WAITS = "  else the host waits after step_0 for what it says of inf and nan, and launches the others or not"
+"""What is different where a step has a guard."""
+
+
 def text(program: Program) -> str:
     """The launches of a step in order, what each is for and takes, and what is copied when."""
     kernels = frame.sources(program)
     steady = [kernel for kernel in kernels if not _waits(kernel)]
-    in_graph = [kernel.name for kernel in frame.sources(program, from_memory=True)]
+    is_guarded = program.guard is not None
+    in_graph = [kernel.name for kernel in frame.sources(program, from_memory=True, guarded=is_guarded)]
+    tick = frame.TICK_GUARDED if is_guarded else frame.TICK
     lines = [f"{program.title}: {_number(len(steady), 'launch')} in a step, no copy while no address changes"]
     for number, kernel in enumerate(kernels, 1):
         lines += ["", *_launch(number, kernel, program.kernels[kernel.k])]
@@ -32,9 +39,11 @@ def text(program: Program) -> str:
     lines += ["", "copied to the GPU", *(f"  {what:<9}  {COPIED[what]}" for what in found)]
     lines += [
         "",
-        f"in a graph: {_number(len(in_graph) + 1, 'launch')}, with numbers from memory, copied when one is set",
+        f"in a graph{COUNTED if is_guarded else ''}: {_number(len(in_graph) + 1, 'launch')}, "
+        "with numbers from memory, copied when one is set",
     ]
-    lines += [f"  {', '.join(in_graph)}, {frame.TICK.name} (counts the step)"]
+    lines += [f"  {', '.join(in_graph)}, {tick.name} (counts the step)"]
+    lines += [WAITS] if is_guarded else []
     return "\n".join([*lines, "", "microseconds of the host: `python -m benchmarks cuda --host`, which needs no GPU"])
 
 

@@ -1,0 +1,162 @@
+"""Calls that a GPU skips and counts by itself, in graphs and outside of them."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from compare import make
+from gpu import assert_close, blocks_of, capture, cupy
+from skipping import BAD, OPTION_SETS, SHAPES, Run
+
+import rmsprop_jit
+from rmsprop_jit import BackendError, OptionError, RMSprop
+from rmsprop_jit.codegen.backends.cuda import device
+from rmsprop_jit.codegen.backends.cuda.launch import Clock
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def small_blocks() -> Iterator[None]:
+    """The simulator has a thread for each of a GPU's."""
+    with blocks_of(8):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"nonfinite": "raise"}, "nonfinite='raise'"),
+        ({"nonfinite": "skip", "gradient_accumulation_steps": 2}, "nonfinite='skip' and gradient_accumulation_steps=2"),
+    ],
+    ids=["raise", "accumulation"],
+)
+def test_a_graph_cannot_wait_for_the_host(options: dict[str, Any], received: str) -> None:
+    optimizer = RMSprop(0.1, **options)
+    variable = cupy.asarray(np.ones(3, np.float32))
+    optimizer.build([variable])
+    with pytest.raises(OptionError, match=f"Received: {received}"):
+        capture(lambda: optimizer.apply([variable]))
+
+
+IN_GRAPHS: list[Any] = [
+    ("RMSprop", {}),
+    ("RMSprop", {"global_clipnorm": 1.0}),
+    ("Adam", {"use_ema": True}),
+    ("Prodigy", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), IN_GRAPHS, ids=str)
+def test_a_graph_skips_without_the_host(name: str, options: dict[str, Any]) -> None:
+    """What a launch finds in the gradients' memory decides; numbers that follow from the step do so, too."""
+    run = Run(lambda: getattr(rmsprop_jit, name)(nonfinite="skip", **options), ("float64", "float32", "float32"))
+    first = run.gradients()
+    run.both(first)
+    held = [cupy.asarray(one.copy()) for one in first]
+    graph = capture(lambda: run.optimizer.apply(held))
+    for i in range(4):
+        good = run.gradients()
+        bad = [one.copy() for one in good]
+        bad[i % 3].flat[0] = BAD[i % 3]
+        for gradients in (bad, good):
+            for one, value in zip(held, gradients, strict=True):
+                one.set(value)
+            before = run.bits() if gradients is bad else []
+            graph.launch()
+            assert gradients is good or run.bits() == before
+        run.twin.apply([cupy.asarray(one) for one in good])
+        assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (i + 2, i + 1)
+    assert run.twin.iterations == 5
+    for mine, theirs in zip(run.variables, run.others, strict=True):
+        assert_close(mine.get(), theirs.get(), 3e-6, 1e-6)
+    other = getattr(rmsprop_jit, name)(nonfinite="skip", **options)
+    other.build([v.copy() for v in run.variables])
+    other.load_state_dict(run.optimizer.state_dict())
+    assert (other.iterations, other.skipped_steps) == (5, 4)
+    run.optimizer.load_state_dict(run.twin.state_dict())
+    graph.launch()
+    assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (6, 0)
+
+
+@pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
+def test_a_call_that_may_be_skipped_waits_for_nobody(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(lambda: RMSprop(0.1, nonfinite="skip", **options))
+    good = [run.gradients() for _ in range(4)]
+    bad = [one.copy() for one in good[0]]
+    bad[1].flat[104] = math.nan
+    order = [good[0], bad, good[1], bad, bad, good[2], good[3]]
+    arrays = [[cupy.asarray(one) for one in gradients] for gradients in order]
+    run.optimizer.apply(arrays[0])  # which makes the kernels and the clock
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the host waits")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(device, "fetch", refuse)
+        patched.setattr(device, "wait_for", refuse)
+        for gradients in arrays[1:]:
+            run.optimizer.apply(gradients)
+    assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (4, 3)
+    for gradients in good:
+        run.twin.apply([cupy.asarray(one) for one in gradients])
+    run.assert_same()
+    host = RMSprop(0.1, nonfinite="skip", **options)  # and in host memory
+    variables = [make(shape, i) for i, shape in enumerate(SHAPES)]
+    host.build(variables)
+    for gradients in order:
+        host.apply(gradients)
+    assert (host.iterations, host.skipped_steps) == (4, 3)
+    for mine, theirs in zip(run.variables, variables, strict=True):
+        assert_close(mine.get(), theirs, 3e-6, 1e-6)
+
+
+def test_a_rate_that_the_host_computes_is_refused_where_the_gpu_counts() -> None:
+    optimizer = RMSprop(lambda: 0.1, nonfinite="skip")
+    variable = cupy.asarray(np.ones(3, np.float32))
+    gradient = cupy.asarray(np.ones(3, np.float32))
+    optimizer.build([variable])
+    with pytest.raises(OptionError, match=r"the GPU counts them\. Received.*Assign a float"):
+        optimizer.apply([gradient])
+    optimizer.learning_rate = 0.1
+    optimizer.apply([gradient])
+    optimizer.learning_rate = 0.2
+    optimizer.apply([cupy.asarray(np.full(3, math.inf, np.float32))])
+    assert (optimizer.iterations, optimizer.skipped_steps) == (1, 1)
+
+
+def test_options_are_changed_between_calls_that_the_gpu_counts() -> None:
+    run = Run(lambda: RMSprop(0.1, nonfinite="skip"))
+    run.skips(0, 0, math.nan)
+    run.both(run.gradients())
+    for name, value in (
+        ("rho", 0.5),
+        ("momentum", 0.9),
+        ("gradient_accumulation_steps", 2),
+        ("nonfinite", "propagate"),
+    ):
+        for one in (run.optimizer, run.twin):
+            setattr(one, name, value)
+        for _ in range(2):
+            run.both(run.gradients())
+        if name != "nonfinite":
+            run.skips(2, 0, math.inf)
+    run.assert_same()
+
+
+def test_a_call_that_the_gpu_counts_can_be_torn(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(lambda: RMSprop(0.1, nonfinite="skip"))
+    run.both(run.gradients())
+    kept = run.optimizer.state_dict(variables=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "tick", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no GPU any more")))
+        with pytest.raises(RuntimeError, match="no GPU"):
+            run.optimizer.apply([cupy.asarray(one) for one in run.gradients()])
+    with pytest.raises(BackendError, match="was torn; load a state"):
+        run.optimizer.apply([cupy.asarray(one) for one in run.gradients()])
+    run.optimizer.load_state_dict(kept)
+    run.skips(0, 0, math.nan)
+    run.both(run.gradients())
+    run.assert_same()
