@@ -73,11 +73,16 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         if found_inf is not None and float(found_inf):
             return loss
+        self._launch(None if scale is None else float(scale))
+        return loss
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _launch(self, scale: float | None) -> None:
+        """The step itself. A compiler of torch's would find nothing in it that it could make faster."""
         engine = self.__dict__.get("_engine")
         if engine is None:
             engine = self._engine = Engine(self._words)
-        engine.step(self.param_groups, self.state, None if scale is None else float(scale))
-        return loss
+        engine.step(self.param_groups, self.state, scale)
 
 
 @functools.cache

@@ -382,6 +382,20 @@ def test_a_bad_group_is_not_added() -> None:
     assert (weights[0] == 1).all()
 
 
+def test_torch_s_compiler_leaves_a_step_alone() -> None:
+    ours, theirs, optimizer, other = pair()
+    torch_side.give_gradients(ours, theirs, 1)
+
+    def step() -> None:
+        optimizer.step()
+
+    compiled = torch.compile(step, backend="eager")
+    for _ in range(2):
+        compiled()
+        other.step()
+    assert torch_side.distance(ours, theirs) <= 1e-12
+
+
 def test_gradients_are_not_kept_alive() -> None:
     ours, _, optimizer, _ = pair()
     for step in range(3):
