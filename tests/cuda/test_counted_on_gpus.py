@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from compare import make
 from gpu import assert_close, blocks_of, capture, cupy
-from skipping import BAD, OPTION_SETS, SHAPES, Run
+from skipping import BAD, EVERYWHERE, OPTION_SETS, SHAPES, Run
 
 import rmsprop_jit
 from rmsprop_jit import BackendError, OptionError, RMSprop
@@ -57,7 +57,7 @@ def test_a_graph_skips_without_the_host(name: str, options: dict[str, Any]) -> N
     run.both(first)
     held = [cupy.asarray(one.copy()) for one in first]
     graph = capture(lambda: run.optimizer.apply(held))
-    for i in range(4):
+    for i in range(3):
         good = run.gradients()
         bad = [one.copy() for one in good]
         bad[i % 3].flat[0] = BAD[i % 3]
@@ -69,19 +69,19 @@ def test_a_graph_skips_without_the_host(name: str, options: dict[str, Any]) -> N
             assert gradients is good or run.bits() == before
         run.twin.apply([cupy.asarray(one) for one in good])
         assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (i + 2, i + 1)
-    assert run.twin.iterations == 5
+    assert run.twin.iterations == 4
     for mine, theirs in zip(run.variables, run.others, strict=True):
         assert_close(mine.get(), theirs.get(), 3e-6, 1e-6)
     other = getattr(rmsprop_jit, name)(nonfinite="skip", **options)
     other.build([v.copy() for v in run.variables])
     other.load_state_dict(run.optimizer.state_dict())
-    assert (other.iterations, other.skipped_steps) == (5, 4)
+    assert (other.iterations, other.skipped_steps) == (4, 3)
     run.optimizer.load_state_dict(run.twin.state_dict())
     graph.launch()
-    assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (6, 0)
+    assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (5, 0)
 
 
-@pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
+@pytest.mark.parametrize("options", OPTION_SETS if EVERYWHERE else OPTION_SETS[:2], ids=str)
 def test_a_call_that_may_be_skipped_waits_for_nobody(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(lambda: RMSprop(0.1, nonfinite="skip", **options))
     good = [run.gradients() for _ in range(4)]

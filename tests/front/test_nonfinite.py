@@ -25,7 +25,7 @@ from rmsprop_jit import ArrayError, NonFiniteError, Optimizer, OptionError, RMSp
 BAD = (math.inf, -math.inf, math.nan)
 OTHER = {"float32": "float64", "float64": "float32"}
 EVERYWHERE = bool(os.environ.get("RMSPROP_JIT_NONFINITE"))
-"""Whether each rule is compiled, too; by default some are."""
+"""Whether all kinds of numbers, options and rules are tried with each other; by default some are."""
 
 
 class Run:
@@ -83,6 +83,7 @@ def places(size: int) -> Iterator[int]:
     yield size - 1
 
 
+KINDS = 3 if EVERYWHERE else 1
 OPTION_SETS: list[dict[str, Any]] = [
     {},
     {"global_clipnorm": 1.0},
@@ -122,7 +123,9 @@ def test_anywhere_in_200_tensors_it_is_found_and_nothing_changes(options: dict[s
 
 
 @pytest.mark.parametrize("options", OPTION_SETS, ids=lambda options: "+".join(options) or "plain")
-@pytest.mark.parametrize(("dtype", "kept"), [("float32", "float32"), ("float64", "float32"), ("float32", "float64")])
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32")][:KINDS]
+)
 def test_a_run_with_bad_calls_is_the_run_that_never_saw_them(options: dict[str, Any], dtype: str, kept: str) -> None:
     run = Run(lambda: RMSprop(0.1, nonfinite="skip", **options), dtype=dtype)
     run.skips(spoilt(run.gradients(kept), 1, 299, math.nan))  # the first call of all
@@ -220,7 +223,7 @@ def test_under_accumulation_only_the_bad_gradient_is_left_out() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-@pytest.mark.parametrize("options", [{}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"use_ema": True}], ids=str)
+@pytest.mark.parametrize("options", [{"clipnorm": 1.0}, {"use_ema": True}], ids=str)
 def test_what_has_no_gradient_waits_for_what_has_one(options: dict[str, Any]) -> None:
     """At the end of a window a variable is updated without a gradient in that call, and idle ones are averaged."""
     run = Run(lambda: RMSprop(0.1, nonfinite="skip", gradient_accumulation_steps=2, **options), (5, 300, 7))
@@ -313,11 +316,14 @@ def test_constraints_and_averages_belong_to_calls_that_are_done() -> None:
     assert average.tolist() == variable.value.tolist()  # of the first update that was made
 
 
-RULES = ["Adam", "Prodigy", "RAdam", "Nadam", "ScheduleFreeSGD", "MARS"]
+RULES = ["Adam", "Prodigy", "RAdam", "MARS"]
 """Of those whose steps are of several kinds, that have numbers of tensors, or one for all."""
 
 
-@pytest.mark.parametrize("name", [*RULES, *(["DoG", "AdamW", "Rprop", "DAdaptAdamW", "NosAdam"] if EVERYWHERE else [])])
+@pytest.mark.parametrize(
+    "name",
+    [*RULES, *(["Nadam", "ScheduleFreeSGD", "DoG", "AdamW", "Rprop", "DAdaptAdamW", "NosAdam"] if EVERYWHERE else [])],
+)
 def test_rules_of_all_kinds(name: str) -> None:
     run = Run(lambda: getattr(rmsprop_jit, name)(nonfinite="skip"), (40, 3))
     for i in range(7):

@@ -1,6 +1,7 @@
 """A run on arrays of a GPU of which some calls are skipped, beside one that never sees them."""
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,9 @@ class Run:
         assert [v.get().tobytes() for v in self.variables] == [v.get().tobytes() for v in self.others]
         assert self.optimizer.iterations == self.twin.iterations
 
+
+EVERYWHERE = bool(os.environ.get("RMSPROP_JIT_NONFINITE"))
+"""Whether all kinds of numbers and options are tried with each other; by default some are."""
 
 OPTION_SETS: list[dict[str, Any]] = [
     {},
