@@ -79,15 +79,16 @@ def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
 
 def refuse_to_look(options: Options, endings: Endings) -> None:
     """Raise OptionError where the host has to know of each call whether it is done: in a graph it is not asked."""
-    received = [f"nonfinite={options.nonfinite!r}"]
-    if options.nonfinite == "skip":
-        steps = options.gradient_accumulation_steps
-        received = [*received, f"gradient_accumulation_steps={steps}"] if steps is not None else []
-        received += ["nonfinite='skip'", "constraints"] if endings.constrained and not received else []
-    if received and options.nonfinite != "propagate":
+    steps = options.gradient_accumulation_steps
+    beside = [] if steps is None else [f"gradient_accumulation_steps={steps}"]
+    beside += ["constraints"] if endings.constrained else []
+    asked = {"propagate": False, "skip": bool(beside), "raise": True}  # the GPU skips by itself
+    if asked[options.nonfinite]:
+        received = " and ".join([f"nonfinite={options.nonfinite!r}", *beside])
         raise OptionError(
             "a graph does not ask the host whether a gradient holds inf or nan, and this call would have to. "
-            f"Received: {' and '.join(received)}. Leave one out, or call apply() outside of a graph."
+            f"Received: {received}. Capture nonfinite='skip' without accumulation and constraints, or nothing of it, "
+            "or call apply() outside of a graph."
         )
 
 

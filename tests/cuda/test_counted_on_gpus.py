@@ -41,6 +41,16 @@ def test_a_graph_cannot_wait_for_the_host(options: dict[str, Any], received: str
         capture(lambda: optimizer.apply([variable]))
 
 
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}], ids=str)
+def test_a_graph_says_all_that_would_have_to_ask_the_host(options: dict[str, Any]) -> None:
+    optimizer = RMSprop(0.1, nonfinite="skip", **options)
+    variable = rmsprop_jit.Variable(cupy.asarray(np.ones(3, np.float32)), constraint=lambda array: None)
+    optimizer.build([variable])
+    received = [f"{name}={value!r}" for name, value in {"nonfinite": "skip", **options}.items()]
+    with pytest.raises(OptionError, match=f"Received: {' and '.join([*received, 'constraints'])}. Capture"):
+        capture(lambda: optimizer.apply([variable.value]))
+
+
 IN_GRAPHS: list[Any] = [
     ("RMSprop", {}),
     ("RMSprop", {"global_clipnorm": 1.0}),
