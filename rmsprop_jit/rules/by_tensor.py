@@ -34,12 +34,9 @@ def _made(rule: Rule, names: frozenset[str]) -> Rule:
     leaves = {Symbol(Kind.STEP, name): Symbol(Kind.TENSOR, name) for name in names}
     leaves |= {Symbol(Kind.GATHERED_SLOT, name): Symbol(Kind.SHARED_SLOT, name) for name in rule.gathered}
     stores = _rewritten(rule.stores, leaves)
-    _refuse_host_s(rule.name, names, stores.values())
+    _refuse_what_the_host_computes(rule.name, names, stores.values())
     own: dict[Symbol, Symbol] = {}
-    while True:
-        found = [target for target, value in stores.items() if target.kind is Kind.SHARED_SLOT and _is_own(value)]
-        if not found:
-            break
+    while found := [t for t, value in stores.items() if t.kind is Kind.SHARED_SLOT and _is_own(value)]:
         own |= {target: Symbol(Kind.TENSOR_SLOT, target.name) for target in found}
         stores = _rewritten(stores, own)
     owned = {target.name for target in own}
@@ -52,7 +49,7 @@ def _made(rule: Rule, names: frozenset[str]) -> Rule:
     def averaged() -> Mapping[Expr, Expr]:
         return dict((weights or {}).items())
 
-    guard = None if rule.guard is None else _expression(rule.guard, leaves)
+    guard = None if rule.guard is None else _changed([rule.guard], leaves)[rule.guard]
 
     return Composed(
         rule.name,
@@ -81,25 +78,16 @@ def _is_own(value: Expr) -> bool:
 
 def _rewritten(stores: Mapping[Symbol, Expr], leaves: Mapping[Symbol, Symbol]) -> dict[Symbol, Expr]:
     """Stores with other leaves, also as targets."""
-    by_identity = {id(old): new for old, new in leaves.items()}
-
-    def law(node: Expr) -> Expr:
-        return by_identity.get(id(node), node)
-
-    values = rewrite(stores.values(), law)
-    found: dict[Symbol, Expr] = {}
-    for target, value in stores.items():
-        found[by_identity.get(id(target), target)] = values[value]
-    return found
+    values = _changed(stores.values(), leaves)
+    return {leaves.get(target, target): values[value] for target, value in stores.items()}
 
 
-def _expression(value: Expr, leaves: Mapping[Symbol, Symbol]) -> Expr:
-    """An expression with other leaves."""
-    by_identity = {id(old): new for old, new in leaves.items()}
-    return rewrite([value], lambda node: by_identity.get(id(node), node))[value]
+def _changed(values: Iterable[Expr], leaves: Mapping[Symbol, Symbol]) -> dict[Expr, Expr]:
+    """What each expression is with other leaves."""
+    return rewrite(values, lambda node: node, dict(leaves.items()))
 
 
-def _refuse_host_s(rule: str, names: Iterable[str], values: Iterable[Expr]) -> None:
+def _refuse_what_the_host_computes(rule: str, names: Iterable[str], values: Iterable[Expr]) -> None:
     for node in walk(*values):
         if isinstance(node, Call) and node.fn.row.in_step and node.fn is not Fn.ROUNDED and not node.is_known:
             own = sorted({leaf.name for leaf in walk(node) if isinstance(leaf, Symbol) and leaf.kind is Kind.TENSOR})
