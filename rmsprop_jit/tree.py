@@ -6,7 +6,7 @@ that of insertion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,6 @@ import numpy as np
 from .errors import ArrayError
 
 NUMBERS = (int, float, complex, np.generic)
-
-Nest = Mapping[str, Any] | Sequence[Any]
-"""Arrays in a dict, list or tuple, or in further ones inside of it."""
 
 
 def is_nested(nest: object) -> bool:
