@@ -17,7 +17,7 @@ import numpy as np
 
 from . import counting
 from .capture import capture_check
-from .flags import FIRST, NO_FLAGS
+from .flags import FIRST, NO_FLAGS, due_flags
 from .identity import FEW, same
 from .members import Members, Variables
 from .plan import Bound, Call, Plan
@@ -193,7 +193,8 @@ class Calls:
         steps = self.options.gradient_accumulation_steps
         window = _of_all(self._ledger.windows) if steps is not None else False
         started = _of_all(self._ledger.started) if FIRST in self._rule.decided_by_step else True
-        return Phase(steps is not None and (calls + 1) % steps != 0, window, started, self.settings.due(calls))
+        due = due_flags(self._rule, self.settings.kinds, calls)
+        return Phase(steps is not None and (calls + 1) % steps != 0, window, started, due)
 
     @property
     def unstarted(self) -> frozenset[int]:

@@ -6,6 +6,7 @@ by liveness in the equations themselves, so that option sets which differ only t
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -73,6 +74,19 @@ def step_flags(rule: Rule, numbers: Callable[[], Mapping[str, float]]) -> Flags:
     """The flags that are on in a step of these numbers. Raises RuleError where the rule's own function fails."""
     decide = {name: flag.when for name, flag in rule.flags.items() if flag.when is not None}
     return _decided(rule, decide, SimpleNamespace(**numbers())) if decide else frozenset()
+
+
+def due_flags(rule: Rule, kinds: Sequence[Options], calls: int) -> tuple[Flags, ...]:
+    """The flags that the step after so many calls decides, for each of some options; each rate is asked for once."""
+    rates: dict[int, float] = {}  # by their sources
+
+    def numbers(options: Options) -> Mapping[str, float]:
+        source = id(options.learning_rate)
+        if source not in rates:
+            rates[source] = options.rate(calls)
+        return options.numbers(rates[source], options.update_of(calls))
+
+    return tuple([step_flags(rule, functools.partial(numbers, kind)) for kind in kinds])
 
 
 def _decided(rule: Rule, decide: Mapping[str, Callable[[Any], bool]], by: Any) -> Flags:

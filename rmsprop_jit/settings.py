@@ -8,7 +8,7 @@ variable, as what its shape decides is.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ class Settings:
     """The options of each variable; never changed.
 
     flags: those that the optimizer's own options switch on. `each`: of each variable, if there are groups.
+    kinds: the optimizer's own options, then those of each group.
     names: the numbers that some group names; they are one a variable in all kernels.
 
     Raises OptionError, naming the group, for options that do not go together, and for patterns that match nothing.
@@ -55,7 +56,7 @@ class Settings:
             kept = known.get(id(group))
             self._known[id(group)] = kept if is_base and kept else self._of_group(group, kept)
         kinds = [(options, self.flags), *(self._known[id(group)][1:] for group in options.each_group)]
-        self._kinds = [kind for kind, _ in kinds]
+        self.kinds = [kind for kind, _ in kinds]
         self._kind_flags = [flags for _, flags in kinds]
         names = [(one.path, one.name) for one in members]
         keys = [(group.key, group.params) for group in options.each_group]
@@ -122,24 +123,12 @@ class Settings:
 
     def due_at(self, position: int, rate: float, update: int) -> Flags:
         """The flags that such a step decides, of a variable."""
-        options = self._kinds[self._kind_of[position] if self._kind_of else 0]
+        options = self.kinds[self._kind_of[position] if self._kind_of else 0]
         return step_flags(self.rule, lambda: options.numbers(rate, update))
 
     def rate_of(self, position: int, calls: int) -> float:
         """The learning rate of a variable after so many calls."""
-        return self._kinds[self._kind_of[position] if self._kind_of else 0].rate(calls)
-
-    def due(self, calls: int) -> tuple[Flags, ...]:
-        """The flags that the next step decides, of the optimizer's options and of each group's."""
-        rates: dict[int, float] = {}  # by their sources, each of which is asked once
-
-        def numbers(options: Options) -> Mapping[str, float]:
-            source = id(options.learning_rate)
-            if source not in rates:
-                rates[source] = options.rate(calls)
-            return options.numbers(rates[source], options.update_of(calls))
-
-        return tuple([step_flags(self.rule, functools.partial(numbers, kind)) for kind in self._kinds])
+        return self.kinds[self._kind_of[position] if self._kind_of else 0].rate(calls)
 
     def with_due(self, due: tuple[Flags, ...]) -> tuple[Flags, ...]:
         """The flags of each variable in such a step; nothing where all have the optimizer's options."""
@@ -151,7 +140,7 @@ class Settings:
     @property
     def sources(self) -> list[Any]:
         """What gives the learning rates: the optimizer's, and each group's."""
-        return [kind.learning_rate for kind in self._kinds]
+        return [kind.learning_rate for kind in self.kinds]
 
     @functools.cached_property
     def constant(self) -> float | Rates | None:
@@ -176,7 +165,7 @@ class Settings:
     def _is_common(self) -> Array:
         """The variables that have the optimizer's own rate."""
         source = self.options.learning_rate
-        return np.array([self._kinds[kind].learning_rate is source for kind in self._kind_of], bool)
+        return np.array([self.kinds[kind].learning_rate is source for kind in self._kind_of], bool)
 
     @functools.cached_property
     def _sources(self) -> tuple[Array, list[Any], Array, Array]:
@@ -186,7 +175,7 @@ class Settings:
         at: list[int] = []
         of: list[int] = []
         for position, kind in enumerate(self._kind_of):
-            source = self._kinds[kind].learning_rate
+            source = self.kinds[kind].learning_rate
             if type(source) is float:
                 fixed[position] = source
             elif not self._is_common[position]:
@@ -206,7 +195,7 @@ class Settings:
         """The numbers but for the learning rate that variables have of their own."""
         found = {name: np.array(values, np.float64) for name, values in self._by_name.items()}
         for name in self.names - {"learning_rate"} if self._kind_of else ():
-            of_kinds = [kind.number(name) for kind in self._kinds]
+            of_kinds = [kind.number(name) for kind in self.kinds]
             usual = found.get(name)
             own = [i for i, kind in enumerate(self._kind_of) if usual is None or self._says(kind, name)]
             vector = np.zeros(len(self._kind_of)) if usual is None else usual

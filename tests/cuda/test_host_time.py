@@ -18,7 +18,7 @@ from benchmarks import __main__ as command_line
 from benchmarks.cuda import host, nothing
 from rmsprop_jit import ArrayError, RMSprop
 from rmsprop_jit.codegen.backends import dlpack
-from rmsprop_jit.codegen.backends.ledger import Ledger
+from rmsprop_jit.codegen.backends.entries import Marks
 
 SLACK = 4
 """How many times as long as its limit a step may take here: tests share a machine with others."""
@@ -80,7 +80,7 @@ def test_a_step_that_changes_no_window_makes_no_arrays_for_the_ledger(monkeypatc
         gradient, optimizer = gpu.array(make(seed=1)), RMSprop(centered=True)
         optimizer.build([gpu.array(make())])
         optimizer.apply([gradient])
-        monkeypatch.setattr(Ledger, "marked_cells", None)
+        monkeypatch.setattr(Marks, "cells", None)
         optimizer.apply([gradient])
     assert optimizer.iterations == 2
 
