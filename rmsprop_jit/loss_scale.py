@@ -25,6 +25,8 @@ SCALE, STEPS = "loss_scale", "loss_scale_steps"
 OWN = 4
 """Variables that Keras has beside those of the optimizer inside: iteration, learning_rate (both unused), and these."""
 
+CHECKED: Mapping[str, Callable[[Any], Any]] = {"initial_scale": checked_scale, "dynamic_growth_steps": checked_steps}
+"""Its own numbers, and what checks them."""
 
 T = TypeVar("T")
 
@@ -60,9 +62,8 @@ class LossScaleOptimizer:
             )
         self.inner_optimizer = inner_optimizer
         self.name = str(OPTIONS["name"].check("name", "loss_scale_optimizer" if name is None else name))
-        self.initial_scale = checked_scale(initial_scale)
-        self.dynamic_growth_steps = checked_steps(dynamic_growth_steps)
-        inner_optimizer.nonfinite = "skip"
+        self.initial_scale = initial_scale
+        self.dynamic_growth_steps = dynamic_growth_steps
         self._scaling = Scaling(self.initial_scale, 0, self._calls, inner_optimizer.skipped_steps)
         self._settle()
 
@@ -70,6 +71,20 @@ class LossScaleOptimizer:
         if name.startswith("_") or name == "inner_optimizer":  # which is not there yet in a copy that is being made
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
         return getattr(self.inner_optimizer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Options are those of the optimizer inside, where they are checked, but for the two that are set from here."""
+        if name in ("loss_scale_factor", "nonfinite"):
+            raise OptionError(
+                f"a LossScaleOptimizer sets `{name}` of the optimizer inside itself. Received: {name}={value!r}. "
+                "Make another with `initial_scale`, or use the optimizer inside alone."
+            )
+        if name.startswith("_") or name in ("inner_optimizer", "name") or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        elif name in CHECKED:
+            object.__setattr__(self, name, CHECKED[name](value))
+        else:
+            setattr(self.inner_optimizer, name, value)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({self.inner_optimizer!r}): scale {self.dynamic_scale:g}>"
@@ -210,7 +225,12 @@ class LossScaleOptimizer:
         Equations are in no config: pass `inner_optimizer=` where the optimizer inside is of a rule of your own.
         """
         remaining = {**config, **arguments}
-        inner = remaining.pop("inner_optimizer")
+        inner = remaining.pop("inner_optimizer", None)
+        if inner is None or (isinstance(inner, Mapping) and not isinstance(inner.get("config"), Mapping)):
+            raise OptionError(
+                f"its config has one of the optimizer inside. Received: inner_optimizer={inner!r}. "
+                "Pass from_config(config, inner_optimizer=...)."
+            )
         if isinstance(inner, Mapping):
             made = TABLE.get(str(inner.get("class_name")).lower())
             if made is None:
@@ -230,6 +250,8 @@ class LossScaleOptimizer:
     def _settle(self) -> None:
         """Let the scale follow the calls that were done or skipped, and gradients be divided by it."""
         old, inner = self._scaling, self.inner_optimizer
+        if inner.nonfinite != "skip":
+            inner.nonfinite = "skip"
         calls, skipped = self._calls, inner.skipped_steps
         if (calls, skipped) != (old.calls, old.skipped):
             self._scaling = old.at(calls, skipped, self.dynamic_growth_steps)
