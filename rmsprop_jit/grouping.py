@@ -62,10 +62,14 @@ def _listed(rule: Rule, i: int, given: object, members: Members | None) -> Group
 
 
 def _all(params: Any) -> Iterable[Any]:
-    """Variables of a group, of which one may stand alone."""
+    """Variables of a group, of which one may stand alone. Raises OptionError."""
     if isinstance(params, Mapping):
         return params.values()
     is_one = isinstance(params, str | Variable) or (not isinstance(params, list | tuple) and is_array(params))
+    if not is_one and not isinstance(params, Iterable):
+        raise OptionError(
+            f"a group's {PARAMS!r} are variables, or their names. Received: {params!r}. Pass a list of them."
+        )
     return [params] if is_one else list(params)
 
 

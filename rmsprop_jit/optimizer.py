@@ -21,7 +21,7 @@ from .graphs import Graph
 from .grouping import grouped
 from .members import Variables
 from .options import OPTIONS, LearningRate, Options
-from .resolve import Gradients
+from .resolve import Gradients, is_empty
 from .rules.around import Rule, check_names
 from .settings import Settings
 from .state import State
@@ -152,7 +152,7 @@ class Optimizer(Stateless):
         """
         if not inputs and self._calls.again(grads, trainable_variables):
             return
-        if len(grads) == 0 and not isinstance(grads, Mapping):
+        if is_empty(grads):
             return
         passed = grads
         grads, trainable_variables, inputs = self._flat_call(grads, trainable_variables, inputs)

@@ -19,6 +19,17 @@ Inputs = Mapping[str, Gradients]
 NO_INPUTS: Inputs = MappingProxyType({})
 
 
+def is_empty(grads: Any) -> bool:
+    """Whether this is a list of no gradients: then a call does nothing. Raises ArrayError for what holds none."""
+    try:
+        return len(grads) == 0 and not isinstance(grads, Mapping)
+    except TypeError:
+        raise ArrayError(
+            f"gradients come in a list, or in a dict by name. Received: {type(grads).__name__}. "
+            "Pass one for each variable, or None in the place of one that has none."
+        ) from None
+
+
 def side_by_side(
     grads: Gradients, variables: Variables | None, members: Sequence[Member], what: str = "gradient"
 ) -> tuple[Gradients, Variables | None]:

@@ -17,7 +17,7 @@ from .codegen.backends.ledger import Ledger
 from .errors import ArrayError
 from .fitting import learning_rate_in
 from .members import Members
-from .resolve import Gradients, in_build_order, side_by_side
+from .resolve import Gradients, in_build_order, is_empty, side_by_side
 from .saving import Progress, count, is_real, on_host
 from .settings import Settings
 from .state import State
@@ -63,7 +63,7 @@ class Stateless(Checkpoints):
         values, order = _in_order(tree.flat(trainable_variables), names)
         grads, _, further = tree.flat_call(grads, None, inputs, iter(names))
         made = _copied(calls, optimizer_variables, slots, values)
-        if len(grads) or isinstance(grads, Mapping):
+        if not is_empty(grads):
             in_order = in_build_order(*side_by_side(grads, None, members.members), members)
             made.state.ledger.progress[:] = _progress(made, in_order).cells
             made.once(in_order, None, further)

@@ -75,7 +75,13 @@ def like(nest: Any, values: Iterator[Any]) -> Any:
     return made
 
 
-def _leaves(nest: Any, what: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(nest: Any, what: str, prefix: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Leaves with their paths; `around` are the containers that this one is in. Raises ArrayError."""
+    if id(nest) in around:
+        raise ArrayError(
+            f"a container of {what}s holds itself. Received: it again as {prefix[:-1]!r}. Take it out there."
+        )
+    around = (*around, id(nest))
     for key, value in _named(nest):
         if not isinstance(key, str):
             raise ArrayError(
@@ -83,7 +89,7 @@ def _leaves(nest: Any, what: str, prefix: str = "") -> Iterator[tuple[str, Any]]
             )
         path = f"{prefix}{key}"
         if _has_others(value):
-            yield from _leaves(value, what, f"{path}/")
+            yield from _leaves(value, what, f"{path}/", around)
         else:
             yield path, value
 
