@@ -68,16 +68,17 @@ class Calls:
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
-        self._counted, self._is_there = self._ledger.counted, counting.is_there(rule, options, state)
+        self._counted, self._is_there = self._ledger.counted, counting.is_there(settings, state)
         self._is_capturing = capture_check(state.variables)
         self._plans: dict[Call, Plan] = {}
         self._habit: _Habit | None = None
 
     def following(self, settings: Settings) -> Calls:
-        """The calls of options that differ only in numbers: plans and habit stay."""
+        """The calls of options that differ only in numbers: plans and habit stay, but where others count calls then."""
+        if counting.is_there(settings, self.state) != self._is_there:
+            return Calls(self._rule, settings, self.state)
         other = copy.copy(self)
-        other.settings = settings  # whether gradients are accumulated is no number: that makes other calls
-        other.options = settings.options
+        other.settings, other.options = settings, settings.options
         return other
 
     def of_moment(self, endings: Endings) -> Calls:
@@ -145,9 +146,9 @@ class Calls:
 
     def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
         settings = self.settings
-        if self._is_there:
-            return plan.run(plan.prepared(passed, read, addresses, settings, counting.rate_of(settings), 1, old), None)
         rate = 0.0 if plan.micro else settings.constant
+        if self._is_there and rate is not None:
+            return plan.run(plan.prepared(passed, read, addresses, settings, rate, 1, old), None)
         if rate is None:
             rate = settings.rate(calls)
         update = calls // (self.options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call

@@ -11,25 +11,26 @@ from .capture import capture_check
 from .codegen import backends
 from .codegen.backends.entries import Clock
 from .codegen.backends.ledger import Ledger
-from .errors import OptionError
-from .rules.around import Rule
 
 if TYPE_CHECKING:
     from .options import Options
-    from .settings import Rates, Settings
+    from .settings import Settings
     from .state import State
 
 
-def is_there(rule: Rule, options: Options, state: State) -> bool:
+def is_there(settings: Settings, state: State) -> bool:
     """Whether calls are counted on the one GPU where all variables are: the host need not know which are skipped.
 
-    It has to where it decides what a call launches (accumulation, flags of the step), and where its own Python follows.
+    It has to where it decides what a call launches (accumulation, flags of the step), where it computes the learning
+    rate of a call's number, and where its own Python follows.
     """
+    rule, options = settings.rule, settings.options
     if options.nonfinite != "skip" or options.gradient_accumulation_steps is not None or rule.decided_by_step:
         return False
     of_host = any(slot.over == "all" and name not in rule.gathered for name, slot in rule.slots.items())
     is_one = len({member.place for member in state.variables}) == 1
-    return is_one and capture_check(state.variables) is not None and not of_host and not state.endings.constrained
+    of_host |= settings.constant is None or bool(state.endings.constrained)
+    return is_one and capture_check(state.variables) is not None and not of_host
 
 
 def clock_of(ledger: Ledger, state: State, options: Options) -> Clock:
@@ -41,15 +42,3 @@ def clock_of(ledger: Ledger, state: State, options: Options) -> Clock:
         ledger.follow(clock, 1, [False] * len(state.variables))
     assert ledger.clock is not None
     return ledger.clock
-
-
-def rate_of(settings: Settings) -> float | Rates:
-    """The learning rate, if it is a number. Raises OptionError for what only the host can compute."""
-    if settings.constant is None:
-        rate = next(one for one in settings.sources if not isinstance(one, float))
-        raise OptionError(
-            "a learning rate that the host computes has to know how many calls were done, and with nonfinite='skip' "
-            f"the GPU counts them. Received: learning_rate={rate!r}. Assign a float between calls, or set "
-            "nonfinite='raise', which waits for the GPU."
-        )
-    return settings.constant

@@ -123,18 +123,29 @@ def test_a_call_that_may_be_skipped_waits_for_nobody(options: dict[str, Any], mo
         assert_close(mine.get(), theirs, 3e-6, 1e-6)
 
 
-def test_a_rate_that_the_host_computes_is_refused_where_the_gpu_counts() -> None:
-    optimizer = RMSprop(lambda: 0.1, nonfinite="skip")
-    variable = cupy.asarray(np.ones(3, np.float32))
-    gradient = cupy.asarray(np.ones(3, np.float32))
-    optimizer.build([variable])
-    with pytest.raises(OptionError, match=r"the GPU counts them\. Received.*Assign a float"):
-        optimizer.apply([gradient])
-    optimizer.learning_rate = 0.1
-    optimizer.apply([gradient])
-    optimizer.learning_rate = 0.2
-    optimizer.apply([cupy.asarray(np.full(3, math.inf, np.float32))])
-    assert (optimizer.iterations, optimizer.skipped_steps) == (1, 1)
+def test_a_rate_that_the_host_computes_makes_the_host_count() -> None:
+    """In turns with a number, of which the GPU counts the calls; the schedule is asked for good calls alone."""
+    rates: list[Any] = [rmsprop_jit.ExponentialDecay(0.1, 1, 0.5), 0.05, lambda: 0.02]
+    run = Run(lambda: RMSprop(rates[0], nonfinite="skip"))
+    for i, rate in enumerate([*rates, 0.05]):
+        run.optimizer.learning_rate = run.twin.learning_rate = rate
+        run.both(run.gradients())
+        run.skips(i % 3, 0, BAD[i % 3])
+        run.both(run.gradients())
+        assert (run.optimizer.iterations, run.optimizer.skipped_steps) == (2 * i + 2, i + 1)
+    run.assert_same()
+
+
+def test_a_loss_scale_goes_around_a_schedule() -> None:
+    optimizers = [rmsprop_jit.LossScaleOptimizer(RMSprop(rmsprop_jit.CosineDecay(0.1, 9)), 8.0) for _ in range(2)]
+    variables: list[Any] = [make(30, 0), cupy.asarray(make(30, 0))]
+    for value in (1.0, math.nan, 2.0, math.inf, 3.0):
+        gradient = np.full(30, value, np.float32)
+        optimizers[0].apply([gradient], [variables[0]])
+        optimizers[1].apply([cupy.asarray(gradient)], [variables[1]])
+        assert optimizers[0].dynamic_scale == optimizers[1].dynamic_scale
+    assert (optimizers[1].iterations, optimizers[1].skipped_steps) == (3, 2)
+    assert_close(variables[1].get(), variables[0], 3e-6, 1e-6)
 
 
 def test_options_are_changed_between_calls_that_the_gpu_counts() -> None:
