@@ -59,9 +59,14 @@ def refuse_block(members: Sequence[Member], is_in_graph: bool) -> None:
         )
 
 
+def of_host(rule: Rule) -> list[str]:
+    """The slots over all that the host computes once a call: those in which no reduction is."""
+    return [name for name, slot in rule.slots.items() if slot.over == "all" and name not in rule.gathered]
+
+
 def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
     """Raise OptionError for a step that a graph must not repeat, since the next one may be of another kind."""
-    shared = [name for name, slot in rule.slots.items() if slot.over == "all" and name not in rule.gathered]
+    shared = of_host(rule)
     if shared:
         raise OptionError(
             "a slot over 'all' is computed on the host, once a call, if no reduction is in it, and a graph would "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .capture import capture_check
+from .capture import capture_check, of_host
 from .codegen import backends
 from .codegen.backends.entries import Clock
 from .codegen.backends.ledger import Ledger
@@ -27,10 +27,10 @@ def is_there(settings: Settings, state: State) -> bool:
     rule, options = settings.rule, settings.options
     if options.nonfinite != "skip" or options.gradient_accumulation_steps is not None or rule.decided_by_step:
         return False
-    of_host = any(slot.over == "all" and name not in rule.gathered for name, slot in rule.slots.items())
+    if settings.constant is None or state.endings.constrained or of_host(rule):
+        return False
     is_one = len({member.place for member in state.variables}) == 1
-    of_host |= settings.constant is None or bool(state.endings.constrained)
-    return is_one and capture_check(state.variables) is not None and not of_host
+    return is_one and capture_check(state.variables) is not None
 
 
 def clock_of(ledger: Ledger, state: State, options: Options) -> Clock:
