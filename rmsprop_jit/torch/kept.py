@@ -6,6 +6,8 @@ one array, at which the tensors in the dicts look, so that a step counts all of 
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -43,8 +45,9 @@ class Kept:
         shared = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
         starts = {STEP: 0.0} | {name: float(slot.initial) for name, slot in shared.items()}
         keys = {STEP: STEP, **words}
+        each = list(zip(members, own, strict=True))
         found = {
-            name: [_number(state, keys[name], start, own_steps(state, words)) for state in own]
+            name: [_number(one, state, keys[name], start, own_steps(state, words)) for one, state in each]
             for name, start in starts.items()
         }
         arrays = [_arrays(one, state, slots, words) for one, state, slots in zip(members, own, wanted, strict=True)]
@@ -73,10 +76,24 @@ def own_steps(state: Mapping[str, Any], words: Mapping[str, str]) -> float:
     return float(any(state.get(key) is not None for key in words.values()))
 
 
-def _number(state: Mapping[str, Any], key: str, start: float, steps: float) -> float:
-    """A number of a parameter's state, which is a tensor, or in old checkpoints a number."""
+def _number(one: Member, state: Mapping[str, Any], key: str, start: float, steps: float) -> float:
+    """A number of a parameter's state, which is a tensor, or in old checkpoints a number. Raises ArrayError."""
     value = state.get(key)
-    return float(value) if value is not None else steps if key == STEP else start
+    if value is None:
+        return steps if key == STEP else start
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise _unfit(one, key, "is a number", value) from None
+    if key == STEP and not 0.0 <= number < math.inf:
+        raise _unfit(one, key, "is a finite number >= 0", value)
+    return number
+
+
+def _unfit(one: Member, key: str, expected: str, value: object) -> ArrayError:
+    """The error of a state that has something else in this place."""
+    received = textwrap.shorten(repr(value), 60, placeholder=" ...")
+    return ArrayError(f"{one.name}, state {key!r} {expected}. Received: {received}. Load a state as it was saved.")
 
 
 def _vector(own: Sequence[dict[str, Any]], key: str, values: Sequence[float]) -> Array:
@@ -99,7 +116,12 @@ def _arrays(
         if slot.over != "all":
             key = words[name]
             what = f"{one.name}, state {key!r}"
-            tensors[key] = _tensor(one, slot, state.get(key), what)
+            found = state.get(key)
+            if found is not None and not isinstance(found, torch.Tensor):
+                raise _unfit(one, key, "is a tensor", found)
+            if slot.over == "tensor" and found is not None and found.shape != ():
+                raise _unfit(one, key, "is a tensor of one number, without axes", found)
+            tensors[key] = _tensor(one, slot, found, what)
             slots[name] = check_variable(tensors[key], what)
     return slots, tensors
 

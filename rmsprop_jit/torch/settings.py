@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..attributes import own_values
@@ -33,8 +33,11 @@ def settings_of(words: Words, group: Mapping[str, Any], scale: float | None, old
     Raises OptionError, naming the argument, for a value that has no meaning.
     """
     said = (scale, *[group[name] for name in words.defaults if name != "lr"])
-    if old is not None and said == old.said:
-        return old
+    try:
+        if old is not None and said == old.said:
+            return old
+    except (ValueError, RuntimeError):
+        pass  # an array in the place of a number, which is not one truth and is refused below
     for name, only in words.fixed.items():
         if bool(group.get(name, only)) != only:
             raise OptionError(
@@ -43,12 +46,22 @@ def settings_of(words: Words, group: Mapping[str, Any], scale: float | None, old
             )
     values: dict[str, Any] = {"loss_scale_factor": scale, "name": words.rule.name}
     for name, ours in words.names.items():
-        values |= {ours: group[name]} if isinstance(ours, str) else dict(zip(ours, group[name], strict=True))
+        values |= {ours: group[name]} if isinstance(ours, str) else _several(words, name, ours, group[name])
     values |= {ours: group[name] for name, ours in OURS.items() if group[name] is not None}
     values |= {"use_ema": group["ema"] is not None, "ema_overwrite_frequency": None, "learning_rate": 0.0}
     own = {name: values.pop(name) for name in (*words.rule.hypers, *words.rule.flags) if name in values}
     options = Options(values, *own_values(words.rule, own))
     return Settings(said, options, option_flags(words.rule, options))
+
+
+def _several(words: Words, name: str, ours: Sequence[str], given: Any) -> dict[str, Any]:
+    """What torch has in one argument, by our names. Raises OptionError for another count."""
+    found = tuple(given) if isinstance(given, Iterable) else ()
+    if len(found) != len(ours):
+        raise OptionError(
+            f"`{name}` of {words.title} are {len(ours)} numbers. Received: {name}={given!r}. Pass a tuple of them."
+        )
+    return dict(zip(ours, found, strict=True))
 
 
 def rate_of(words: Words, group: Mapping[str, Any]) -> float:
