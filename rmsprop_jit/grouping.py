@@ -34,8 +34,10 @@ def grouped(rule: Rule, given: object, members: Members | None = None) -> Groups
     """
     if given is None or isinstance(given, Groups):
         return given or NO_GROUPS
-    if isinstance(given, GroupsView):
-        return given.value
+    if isinstance(given, GroupsView):  # perhaps of another rule
+        groups = given.value
+        each = [Group(one.key, _values(rule, one.key, one.values), one.params) for one in groups]
+        return Groups(tuple(each), groups.is_listed)
     if isinstance(given, Mapping):
         patterns.checked("groups", given)
         return Groups(tuple([Group(key, _values(rule, key, values)) for key, values in given.items()]))

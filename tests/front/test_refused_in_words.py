@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from compare import Array
 
-from rmsprop_jit import SGD, ArrayError, LossScaleOptimizer, Optimizer, OptionError
+from rmsprop_jit import SGD, Adam, ArrayError, LossScaleOptimizer, Optimizer, OptionError
 
 
 def built(**options: Any) -> tuple[SGD, dict[str, Array]]:
@@ -51,6 +51,16 @@ def test_what_holds_no_variables_is_no_group(params: Any) -> None:
     with pytest.raises(OptionError, match=r"'params' are variables, or their names\. Received"):
         SGD(0.5, groups=[{"params": params}])
     assert not optimizer.built
+
+
+def test_groups_of_another_rule_are_checked_as_any_others() -> None:
+    theirs, _ = built(groups={"a": {"momentum": 0.5, "learning_rate": 0.25}})
+    for of in (lambda: Adam(0.5, groups=theirs.groups), lambda: setattr(Adam(0.5), "groups", theirs.groups)):
+        with pytest.raises(OptionError, match=r"`momentum` is no option\. Received: groups\['a'\]"):
+            of()
+    ours, _ = built(groups=theirs.groups)
+    ours.groups["a"]["momentum"] = 0.25
+    assert theirs.groups["a"]["momentum"] == 0.5  # each has its own
 
 
 @pytest.mark.parametrize("wrong", [None, 3, (np.ones(2) for _ in range(2))])
