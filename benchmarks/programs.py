@@ -16,8 +16,9 @@ from rmsprop_jit.rules.rmsprop import RMSPROP
 
 
 def options_of(optimizer: Optimizer, rule: Rule) -> Options:
-    """All options of an optimizer, those of its rule among them."""
-    values, hypers = ({name: getattr(optimizer, name) for name in names} for names in (OPTIONS, rule.hypers))
+    """All options of an optimizer without groups, those of its rule among them."""
+    common = OPTIONS.keys() - {"groups"}
+    values, hypers = ({name: getattr(optimizer, name) for name in names} for names in (common, rule.hypers))
     switches = {name: getattr(optimizer, name) for name, flag in rule.flags.items() if flag.is_option}
     return Options(values, hypers, switches)
 
