@@ -152,14 +152,37 @@ def combined(
     insides = [_placed(rule, taken) for rule in rules]
     own_parts = (slots or {}, hypers or {}, flags or {})
     own = [_free(part, there) for part, there in zip(own_parts, taken.by_kind, strict=False)]
+    all_slots, all_hypers, all_flags, all_inputs = _declared(insides, own_parts, own)
+    made = (CoupledCombined if isinstance(rules[0], Coupled) else Combined)(
+        name or "_".join((made_by.__name__, *(rule.name for rule in rules))),
+        _outside(insides, own, equations),
+        slots=all_slots,
+        hypers=all_hypers,
+        flags=all_flags,
+        inputs=all_inputs,
+        averaged=_averaged(insides[0]) if rules[0].averages is not None else None,
+    )
+    object.__setattr__(made, "made_by", (made_by, arguments))
+    return made
+
+
+def _declared(
+    insides: Sequence[Inside], own_parts: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Slots, hyperparameters, flags and inputs of the rules inside, then what there is beside them."""
     parts: list[dict[str, Any]] = [{}, {}, {}, {}]
     for inside in insides:
         for part, more in zip(parts, inside.declared(), strict=True):
             part |= more
+    numbers = tuple(own[1].items())
     for part, given, there in zip(parts, own_parts, own, strict=False):
-        renamed = {there[key]: value for key, value in given.items()}
-        numbers = tuple(own[1].items())
-        part |= {key: _renamed(value, numbers) if isinstance(value, Flag) else value for key, value in renamed.items()}
+        for name, value in given.items():
+            part[there[name]] = _renamed(value, numbers) if isinstance(value, Flag) else value
+    return parts
+
+
+def _outside(insides: Sequence[Inside], own: Sequence[Mapping[str, str]], equations: Equations) -> Callable[..., Any]:
+    """The equations of the rule around others."""
 
     def outside(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> Iterator[tuple[Expr, Expr]]:
         names = (s, h, on, x)
@@ -169,24 +192,19 @@ def combined(
         ]
         yield from equations(*(inside.among(names) for inside in insides), p, g, *seen).items()
 
+    return outside
+
+
+def _averaged(inside: Inside) -> Callable[..., Any]:
+    """The averaged weights of the rule inside, as those of the rule around it."""
+
     def averaged(p: Expr, s: Names, h: Names, on: Names) -> Stores:
-        averages = rules[0].averages
+        averages = inside.rule.averages
         assert averages is not None
-        names = insides[0].among((s, h, on, insides[0].rule.namespaces[3])).names()
+        names = inside.among((s, h, on, inside.rule.namespaces[3])).names()
         return {p: dict(averages.applied(p, GRADIENT, names[:3]))[PARAMETER]}
 
-    kind = CoupledCombined if isinstance(rules[0], Coupled) else Combined
-    made = kind(
-        name or "_".join((made_by.__name__, *(rule.name for rule in rules))),
-        outside,
-        slots=parts[0],
-        hypers=parts[1],
-        flags=parts[2],
-        inputs=parts[3],
-        averaged=averaged if rules[0].averages is not None else None,
-    )
-    object.__setattr__(made, "made_by", (made_by, arguments))
-    return made
+    return averaged
 
 
 def _placed(rule: Rule, taken: Taken) -> Inside:
