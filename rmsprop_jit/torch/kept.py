@@ -17,7 +17,7 @@ import torch
 
 from ..arrays.checks import check_variable
 from ..arrays.homes import Array
-from ..arrays.memory import lie_alike
+from ..arrays.memory import Memory, lie_alike
 from ..codegen import Slot
 from ..codegen.backends.tensors import CANNOT_SAY, of_tensors
 from ..errors import ArrayError
@@ -52,6 +52,7 @@ class Kept:
         }
         arrays = [_arrays(one, state, slots, words) for one, state, slots in zip(members, own, wanted, strict=True)]
         self.members = [one.with_slots(slots) for one, (slots, _) in zip(members, arrays, strict=True)]
+        _refuse_shared(self.members)
         for state, (_, tensors) in zip(own, arrays, strict=True):
             state.update(tensors)
         self.numbers = {name: _vector(own, keys[name], values) for name, values in found.items()}
@@ -74,6 +75,20 @@ class Kept:
 def own_steps(state: Mapping[str, Any], words: Mapping[str, str]) -> float:
     """What a state without a count says of it: torch's SGD has none, and no momentum before its first step."""
     return float(any(state.get(key) is not None for key in words.values()))
+
+
+def _refuse_shared(members: Sequence[Member]) -> None:
+    """Raise ArrayError where states were given the same memory, or that of a parameter."""
+    written = [(one, name) for one in members for name in ("parameter", *one.slots)]
+    arrays = [one.array if name == "parameter" else one.slots[name] for one, name in written]
+    begins = np.array([one.address(name) for one, name in written], np.int64)
+    pair = Memory(begins, np.array([array.nbytes for array in arrays], np.int64)).overlapping_pair()
+    if pair:
+        (first, name), (second, other) = (written[i] for i in pair)
+        raise ArrayError(
+            f"{name!r} of {first.name} and {other!r} of {second.name} share memory, so that one update would destroy "
+            "the other's. Received: overlapping tensors in the state. Put a clone in the place of one."
+        )
 
 
 def _number(one: Member, state: Mapping[str, Any], key: str, start: float, steps: float) -> float:

@@ -59,3 +59,20 @@ def test_a_state_that_holds_something_else_is_refused(rule: str, key: str, value
     with pytest.raises(ArrayError, match=rf"parameter 0 of group 0, state '{key}' is a .*\. Received: .*\. Load"):
         optimizer.step()
     assert one.tolist() == before
+
+
+def test_states_that_share_memory_are_refused() -> None:
+    parameters = [parameter(), parameter()]
+    optimizer = fused.optimizer("sgd")(parameters, lr=0.5, momentum=0.5)
+    optimizer.step()
+    first, second = (optimizer.state[one] for one in parameters)
+    before = [one.tolist() for one in parameters]
+    for shared in (second["momentum_buffer"], parameters[0].data, parameters[1].data):
+        own, first["momentum_buffer"] = first["momentum_buffer"], shared
+        with pytest.raises(
+            ArrayError, match=r"share memory, .* Received: overlapping tensors in the state\. Put a clone"
+        ):
+            optimizer.step()
+        first["momentum_buffer"] = own
+    assert [one.tolist() for one in parameters] == before
+    optimizer.step()
