@@ -99,6 +99,7 @@ class Buckets:
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
         self._own = {name: self._in_order(np.array(own[name], np.float64)) for name in read & own.keys()}
+        self._by_tensor = sorted(read - own.keys())
         self.shared, self._pointed_at = Shared(self.programs, shared), shared
         if self.shared.stored:
             marks = (marks or Marks())._replace(shared=self.shared.stored)
@@ -114,8 +115,9 @@ class Buckets:
 
     def _numbers(self, hypers: Mapping[str, Any]) -> Mapping[str, Any]:
         """A step's numbers, vectors as the launch's tensors stand, with those that are its own, and slots over all."""
-        ordered = {name: self._in_order(one) if isinstance(one, np.ndarray) else one for name, one in hypers.items()}
-        return self.shared.beside({**ordered, **self._own})
+        given = {name: hypers[name] for name in self._by_tensor if name in hypers}
+        ordered = {name: self._in_order(one) for name, one in given.items() if not isinstance(one, int | float)}
+        return self.shared.beside({**hypers, **ordered, **self._own})
 
     def _in_order(self, values: Float64) -> Float64:
         """Numbers that are given for all variables, as the launch's tensors stand."""

@@ -121,6 +121,7 @@ class Combined(Composed):
     """
 
     made_by: tuple[Callable[..., Rule], tuple[Any, ...]]
+    inside: tuple[Rule, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.made_by
@@ -163,6 +164,7 @@ def combined(
         averaged=_averaged(insides[0]) if rules[0].averages is not None else None,
     )
     object.__setattr__(made, "made_by", (made_by, arguments))
+    object.__setattr__(made, "inside", tuple(rules))
     return made
 
 

@@ -34,8 +34,12 @@ def of_callable(function: Any) -> dict[str, str]:
 def of_rule(rule: Rule) -> str:
     """The digest of a user's rule: of its equations as listed, and of what it declares but ranges and defaults.
 
-    That of a bundled rule says no more than that it is one: its name says which, in every version of this package.
+    That of a bundled rule, or of a combination of such, says no more than that it is one: its name says which, in every
+    version of this package.
     """
+    inside = getattr(rule, "inside", ())
+    if inside and all(of_rule(one) == BUNDLED for one in inside):
+        return BUNDLED
     inner = rule.equations
     while isinstance(inner, functools.partial):
         inner = inner.func

@@ -186,7 +186,8 @@ class Settings:
     def numbers(self, rate: float | Rates, update: int) -> dict[str, Any]:
         """The numbers of an update (counted from 1): one for all variables, or a vector of one each."""
         if not isinstance(rate, Rates):
-            return {**self.options.numbers(rate, update), **self._own}
+            common = self.options.numbers(rate, update)
+            return {**common, **self._own} if self._own else common
         own = {**self._own, "learning_rate": np.frombuffer(rate.own, np.float64)}
         return {**self.options.numbers(rate.common, update), **own}
 

@@ -21,7 +21,7 @@ from every_rule import (
 )
 from run_rule import copied, run
 
-from rmsprop_jit.codegen import Program, Rule, sum_of
+from rmsprop_jit.codegen import Program, Rule, sum_of_squares, where
 
 SIZES = [0, 1, 7, 129, 1001]
 FEW = [0, 1, 3, 129]
@@ -170,7 +170,7 @@ def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
 
 
 def test_the_count_finds_a_load_too_many() -> None:
-    rule = Rule("idle", lambda p, g, s, h, on: {p: p - h.learning_rate * g + 0.0 * sum_of(g)})
+    rule = Rule("idle", lambda p, g, s, h, on: {p: p - h.learning_rate * g + where(sum_of_squares(g) < 0, 1.0, 0.0)})
     made = trial(rule, (), "float64", of_all_magnitudes(6), [2 * PAIRS])
     assert [len(one.loads) for one in made.program.kernels] == [1, 2]
     assert moved(made) == (2, 1)

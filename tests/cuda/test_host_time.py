@@ -142,7 +142,7 @@ def test_a_gradient_of_torchs_that_is_laid_out_anew_in_its_memory_is_noticed(tor
         gradient.data = gradient.data[:2]
     else:
         gradient.t_()
-    with pytest.raises(ArrayError, match="shape" if how == "cut" else "not C-contiguous"):
+    with pytest.raises(ArrayError, match="shape"):
         optimizer.apply([gradient])
 
 

@@ -246,7 +246,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no variables": ([{"learning_rate": 1.0}], "a listed group is a dict with 'params'"),
     "an unknown name": ([{"params": ["tail"], "learning_rate": 1.0}], "what is no variable.*tail"),
     "a variable twice": ([{"params": ["head/bias"]}, {"params": ["head/bias"]}], "a variable is in one group"),
-    "a number of variables": ([{"params": 3}], "a list of variables or names"),
+    "a number of variables": ([{"params": 3}], "variables, or their names"),
     "another's array": ([{"params": [np.ones(1)]}], "what is no variable"),
 }
 

@@ -138,7 +138,11 @@ def names(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FRONT.rglob("*.py") if not {"codegen", "arrays", "torch"} & set(path.relative_to(FRONT).parts)],
+    [
+        path
+        for path in FRONT.rglob("*.py")
+        if not {"codegen", "arrays", "torch", "examples"} & set(path.relative_to(FRONT).parts)
+    ],
     ids=lambda path: path.stem,
 )
 def test_nobody_else_asks_what_library_an_array_is_of(path: Path) -> None:
