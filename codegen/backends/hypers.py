@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ..kinds import SIZES, Space
@@ -32,6 +33,12 @@ def parts_of(hypers: Numbers | Sequence[Numbers], tables: Sequence[Own]) -> Iter
     for i, table in enumerate(tables):
         yield table, part_of(hypers if isinstance(hypers, Mapping) else hypers[i], table, begin)
         begin += table.tensors
+
+
+def among_all(counts: Iterable[int], found: Iterable[Iterable[int]]) -> list[int]:
+    """Tensors that were found in each of some parts, which have so many, by their places among those of all parts."""
+    begins = itertools.accumulate(counts, initial=0)
+    return [begin + i for begin, own in zip(begins, found, strict=False) for i in own]
 
 
 def count_together(tables: Sequence[Table]) -> None:

@@ -13,7 +13,7 @@ from ..errors import BackendError
 from ..expr import Reduction
 from ..schedule import schedule
 from .entries import Marks
-from .hypers import count_together, cut_of
+from .hypers import among_all, count_together, cut_of
 from .ledger import Ledger
 from .marked import Marked, guarded
 
@@ -88,8 +88,7 @@ class Joint:
 
     def _refused(self) -> list[int]:
         """The tensors that a guard refuses, in the order of the parts."""
-        begins = itertools.accumulate(self._tensors, initial=0)
-        return [begin + i for begin, part in zip(begins, self._parts, strict=False) for i in part.refused()]
+        return among_all(self._tensors, [part.refused() for part in self._parts])
 
     def _join(self, what: Reduction, values: list[float]) -> None:
         for i, part in enumerate(self._parts):

@@ -15,7 +15,7 @@ from ...memory import begin_of
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..entries import Marks
-from ..hypers import count_together, parts_of
+from ..hypers import among_all, count_together, parts_of
 from ..ledger import Ledger
 from . import driver, guards, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, GuardCell, JoinCell, LaunchCell
@@ -214,8 +214,7 @@ class Launch:
 
     def refused(self) -> list[int]:
         """The tensors that a guard refuses, when the first turn is over."""
-        ends = itertools.accumulate((table.tensors for table in self.tables), initial=0)
-        return [begin + i for begin, table in zip(ends, self.tables, strict=False) for i in table.refused()]
+        return among_all([table.tensors for table in self.tables], [table.refused() for table in self.tables])
 
     def totals(self, turn: int) -> Mapping[Reduction, float]:
         """What is reduced over all tensors of these tables when a turn is over."""

@@ -6,7 +6,6 @@ where something was reduced for it, however many tensors there are.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from ...expr import Reduction
 from ...schedule import Turn, schedule
 from ..contract import GRADIENT
 from ..entries import Marks
-from ..hypers import count_together, parts_of
+from ..hypers import among_all, count_together, parts_of
 from ..marked import Marked, guarded
 from . import device, frame
 from .tables import Table
@@ -164,8 +163,7 @@ class Launch:
 
     def refused(self) -> list[int]:
         """The tensors that a guard refuses, when the first turn is over; waits for the GPU."""
-        begins = itertools.accumulate((table.tensors for table in self.tables), initial=0)
-        return [begin + i for begin, table in zip(begins, self.tables, strict=False) for i in table.refused()]
+        return among_all([table.tensors for table in self.tables], [table.refused() for table in self.tables])
 
     def _receive(self, prepared: Record | None) -> None:
         """Put what a call brings into the tables, unless they hold it already."""
