@@ -141,10 +141,6 @@ class Said:
         """Whether they said all of it another time."""
         return other is not None and np.array_equal(self.words, other.words)
 
-    def shapes(self) -> list[tuple[int, ...] | None]:
-        """The shape of each; None for one that is not contiguous."""
-        return [shape if strides is None else None for shape, strides in self.layouts()]
-
     def layouts(self) -> list[Layout]:
         """How each lies."""
         facts, found, at = self.facts.tolist(), [], 0
