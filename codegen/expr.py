@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, final
 
@@ -30,20 +31,34 @@ SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
 
-_NODES: weakref.WeakValueDictionary[tuple[object, ...], Expr] = weakref.WeakValueDictionary()
+Described = dict[str, Any]
+"""What every node knows of itself, by name."""
+
+
+class _Kept(weakref.ref["Expr"]):
+    """A node as long as somebody else holds it, and what it is found by."""
+
+    __slots__ = ("key",)
+    key: object
+
+
+_NODES: dict[object, _Kept] = {}
+_GONE: deque[Any] = deque()
+"""The nodes that went. Their entries go under the lock, when the next node is made: a node can go at any time, in any
+thread, also while the lock is held. (A WeakValueDictionary takes its entries out at once, and three times as long.)
+"""
 _LOCK = locks.new()
 
 
-def _key(field: object) -> object:
-    """A constant is keyed by its 8 bytes (0.0 and -0.0 differ, nan equals itself), a node by its identity.
-
-    Identity is safe: a node keeps its operands alive, and its entry goes when it goes.
-    """
-    if isinstance(field, Expr):
-        return id(field)
-    if isinstance(field, tuple):
-        return tuple(map(id, field))
-    return struct.pack("<d", field) if isinstance(field, float) else field
+def _keep(node: Expr, key: object) -> None:
+    """Enter a node, and take out those that went."""
+    while _GONE:
+        gone = _GONE.popleft()
+        if _NODES.get(gone.key) is gone:
+            del _NODES[gone.key]
+    kept = _Kept(node, _GONE.append)
+    kept.key = key
+    _NODES[key] = kept
 
 
 def _operator(fn: Fn) -> tuple[Callable[[Expr, Operand], Expr], Callable[[Expr, Operand], Expr]]:
@@ -52,25 +67,38 @@ def _operator(fn: Fn) -> tuple[Callable[[Expr, Operand], Expr], Callable[[Expr, 
 
 
 class Expr(Refusals):
-    """A node of a rule. Build it with operators and the functions of `functions.py`, never directly."""
+    """A node of a rule. Build it with operators and the functions of `functions.py`, never directly.
+
+    children: the expressions that this one is computed from, in evaluation order.
+    """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
+    children: tuple[Expr, ...] = ()
     rate: Rate
     is_known: bool
     is_condition: bool = False
 
     def __new__(cls, *fields: Any) -> Expr:
         """The node with these fields: the one that exists, or a new one."""
-        key = (cls, *map(_key, fields))
+        key = cls, cls._key(*fields)
         with _LOCK:
-            node = _NODES.get(key)
+            kept = _NODES.get(key)
+            node = None if kept is None else kept()
             if node is None:
                 node = object.__new__(cls)
                 known = vars(node)
                 known.update(zip(cls.__match_args__, fields, strict=True))
-                known["rate"], known["is_known"], known["is_condition"] = node._described()
-                _NODES[key] = node
+                known.update(node._described())
+                _keep(node, key)
         return node
+
+    @staticmethod
+    def _key(*fields: Any) -> object:
+        """What tells nodes of one class apart: what they are made of, by its identity.
+
+        Identity is safe: a node keeps its operands alive, and its entry goes when it goes.
+        """
+        return tuple(map(id, fields))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an expression cannot be changed. Received: {name}={value!r}.")
@@ -78,14 +106,9 @@ class Expr(Refusals):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self})"
 
-    def _described(self) -> tuple[Rate, bool, bool]:
-        """Rate, whether the host knows the value before a step, and whether it is a condition."""
+    def _described(self) -> Described:
+        """Rate, whether the host knows the value before a step, whether it is a condition; operands, if there are."""
         raise NotImplementedError
-
-    @property
-    def children(self) -> tuple[Expr, ...]:
-        """The expressions that this one is computed from, in evaluation order."""
-        return ()
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same operation on other operands."""
@@ -146,8 +169,13 @@ class Const(Expr):
     __match_args__ = ("value",)
     value: float | bool
 
-    def _described(self) -> tuple[Rate, bool, bool]:
-        return Rate.CONST, True, isinstance(self.value, bool)
+    @staticmethod
+    def _key(value: float | bool) -> object:
+        """A number is told by its 8 bytes: 0.0 and -0.0 differ, nan equals itself."""
+        return value if isinstance(value, bool) else struct.pack("<d", value)
+
+    def _described(self) -> Described:
+        return _about(Rate.CONST, True, isinstance(self.value, bool))
 
 
 @final
@@ -158,15 +186,24 @@ class Symbol(Expr):
     kind: Kind
     name: str
 
-    def _described(self) -> tuple[Rate, bool, bool]:
+    @staticmethod
+    def _key(kind: Kind, name: str) -> object:
+        return id(kind), name
+
+    def _described(self) -> Described:
         rate = RATES.get(self.kind, Rate.ELEMENT)
         is_known = rate <= Rate.STEP and self.kind is not Kind.GATHERED_SLOT
-        return rate, is_known, self.kind is Kind.FLAG
+        return _about(rate, is_known, self.kind is Kind.FLAG)
 
 
-def _merged(children: tuple[Expr, ...]) -> tuple[Rate, bool]:
-    """Rate and knowledge of what is computed from these."""
-    return max([child.rate for child in children]), all([child.is_known for child in children])
+def _about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, ...] = ()) -> Described:
+    return {"rate": rate, "is_known": is_known, "is_condition": is_condition, "children": children}
+
+
+def _merged(children: tuple[Expr, ...], is_condition: bool) -> Described:
+    """Of what is computed from these."""
+    rate, is_known = max([child.rate for child in children]), all([child.is_known for child in children])
+    return _about(rate, is_known, is_condition, children)
 
 
 @final
@@ -177,15 +214,14 @@ class Call(Expr):
     fn: Fn
     args: tuple[Expr, ...]
 
-    def _described(self) -> tuple[Rate, bool, bool]:
-        if self.fn.row.in_loop:
-            return Rate.ELEMENT, False, False
-        return *_merged(self.args), self.fn.is_truth
+    @staticmethod
+    def _key(fn: Fn, args: tuple[Expr, ...]) -> object:
+        return id(fn), *map(id, args)
 
-    @property
-    def children(self) -> tuple[Expr, ...]:
-        """The operands."""
-        return self.args
+    def _described(self) -> Described:
+        if self.fn.row.in_loop:
+            return _about(Rate.ELEMENT, False, False, self.args)
+        return _merged(self.args, self.fn.is_truth)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same operation on other operands."""
@@ -201,13 +237,8 @@ class Select(Expr):
     a: Expr
     b: Expr
 
-    def _described(self) -> tuple[Rate, bool, bool]:
-        return *_merged(self.children), self.a.is_condition and self.b.is_condition
-
-    @property
-    def children(self) -> tuple[Expr, ...]:
-        """Condition and both values."""
-        return (self.condition, self.a, self.b)
+    def _described(self) -> Described:
+        return _merged((self.condition, self.a, self.b), self.a.is_condition and self.b.is_condition)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """Another choice."""
@@ -228,18 +259,13 @@ class Reduction(Expr):
     over: Space
     origin: Reduction | None
 
-    def _described(self) -> tuple[Rate, bool, bool]:
-        return (Rate.TENSOR if self.over is Space.TENSOR else Rate.STEP), False, False
+    def _described(self) -> Described:
+        return _about(Rate.TENSOR if self.over is Space.TENSOR else Rate.STEP, False, False, (self.arg,))
 
     @property
     def written(self) -> Reduction:
         """The reduction as the rule wrote it."""
         return self if self.origin is None else self.origin
-
-    @property
-    def children(self) -> tuple[Expr, ...]:
-        """What is reduced."""
-        return (self.arg,)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same reduction of something else."""

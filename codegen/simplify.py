@@ -5,7 +5,7 @@ Only bit-exact laws are used. `x + 0` is not one (-0.0), nor is `0 * x` (inf, na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from . import ops
 from .expansions import expansion
@@ -14,37 +14,62 @@ from .kinds import Kind, Rate
 from .ops import Fn
 from .walk import rewrite
 
-ONE = Const(1.0)
-ZERO = Const(0.0)
+ONE, ZERO = Const(1.0), Const(0.0)
+TRUE, FALSE = Const(True), Const(False)
 
 
 def exact(e: Expr) -> Expr:
     """One bit-exact simplification at the root of `e`, or `e` itself."""
-    match e:
-        case Select(Const(chosen), a, b):
-            return a if chosen else b
-        case Select(condition, a, b) if a is b and (a.rate is Rate.ELEMENT or condition.rate < Rate.ELEMENT):
-            return a  # a slower one would be rounded later than the choice: not the same bits
-        case Call(Fn.AND, (Const(known), other)) | Call(Fn.AND, (other, Const(known))):
-            return other if known else Const(False)
-        case Call(Fn.OR, (Const(known), other)) | Call(Fn.OR, (other, Const(known))):
-            return Const(True) if known else other
-        case Call(Fn.ROUNDED | Fn.WIDE, _):
-            return e  # the precision is not known here
-        case Call(Fn.NARROW, (inner,)):
-            return inner.args[0] if isinstance(inner, Call) and inner.fn is Fn.WIDE else e
-        case Call(fn, args) if all(isinstance(arg, Const) for arg in args):
-            return _folded(fn, *(arg.value for arg in args if isinstance(arg, Const)))
-        case Call(Fn.MUL | Fn.DIV, (x, one)) if one is ONE:
-            return x
-        case Call(Fn.MUL, (one, x)) if one is ONE:
-            return x
-        case Call(Fn.SUB, (x, zero)) if zero is ZERO:
-            return x
-        case Call(Fn.NEG, (Call(Fn.NEG, (x,)),)):
-            return x
-        case _:
-            return e
+    if isinstance(e, Select):
+        return _chosen(e, e.condition, e.a, e.b)
+    if not isinstance(e, Call):
+        return e
+    law = LAWS.get(e.fn)
+    made = e if law is None else law(e, *e.args)
+    if made is e and e.fn not in OF_A_PRECISION and all([isinstance(arg, Const) for arg in e.args]):
+        return _folded(e.fn, *(arg.value for arg in e.args if isinstance(arg, Const)))
+    return made
+
+
+def _chosen(e: Expr, condition: Expr, a: Expr, b: Expr) -> Expr:
+    if isinstance(condition, Const):
+        return a if condition.value else b
+    if a is b and (a.rate is Rate.ELEMENT or condition.rate < Rate.ELEMENT):
+        return a  # a slower one would be rounded later than the choice: not the same bits
+    return e
+
+
+def _both(e: Expr, x: Expr, y: Expr) -> Expr:
+    if x is FALSE or y is FALSE:
+        return FALSE
+    return y if x is TRUE else x if y is TRUE else e
+
+
+def _either(e: Expr, x: Expr, y: Expr) -> Expr:
+    if x is TRUE or y is TRUE:
+        return TRUE
+    return y if x is FALSE else x if y is FALSE else e
+
+
+def _unwrapped(e: Expr, x: Expr, fn: Fn) -> Expr:
+    """What is inside `fn(...)`."""
+    return x.args[0] if isinstance(x, Call) and x.fn is fn else e
+
+
+OF_A_PRECISION = frozenset({Fn.ROUNDED, Fn.WIDE, Fn.NARROW})
+"""Operations whose results depend on the type of the program, which is not known here."""
+
+LAWS: Mapping[Fn, Callable[..., Expr]] = {
+    Fn.AND: _both,
+    Fn.OR: _either,
+    Fn.NOT: lambda e, x: FALSE if x is TRUE else TRUE if x is FALSE else e,
+    Fn.MUL: lambda e, x, y: x if y is ONE else y if x is ONE else e,
+    Fn.DIV: lambda e, x, y: x if y is ONE else e,
+    Fn.SUB: lambda e, x, y: x if y is ZERO else e,
+    Fn.NEG: lambda e, x: _unwrapped(e, x, Fn.NEG),
+    Fn.NARROW: lambda e, x: _unwrapped(e, x, Fn.WIDE),
+}
+"""What a call becomes: a law for an operation, of the call and its operands."""
 
 
 def _folded(fn: Fn, *values: float) -> Expr:
@@ -60,12 +85,11 @@ def settle(roots: Iterable[Expr], flags: Collection[str], left: Collection[str] 
 
     left: flags that stay as they are.
     """
-    truths = {True: Const(True), False: Const(False)}
 
     def law(node: Expr) -> Expr:
         if isinstance(node, Symbol):
             is_settled = node.kind is Kind.FLAG and node.name not in left
-            return truths[node.name in flags] if is_settled else node
+            return node if not is_settled else TRUE if node.name in flags else FALSE
         return exact(node)
 
     return rewrite(roots, law)

@@ -163,12 +163,12 @@ def guard(g: Expr, h: Names, on: Names) -> Expr:
 def averaged_around(rule: Rule) -> Equations:
     """What is to be used in place of the parameters: the rule's own averaged weights, or the running average."""
 
-    def averaged(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+    def averaged(p: Expr, s: Names, h: Names, on: Names) -> Iterator[tuple[Expr, Expr]]:
         weights = where(on.use_ema, s.average, p)
         if rule.averages is not None:
             weights = dict(rule.averages.applied(p, GRADIENT, (s, h, on)))[PARAMETER]
         left = on.idle | on.micro_step | on.overwrite_with_gradient  # of a step, it needs none of their slots
-        return {p: where(left, p, weights)}
+        yield p, where(left, p, weights)
 
     return averaged
 

@@ -18,6 +18,7 @@ from rmsprop_jit.codegen import (
     all_finite,
     clip,
     exp,
+    expr,
     log,
     max_abs,
     maximum,
@@ -90,6 +91,18 @@ def test_unused_nodes_are_forgotten_and_their_places_are_safe() -> None:
         assert all(e is sqrt(X * (i + 0.5)) for i, e in enumerate(made))
         del made
         gc.collect()
+
+
+def test_nodes_that_went_leave_nothing_behind() -> None:
+    X * 0.5  # the next node takes their entries out
+    before = len(expr._NODES)
+    made = [sqrt(X * (i + 0.25)) for i in range(2000)]
+    assert len(expr._NODES) >= before + 4000
+    del made
+    gc.collect()
+    assert X * 0.75 is X * 0.75
+    assert len(expr._NODES) <= before + 5
+    assert len(expr._GONE) <= 5
 
 
 def test_threads_get_the_same_nodes() -> None:
