@@ -54,8 +54,9 @@ def _keep(node: Expr, key: object) -> None:
     """Enter a node, and take out those that went."""
     while _GONE:
         gone = _GONE.popleft()
-        if _NODES.get(gone.key) is gone:
-            del _NODES[gone.key]
+        place = gone.key
+        if _NODES.get(place) is gone:
+            del _NODES[place]
     kept = _Kept(node, _GONE.append)
     kept.key = key
     _NODES[key] = kept
