@@ -30,8 +30,9 @@ def stepped(p: Expr, direction: Expr, z: Expr, beta: Expr, s: Names, h: Names, o
     c = where(on.r | on.weight_lr_power, where(total > 0, weight / total, 0.0), 1 / h.step)
     before = where(on.first, PARAMETER, z)
     after = before - rate * direction
-    x = (1 - c) * average(p, before, beta) + c * after
-    return {z: after, s.lr_max: largest, s.weight_sum: total, p: (1 - beta) * after + beta * x}
+    old = p - (1 - beta) * before  # beta x, which is not divided to be multiplied again
+    y = (1 - c) * old + (1 - beta + beta * c) * after
+    return {z: after, s.lr_max: largest, s.weight_sum: total, p: y}
 
 
 def shown(p: Expr, z: Expr, beta: Expr, on: Names) -> dict[Expr, Expr]:
@@ -122,7 +123,7 @@ def average_of_adamw(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]
             **WARMUP_LINE,
             **WEIGHT_LINES,
         },
-        "Defazio et al. 2024, algorithm 1; arithmetic and order as Keras 3. The authors' weight_lr_power is 2.",
+        "Defazio et al. 2024, algorithm 1; numbers and order as Keras 3. The authors' weight_lr_power is 2.",
         learning_rate=0.0025,
         example=EXAMPLE,
         order=("beta_1", "beta_2", "epsilon", "warmup_steps", *BY_POSITION, "r", "weight_lr_power"),
