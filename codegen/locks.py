@@ -8,8 +8,10 @@ afterwards on both sides: no other thread is inside then.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+from types import CodeType
 from typing import Any
 
 Lock = Any
@@ -24,6 +26,14 @@ def new() -> Lock:
     lock = threading.RLock()
     _LOCKS.append(weakref.ref(lock, _LOCKS.remove))
     return lock
+
+
+def is_running(code: CodeType) -> bool:
+    """Whether the caller was called from this code. The stack cannot be left wrong by an interrupt, as a mark could."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None
 
 
 def _take_all() -> None:

@@ -10,52 +10,35 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import and_, is_
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import counting
-from .capture import capture_check
-from .flags import FIRST, NO_FLAGS, due_flags
+from .capture import capture_check, refuse_open_window
+from .chosen import Kind, chosen, places
+from .flags import FIRST, due_flags
 from .identity import FEW, same
 from .members import Members, Variables
-from .plan import Bound, Call, Plan
+from .phases import WHOLE, Phase
+from .plan import AnyPlan, Bound, Call, Plan
 from .readers import Resolved
-from .resolve import Gradients, Inputs, check_given, check_inputs, in_build_order, side_by_side
+from .resolve import Gradients, Inputs, resolved
 from .saving import Progress
 from .variable import TOLD
 
 if TYPE_CHECKING:
     from .arrays.homes import Int64
     from .codegen.backends.contract import Read
+    from .codegen.backends.entries import Clock
     from .endings import Endings
-    from .flags import Flags
     from .rules.around import Rule
     from .settings import Settings
     from .state import State
 
 MOST_PLANS = 64
 """Kinds of calls that are remembered; one whose gradients are missing at random has very many."""
-
-
-class Phase(NamedTuple):
-    """What differs from call to call where all else is the same.
-
-    micro:   whether gradients are only added up.
-    window:  whether some were before (None: for some of the variables).
-    started: whether the variables were updated before, where the rule asks for that (None: some of them were).
-    due:     the flags that the step decides, of the optimizer's options and of each group's.
-    """
-
-    micro: bool
-    window: bool | None
-    started: bool | None
-    due: tuple[Flags, ...]
-
-
-WHOLE = Phase(False, False, True, (NO_FLAGS,))
-"""The phase of every call without gradient accumulation, of a rule that tells no steps apart."""
 
 
 class Calls:
@@ -69,9 +52,11 @@ class Calls:
         self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
         self._counted, self._is_there = self._ledger.counted, counting.is_there(settings, state)
+        self._accumulate = bytes([one.accumulates for one in state.variables])
+        self._all = self._accumulate if options.gradient_accumulation_steps is not None else None
         self._is_capturing = capture_check(state.variables)
-        self._plans: dict[Call, Plan] = {}
-        self._habit: _Habit | None = None
+        self._plans: dict[Kind, AnyPlan] = {}
+        self._habit: Habit | None = None
 
     def following(self, settings: Settings) -> Calls:
         """The calls of options that differ only in numbers: plans and habit stay, but where others count calls then."""
@@ -98,7 +83,9 @@ class Calls:
         is_followed = self._ledger.clock is not None and not self._is_there
         if is_followed or (self._is_capturing is not None and self._is_capturing()):
             return False
-        calls: int = self._counted.value
+        if self._is_there and self._ledger.opening != self._all:  # None where nothing is added up
+            return False
+        calls: int | None = None if self._is_there else self._counted.value
         plan = habit.plans.get(self.phase(calls))
         if plan is None:
             return False
@@ -112,7 +99,9 @@ class Calls:
             read = self._members.read_at_once(habit.in_build_order(passed), plan.dtypes)
             if read is None:
                 return False
-            addresses = read.addresses if not self._rule.inputs else self._without_inputs(read.addresses)
+            addresses = read.addresses
+            if self._rule.inputs:  # none of which are there
+                addresses = np.stack([addresses, *np.zeros((len(self._rule.inputs), len(addresses)), np.int64)])
         elif read is None or not read.holds():  # the arrays themselves may have been changed
             return False
         else:
@@ -130,72 +119,65 @@ class Calls:
         What is due of the call before is done first.
         """
         self._ledger.settle()
+        if not self._is_there:
+            self._ledger.leave()
         resolved = self.resolved(grads, variables, inputs)
-        calls = 0 if self._is_there else self._ledger.calls
+        calls = None if self._counts_itself(resolved) else self._ledger.calls
         phase = self.phase(calls)
-        plan = self._plan(self.call_of(resolved, phase))
+        plan = self.plan(resolved, calls)
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
         if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
-        if inputs:  # they are looked at with care
+        if inputs or self._is_there != (calls is None):  # they are looked at with care
             return True
-        self._habit = _Habit.formed(
+        self._habit = Habit.formed(
             self._habit, grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
         )
         return True
 
-    def _run(self, plan: Plan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int, old: Bound) -> bool:
+    def _counts_itself(self, resolved: Resolved) -> bool:
+        """Whether a GPU counts this call, and the host does not know which it is."""
+        if self._all is None or not self._is_there:
+            return self._is_there
+        given = bytes([dtype is not None for dtype in resolved.dtypes])
+        both = bytes(map(and_, given, self._all))
+        return counting.adds_up_for(self._ledger, self.state, self.options, both)
+
+    def _run(
+        self, plan: AnyPlan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int | None, old: Bound
+    ) -> bool:
         settings = self.settings
         rate = 0.0 if plan.micro else settings.constant
-        if self._is_there and rate is not None:
+        if calls is None:
+            assert rate is not None
             return plan.run(plan.prepared(passed, read, addresses, settings, rate, 1, old), None)
         if rate is None:
             rate = settings.rate(calls)
         update = calls // (self.options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call
         return plan.run(plan.prepared(passed, read, addresses, settings, rate, update, old), calls)
 
+    @property
+    def clock(self) -> Clock | None:
+        """What counts such calls on a GPU, which is made now if there is none; None where the host counts them."""
+        return counting.clock_of(self._ledger, self.state, self.options) if self._is_there else None
+
     def resolved(self, grads: Gradients, variables: Variables | None, inputs: Inputs) -> Resolved:
-        """A call's gradients and further inputs in build order, after all checks. Raises ArrayError."""
-        check_inputs(self._rule, inputs)
-        in_order, variables = side_by_side(grads, variables, self._members.members)
-        gradients = in_build_order(in_order, variables, self._members)
-        resolved = self._members.read(gradients)
-        check_given([dtype is not None for dtype in resolved.dtypes], len(in_order), self._members.members)
-        if not self._rule.inputs:
-            return resolved
-        return resolved.beside([self._input(name, inputs.get(name), variables) for name in self._rule.inputs])
+        """A call's gradients and further inputs in build order, after all checks."""
+        return resolved(self._rule, self._members, grads, variables, inputs)
 
-    def _input(self, name: str, given: Gradients | None, variables: Variables | None) -> Resolved:
-        """What a call brings of one further input."""
-        if given is None:
-            count = len(self._members.members)
-            return Resolved([None] * count, np.zeros(count, np.int64), (None,) * count, None)
-        what = f"input {name!r}"
-        in_order, matched = side_by_side(given, variables, self._members.members, what)
-        return self._members.read(in_build_order(in_order, matched, self._members, what), what)
-
-    def _without_inputs(self, addresses: Int64) -> Int64:
-        """A row for gradients that begin here, and one for each further input, none of which is there."""
-        return np.stack([addresses, *np.zeros((len(self._rule.inputs), len(addresses)), np.int64)])
-
-    def call_of(self, resolved: Resolved, phase: Phase) -> Call:
-        """The kind of a call."""
-        members = self._members.members
-        opened = [0] * len(members) if self._is_there else self._ledger.windows.tolist()
-        windows = tuple(bool(window) and one.accumulates for window, one in zip(opened, members, strict=True))
-        flags, own = self.flags | phase.due[0], self.settings.with_due(phase.due)
-        common = flags, phase.micro, resolved.dtypes, windows, self._decaying, self.unstarted, resolved.inputs
-        return Call(*common, self.state.endings, self.options.nonfinite == "skip", own)
-
-    def phase(self, calls: int) -> Phase:
-        """Which kind of step the next call is."""
-        if self._is_steady:
+    def phase(self, calls: int | None) -> Phase:
+        """Which kind of step the next call is; one for all where a GPU counts, which then knows."""
+        if calls is None or self._is_steady:
             return WHOLE
         steps = self.options.gradient_accumulation_steps
         window = _of_all(self._ledger.windows) if steps is not None else False
         started = _of_all(self._ledger.started) if FIRST in self._rule.decided_by_step else True
         due = due_flags(self._rule, self.settings.kinds, calls)
         return Phase(steps is not None and (calls + 1) % steps != 0, window, started, due)
+
+    def supposed_after(self, calls: int) -> Progress:
+        """What is to be supposed after so many calls, from their number alone."""
+        return Progress.after(calls, self.options.gradient_accumulation_steps, self._accumulate)
 
     @property
     def unstarted(self) -> frozenset[int]:
@@ -204,38 +186,56 @@ class Calls:
             return frozenset()
         return frozenset(np.flatnonzero(self._ledger.started == 0).tolist())
 
-    def _plan(self, call: Call) -> Plan:
-        """The launches of a kind of call, made once, then kept."""
-        plan = self._plans.get(call)
+    def plan(self, resolved: Resolved, calls: int | None) -> AnyPlan:
+        """The launches of a call, made once for calls of its kind, then kept."""
+        kind = self._kind(resolved, calls)
+        plan = self._plans.get(kind)
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans = {}
-            clock = counting.clock_of(self._ledger, self.state, self.options) if self._is_there else None
-            plan = self._plans[call] = self.new_plan(call, clock)
+            plan = self._plans[kind] = self._new_plan(kind, self.clock if calls is None else None)
         return plan
 
-    def new_plan(self, call: Call, clock: Any = None) -> Plan:
-        """The launches of a kind of call; in a graph, counted by a clock."""
-        shared = self.state.shared
-        part = self.settings.part
-        return Plan(self._rule, self._members.members, call, self.options.backend, self._ledger, clock, shared, part)
+    def captured_plan(self, resolved: Resolved, clock: Clock) -> AnyPlan:
+        """The launches of a call in a graph, with tables of its own, counted by a clock."""
+        is_there = self._counts_itself(resolved)
+        if self._is_there and not is_there:
+            refuse_open_window()
+        return self._new_plan(self._kind(resolved, None if is_there else self._ledger.calls), clock)
 
-    def progress_after(self, calls: int) -> Progress:
-        """What is to be supposed after so many calls, from their number alone."""
-        steps = self.options.gradient_accumulation_steps or 1
-        members = self._members.members
-        windows = [calls % steps != 0 and member.accumulates for member in members]
-        return Progress(windows, [calls >= steps] * len(members), 0)
+    def _kind(self, resolved: Resolved, calls: int | None) -> Kind:
+        """The kind of a call; of one step in each place of a window, where a GPU knows which is due."""
+        phase, given = self.phase(calls), [dtype is not None for dtype in resolved.dtypes]
+        opened = self._ledger.windows.tolist() if calls is not None else given if self._all else [False] * len(given)
+        call = Call(
+            flags=self.flags | phase.due[0],
+            micro=phase.micro,
+            gradients=resolved.dtypes,
+            windows=tuple(map(bool, map(and_, opened, self._accumulate))),
+            decaying=self._decaying,
+            unstarted=self.unstarted,
+            inputs=resolved.inputs,
+            endings=self.state.endings,
+            skips=self.options.skips,
+            own=self.settings.with_due(phase.due),
+        )
+        return call if calls is not None or self._all is None else places(call)
+
+    def _new_plan(self, kind: Kind, clock: Clock | None) -> AnyPlan:
+        common = self.options.backend, self._ledger, clock, self.state.shared, self.settings.part
+        if isinstance(kind, Call):
+            return Plan(self._rule, self._members.members, kind, *common)
+        return chosen(self._rule, self._members.members, kind, *common)
 
 
-class _Habit:
+class Habit:
     """Gradients come for every variable, in a container of one type, with the same names or variables beside them.
 
     plans: for each phase, the plan of such calls. `is_named`: whether gradients come in a dict.
     """
 
     def __init__(self, grads: Gradients, variables: Variables | None, in_build_order: Sequence[Any]) -> None:
-        self.plans: dict[Phase, Plan] = {}
+        self.plans: dict[Phase, AnyPlan] = {}
         self._type, self._names = type(grads), _names(grads)
         self.is_named = self._names is not None
         self._variables = None if variables is None else (type(variables), _names(variables), tuple(_arrays(variables)))
@@ -246,15 +246,15 @@ class _Habit:
     @classmethod
     def formed(
         cls,
-        old: _Habit | None,
+        old: Habit | None,
         grads: Gradients,
         variables: Variables | None,
         in_build_order: Sequence[Any],
         members: Members,
         phase: Phase,
-        plan: Plan,
+        plan: AnyPlan,
         read: Read | None,
-    ) -> _Habit | None:
+    ) -> Habit | None:
         """The habit after a call: the old one if the call was like it, a new one, or None for an irregular call."""
         gradients = list(_arrays(grads))
         distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)

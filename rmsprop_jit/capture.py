@@ -32,6 +32,14 @@ def refuse_to_build(members: Sequence[Member]) -> None:
         )
 
 
+def refuse_open_window() -> None:
+    """Raise OptionError where a graph could not go on with a window."""
+    raise OptionError(
+        "a window of gradient accumulation is open for other variables than this call has gradients for. Received: a "
+        "call with nonfinite='skip' that is captured. Close the window outside of the graph first."
+    )
+
+
 def refuse_update_step() -> None:
     """Raise OptionError: a call of `update_step` would become part of a graph."""
     raise OptionError(
@@ -84,16 +92,14 @@ def refuse_kinds(rule: Rule, unstarted: frozenset[int]) -> None:
 
 def refuse_to_look(options: Options, endings: Endings) -> None:
     """Raise OptionError where the host has to know of each call whether it is done: in a graph it is not asked."""
-    steps = options.gradient_accumulation_steps
-    beside = [] if steps is None else [f"gradient_accumulation_steps={steps}"]
-    beside += ["constraints"] if endings.constrained else []
+    beside = ["constraints"] if endings.constrained else []
     asked = {"propagate": False, "skip": bool(beside), "raise": True}  # the GPU skips by itself
     if asked[options.nonfinite]:
         received = " and ".join([f"nonfinite={options.nonfinite!r}", *beside])
         raise OptionError(
             "a graph does not ask the host whether a gradient holds inf or nan, and this call would have to. "
-            f"Received: {received}. Capture nonfinite='skip' without accumulation and constraints, or nothing of it, "
-            "or call apply() outside of a graph."
+            f"Received: {received}. Capture nonfinite='skip' without constraints, or nothing of it, or call apply() "
+            "outside of a graph."
         )
 
 

@@ -136,7 +136,7 @@ class Checkpoints(Attributes):
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)
-        self._load(calls, new, given, count, new.progress_after(count))
+        self._load(calls, new, given, count, new.supposed_after(count))
 
     def _load_named(self, state: Mapping[str, Any], mode: str, strict: bool, variables: bool | None) -> dict[str, str]:
         """See `load_state_dict`."""
@@ -185,7 +185,7 @@ def _own(calls: Calls, opened: Opened, with_values: bool) -> Own:
     for name, slot, position, _ in state.slots():
         if slot in state.accumulators:
             sums[position].append(name)
-    return Own(slots, [one.prefix for one in state.variables], sums, _now(state), calls.progress_after(opened.calls))
+    return Own(slots, [one.prefix for one in state.variables], sums, _now(state), calls.supposed_after(opened.calls))
 
 
 def _now(state: State) -> Progress:

@@ -8,17 +8,14 @@ GPU's count is the truth: the ledger follows the clock, so that `iterations`, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 from .calls import Calls
 from .capture import constant_rate, refuse_kinds, refuse_to_look
 from .codegen import backends
-from .codegen.backends.ledger import Ledger
 from .errors import ArrayError, OptionError
-from .members import Member, Variables
-from .options import Options
-from .plan import Plan
+from .members import Variables
+from .plan import AnyPlan
 from .resolve import Gradients, Inputs
 from .settings import Settings
 
@@ -26,7 +23,8 @@ from .settings import Settings
 class Graph:
     """The captured calls of one optimizer; a clock on the GPU counts them as they are done."""
 
-    def __init__(self, members: Sequence[Member], options: Options, ledger: Ledger) -> None:
+    def __init__(self, calls: Calls) -> None:
+        members, options, ledger = calls.state.variables, calls.options, calls.state.ledger
         places = sorted({member.place for member in members})
         if len(places) > 1:
             raise ArrayError(
@@ -34,12 +32,12 @@ class Graph:
                 "Use an optimizer for each device."
             )
         self._every = options.gradient_accumulation_steps or 1
-        clock = ledger.clock if self._every == 1 else None  # which may count calls outside of graphs
+        clock = calls.clock  # which may count calls outside of graphs
         self._clock = clock or backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
         if clock is None:
             self._clock.set(ledger.calls, ledger.skipped)
         self._ledger, self._opens = ledger, [member.accumulates for member in members]
-        self._plans: list[Plan] = []
+        self._plans: list[AnyPlan] = []
 
     def add(self, calls: Calls, grads: Gradients, variables: Variables | None, inputs: Inputs) -> None:
         """Make a call a part of the graph that is being captured, with tables of its own, kept for good."""
@@ -49,12 +47,13 @@ class Graph:
         refuse_to_look(options, calls.state.endings)
         refuse_kinds(calls.state.rule, calls.unstarted)
         resolved = calls.resolved(grads, variables, inputs)
-        plan = calls.new_plan(calls.call_of(resolved, calls.phase(ledger.calls)), self._clock)
+        plan = calls.captured_plan(resolved, self._clock)
         update = options.update_of(ledger.calls)
         self._plans.append(plan)
         plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, calls.settings, rate, update), None)
-        self._clock.tick(options.nonfinite == "skip")
-        ledger.follow(self._clock, self._every, self._opens)
+        self._clock.tick(options.skips)
+        if not self._clock.chooses:
+            ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()
 
     def check_change(self, old: Settings, new: Settings) -> None:

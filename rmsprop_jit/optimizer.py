@@ -160,7 +160,7 @@ class Optimizer(Stateless):
             return
         self._meet(grads, trainable_variables, inputs)
         if self._calls.is_captured:
-            graph = self._graph or Graph(self._state.variables, self._options, self._state.ledger)
+            graph = self._graph or Graph(self._calls)
             graph.add(self._calls, grads, trainable_variables, inputs)
             self._graph = graph
             return

@@ -245,6 +245,11 @@ class Options:
         source = self.learning_rate
         return source if isinstance(source, float) else RATE.checked("learning_rate", rate_of(source, calls))
 
+    @property
+    def skips(self) -> bool:
+        """Whether a call with inf or nan in a gradient is left out."""
+        return bool(self.nonfinite == "skip")
+
     def update_of(self, calls: int) -> int:
         """The number of the update, from 1, that the call after so many calls belongs to."""
         return calls // (self.gradient_accumulation_steps or 1) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .arrays.homes import Array, Int64
 from .buckets import Brought, Buckets, Kind, Part, inputs_read
@@ -84,6 +84,38 @@ _NUMBERS = itertools.count(1)
 ENDS_DUE = Marks(ends_due=True)
 
 
+class AnyPlan(Protocol):
+    """What a kind of call launches: `Plan`, or one that leaves it to a GPU which step is due."""
+
+    bound: Bound
+
+    @property
+    def micro(self) -> bool:
+        """Whether gradients are only added up."""
+
+    @property
+    def dtypes(self) -> tuple[str | None, ...]:
+        """For each variable, the dtype of its gradient, or None."""
+
+    def prepared(
+        self,
+        passed: list[Any],
+        read: Read | None,
+        addresses: Int64 | None,
+        settings: Settings,
+        rate: float | Rates,
+        update: int,
+        old: Bound = UNBOUND,
+    ) -> Bound:
+        """What a call runs on; what did not change is that of `old`. `update` counts from 1."""
+
+    def send_numbers(self, hypers: Mapping[str, Any]) -> None:
+        """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
+
+    def run(self, bound: Bound, calls: int | None) -> bool:
+        """Do the call and count it, if so many were made. False if nothing was done. None: a clock counts it."""
+
+
 class Plan:
     """What a kind of call launches: the step, then (for variables with a constraint) their averages.
 
@@ -105,8 +137,8 @@ class Plan:
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
-        updated, step, after = _sorted(rule, members, call)
-        own = {"decays": [float(position in call.decaying) for position in range(len(members))]}
+        updated, step, after = step_and_rest(rule, members, call)
+        own = decays(call)
         self._ledger, self._number = ledger, next(_NUMBERS)
         constrained, overwritten = call.endings.constrained, call.endings.overwritten
         self._constrained = [] if call.micro else [(i, members[i]) for i in updated if i in constrained]
@@ -191,7 +223,14 @@ class Plan:
             self.after.launch(bound.after)
 
 
-def _sorted(rule: Rule, members: Sequence[Member], call: Call) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:
+def decays(call: Call) -> dict[str, list[float]]:
+    """For each variable, 1 if it decays."""
+    return {"decays": [float(position in call.decaying) for position in range(len(call.gradients))]}
+
+
+def step_and_rest(
+    rule: Rule, members: Sequence[Member], call: Call
+) -> tuple[list[int], dict[int, Kind], dict[int, Kind]]:
     """Who is updated, and what each variable does in the step and after its constraint."""
     flags_of = [_flags_of(rule, call, position, member) for position, member in enumerate(members)]
     updated = [position for position, flags in enumerate(flags_of) if flags is not None]

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from .arrays.checks import check_gradient
 from .errors import ArrayError
 from .members import Member, Members, Variables, track
+from .readers import Resolved
 from .rules.around import Rule
 
 Gradients = Mapping[str, Any] | Sequence[Any]
@@ -112,7 +115,7 @@ def check_given(given: Sequence[bool], expected: int, members: Sequence[Member])
     _require_one(given)
     if sum(given) < expected:
         missing = [one.path for one, has in zip(members, given, strict=True) if not has]
-        warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=5)
+        warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.", stacklevel=6)
 
 
 def check_inputs(rule: Rule, inputs: Inputs) -> None:
@@ -128,3 +131,24 @@ def check_inputs(rule: Rule, inputs: Inputs) -> None:
                 f"the input {name!r} is a list or a dict of arrays, one for each variable. "
                 f"Received: {type(given).__name__}."
             )
+
+
+def resolved(rule: Rule, members: Members, grads: Gradients, variables: Variables | None, inputs: Inputs) -> Resolved:
+    """A call's gradients and further inputs in build order, after all checks. Raises ArrayError."""
+    check_inputs(rule, inputs)
+    in_order, variables = side_by_side(grads, variables, members.members)
+    found = members.read(in_build_order(in_order, variables, members))
+    check_given([dtype is not None for dtype in found.dtypes], len(in_order), members.members)
+    if not rule.inputs:
+        return found
+    return found.beside([_input(name, members, inputs.get(name), variables) for name in rule.inputs])
+
+
+def _input(name: str, members: Members, given: Gradients | None, variables: Variables | None) -> Resolved:
+    """What a call brings of one further input."""
+    if given is None:
+        count = len(members.members)
+        return Resolved([None] * count, np.zeros(count, np.int64), (None,) * count, None)
+    what = f"input {name!r}"
+    in_order, matched = side_by_side(given, variables, members.members, what)
+    return members.read(in_build_order(in_order, matched, members, what), what)

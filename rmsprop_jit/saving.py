@@ -66,6 +66,12 @@ class Progress(NamedTuple):
     started: Sequence[bool] | None
     skipped: int
 
+    @classmethod
+    def after(cls, calls: int, every: int | None, accumulate: Sequence[int]) -> Progress:
+        """What is to be supposed after so many calls, from their number alone, and of which gradients are added up."""
+        steps = every or 1
+        return cls([calls % steps != 0 and bool(one) for one in accumulate], [calls >= steps] * len(accumulate), 0)
+
     @property
     def cells(self) -> list[int]:
         """As a ledger keeps it."""

@@ -141,7 +141,7 @@ def _copied(calls: Calls, given: Sequence[Any], slots: Sequence[Named], values: 
     )
     new = Calls(old.rule, Settings(old.rule, options, state.variables, calls.settings), state)
     state.ledger.count(made)
-    state.ledger.progress[:] = new.progress_after(made).cells
+    state.ledger.progress[:] = new.supposed_after(made).cells
     return new
 
 
@@ -167,7 +167,7 @@ def _progress(calls: Calls, grads: Sequence[Any]) -> Progress:
 
     That something was added up for a variable matters where a call has no gradient of it; then its sums say it.
     """
-    usual = calls.progress_after(calls.state.ledger.calls)
+    usual = calls.supposed_after(calls.state.ledger.calls)
     windows = [*usual.windows]
     for position, one in enumerate(calls.state.variables):
         if windows[position] and grads[position] is None:

@@ -184,7 +184,16 @@ class Backend(Protocol):
         Raises BackendError where what that takes is not installed.
         """
 
-    def clock(self, place: str, calls: int, every: int, options: BackendOptions) -> Clock:
-        """What counts the calls of a graph, `every` of them an update, from `calls` on."""
+    def clock(self, place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
+        """What counts the calls of a graph, `every` of them an update, from `calls` on.
+
+        chooses: whether each call launches all kinds of steps of a window, of which it lets one be done.
+        """
+
+    def choice(self, launches: Sequence[Any], ledger: Ledger, clock: Any) -> Callable[[Sequence[Any]], bool]:
+        """A call of what each launch is prepared for, of which that clock chooses one, and counts; see `Launch`.
+
+        launches: in the order of the clock's `kinds`, each made with one of these as its clock, and without a ledger.
+        """
 
     is_capturing: Callable[[], bool] | None

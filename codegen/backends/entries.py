@@ -31,7 +31,19 @@ class Cell(IntEnum):
 
 
 class Clock(Protocol):
-    """What counts the calls of an optimizer in a graph, which runs without the host."""
+    """What counts the calls of an optimizer in a graph, which runs without the host.
+
+    every: calls of one update. `chooses`: whether it lets one kind of step be done of several, each with one of `kinds`
+           as its clock: that which opens a window of gradient accumulation, one that goes on with it, that which
+           closes it.
+    """
+
+    every: int
+    chooses: bool
+
+    @property
+    def kinds(self) -> Sequence[Any]:
+        """What each kind of step sees of it."""
 
     def calls(self) -> int | None:
         """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,8 +48,11 @@ _CLAIM = locks.new()
 class Ledger:
     """The calls and windows of one optimizer over so many variables.
 
-    cells: int64, shared with compiled code; see `Cell`.
-    clock: what counts in place of this ledger, if anything does; None otherwise.
+    cells:        int64, shared with compiled code; see `Cell`.
+    clock:        what counts in place of this ledger, if anything does; None otherwise.
+    opening:      which variables have windows while any is open, a byte of 1 for each, where a clock chooses among
+                  steps; None where that is not said.
+    is_in_graphs: whether calls are part of graphs, which the clock counts whether the host is there or not.
     """
 
     def __init__(self, variables: int) -> None:
@@ -64,6 +65,8 @@ class Ledger:
         self._worker = 0  # the thread whose call is under way outside compiled code
         self.clock: Clock | None = None
         self._every, self._opens = 1, np.ones(variables, bool)
+        self.opening: bytes | None = None
+        self.is_in_graphs = False
         _LEDGERS.add(self)
 
     def __getstate__(self) -> dict[str, object]:
@@ -126,6 +129,7 @@ class Ledger:
     def captured(self) -> None:
         """A call became part of a graph; whether and when it runs, the clock will know."""
         self.cells[Cell.CALLS] += 1
+        self.is_in_graphs = True
 
     def follow(self, clock: Clock, every: int, opens: Sequence[bool]) -> None:
         """From now on a clock counts, `every` calls an update; the ledger tells it what happens outside its graphs.
@@ -133,6 +137,12 @@ class Ledger:
         opens: for each variable, whether gradients are added up for it at all.
         """
         self.clock, self._every, self._opens = clock, every, np.array(opens, bool)
+
+    def leave(self) -> None:
+        """Count here again, from where the clock stands, unless graphs go on with it."""
+        if self.clock is not None and not self.is_in_graphs:
+            self._ask(self.clock)
+            self.clock, self.opening = None, None
 
     @property
     def due(self) -> int:
@@ -166,7 +176,7 @@ class Ledger:
         OptionError while the ledger is held.
         """
         self.refuse_held()
-        if self.due and _is_running(Ledger.settle.__code__):
+        if self.due and locks.is_running(Ledger.settle.__code__):
             raise BackendError(
                 f"a constraint called the optimizer whose call {self.due} it belongs to. Received: a call that comes "
                 "after it. Let the constraint work on its argument alone."
@@ -258,6 +268,7 @@ class Ledger:
         try:
             yield
             self.cells[Cell.SKIPPED : Cell.SKIPPED + len(progress)] = progress
+            self.opening = None
             self.count(calls)
             self.cells[Cell.TORN] = self.cells[Cell.DUE] = 0
         finally:
@@ -268,14 +279,6 @@ class Ledger:
         if marks is not None and (marks.positions or marks.started):
             cells, values = marks.cells(self._variables)
             self.cells[cells] = values
-
-
-def _is_running(code: CodeType) -> bool:
-    """Whether the caller was called from this code. The stack cannot be left wrong by an interrupt, as a mark could."""
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code is not code:
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None
 
 
 _LEDGERS: weakref.WeakSet[Ledger] = weakref.WeakSet()

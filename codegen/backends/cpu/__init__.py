@@ -19,7 +19,7 @@ launch      a step over tables
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BackendError
@@ -83,9 +83,14 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
     return new_reader(variables, begins, ends)
 
 
-def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
+def clock(place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
     """Never needed: nothing is captured here."""
     raise BackendError(f"nothing is captured into a graph on a processor. Received: place={place!r}. Use a GPU.")
+
+
+def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Callable[[Sequence[Any]], bool]:
+    """Never needed: the host knows which step is due."""
+    raise BackendError("a processor counts calls itself. Received: steps among which a clock chooses. Use a GPU.")
 
 
 def explain(program: Program, form: str, options: BackendOptions) -> str:

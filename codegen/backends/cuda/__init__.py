@@ -22,6 +22,8 @@ columns     what many of CuPy's arrays say of themselves
 tables      what the kernels run on
 numbers     the step's, as arguments of kernels
 launch      a step over tables
+clock       what counts steps where the host does not
+choice      a call of which the GPU does one of several steps
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ from ..entries import Marks
 from ..ledger import Ledger
 from ..marked import Marked
 from . import compilers, device, frame, launches
-from .launch import Clock, Launch
+from .choice import Choice
+from .clock import Clock
+from .launch import Launch
 from .reader import Reader
 from .tables import Table
 
@@ -50,7 +54,20 @@ if TYPE_CHECKING:
 
     Int64 = npt.NDArray[np.int64]
 
-__all__ = ["Clock", "clock", "copy", "explain", "is_capturing", "launch", "read", "reader", "replace", "table", "write"]
+__all__ = [
+    "Clock",
+    "choice",
+    "clock",
+    "copy",
+    "explain",
+    "is_capturing",
+    "launch",
+    "read",
+    "reader",
+    "replace",
+    "table",
+    "write",
+]
 
 is_capturing = device.is_capturing
 
@@ -83,9 +100,14 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
         return None
 
 
-def clock(place: str, calls: int, every: int, options: BackendOptions) -> Clock:
-    """What counts the calls of a graph on the GPU."""
-    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"))
+def clock(place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
+    """What counts the calls of a graph on the GPU, and chooses among kinds of steps."""
+    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses)
+
+
+def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Choice:
+    """A call that launches several kinds of steps, of which the clock lets one be done."""
+    return Choice(launches, ledger, clock)
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:

@@ -63,15 +63,41 @@ TICK_GUARDED = KernelSource(
 )
 """The same where a verdict, behind the calls that were skipped, says whether it was done; then it is good again."""
 
+TICK_CHOSEN = KernelSource(
+    "tick_chosen",
+    """def tick_chosen(clock, every):
+    calls = load_float64(clock)
+    if (load_int64(clock + 24) | load_int64(clock + 32) | load_int64(clock + 40)) != 0:
+        calls = calls + 1.0
+        store_float64(clock, calls)
+        store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
+    else:
+        store_float64(clock + 16, load_float64(clock + 16) + 1.0)
+    place = calls - float64(floor(calls / float64(every))) * float64(every)
+    verdict = clock + 32
+    if place == 0.0:
+        verdict = clock + 24
+    if place == float64(every) - 1.0:
+        verdict = clock + 40
+    store_float64(clock + 24, float64(0.0))
+    store_float64(clock + 32, float64(0.0))
+    store_float64(clock + 40, float64(0.0))
+    store_float64(verdict, float64(1.0))
+""",
+    ("clock", "every"),
+    threads=1,
+)
+"""The same where a call is one of three kinds of step, each with a verdict: only the next call's is good then."""
+
 
 def sources(
-    program: Program, threads: int = THREADS, from_memory: bool = False, guarded: bool = False
+    program: Program, threads: int = THREADS, from_memory: bool = False, guarded: bool = False, chosen: bool = False
 ) -> list[KernelSource]:
     """All kernels of a program's step, in launch order, for blocks of so many threads.
 
     Raises BackendError for a type that GPUs lack here.
     """
-    shape = shape_of(program, threads, from_memory, guarded)
+    shape = shape_of(program, threads, from_memory, guarded, chosen)
     return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
 
 
@@ -82,14 +108,16 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
     return KernelSource(f"fold_{k}", _text(f"fold_{k}", arguments, body), arguments, threads, Blocks.ONE)
 
 
-def shape_of(program: Program, threads: int, from_memory: bool = False, guarded: bool = False) -> Shape:
+def shape_of(
+    program: Program, threads: int, from_memory: bool = False, guarded: bool = False, chosen: bool = False
+) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
     if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
-    return Shape(program, threads, from_memory, guarded)
+    return Shape(program, threads, from_memory, guarded, chosen)
 
 
 def source(program: Program) -> str:
@@ -104,8 +132,7 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         arguments, numbers = _places(shape, kernel), shape.of_head(kernel)
         blocks = Blocks.TENSOR if shape.is_per_tensor(kernel) else Blocks.STEP if kernel.gathers else Blocks.ONE
         body = uniforms_kernel(shape, kernel)
-        if kernel.numbered:
-            arguments, body = _guarded(shape, arguments, body)
+        arguments, body = _guarded(shape, arguments, body, bool(kernel.numbered))
         taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
         yield KernelSource(name, _text(name, taken, body), arguments, shape.threads, blocks, numbers)
     if kernel.stores or kernel.reductions:
@@ -114,8 +141,7 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         arguments += ("uniforms",) if shape.places(kernel) else ()
         arguments += ("partial",) if kernel.reductions else ()
         body = step.lines()
-        if kernel.stores:
-            arguments, body = _guarded(shape, arguments, body)
+        arguments, body = _guarded(shape, arguments, body, bool(kernel.stores))
         text = _text(name, [*arguments, *map(mangled, numbers)], body, step.functions())
         yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
     if k == 0 and shape.guarded and shape.program.guard:
@@ -123,9 +149,14 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         yield KernelSource("judge_0", _text("judge_0", arguments, judge(shape)), arguments, shape.threads, Blocks.ONE)
 
 
-def _guarded(shape: Shape, arguments: tuple[str, ...], body: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """A kernel that writes, and what it takes: nothing is done where the verdict is 0."""
-    if not shape.guarded:
+def _guarded(
+    shape: Shape, arguments: tuple[str, ...], body: list[str], writes: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """A kernel, and what it takes: where the verdict is 0, one that writes does nothing, nor any of a step not chosen.
+
+    A judge needs no look: of a step that is not due it can only make 0 what is 0.
+    """
+    if not (shape.chosen or (shape.guarded and writes)):
         return arguments, body
     return (*arguments, "verdict"), ["if load_int64(verdict) != 0:", *indented(body)]
 

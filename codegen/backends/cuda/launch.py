@@ -1,4 +1,4 @@
-"""Launch: a step over tables of one GPU; and Clock, which counts steps where the host does not.
+"""Launch: a step over tables of one GPU.
 
 Launching looks at nothing that did not change: an unchanged step is one launch a kernel of the program, and one more
 where something was reduced for it, however many tensors there are.
@@ -18,9 +18,9 @@ from ..contract import GRADIENT
 from ..entries import Marks
 from ..hypers import among_all, count_together, parts_of
 from ..marked import Marked, guarded
-from . import device, frame
+from . import device
+from .clock import Clock, Due
 from .tables import Table
-from .uploads import UPLOADS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,46 +29,6 @@ if TYPE_CHECKING:
     from ..ledger import Ledger
 
     HostArray = npt.NDArray[Any]
-
-
-class Clock:
-    """Counts calls on a GPU, for steps that a graph repeats without the host.
-
-    every: calls of one update. `step_at` is where kernels find the number of the present update, from 1; `verdict_at`
-    where they find 0 if a guard has refused the present call, else 1.0.
-    """
-
-    def __init__(self, index: int, calls: int, every: int, compiler: str | None = None) -> None:
-        self._index, self._every, self._compiler = index, every, compiler
-        with device.use(index):
-            self._ticks = {False: device.loaded(frame.TICK, compiler, index)}
-            self._memory = device.empty_bytes(32)
-        self._at = int(self._memory.data.ptr)
-        self.step_at, self.verdict_at = self._at + 8, self._at + 24
-        self.set(calls)
-
-    def set(self, calls: int, skipped: int = 0) -> None:
-        """Let so many calls have been made, and skipped; at once, even during a capture."""
-        with device.use(self._index):
-            UPLOADS.copy(self._memory, np.array([calls, calls // self._every + 1, skipped, 1], np.float64))
-
-    def tick(self, is_guarded: bool = False) -> None:
-        """Count a call, or (while the stream is captured) record that it is counted; if guarded, by the verdict."""
-        with device.use(self._index):
-            if is_guarded and True not in self._ticks:
-                self._ticks[True] = device.loaded(frame.TICK_GUARDED, self._compiler, self._index)
-            self._ticks[is_guarded](1, self._at, self._every)
-
-    def calls(self) -> int | None:
-        """The calls made; waits for the GPU, whatever stream graphs were launched on. None during a capture."""
-        if device.is_capturing():
-            return None
-        device.wait_for(self._index)
-        return int(device.fetch(self._memory).view(np.float64)[0])
-
-    def skipped(self) -> int:
-        """The calls that were refused; waits for the GPU."""
-        return int(device.fetch(self._memory).view(np.float64)[2])
 
 
 PARTS = ("step", "judge", "puts", "gathers")
@@ -87,7 +47,7 @@ class Launch:
     """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
 
     clock: what counts the steps where the host does not: in a graph, or where a guard decides which are done. Each step
-           then makes its numbers anew.
+           then makes its numbers anew. It is `Due` for one of several launches of which the GPU does one.
     """
 
     def __init__(
@@ -95,7 +55,7 @@ class Launch:
         tables: Sequence[Table],
         ledger: Ledger | None = None,
         marks: Marks | None = None,
-        clock: Clock | None = None,
+        clock: Clock | Due | None = None,
         brought: Sequence[str] = GRADIENT,
     ) -> None:
         self.tables = list(tables)
@@ -109,8 +69,9 @@ class Launch:
         self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
         self._is_stale = True
         for table in tables:
-            verdict = clock.verdict_at if clock is not None and guards else None
-            table.bind(tables, None if clock is None else clock.step_at, verdict)
+            is_chosen = isinstance(clock, Due)
+            verdict = clock.verdict_at if clock is not None and (guards or is_chosen) else None
+            table.bind(tables, None if clock is None else clock.step_at, verdict, is_chosen)
         self.follow(schedule([table.program for table in tables]))
 
     def follow(self, turns: Sequence[Turn]) -> None:
@@ -133,6 +94,7 @@ class Launch:
         if self._ledger is None:
             self._run(prepared)
             return True
+        assert not isinstance(self._clock, Due)
         if self._clock is not None and device.is_capturing():  # nothing can be torn before the graph runs
             self._ledger.refuse_torn()
             self._run(prepared)

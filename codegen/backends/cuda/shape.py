@@ -20,12 +20,15 @@ class Shape:
 
     from_memory: whether kernels find the step's numbers in memory; else the host makes and passes them.
     guarded:     whether kernels that write look at a verdict first: the host does not wait for it.
+    chosen:      whether those that only read do so, too: the step is one of several, of which the GPU does one.
     index:       by name, where a reduction is among all of the program.
     width:       parts of a row's partial results.
     """
 
-    def __init__(self, program: Program, threads: int, from_memory: bool = False, guarded: bool = False) -> None:
-        self.program, self.threads, self.guarded = program, threads, guarded
+    def __init__(
+        self, program: Program, threads: int, from_memory: bool = False, guarded: bool = False, chosen: bool = False
+    ) -> None:
+        self.program, self.threads, self.guarded, self.chosen = program, threads, guarded or chosen, chosen
         self.type = dtypes.storage(program.compute)
         self.from_memory = from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
         self._passed = frozenset(() if self.from_memory else program.scalars)

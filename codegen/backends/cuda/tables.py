@@ -125,14 +125,18 @@ class Table:
         partial = self.rows * partial_width(self.program) * storage(self.program.compute).itemsize
         return own | {"partial": partial, "totals": self.others.nbytes}
 
-    def bind(self, tables: Sequence[Table], clock: int | None, verdict: int | None = None) -> None:
+    def bind(
+        self, tables: Sequence[Table], clock: int | None, verdict: int | None = None, is_chosen: bool = False
+    ) -> None:
         """Make kernels ready for steps over these tables of this device, this one among them.
 
         clock: where the GPU counts steps by itself, for a step in a graph, whose kernels find all numbers in memory.
-        verdict: where a guard's verdict is, for steps of which the host does not wait for it.
+        verdict: where a guard's verdict is, for steps of which the host does not wait for it; of a step that is one of
+                 several it says, too, whether it is the one that is due (`is_chosen`).
         """
         threads = device.threads()
-        shape = frame.shape_of(self.program, threads, clock is not None, verdict is not None)
+        looks = clock is not None, verdict is not None, is_chosen
+        shape = frame.shape_of(self.program, threads, *looks)
         self._from_memory, self._taken = shape.from_memory, b""
         step = self.program.hypers.index("step") * 8 if "step" in self.program.hypers else 0
         with device.use(self.index):
@@ -144,7 +148,7 @@ class Table:
                 self._send("peers", self._peers(tables))
                 self._send("others", self.others)
             counted = self.address("cells") + step if clock is None else clock
-            for source in frame.sources(self.program, threads, clock is not None, verdict is not None):
+            for source in frame.sources(self.program, threads, *looks):
                 uniforms = self.address(f"uniforms_{source.k}")
                 self._prepare(source, clock=counted, uniforms=uniforms, verdict=verdict or 0)
 
