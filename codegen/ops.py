@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import bits
+from . import bits, integers
 
 Meaning = Callable[..., Any]
 
@@ -39,6 +39,8 @@ class Operation(NamedTuple):
     in_step:  only for numbers that the host computes before a step; `rounded` for a tensor's own numbers, too.
     in_loop:  only for what a loop computes, whatever it is of.
     of_bits:  it works on the bits of float64 numbers, whatever the program computes in.
+    of_words, is_word: whether operands, and the result, are words instead of numbers (see `integers.py`). A program of
+              float64 has no words of bits: those are of float32.
     expanded: other operations take its place before there is a program.
     fold:     a NumPy ufunc, for operations that join two partial results.
     """
@@ -54,8 +56,15 @@ class Operation(NamedTuple):
     in_step: bool = False
     in_loop: bool = False
     of_bits: bool = False
+    of_words: bool = False
+    is_word: bool = False
     expanded: bool = False
     fold: np.ufunc | None = None
+
+    @property
+    def is_widening(self) -> bool:
+        """Whether it is between numbers of the program's type and wide ones."""
+        return self.in_loop and not (self.of_words or self.is_word)
 
 
 def _infix(symbol: str, meaning: Meaning, mlir: str = "", **more: Any) -> Operation:
@@ -86,6 +95,18 @@ def _expanded(name: str, meaning: Meaning, operands: int = 1) -> Operation:
 
 def _of_bits(name: str, meaning: Meaning, python: str, mlir: str, operands: int = 1) -> Operation:
     return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=operands, of_bits=True)
+
+
+def _word(name: str, meaning: Meaning, python: str, mlir: str, **more: Any) -> Operation:
+    """From a number to a word, or back."""
+    return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=1, in_loop=True, **more)
+
+
+def _of_words(name: str) -> Operation:
+    meaning, mlir = integers.TWO[name]
+    text = f"{mlir} {{0}}, {{1}} : i32" if mlir else integers.HIGH_IN_MLIR
+    python = f"{name}({{0}}, {{1}})"
+    return Operation(name, meaning, python, text, in_loop=True, of_words=True, is_word=True)
 
 
 def _choice(name: str, compare: str, how: str, meaning: Meaning, fold: np.ufunc) -> Operation:
@@ -162,6 +183,29 @@ class Fn(Enum):
         operands=1,
         in_loop=True,
     )
+    WORD = _word("word", integers.word, "word_of({0})", "arith.fptosi {0} : {own} to i32", is_word=True)
+    NUMBER = _word(
+        "number", integers.number, "{own}_of_word({0})", "arith.sitofp {0} : i32 to {own}", of_words=True
+    )  # in the type of the program, as of `narrow`
+    WORD_BITS = _word(
+        "word_bits", integers.word_bits, "word_of_bits({0})", "arith.bitcast {0} : f32 to i32", is_word=True
+    )
+    NUMBER_OF_BITS = _word(
+        "number_of_bits",
+        integers.number_of_bits,
+        "number_of_word_bits({0})",
+        "arith.bitcast {0} : i32 to f32",
+        of_words=True,
+    )
+    WORD_ADD = _of_words("word_add")
+    WORD_MUL = _of_words("word_mul")
+    WORD_HIGH = _of_words("word_high")
+    WORD_AND = _of_words("word_and")
+    WORD_OR = _of_words("word_or")
+    WORD_XOR = _of_words("word_xor")
+    WORD_LEFT = _of_words("word_left")
+    WORD_RIGHT = _of_words("word_right")
+    WORD_SIGNS = _of_words("word_signs")
     MINIMUM = _choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
     MAXIMUM = _choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
     FINITE = Operation(

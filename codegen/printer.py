@@ -16,10 +16,13 @@ from collections.abc import Iterable, Sequence
 from .errors import LoweringError
 from .ops import Fn
 from .program import Arg, Let
-from .sorts import is_wide, wides
+from .sorts import is_of_words, is_wide, wides, words
 
 PREFIXES = r"wide_|lanes_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
 """A regular expression for what frames put before a mangled name."""
+
+WORD = "uint32"
+"""What words are called in Python."""
 
 
 def mangled(name: str) -> str:
@@ -38,6 +41,8 @@ def literal(value: float, dtype: str) -> str:
     """A constant of the given type, or a truth."""
     if isinstance(value, bool):
         return str(value)
+    if dtype == WORD:
+        return f"{dtype}({int(value)})"
     text = repr(float(value)) if math.isfinite(value) else {math.inf: "INF", -math.inf: "-INF"}.get(value, "NAN")
     return f"{dtype}({text})"
 
@@ -63,8 +68,12 @@ def print_let(let: Let, dtype: str, prefix: str = "", own: str = "") -> str:
 def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "") -> list[str]:
     """One line for each let, in order, on operands of a type; `own` is the program's, where that is another one."""
     lets = tuple(lets)
-    wide = wides(lets)
-    return [print_let(let, "float64" if is_wide(let, wide) else dtype, prefix, own or dtype) for let in lets]
+    wide, known = wides(lets), words(lets)
+
+    def of(let: Let) -> str:
+        return "float64" if is_wide(let, wide) else WORD if is_of_words(let, known) else dtype
+
+    return [print_let(let, of(let), prefix, own or dtype) for let in lets]
 
 
 def cast(value: str, kept: str, wanted: str) -> str:

@@ -56,8 +56,8 @@ def _unwrapped(e: Expr, x: Expr, fn: Fn) -> Expr:
     return x.args[0] if isinstance(x, Call) and x.fn is fn else e
 
 
-OF_A_PRECISION = frozenset({Fn.ROUNDED, Fn.WIDE, Fn.NARROW})
-"""Operations whose results depend on the type of the program, which is not known here."""
+OF_A_PRECISION = frozenset({Fn.ROUNDED, *(fn for fn in Fn if fn.row.in_loop)})
+"""Operations whose results depend on the type of the program, which is not known here, or are words."""
 
 LAWS: Mapping[Fn, Callable[..., Expr]] = {
     Fn.AND: _both,

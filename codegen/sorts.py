@@ -1,4 +1,4 @@
-"""Of what sort the values of lets are: truths, numbers of the program's type, or wide numbers."""
+"""Of what sort the values of lets are: truths, numbers of the program's type, wide numbers, or words."""
 
 from __future__ import annotations
 
@@ -33,3 +33,17 @@ def wides(lets: Sequence[Let]) -> frozenset[str]:
 def is_wide(let: Let, wide: Collection[str]) -> bool:
     """Whether the operands of a let are among the wide numbers."""
     return any(arg in wide for arg in let.args if isinstance(arg, str))
+
+
+def words(lets: Sequence[Let]) -> frozenset[str]:
+    """The names of a loop's lets whose value is a word. Constants are words beside one."""
+    found: set[str] = set()
+    for let in lets:
+        if let.fn.row.is_word or (let.fn is Fn.WHERE and any(arg in found for arg in let.args)):
+            found.add(let.name)
+    return frozenset(found)
+
+
+def is_of_words(let: Let, known: Collection[str]) -> bool:
+    """Whether the operands of a let are words, `known` being those of all lets; of a choice, those to choose from."""
+    return let.fn.row.of_words or (let.fn is Fn.WHERE and let.name in known)

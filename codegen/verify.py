@@ -17,8 +17,9 @@ from .program import Arg, Kernel, Let, Program, Reduce, Store, old
 from .rule import PARAMETER, Rule
 from .walk import walk
 
-NUMBER, WIDE, TRUTH = "a number", "a wide number", "a truth"
+NUMBER, WIDE, TRUTH, WORD = "a number", "a wide number", "a truth", "a word"
 """What a name can stand for; in a loop of less than float64, wide numbers are float64 and never mixed with others."""
+OF_FLOAT32 = (Fn.WORD_BITS, Fn.NUMBER_OF_BITS)
 NO_NUMBERS = [(space, name) for space in (Space.TENSOR, Space.ALL) for name in STORAGES if name != "float64"]
 """A tensor's own number, and one for all, is of one storage."""
 
@@ -55,7 +56,7 @@ def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
     """Nothing is left that no backend has words for, and no conversion where all is float64."""
     for node in walk(*stores.values()):
         row = node.fn.row if isinstance(node, Call) else None
-        if row is not None and (row.expanded or (row.in_loop and compute == "float64")):
+        if row is not None and (row.expanded or (row.is_widening and compute == "float64")):
             raise _broken("expand", rule, node, f"{row.symbol} is left")
 
 
@@ -179,6 +180,7 @@ def _define(
     is_narrow = in_loop and program.compute != "float64"
     kinds = [_kind(known, arg) for arg in let.args]
     number = WIDE if WIDE in kinds or let.fn is Fn.NARROW or (row.of_bits and is_narrow) else NUMBER
+    number = WORD if row.of_words or (let.fn is Fn.WHERE and WORD in kinds) else number
     found = [
         number if kind == NUMBER and not isinstance(arg, str) else kind
         for arg, kind in zip(let.args, kinds, strict=True)
@@ -191,10 +193,12 @@ def _define(
         raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {told}")
     if row.in_step and not in_step and not (is_early and let.fn is Fn.ROUNDED):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is left to the host, not to kernels")
-    if row.expanded or (row.in_loop and not is_narrow):
+    is_foreign = not is_narrow if row.is_widening else row.in_loop and not in_loop
+    if row.expanded or is_foreign or (let.fn in OF_FLOAT32 and program.compute != "float32"):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is no operation of such a program")
-    of = {Fn.WHERE: wanted[-1], Fn.WIDE: WIDE, Fn.NARROW: NUMBER}
-    known[let.name] = TRUTH if row.is_truth else of.get(let.fn, number)
+    of = {Fn.WHERE: wanted[-1], Fn.WIDE: WIDE}
+    kind = TRUTH if row.is_truth else WORD if row.is_word else NUMBER if row.in_loop else number
+    known[let.name] = of.get(let.fn, kind)
 
 
 def _kind(known: Mapping[str, str], arg: Arg) -> str | None:

@@ -18,10 +18,11 @@ from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
 from ..program import Arg, Kernel, Let, Load, Program, Reduce, new, old
-from ..sorts import is_wide, truths, wides
+from ..sorts import is_of_words, is_wide, truths, wides, words
 
 LOCAL = re.compile(r"%\w+")
 WIDE = storage("float64")
+WORD = "i32"
 
 
 def source(program: Program) -> str:
@@ -73,9 +74,9 @@ class _Block:
 
     def lets(self, lets: Sequence[Let], conditions: frozenset[str]) -> None:
         """The lines of some lets; the last one of each has its name."""
-        wide = wides(lets)
+        wide, known = wides(lets), words(lets)
         for let in lets:
-            kind = WIDE.mlir if is_wide(let, wide) else self.kind
+            kind = WIDE.mlir if is_wide(let, wide) else WORD if is_of_words(let, known) else self.kind
             types = {"t": kind, "v": "i1" if let.name in conditions else kind}
             text = self.meaning(let.fn, [self.operand(arg, kind) for arg in let.args], types)
             self.lines.append(f"{self.operand(let.name)} = {text}")
@@ -237,6 +238,8 @@ def _cast(value: str, kept: str, wanted: str) -> str:
 
 def _literal(value: float, kind: str) -> str:
     """A constant; what has no decimal form is written by its bits."""
+    if kind == WORD:
+        return str(int(value))
     if math.isfinite(value):
         text = repr(float(value))
         return text if "e" not in text or "." in text else text.replace("e", ".0e")

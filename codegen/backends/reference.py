@@ -16,7 +16,7 @@ from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
 from ..program import Arg, Kernel, Let, Program, new
 from ..scalars import evaluate
-from ..sorts import is_wide, wides
+from ..sorts import is_of_words, is_wide, wides, words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -102,9 +102,10 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     shape = tensor["parameter"].shape
     for load in kernel.loads:
         names[load.name] = tensor[load.array].astype(compute, copy=True)
-    wide_names = wides(kernel.body)
+    wide_names, word_names = wides(kernel.body), words(kernel.body)
     for let in kernel.body:
-        names[let.name] = _computed(let, names, np.float64 if is_wide(let, wide_names) else compute, compute)
+        kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
+        names[let.name] = _computed(let, names, kind, compute)
     for store in kernel.stores:
         kept = storage(program.storage(store.array)).scalar
         tensor[store.array][...] = _value(store.value, names, compute).astype(kept)
@@ -119,7 +120,7 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
 def _computed(let: Let, names: Mapping[str, Any], kind: Any, compute: Any) -> Any:
     """The value of a let of a loop, whose operands are of a kind."""
     value = let.fn(*(_value(arg, names, kind) for arg in let.args))
-    return value.astype(compute) if let.fn is Fn.NARROW else value
+    return value.astype(compute) if let.fn in (Fn.NARROW, Fn.NUMBER) else value
 
 
 def _value(arg: Arg, names: Mapping[str, Any], compute: Any) -> Any:

@@ -195,3 +195,20 @@ def test_functions_are_arithmetic_in_float64_and_nothing_is_called(compiler: str
     assert {"cvt.f64.f32", "cvt.rn.f32.f64"} <= set(re.findall(r"cvt[\w.]+", ptx))
     assert re.search(r"(?:shl|shf|bfi)[\w.]*\.(?:b64|b32|l\.wrap)", ptx)
     assert not re.search(r"(?:ex2|lg2|tanh)\.", ptx)
+
+
+WORDS = """
+from words import OPERATIONS, PHILOX
+from rmsprop_jit.codegen import specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+for rule in (OPERATIONS, PHILOX):
+    for kernel in frame.sources(specialize(rule, (), "float32")):
+        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_words_have_32_bits_and_nothing_is_called(compiler: str) -> None:
+    ptx = in_another_process("-c", WORDS % compiler)
+    assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
+    assert len(re.findall(r"xor\.b32", ptx)) >= 40  # two a round, two words each
+    assert "xor.b64" not in ptx

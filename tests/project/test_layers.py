@@ -17,10 +17,10 @@ FRONT = Path(rmsprop_jit.__file__).parent
 CODEGEN = FRONT / "codegen"
 
 ORDER = [
-    {"bits", "errors", "kinds", "locks", "memo", "memory"},
+    {"bits", "errors", "integers", "kinds", "locks", "memo", "memory"},
     {"ops", "dtypes", "refusals", "equations", "places"},
     {"expr", "parts"},
-    {"expansions", "functions", "names", "walk"},
+    {"expansions", "functions", "names", "philox", "walk"},
     {"listing", "locals", "news", "pieces"},
     {"letters"},
     {"latex"},

@@ -40,15 +40,29 @@ def _store(kind: Any, lanes: int) -> Callable[..., None]:
     return store
 
 
+class _Integer:
+    """A type of integers: of a number, the lowest bits of it, as a compiled conversion has them."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind, limits = kind, np.iinfo(kind)
+        self.least, self.count = int(limits.min), int(limits.max) - int(limits.min) + 1
+
+    def __call__(self, x: Any) -> Any:
+        whole = int(x) if np.isfinite(x) else 0  # of what is not finite a processor makes anything
+        value = (whole - self.least) % self.count + self.least
+        return value if self.kind is np.int32 else self.kind(value)
+
+
 def _cast(kind: Any, other: Any) -> Callable[[Any], Any]:
-    to = np.float64 if other is float or other is np.float64 else np.int64
-    return lambda x: np.asarray(x, np.float64 if kind is np.float64 else np.int64).view(to)[()]
+    of, to = (one.kind if isinstance(one, _Integer) else np.int64 if one is int else one for one in (kind, other))
+    return lambda x: np.asarray(x, of).view(to)[()]
 
 
 ARGUMENTS = {"int64": int, "float32": np.float32, "float64": np.float64}
 """What an argument of each type is passed as."""
 
-TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=int, int64=int)
+INT32, UINT32, UINT64 = map(_Integer, (np.int32, np.uint32, np.uint64))
+TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=INT32, int64=int, uint32=UINT32, uint64=UINT64)
 
 NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, np)
 """What generated source may name."""

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from ...ops import FUNCTIONS, JOINS, Fn
 from .strips import STRIPS
+from .words import WORDS
 
 INT64 = ir.IntType(64)
 
@@ -171,6 +172,7 @@ BY_NAME = {
     **{"bits_of": bits_of, "number_of": number_of},
     **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
     **STRIPS,
+    **WORDS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }

@@ -20,7 +20,12 @@ GLOBAL = 1
 
 VERSION = f"numba-cuda {numba_cuda.__version__}"
 
-LLVM_TYPES = {types.float32: ll.FloatType(), types.float64: ll.DoubleType(), types.int64: ll.IntType(64)}
+LLVM_TYPES = {
+    types.float32: ll.FloatType(),
+    types.float64: ll.DoubleType(),
+    types.int64: ll.IntType(64),
+    types.uint32: ll.IntType(32),
+}
 
 
 def _load(kind: Any, lanes: int) -> Any:

@@ -22,7 +22,12 @@ GLOBAL = 1
 
 VERSION = f"numba-cuda-mlir {numba_cuda_mlir.__version__}"
 
-MLIR_TYPES = {types.float32: mlir_types.f32, types.float64: mlir_types.f64, types.int64: mlir_types.i64}
+MLIR_TYPES = {
+    types.float32: mlir_types.f32,
+    types.float64: mlir_types.f64,
+    types.int64: mlir_types.i64,
+    types.uint32: mlir_types.i32,
+}
 
 
 def _pointer(address: Any) -> Any:

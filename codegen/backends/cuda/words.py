@@ -10,6 +10,8 @@ from typing import Any
 from ...dtypes import COMPILED, storage
 from ...ops import FUNCTIONS
 
+TYPES = ("float32", "float64", "int32", "int64", "uint32", "uint64")
+
 
 def words(
     cuda: ModuleType,
@@ -29,7 +31,7 @@ def words(
     functions: where sqrt and the like are from.
     """
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
-    named: dict[str, Any] = {name: getattr(types, name) for name in ("float32", "float64", "int32", "int64")}
+    named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
     memory = {"load_int64": load(named["int64"], 1)}
     for dtype in COMPILED:
         lanes = storage(dtype).lanes
@@ -39,8 +41,33 @@ def words(
         memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
     int64, float64 = named["int64"], named["float64"]
     casts = {"bits_of": cast(float64, int64), "number_of": cast(int64, float64)}
+    casts |= {"word_of_bits": cast(named["float32"], named["uint32"])}
+    casts |= {"number_of_word_bits": cast(named["uint32"], named["float32"])}
     constants = {"INF": math.inf, "NAN": math.nan}
-    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **casts, **constants}
+    integers = _of_integers(device, named)
+    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **casts, **integers, **constants}
+
+
+def _of_integers(device: Any, types: dict[str, Any]) -> dict[str, Any]:
+    """The operations on words (see `integers.py`): Python on integers of 64 bits, which the compiler narrows."""
+    int32, uint32, uint64, float32, float64 = (
+        types[name] for name in ("int32", "uint32", "uint64", "float32", "float64")
+    )
+    functions: dict[str, Callable[..., Any]] = {
+        "word_add": lambda x, y: uint32(uint64(x) + uint64(y)),
+        "word_mul": lambda x, y: uint32(uint64(x) * uint64(y)),
+        "word_high": lambda x, y: uint32((uint64(x) * uint64(y)) >> uint64(32)),
+        "word_and": lambda x, y: uint32(x & y),
+        "word_or": lambda x, y: uint32(x | y),
+        "word_xor": lambda x, y: uint32(x ^ y),
+        "word_left": lambda x, y: uint32(uint64(x) << uint64(y)),
+        "word_right": lambda x, y: uint32(uint64(x) >> uint64(y)),
+        "word_signs": lambda x, y: uint32(int32(x) >> int32(y)),
+        "word_of": lambda x: uint32(int32(x)),
+        "float32_of_word": lambda x: float32(int32(x)),
+        "float64_of_word": lambda x: float64(int32(x)),
+    }
+    return {name: device(function) for name, function in functions.items()}
 
 
 def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:
