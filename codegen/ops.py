@@ -13,115 +13,14 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import bits, integers
-
-Meaning = Callable[..., Any]
-
-
-class Operation(NamedTuple):
-    """The row of one operation.
-
-    symbol:   the operator or name that `str(expr)` shows.
-    meaning:  in NumPy.
-    python:   a template in Python for Numba, on processors and on GPUs: operands {0}, {1}, ..., and {zero} and {one};
-              {own} is the program's type.
-    mlir:     a template in MLIR, of one or several lines: operands, {t} for their type, {v} for that of a choice, and
-              {own}.
-    function: the function of libm (and LLVM's intrinsic) that the operation is a call of; `python` follows from it.
-    operands: how many there are.
-    of_truths, is_truth: whether operands, and the result, are conditions instead of numbers.
-    in_step:  only for numbers that the host computes before a step; `rounded` for a tensor's own numbers, too.
-    in_loop:  only for what a loop computes, whatever it is of.
-    of_bits:  it works on the bits of float64 numbers, whatever the program computes in.
-    of_words, is_word: whether operands, and the result, are words instead of numbers (see `integers.py`). A program of
-              float64 has no words of bits: those are of float32.
-    expanded: other operations take its place before there is a program.
-    fold:     a NumPy ufunc, for operations that join two partial results.
-    """
-
-    symbol: str
-    meaning: Meaning
-    python: str = ""
-    mlir: str = ""
-    function: str = ""
-    operands: int = 2
-    of_truths: bool = False
-    is_truth: bool = False
-    in_step: bool = False
-    in_loop: bool = False
-    of_bits: bool = False
-    of_words: bool = False
-    is_word: bool = False
-    expanded: bool = False
-    fold: np.ufunc | None = None
-
-    @property
-    def is_widening(self) -> bool:
-        """Whether it is between numbers of the program's type and wide ones."""
-        return self.in_loop and not (self.of_words or self.is_word)
-
-
-def _infix(symbol: str, meaning: Meaning, mlir: str = "", **more: Any) -> Operation:
-    """An operator between two operands, written as in Python."""
-    return Operation(symbol=symbol, meaning=meaning, python=f"{{0}} {symbol} {{1}}", mlir=mlir, **more)
-
-
-def _comparison(symbol: str, meaning: Meaning, how: str) -> Operation:
-    return _infix(symbol, meaning, f"arith.cmpf {how}, {{0}}, {{1}} : {{t}}", is_truth=True)
-
-
-def _called(name: str, function: str, meaning: Meaning, mlir: str) -> Operation:
-    """A call of a function of the library, which every processor has an instruction for."""
-    return Operation(
-        symbol=name,
-        meaning=meaning,
-        python=f"{function}({{0}})",
-        mlir=f"{mlir} {{0}} : {{t}}",
-        function=function,
-        operands=1,
-    )
-
-
-def _expanded(name: str, meaning: Meaning, operands: int = 1) -> Operation:
-    """What becomes other operations."""
-    return Operation(symbol=name, meaning=meaning, operands=operands, expanded=True)
-
-
-def _of_bits(name: str, meaning: Meaning, python: str, mlir: str, operands: int = 1) -> Operation:
-    return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=operands, of_bits=True)
-
-
-def _word(name: str, meaning: Meaning, python: str, mlir: str, **more: Any) -> Operation:
-    """From a number to a word, or back."""
-    return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=1, in_loop=True, **more)
-
-
-def _of_words(name: str) -> Operation:
-    meaning, mlir = integers.TWO[name]
-    text = f"{mlir} {{0}}, {{1}} : i32" if mlir else integers.HIGH_IN_MLIR
-    python = f"{name}({{0}}, {{1}})"
-    return Operation(name, meaning, python, text, in_loop=True, of_words=True, is_word=True)
-
-
-def _choice(name: str, compare: str, how: str, meaning: Meaning, fold: np.ufunc) -> Operation:
-    """One of two numbers: the first where it compares so, or is nan."""
-    return Operation(
-        symbol=name,
-        meaning=meaning,
-        python=f"{{0}} if ({{0}} {compare} {{1}}) | ({{0}} != {{0}}) else {{1}}",
-        mlir=f"%kept = arith.cmpf {how}, {{0}}, {{1}} : {{t}}\n"
-        "%none = arith.cmpf une, {0}, {0} : {t}\n"
-        "%first = arith.ori %kept, %none : i1\n"
-        "arith.select %first, {0}, {1} : {t}",
-        fold=fold,
-    )
-
+from .operations import Operation, called, choice, comparison, expanded, infix, of_bits, of_words, word
 
 SIGN_IN_MLIR = """%zero = arith.constant 0.0 : {t}
 %one = arith.constant 1.0 : {t}
@@ -141,18 +40,18 @@ arith.select %finite, %one, %zero : {t}"""
 class Fn(Enum):
     """The operations."""
 
-    ADD = _infix("+", operator.add, "arith.addf {0}, {1} : {t}", fold=np.add)
-    SUB = _infix("-", operator.sub, "arith.subf {0}, {1} : {t}")
-    MUL = _infix("*", operator.mul, "arith.mulf {0}, {1} : {t}")
-    DIV = _infix("/", operator.truediv, "arith.divf {0}, {1} : {t}")
-    POW = _expanded("**", operator.pow, operands=2)
-    MOD = _infix("%", np.mod, in_step=True)
+    ADD = infix("+", operator.add, "arith.addf {0}, {1} : {t}", fold=np.add)
+    SUB = infix("-", operator.sub, "arith.subf {0}, {1} : {t}")
+    MUL = infix("*", operator.mul, "arith.mulf {0}, {1} : {t}")
+    DIV = infix("/", operator.truediv, "arith.divf {0}, {1} : {t}")
+    POW = expanded("**", operator.pow, operands=2)
+    MOD = infix("%", np.mod, in_step=True)
     NEG = Operation(symbol="neg", meaning=operator.neg, python="-{0}", mlir="arith.negf {0} : {t}", operands=1)
-    SQRT = _called("sqrt", "sqrt", np.sqrt, "math.sqrt")
+    SQRT = called("sqrt", "sqrt", np.sqrt, "math.sqrt")
     SQUARE = Operation(
         symbol="square", meaning=lambda x: x * x, python="{0} * {0}", mlir="arith.mulf {0}, {0} : {t}", operands=1
     )
-    ABS = _called("abs", "fabs", np.abs, "math.absf")
+    ABS = called("abs", "fabs", np.abs, "math.absf")
     SIGN = Operation(
         symbol="sign",
         meaning=lambda x: np.where(x > 0, np.ones_like(x), np.where(x < 0, -np.ones_like(x), x)),
@@ -160,13 +59,13 @@ class Fn(Enum):
         mlir=SIGN_IN_MLIR,
         operands=1,
     )
-    EXP = _expanded("exp", np.exp)
-    LOG = _expanded("log", np.log)
-    TANH = _expanded("tanh", np.tanh)
-    EXPONENT = _of_bits("exponent", bits.exponent, bits.EXPONENT_IN_PYTHON, bits.EXPONENT_IN_MLIR)
-    TWO_TO = _of_bits("two_to", bits.two_to, bits.TWO_TO_IN_PYTHON, bits.TWO_TO_IN_MLIR)
-    UPPER = _of_bits("upper", bits.upper, bits.UPPER_IN_PYTHON, bits.UPPER_IN_MLIR)
-    SIGNED = _of_bits("signed", bits.signed, bits.SIGNED_IN_PYTHON, bits.SIGNED_IN_MLIR, operands=2)
+    EXP = expanded("exp", np.exp)
+    LOG = expanded("log", np.log)
+    TANH = expanded("tanh", np.tanh)
+    EXPONENT = of_bits("exponent", bits.exponent, bits.EXPONENT_IN_PYTHON, bits.EXPONENT_IN_MLIR)
+    TWO_TO = of_bits("two_to", bits.two_to, bits.TWO_TO_IN_PYTHON, bits.TWO_TO_IN_MLIR)
+    UPPER = of_bits("upper", bits.upper, bits.UPPER_IN_PYTHON, bits.UPPER_IN_MLIR)
+    SIGNED = of_bits("signed", bits.signed, bits.SIGNED_IN_PYTHON, bits.SIGNED_IN_MLIR, operands=2)
     WIDE = Operation(
         symbol="wide",
         meaning=lambda x: np.asarray(x).astype(np.float64),
@@ -183,31 +82,31 @@ class Fn(Enum):
         operands=1,
         in_loop=True,
     )
-    WORD = _word("word", integers.word, "word_of({0})", "arith.fptosi {0} : {own} to i32", is_word=True)
-    NUMBER = _word(
+    WORD = word("word", integers.word, "word_of({0})", "arith.fptosi {0} : {own} to i32", is_word=True)
+    NUMBER = word(
         "number", integers.number, "{own}_of_word({0})", "arith.sitofp {0} : i32 to {own}", of_words=True
     )  # in the type of the program, as of `narrow`
-    WORD_BITS = _word(
+    WORD_BITS = word(
         "word_bits", integers.word_bits, "word_of_bits({0})", "arith.bitcast {0} : f32 to i32", is_word=True
     )
-    NUMBER_OF_BITS = _word(
+    NUMBER_OF_BITS = word(
         "number_of_bits",
         integers.number_of_bits,
         "number_of_word_bits({0})",
         "arith.bitcast {0} : i32 to f32",
         of_words=True,
     )
-    WORD_ADD = _of_words("word_add")
-    WORD_MUL = _of_words("word_mul")
-    WORD_HIGH = _of_words("word_high")
-    WORD_AND = _of_words("word_and")
-    WORD_OR = _of_words("word_or")
-    WORD_XOR = _of_words("word_xor")
-    WORD_LEFT = _of_words("word_left")
-    WORD_RIGHT = _of_words("word_right")
-    WORD_SIGNS = _of_words("word_signs")
-    MINIMUM = _choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
-    MAXIMUM = _choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
+    WORD_ADD = of_words("word_add")
+    WORD_MUL = of_words("word_mul")
+    WORD_HIGH = of_words("word_high")
+    WORD_AND = of_words("word_and")
+    WORD_OR = of_words("word_or")
+    WORD_XOR = of_words("word_xor")
+    WORD_LEFT = of_words("word_left")
+    WORD_RIGHT = of_words("word_right")
+    WORD_SIGNS = of_words("word_signs")
+    MINIMUM = choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
+    MAXIMUM = choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
     FINITE = Operation(
         symbol="finite",
         meaning=lambda x: np.where(np.isfinite(x), np.ones_like(x), np.zeros_like(x)),
@@ -223,14 +122,14 @@ class Fn(Enum):
         operands=1,
         in_step=True,
     )
-    LT = _comparison("<", operator.lt, "olt")
-    LE = _comparison("<=", operator.le, "ole")
-    GT = _comparison(">", operator.gt, "ogt")
-    GE = _comparison(">=", operator.ge, "oge")
-    EQ = _comparison("==", operator.eq, "oeq")
-    NE = _comparison("!=", operator.ne, "une")
-    AND = _infix("&", np.logical_and, "arith.andi {0}, {1} : i1", of_truths=True, is_truth=True)
-    OR = _infix("|", np.logical_or, "arith.ori {0}, {1} : i1", of_truths=True, is_truth=True)
+    LT = comparison("<", operator.lt, "olt")
+    LE = comparison("<=", operator.le, "ole")
+    GT = comparison(">", operator.gt, "ogt")
+    GE = comparison(">=", operator.ge, "oge")
+    EQ = comparison("==", operator.eq, "oeq")
+    NE = comparison("!=", operator.ne, "une")
+    AND = infix("&", np.logical_and, "arith.andi {0}, {1} : i1", of_truths=True, is_truth=True)
+    OR = infix("|", np.logical_or, "arith.ori {0}, {1} : i1", of_truths=True, is_truth=True)
     NOT = Operation(
         symbol="~",
         meaning=np.logical_not,

@@ -19,7 +19,6 @@ from .walk import walk
 
 NUMBER, WIDE, TRUTH, WORD = "a number", "a wide number", "a truth", "a word"
 """What a name can stand for; in a loop of less than float64, wide numbers are float64 and never mixed with others."""
-OF_FLOAT32 = (Fn.WORD_BITS, Fn.NUMBER_OF_BITS)
 NO_NUMBERS = [(space, name) for space in (Space.TENSOR, Space.ALL) for name in STORAGES if name != "float64"]
 """A tensor's own number, and one for all, is of one storage."""
 
@@ -56,7 +55,7 @@ def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
     """Nothing is left that no backend has words for, and no conversion where all is float64."""
     for node in walk(*stores.values()):
         row = node.fn.row if isinstance(node, Call) else None
-        if row is not None and (row.expanded or (row.is_widening and compute == "float64")):
+        if row is not None and (row.expanded or (row.in_loop and compute == "float64" and row.is_widening)):
             raise _broken("expand", rule, node, f"{row.symbol} is left")
 
 
@@ -193,12 +192,18 @@ def _define(
         raise _broken("number", program.name, let, f"{let.name!r} is defined twice, or an operand is wrong: {told}")
     if row.in_step and not in_step and not (is_early and let.fn is Fn.ROUNDED):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is left to the host, not to kernels")
-    is_foreign = not is_narrow if row.is_widening else row.in_loop and not in_loop
-    if row.expanded or is_foreign or (let.fn in OF_FLOAT32 and program.compute != "float32"):
+    if row.expanded or (row.in_loop and not (in_loop and _is_of(let.fn, program.compute))):
         raise _broken("number", program.name, let, f"{let.fn.symbol} is no operation of such a program")
-    of = {Fn.WHERE: wanted[-1], Fn.WIDE: WIDE}
-    kind = TRUTH if row.is_truth else WORD if row.is_word else NUMBER if row.in_loop else number
-    known[let.name] = of.get(let.fn, kind)
+    if row.in_loop:
+        number = WIDE if let.fn is Fn.WIDE else WORD if row.is_word else NUMBER
+    known[let.name] = TRUTH if row.is_truth else wanted[-1] if let.fn is Fn.WHERE else number
+
+
+def _is_of(fn: Fn, compute: str) -> bool:
+    """Whether an operation of loops is one of a program that computes in a type."""
+    if fn in (Fn.WORD_BITS, Fn.NUMBER_OF_BITS):
+        return compute == "float32"
+    return compute != "float64" or not fn.row.is_widening
 
 
 def _kind(known: Mapping[str, str], arg: Arg) -> str | None:

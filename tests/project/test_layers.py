@@ -18,6 +18,7 @@ CODEGEN = FRONT / "codegen"
 
 ORDER = [
     {"bits", "errors", "integers", "kinds", "locks", "memo", "memory"},
+    {"operations"},
     {"ops", "dtypes", "refusals", "equations", "places"},
     {"expr", "parts"},
     {"expansions", "functions", "names", "philox", "walk"},
