@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `rules`, `groups` or `cuda`: measure, print the table, write JSON and a picture.
+"""`python -m benchmarks cpu`, `rules`, `groups`, `formats` or `cuda`: measure, and print the table; most are kept.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, drawing, groups, machine, readme, report, starts, sweep
+from . import children, drawing, formats, groups, machine, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     many = commands.add_parser("groups", help="465 groups beside one, and beside torch's; a minute, nothing is kept")
     many.add_argument("--seconds", type=float, default=8.0, help="time for each line (default: %(default)s)")
     many.set_defaults(run=run_groups)
+    light = commands.add_parser("formats", help="how 8 bits hold a slot, in NumPy; some minutes, nothing is kept")
+    light.add_argument("--seeds", type=int, default=formats.SEEDS, help="trainings of each (default: %(default)s)")
+    light.set_defaults(run=run_formats)
     write = commands.add_parser("readme", help="write the README's figures, and draw the pictures, from kept results")
     write.set_defaults(run=run_readme)
     options = parser.parse_args(arguments)
@@ -142,6 +145,11 @@ def run_groups(options: argparse.Namespace) -> None:
     console = _console()
     console.print(machine.named(machine.this_one()), soft_wrap=True)
     report.show_table(groups.HEAD, list(groups.measured(options.seconds)), console)
+
+
+def run_formats(options: argparse.Namespace) -> None:
+    """What each format makes of the slots of a training."""
+    report.show_table(formats.HEAD, list(formats.measured(options.seeds)), _console())
 
 
 def run_readme(_options: argparse.Namespace) -> None:
