@@ -5,11 +5,10 @@ Storage is not arithmetic: a program computes in one type, and casts where it lo
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from .errors import OptionError
+from .errors import BackendError, OptionError
 
 VECTOR_BYTES = 16
 """What a GPU's thread loads or stores at once, at most."""
@@ -19,18 +18,35 @@ class Storage(NamedTuple):
     """The row of one storage.
 
     itemsize: bytes of an element.
-    compute:  the name of the type that elements are computed in.
-    scalar:   NumPy's type of an element.
-    mlir:     MLIR's.
-    compiled: whether processors and GPUs compute in it, not only the interpreter and MLIR's compilers.
+    compute:  the name of the type that elements are computed in: what is loaded is of it.
+    mlir:     MLIR's type.
+    compiled: whether processors and GPUs have it, not only the interpreter and MLIR's compilers.
+    package:  what has NumPy's type of this name.
     """
 
     name: str
     itemsize: int
     compute: str
-    scalar: type[Any]
     mlir: str
     compiled: bool = True
+    package: str = "numpy"
+
+    @property
+    def scalar(self) -> type[Any]:
+        """NumPy's type of an element. Raises BackendError if its package is not installed."""
+        try:
+            found: type[Any] = getattr(importlib.import_module(self.package), self.name)
+        except ImportError:
+            raise BackendError(
+                f"{self.name} in NumPy's arrays comes with {self.package}, which is not installed. "
+                f"Received: no module {self.package!r}. Run `pip install {self.package}`."
+            ) from None
+        return found
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether it holds less than what is computed, so that it is rounded where it is stored."""
+        return self.name != self.compute
 
     @property
     def lanes(self) -> int:
@@ -41,14 +57,21 @@ class Storage(NamedTuple):
 STORAGES = {
     storage.name: storage
     for storage in (
-        Storage("float16", 2, "float16", np.float16, "f16", compiled=False),
-        Storage("float32", 4, "float32", np.float32, "f32"),
-        Storage("float64", 8, "float64", np.float64, "f64"),
+        Storage("float16", 2, "float16", "f16", compiled=False),
+        Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes"),
+        Storage("float32", 4, "float32", "f32"),
+        Storage("float64", 8, "float64", "f64"),
     )
 }
 
-COMPILED = tuple(name for name, storage in STORAGES.items() if storage.compiled)
+KEPT = tuple(name for name, storage in STORAGES.items() if storage.compiled)
 """The storages of processors and GPUs."""
+
+LIGHT = tuple(name for name in KEPT if STORAGES[name].is_rounded)
+"""Those that hold less than what is computed."""
+
+COMPILED = tuple(name for name in KEPT if not STORAGES[name].is_rounded)
+"""The types that they compute in."""
 
 
 def storage(name: str) -> Storage:

@@ -45,6 +45,11 @@ def number(x: Any) -> Any:
     return _words(x).view(np.int32)
 
 
+def halves(x: int) -> tuple[int, int]:
+    """A word's lower and upper 16 bits, each a number that float32 holds."""
+    return x & 0xFFFF, x >> 16 & 0xFFFF
+
+
 def word_bits(x: Any) -> Any:
     """The bits of a float32."""
     return np.asarray(x, np.float32).view(np.uint32)

@@ -50,12 +50,16 @@ class Kind(Enum):
     STEP = "step"
     TENSOR = "tensor"
     FLAG = "flag"
+    DRAW = "draw"
 
     __hash__ = object.__hash__
 
 
 SIZES = {Space.TENSOR: "_size", Space.ALL: "_size_all"}
 """What numbers of elements are called among hyperparameters; rules give no name with an underscore in front."""
+
+SEED, KEY = ("_seed_low", "_seed_high"), ("_key_low", "_key_high")
+"""What halves of words are called among them: of the seed of random numbers, and of what tells variables apart."""
 
 SLOTS = {Space.ELEMENT: Kind.SLOT, Space.TENSOR: Kind.TENSOR_SLOT, Space.ALL: Kind.SHARED_SLOT}
 """Slots, by where they have one number each.

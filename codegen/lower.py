@@ -13,7 +13,7 @@ After each stage `verify` looks at what came out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from . import verify
 from .dtypes import storage
@@ -24,7 +24,9 @@ from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
 from .ops import Fn
 from .parts import Slot
-from .program import Arg, Array, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
+from .pieces import Draw, Generator
+from .program import Arg, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
+from .rounding import CALL, STREAM, arrays_of, drawn_words, rounded, stream_of
 from .rule import PARAMETER, Rule
 from .simplify import settle
 from .walk import rewrite, walk
@@ -35,12 +37,13 @@ ONE, ZERO = Const(1.0), Const(0.0)
 NOTHING: Mapping[Symbol, Expr] = {}
 
 
-def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, str] | None = None) -> Program:
+def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str] | None = None) -> Program:
     """The program of `rule` with exactly the flags in `flags` on.
 
-    dtype:   the storage of parameters and slots; the program computes in its type.
-    brought: the storages of gradients ("gradient") and inputs ("x.<name>"), where they have another.
+    dtype: the storage of parameters and slots; the program computes in its type.
+    kept:  the storages of slots, gradients ("gradient") and inputs ("x.<name>"), where they have another.
     """
+    storages = kept or {}
     live_stores, slots = live(rule, flags)
     compute = storage(dtype).compute
     values = expanded(live_stores, compute)
@@ -51,6 +54,7 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     stores = {target: value for target, value in values.items() if target not in shared | numbers | gathers}
     stages = split({**stores, **numbers, **gathers})
     guard = guarded(rule, flags, compute, stages)
+    stores = rounded(stores, {"parameter": dtype, **storages}, compute)
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
     kernels = tuple(
@@ -62,23 +66,12 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, brought: Mapping[str, 
     if gathers:
         kernels += (writer.gathering(f"{rule.name}.{len(kernels)}", gathers),)
     put = tuple(Store(target.name, writer.known(value)) for target, value in shared.items())
-    step, arrays = tuple(writer.step.values()), tuple(_arrays(rule, kernels, slots, dtype, brought or {}))
+    names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
+    step, arrays = tuple(writer.step.values()), tuple(arrays_of(kernels, names, slots, dtype, storages))
     held = None if guard is None else writer.results[guard]
     program = Program(rule.name + suffix, compute, arrays, step, kernels, slots, put, held)
     verify.numbered(program)
     return program
-
-
-def _arrays(
-    rule: Rule, kernels: Sequence[Kernel], slots: Mapping[str, Slot], dtype: str, brought: Mapping[str, str]
-) -> Iterator[Array]:
-    """What kernels touch, in order."""
-    touched = {array for kernel in kernels for array in (*kernel.arrays, *kernel.numbers)}
-    for name in ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots):
-        if name in touched:
-            space = Space(slots[name].over) if name in slots else Space.ELEMENT
-            kept = storage(brought.get(name, dtype)).name if space is Space.ELEMENT else "float64"
-            yield Array(name, kept, space)
 
 
 def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
@@ -181,7 +174,9 @@ class _Writer:
         self.head: dict[Expr, Let] = {}
         self.loads: dict[Expr, Load] = {}
         self.body: dict[Expr, Let] = {}
-        self.counts = {"t": 0, "u": 0, "c": 0}
+        self.draws: dict[Expr, Draw] = {}
+        self.generator: Generator | None = None
+        self.counts, self.letter = dict.fromkeys("tucw", 0), "t"
         self.wanted = {value: new(target.name) for target, value in stores.items()}
         for reduction in reductions:
             self.results[reduction] = f"r{len(self.results)}"
@@ -201,12 +196,25 @@ class _Writer:
             tuple(written),
             tuple(reduces),
             tuple(puts),
+            draws=tuple(self.draws.values()),
+            generator=self.generator,
         )
+
+    def drawn(self, e: Symbol) -> str:
+        """The name of the random bits for what is stored to an array."""
+        if e is CALL or e is STREAM:
+            return "q0" if e is CALL else "q1"
+        if self.generator is None:
+            outer, self.body, self.letter = self.body, {}, "w"
+            words = tuple([self.element(word) for word in drawn_words()])
+            lets, self.body, self.letter = tuple(self.body.values()), outer, "t"
+            self.generator = Generator(self.drawn(CALL), self.drawn(STREAM), lets, words)
+        return self.draws.setdefault(e, Draw(f"n{len(self.draws)}", e.name, stream_of(e.name))).name
 
     def gathering(self, name: str, gathers: Mapping[Symbol, Expr]) -> Kernel:
         """The kernel that makes these numbers for all tensors."""
         self.givens, self.head = {}, {}
-        self.counts = {"t": 0, "u": 0, "c": 0}
+        self.counts = dict.fromkeys("tuc", 0)
         written = rewrite(gathers.values(), lambda node: node.written if isinstance(node, Reduction) else node)
         made = [Gather(target.name, self.uniform(value), written[value]) for target, value in gathers.items()]
         head = tuple(self.head.values())
@@ -223,12 +231,14 @@ class _Writer:
             return e.value
         if e.rate < Rate.ELEMENT:
             return self._truth(e, self.body) if e.is_condition else self.uniform(e)
+        if isinstance(e, Symbol) and e.kind is Kind.DRAW:
+            return self.drawn(e)
         if isinstance(e, Symbol):
             return self.loads.setdefault(e, Load(old(array_of(e)), array_of(e))).name
         if e not in self.body:
             fn, args = operation(e)
             names = tuple([self.element(arg) for arg in args])
-            self.body[e] = Let(self.wanted.get(e) or self.made_up("t"), fn, names)
+            self.body[e] = Let(self.wanted.get(e) or self.made_up(self.letter), fn, names)
         return self.body[e].name
 
     def uniform(self, e: Expr) -> Arg:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -38,13 +38,25 @@ class Slot:
              exist only where their old value can reach the parameter or a result.
     over:    "element" for a number an element, "tensor" for one a tensor, "all" for one for all tensors, which is put
              once a step, of what is known before it or of what it reduces over all tensors.
+    exact:   it is kept in what is computed with, never in a storage of fewer bits: it is subtracted from what is nearly
+             equal, and the difference would be lost. The name of a flag: only where that is on. What starts as a copy
+             of the parameter is always kept so.
     """
 
     initial: float | Literal["parameter"] = 0.0
     result: bool = False
     over: Literal["element", "tensor", "all"] = "element"
+    exact: bool | str = field(default=False, repr=False)
+
+    def is_exact(self, flags: Collection[str]) -> bool:
+        """Whether it is kept in what is computed with, where these flags are on."""
+        return self.initial == "parameter" or self.exact is True or self.exact in flags
 
     def __post_init__(self) -> None:
+        if not isinstance(self.exact, bool | str):
+            raise RuleError(
+                f"a slot is exact, or where a flag is on. Received: exact={self.exact!r}. Write True or a flag's name."
+            )
         if not isinstance(self.over, str) or self.over not in [space.value for space in Space]:
             raise RuleError(f"a slot is over 'element', 'tensor' or 'all'. Received: over={self.over!r}.")
         if isinstance(self.initial, str) and self.initial == "parameter" and self.over == "element":

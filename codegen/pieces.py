@@ -91,6 +91,29 @@ class Let(NamedTuple):
         return f"{self.name} = " + (f" {symbol} ".join(args) if self.fn.is_infix else f"{symbol}({', '.join(args)})")
 
 
+class Draw(NamedTuple):
+    """`name <- 16 random bits`, a word, for each element of what is stored to an array; `stream` is the array's."""
+
+    name: str
+    array: str
+    stream: int
+
+    def __str__(self) -> str:
+        return f"{self.name} <- 16 random bits for {self.array}"
+
+
+class Generator(NamedTuple):
+    """What makes four words, called `words`, of the words called `counted` and `stream`: for eight elements at once.
+
+    The first of these has the lower half of the first word, the next one the upper half, and so on.
+    """
+
+    counted: str
+    stream: str
+    lets: tuple[Let, ...]
+    words: tuple[Arg, ...]
+
+
 class Store(NamedTuple):
     """`array <- value`."""
 

@@ -44,12 +44,14 @@ def specialize(
     dtype: str = "float32",
     gradient: str | None = None,
     inputs: Mapping[str, str] | None = None,
+    slots: Mapping[str, str] | None = None,
 ) -> Program:
-    """The program of `rule` with exactly `flags` on; memoised on just these five, as long as the rule lives.
+    """The program of `rule` with exactly `flags` on; memoised on just these six, as long as the rule lives.
 
     dtype:    what parameters and slots are kept in, and computed in.
     gradient: what gradients are kept in, by default the same; they are cast where they are loaded.
     inputs:   by name, what inputs are kept in, by default the same.
+    slots:    by name, what slots are kept in, by default what is computed in.
     Raises RuleError for a flag that the rule does not declare, OptionError for an unknown dtype.
     """
     unknown = set(flags) - rule.flags.keys() - {*BUILT_IN_FLAGS}
@@ -60,7 +62,7 @@ def specialize(
         )
     chosen = frozenset(flags)
     brought = {"gradient": gradient or dtype, **{f"x.{name}": kept for name, kept in (inputs or {}).items()}}
-    others = {name: kept for name, kept in brought.items() if kept != dtype}
+    others = {name: kept for name, kept in brought.items() if kept != dtype} | {**(slots or {})}
     key = ("program", chosen, dtype, frozenset(others.items()))
     program: Program = rule.memo(key, lambda: lower(rule, chosen, dtype, others))
     return program
@@ -124,19 +126,20 @@ def explain(
     form: str = "kernel",
     compiler: str | None = None,
     gradient: str | None = None,
+    slots: Mapping[str, str] | None = None,
 ) -> str:
     """One stage of the pipeline as text.
 
     form:     one of FORMS.
     compiler: for GPUs, "numba-cuda-mlir" or "numba-cuda"; None is the first that is installed.
-    gradient: what gradients are kept in, by default `dtype`.
+    gradient: what gradients are kept in, by default `dtype`. `slots`: by name, what slots are kept in.
     Raises OptionError for another form or compiler, BackendError where the compiler is not installed.
     """
     if form not in FORMS:
         raise OptionError(f"`form` must be one of {', '.join(FORMS)}. Received: form={form!r}.")
     if form in ("latex", "rule"):
         return "\n".join(_typeset(rule, flags) if form == "latex" else _listed(rule, flags))
-    program = specialize(rule, flags, dtype, gradient)
+    program = specialize(rule, flags, dtype, gradient, slots=slots)
     if form in BACKENDS:
         return backends.get(BACKENDS[form]).explain(program, form, {"compiler": compiler})
     return "\n".join([BESIDE[form](program), *unread(rule)]) if form in ANNOTATED else BESIDE[form](program)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from .dtypes import storage
 from .errors import LoweringError
 from .ops import Fn
 from .program import Arg, Let
 from .sorts import is_of_words, is_wide, wides, words
 
-PREFIXES = r"wide_|lanes_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
+PREFIXES = r"wide_|lanes_|words_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
 """A regular expression for what frames put before a mangled name."""
 
 WORD = "uint32"
@@ -77,7 +78,8 @@ def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "")
 
 
 def cast(value: str, kept: str, wanted: str) -> str:
-    """A value of one type as one of another."""
+    """A value of one storage as one of another; loads and stores do what is left where one is no type by itself."""
+    kept, wanted = storage(kept).compute, storage(wanted).compute
     return value if kept == wanted else f"{wanted}({value})"
 
 

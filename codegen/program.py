@@ -7,10 +7,11 @@
     step    = name = fn(args)              on the host, float64, once a step
     shared  = slot <- name                 on the host, when the step is counted: one number for all tensors
     guard   = name                         a reduction; where it says that not all is finite, nothing more is done
-    kernel  = given* head* (load* let* (store | reduce)* | put* | gather*)
+    kernel  = given* head* (load* draw* let* (store | reduce)* | put* | gather*)
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
+    draw    = name <- array                16 random bits, by which a new value of it is rounded (see `rounding.py`)
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage
     reduce  = name = op(name) over space   float64, in row order
@@ -37,7 +38,9 @@ from .memo import Memo, derived
 from .parts import Slot
 from .pieces import Arg as Arg
 from .pieces import Array as Array
+from .pieces import Draw as Draw
 from .pieces import Gather as Gather
+from .pieces import Generator as Generator
 from .pieces import Given as Given
 from .pieces import Let as Let
 from .pieces import Load as Load
@@ -65,6 +68,8 @@ class Kernel:
     reductions: tuple[Reduce, ...]
     puts: tuple[Store, ...] = ()
     gathers: tuple[Gather, ...] = ()
+    draws: tuple[Draw, ...] = ()
+    generator: Generator | None = None
 
     @property
     def numbered(self) -> tuple[Store | Gather, ...]:
@@ -74,8 +79,11 @@ class Kernel:
     @derived
     def uniforms(self) -> tuple[str, ...]:
         """Names from outside the loop that the loop uses, in order of use."""
-        inside = {load.name for load in self.loads} | {let.name for let in self.body}
-        used = [arg for let in self.body for arg in let.args]
+        made = self.generator
+        drawn = () if made is None else made.lets
+        inside = {one.name for one in self.loads} | {draw.name for draw in self.draws}
+        inside |= {let.name for let in (*drawn, *self.body)} | ({made.counted, made.stream} if made else set())
+        used = [arg for let in (*drawn, *self.body) for arg in let.args]
         used += [store.value for store in self.stores] + [reduce.value for reduce in self.reductions]
         return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg not in inside))
 
@@ -116,6 +124,7 @@ class Kernel:
         for load in self.loads:
             kept = storages[load.array]
             yield f"  load    {load.name} <- {load.array}" + (f": {kept} as {compute}" if kept != compute else "")
+        yield from (f"  draw    {draw}" for draw in self.draws)
         yield from (f"  let     {let}" for let in self.body)
         for store in self.stores:
             kept = storages[store.array]

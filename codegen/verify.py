@@ -130,6 +130,7 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
         if load.name in known or load.name != old(load.array) or _space(program, load.array) is not Space.ELEMENT:
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
+    _check_draws(program, kernel, known)
     for let in kernel.body:
         _define(program, known, let, in_loop=True)
     for store in kernel.stores:
@@ -145,6 +146,21 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     for reduce in kernel.reductions:
         if (reduce.what.op, reduce.what.over) != (reduce.op, reduce.over):
             raise _broken("number", kernel.name, reduce, f"it is not what the rule wrote, `{reduce.what}`")
+
+
+def _check_draws(program: Program, kernel: Kernel, known: dict[str, str]) -> None:
+    """Random bits are for what is stored, and come from four words."""
+    made = kernel.generator
+    if made is not None:
+        known |= {made.counted: WORD, made.stream: WORD}
+        for let in made.lets:
+            _define(program, known, let, in_loop=True)
+    for draw in kernel.draws:
+        is_stored = any(store.array == draw.array for store in kernel.stores)
+        is_new = draw.name not in known
+        if not is_stored or not is_new or made is None or [_kind(known, word) for word in made.words] != [WORD] * 4:
+            raise _broken("number", kernel.name, draw, "it is for nothing that is stored, or not of four words")
+        known[draw.name] = WORD
 
 
 def _check_numbers(program: Program, kernel: Kernel, known: Mapping[str, str]) -> None:

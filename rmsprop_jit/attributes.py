@@ -20,14 +20,13 @@ from .checkers import check_switch
 from .codegen import locks
 from .endings import endings_of
 from .errors import OptionError
-from .flags import Flags
 from .graphs import Graph, refuse_new_endings
 from .members import Member, Variables
 from .options import OPTIONS, Options
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
 from .saving import Progress
-from .settings import Settings, flags_of
+from .settings import Asked, Settings, asked_of
 from .state import State
 from .state_view import sizes
 from .variable import Variable
@@ -91,7 +90,7 @@ class Attributes:
                 if name in group:
                     return shown(group[name])
             if name in OPTIONS:
-                return getattr(options, name)
+                return shown(getattr(options, name))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -120,7 +119,7 @@ class Attributes:
         if settings.structure != calls.settings.structure:
             for one in calls.state.variables:
                 one.refuse_changed()  # slots and readers that are made now would be of what it has become
-            return Calls(self._rule, settings, calls.state.with_slots(flags_of(self._rule, options)))
+            return Calls(self._rule, settings, calls.state.with_slots(asked_of(self._rule, options)))
         if (options.backend, options.nonfinite) != (calls.options.backend, calls.options.nonfinite):
             return Calls(self._rule, settings, calls.state)
         return calls.following(settings)
@@ -201,7 +200,7 @@ class Attributes:
             refuse_new_endings()
         for one in calls.state.variables:
             one.refuse_changed()  # slots that are made now would be of what it has become
-        return self._with_state(calls, calls.state.with_slots(flags_of(self._rule, calls.options)))
+        return self._with_state(calls, calls.state.with_slots(asked_of(self._rule, calls.options)))
 
     def _build(self, var_list: Variables | Sequence[Mapping[str, Any]]) -> None:
         listed = grouping.parts(var_list)
@@ -213,10 +212,10 @@ class Attributes:
         def on_variables(calls: Calls) -> Calls:
             calls.state.ledger.refuse_held()
 
-            def flags(members: Sequence[Member]) -> Sequence[Flags]:
-                return flags_of(self._rule, options_on(members, calls.options))(members)
+            def asked(members: Sequence[Member]) -> Asked:
+                return asked_of(self._rule, options_on(members, calls.options))(members)
 
-            state = calls.state.built_on(variables, flags)
+            state = calls.state.built_on(variables, asked)
             if state is None:
                 options = options_on(calls.state.variables, calls.options)
                 return calls if options is calls.options else self._with_options(calls, options)
@@ -244,7 +243,7 @@ class Attributes:
     def __setstate__(self, state: dict[str, Any]) -> None:
         options, kept = state.pop("_kept")
         self.__dict__.update(state)
-        whole = kept.with_slots(flags_of(self._rule, options))
+        whole = kept.with_slots(asked_of(self._rule, options))
         self._calls = Calls(self._rule, Settings(self._rule, options, whole.variables), whole)
 
 

@@ -11,10 +11,12 @@ from . import codegen
 from .arrays.homes import Array, Int64, address_of
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
+from .codegen.kinds import KEY
 from .flags import Flags
 from .members import Member
 from .rules.around import step_of
 from .shared import Shared
+from .storages import keys_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,16 +33,24 @@ Brought = tuple[str | None, ...]
 Part = Callable[[Rule], Rule]
 """What programs are made of: the whole step, or what else is computed of variables and slots."""
 
+Light = tuple[tuple[str, str], ...]
+"""The slots that are kept in fewer bits than the variable, each with its storage."""
+
 Kind = tuple[Flags, Brought]
 """What a variable does in a call: its flags, and what it is brought."""
 
 
 def program_of(
-    rule: Rule, flags: Collection[str], dtype: str, brought: Brought = (None,), part: Part = step_of
+    rule: Rule,
+    flags: Collection[str],
+    dtype: str,
+    brought: Brought = (None,),
+    part: Part = step_of,
+    light: Light = (),
 ) -> Program:
     """The program of the whole step, or of another part of a rule, for what is brought in the own dtype or another."""
     inputs = {name: kept for name, kept in zip(rule.inputs, brought[1:], strict=False) if kept is not None}
-    return codegen.specialize(part(rule), flags, dtype, brought[0], inputs)
+    return codegen.specialize(part(rule), flags, dtype, brought[0], inputs, dict(light))
 
 
 def explain_step(
@@ -50,9 +60,10 @@ def explain_step(
     form: str,
     options: BackendOptions | None = None,
     part: Part = step_of,
+    light: Light = (),
 ) -> str:
     """A stage of the compilation of the whole step, as text."""
-    return codegen.explain(part(rule), flags, dtype, form, (options or {}).get("compiler"))
+    return codegen.explain(part(rule), flags, dtype, form, (options or {}).get("compiler"), slots=dict(light))
 
 
 def needed_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, Slot]:
@@ -89,8 +100,8 @@ class Buckets:
     ) -> None:
         tables: dict[str, list[Table]] = {}
         positions: dict[str, list[int]] = {}
-        for (place, dtype, flags, brought), group in _grouped(members, kinds).items():
-            program = program_of(rule, flags, dtype, brought, part)
+        for (place, dtype, flags, brought, light), group in _grouped(members, kinds).items():
+            program = program_of(rule, flags, dtype, brought, part, light)
             tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options, shared))
             positions.setdefault(place, []).extend(group)
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
@@ -98,6 +109,7 @@ class Buckets:
         self.programs = [table.program for group in tables.values() for table in group]
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
+        own = {**own, **keys_of(members)} if read.intersection(KEY) else own
         self._own = {name: self._in_order(np.array(own[name], np.float64)) for name in read & own.keys()}
         self._by_tensor = sorted(read - own.keys())
         self.shared, self._pointed_at = Shared(self.programs, shared), shared
@@ -132,12 +144,15 @@ class Buckets:
         self.launch.send(self._numbers(hypers))
 
 
-def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[tuple[str, str, Flags, Brought], list[int]]:
-    """Positions by place, dtype, flags and dtypes of what is brought, in order of the first one."""
-    groups: dict[tuple[str, str, Flags, Brought], list[int]] = {}
+Group = tuple[str, str, Flags, Brought, Light]
+
+
+def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[Group, list[int]]:
+    """Positions by place, dtype, flags, dtypes of what is brought, and light slots, in order of the first one."""
+    groups: dict[Group, list[int]] = {}
     for position, (flags, brought) in kinds.items():
         member = members[position]
-        groups.setdefault((member.place, member.dtype, flags, brought), []).append(position)
+        groups.setdefault((member.place, member.dtype, flags, brought, member.light), []).append(position)
     return groups
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import patterns
 from .codegen.backends import cuda_compilers
+from .codegen.dtypes import LIGHT
 from .errors import OptionError
 from .groups import Groups
+from .rates import RATE
+from .schedules import LearningRateSchedule, deserialize
 
 COMPILERS = tuple(cuda_compilers.COMPILERS)
 """For GPUs, first choice first."""
 
 Checker = Callable[[str, object], Any]
 """Takes a name and a value; returns the value as it is kept or raises OptionError."""
+
+
+def one_learning_rate(name: str, value: object) -> float | LearningRateSchedule | Callable[..., float]:
+    """A number, a schedule (also as its config), or a callable."""
+    if isinstance(value, dict):
+        return deserialize(value)
+    if isinstance(value, LearningRateSchedule) or callable(value):
+        return value
+    return RATE.checked(name, value)
 
 
 def check_switch(name: str, value: object) -> bool:
@@ -62,6 +75,36 @@ def one_nonfinite(name: str, value: object) -> str:
     if value not in NONFINITE:
         raise OptionError(f"`{name}` must be one of {', '.join(NONFINITE)}. Received: {name}={value!r}.")
     return str(value)
+
+
+STORAGES = ("float32", *LIGHT)
+"""What slots of float32 variables can be kept in."""
+
+
+def one_storage(name: str, value: object) -> str | dict[str, str]:
+    """What slots are kept in: one storage, or a dict from patterns over "variable:slot" to storages."""
+    each = dict(value) if isinstance(value, Mapping) else {"": value}
+    for kept in each.values():
+        if kept not in STORAGES:
+            raise OptionError(
+                f"`{name}` must be {' or '.join(map(repr, STORAGES))}, or a dict from patterns to one of them. "
+                f"Received: {name}={value!r}. Write {{'.*:velocity': {LIGHT[0]!r}}}, for 'variable:slot'."
+            )
+    if not isinstance(value, Mapping):
+        return str(value)
+    patterns.checked(name, each)
+    return {pattern: str(kept) for pattern, kept in each.items()}
+
+
+MOST_SEED = 2**32 - 1
+
+
+def one_seed(name: str, value: object) -> int:
+    """A seed of random numbers: 32 bits."""
+    number = integer(0)(name, value)
+    if number > MOST_SEED:
+        raise OptionError(f"`{name}` must be an integer from 0 to {MOST_SEED}. Received: {name}={value!r}.")
+    return int(number)
 
 
 def one_compiler(name: str, value: object) -> str:

@@ -94,7 +94,7 @@ class Inside:
         rule, hypers = self.rule, tuple(self.hypers.items())
         flags = {self.flags[name]: _renamed(flag, hypers) for name, flag in rule.flags.items()}
         return (
-            {self.slots[name]: slot for name, slot in rule.slots.items()},
+            {self.slots[name]: _exact_there(slot, self.flags) for name, slot in rule.slots.items()},
             {self.hypers[name]: hyper for name, hyper in rule.hypers.items()},
             flags,
             {self.inputs[name]: given for name, given in rule.inputs.items()},
@@ -227,6 +227,12 @@ def _free(names: Collection[str], taken: set[str]) -> dict[str, str]:
         found[name] = chosen
     taken.update(found.values())
     return found
+
+
+def _exact_there(slot: Slot, flags: Mapping[str, str]) -> Slot:
+    """A slot where flags have other names."""
+    there = flags.get(slot.exact, slot.exact) if isinstance(slot.exact, str) else slot.exact
+    return slot if there == slot.exact else replace(slot, exact=there)
 
 
 def _renamed(flag: Flag, hypers: tuple[tuple[str, str], ...]) -> Flag:

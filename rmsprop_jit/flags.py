@@ -21,9 +21,6 @@ from .options import OPTIONS, Options
 from .rules.around import averages_of, step_of
 
 Flags = frozenset[str]
-FlagsOf = Callable[[Sequence[Any]], Sequence[Flags]]
-"""The flags of the options that each of some variables has."""
-
 FIRST = "first"
 """The flag of a variable's first update."""
 

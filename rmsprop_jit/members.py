@@ -92,6 +92,11 @@ class Member:
         return self.path.replace("/", "_")
 
     @property
+    def light(self) -> tuple[tuple[str, str], ...]:
+        """The slots that are kept in fewer bits than the variable, each with what it is kept in."""
+        return tuple([(name, array.dtype.name) for name, array in self.slots.items() if array.dtype not in NAMES])
+
+    @property
     def accumulates(self) -> bool:
         """Whether gradients can be added up for it; a window can be open only then."""
         return "gradient_accumulator" in self.slots

@@ -61,6 +61,8 @@ class Optimizer(Stateless):
         maximize: bool = False,
         name: str | None = None,
         groups: Any = None,
+        storage: Any = None,
+        seed: int = 0,
         threads: int | None = None,
         compiler: str | None = None,
         **rule_options: Any,

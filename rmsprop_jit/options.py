@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .by_name import shown
 from .checkers import (
     COMPILERS,
     NONFINITE,
@@ -18,25 +19,23 @@ from .checkers import (
     check_switch,
     integer,
     one_compiler,
+    one_learning_rate,
     one_name,
     one_nonfinite,
+    one_seed,
+    one_storage,
     or_none,
 )
 from .codegen import Hyper
+from .codegen.dtypes import LIGHT
+from .codegen.integers import halves
+from .codegen.kinds import SEED
 from .errors import OptionError
 from .groups import NO_GROUPS, Groups
-from .rates import RATE, rate_of
-from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
+from .rates import RATE, in_config, rate_of
+from .schedules import LearningRateSchedule
 
 LearningRate = float | LearningRateSchedule | Callable[..., float]
-
-
-def _learning_rate(name: str, value: object) -> LearningRate:
-    if isinstance(value, dict):
-        return deserialize(value)
-    if isinstance(value, LearningRateSchedule) or callable(value):
-        return value
-    return RATE.checked(name, value)
 
 
 NUMBER: Mapping[str, Any] = {"type": float, "metavar": "X"}
@@ -89,7 +88,7 @@ _EMA_MOMENTUM = Hyper(0.99, low=0.0, high=1.0)
 OPTIONS: dict[str, Option] = {
     "learning_rate": Option(
         0.001,
-        _learning_rate,
+        one_learning_rate,
         "float, LearningRateSchedule, or callable (of no arguments or of the step).",
         1,
         NUMBER,
@@ -152,6 +151,13 @@ OPTIONS: dict[str, Option] = {
     "groups": Option(
         None, or_none(all_groups), "options of some variables: {pattern: {option: value}}, or a list as in torch."
     ),
+    "storage": Option(
+        None,
+        or_none(one_storage),
+        'what slots are kept in: "bfloat16", or {"variable:slot": it} by patterns; None is the variable\'s dtype.',
+        command={"choices": LIGHT},
+    ),
+    "seed": Option(0, one_seed, "of random numbers, by which slots of fewer bits are rounded.", command=COUNT),
     "name": Option(None, one_name, "prefix of the state's names; by default the rule's name.", 0),
     "threads": Option(
         None,
@@ -266,7 +272,7 @@ class Options:
     def _lasting_numbers(self) -> dict[str, float]:
         """Those that are the same in every update."""
         own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}
-        return {**self.hypers, **own}
+        return {**self.hypers, **own, **dict(zip(SEED, map(float, halves(self.seed)), strict=True))}
 
     @property
     def backend(self) -> Mapping[str, Any]:
@@ -285,13 +291,8 @@ class Options:
         placed = sorted((option.place, name) for name, option in OPTIONS.items() if option.place is not None)
         ours = {name: getattr(self, name) for name, option in OPTIONS.items() if option.place is None}
         config = {name: getattr(self, name) for _, name in placed} | {**own, **self.switches}
-        config |= {name: value for name, value in ours.items() if value != OPTIONS[name].default}
-        config["learning_rate"] = _in_config(config["learning_rate"])
+        config |= {name: shown(value) for name, value in ours.items() if value != OPTIONS[name].default}
+        config["learning_rate"] = in_config(config["learning_rate"])
         if self.groups is not None:
-            config["groups"] = self.groups.plain(_in_config)
+            config["groups"] = self.groups.plain(in_config)
         return config
-
-
-def _in_config(value: Any) -> Any:
-    """A schedule of ours as a dict, anything else as itself."""
-    return serialize(value) if type(value) in SCHEDULES.values() else value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from .codegen import Hyper
-from .schedules import LearningRateSchedule
+from .schedules import SCHEDULES, LearningRateSchedule, serialize
 
 RATE = Hyper(0.001)
 
@@ -25,3 +26,8 @@ def _wants_step(function: Callable[..., float]) -> bool:
     except ValueError:
         return False
     return False
+
+
+def in_config(value: Any) -> Any:
+    """A schedule of ours as a dict, anything else as itself."""
+    return serialize(value) if type(value) in SCHEDULES.values() else value

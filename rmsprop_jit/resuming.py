@@ -32,7 +32,7 @@ RULE_DIGEST, CONSTRAINTS = "rule_digest", "constraints"
 FUNCTION, DIGEST = "function", "digest"
 """The keys under which a learning rate is named that has no config, and that of what a user has written."""
 
-LATER = ("nonfinite",)
+LATER = ("nonfinite", "storage", "seed")
 """Options that states of the present format may lack: when those were saved, the default was all that there was."""
 
 COMPARED = [name for name, option in OPTIONS.items() if not option.backend and name != "name"]

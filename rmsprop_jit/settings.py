@@ -15,10 +15,11 @@ import numpy as np
 
 from .by_name import resolved
 from .errors import OptionError
-from .flags import Flags, FlagsOf, option_flags, step_flags
+from .flags import Flags, option_flags, shape_flags, step_flags
 from .options import OPTIONS, Options
 from .rates import RATE, rate_of
 from .rules.around import Rule
+from .storages import USUAL, Storages, of_each
 
 if TYPE_CHECKING:
     from .arrays.homes import Array
@@ -99,7 +100,9 @@ class Settings:
     @property
     def structure(self) -> tuple[object, ...]:
         """Equal to that of settings of the same variables which differ in numbers alone."""
-        return self.flags, self.each, self.names, tuple(self._kind_flags)
+        storage = self.options.storage
+        asked = tuple(storage.items()) if isinstance(storage, dict) else storage
+        return self.flags, self.each, self.names, tuple(self._kind_flags), asked
 
     def structures(self) -> dict[Flags, list[str]]:
         """What groups are called, by the flags of their options, where these are not the optimizer's."""
@@ -209,12 +212,26 @@ class Settings:
         return kind > 0 and name in self.options.each_group.each[kind - 1].values
 
 
-def flags_of(rule: Rule, options: Options) -> FlagsOf:
-    """What gives the flags of the options that each of some variables has. It raises OptionError as `Settings` does."""
+class Asked(NamedTuple):
+    """What the options ask for, of each of some variables: flags, and what slots are kept in."""
 
-    def found(members: Sequence[Member]) -> Sequence[Flags]:
+    flags: Sequence[Flags]
+    storages: Sequence[Storages]
+
+
+AskedOf = Callable[[Sequence[Any]], Asked]
+
+
+def asked_of(rule: Rule, options: Options) -> AskedOf:
+    """What says what options ask for. It raises OptionError as `Settings` and `storages` do."""
+
+    def found(members: Sequence[Member]) -> Asked:
         settings = Settings(rule, options, members)
-        return settings.each or [settings.flags] * len(members)
+        flags = settings.each or [settings.flags] * len(members)
+        if options.storage is None:
+            return Asked(flags, [USUAL] * len(members))
+        shaped = [own | shape_flags(rule, one.array.shape) for own, one in zip(flags, members, strict=True)]
+        return Asked(flags, of_each(rule, options.storage, members, shaped))
 
     return found
 

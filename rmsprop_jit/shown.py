@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from . import codegen
-from .buckets import Part, explain_step, needed_slots, program_of
+from .buckets import Light, Part, explain_step, needed_slots, program_of
 from .by_name import largest
 from .calls import Calls
 from .codegen import Rule
@@ -19,6 +19,7 @@ from .flags import FIRST, Flags, shape_flags
 from .nearest import meant
 from .options import Options
 from .rules.around import step_of
+from .storages import usual_light
 
 FORMS = (*codegen.FORMS, "programs")
 """What can be shown: the compiler's forms, and the programs that the step and the shape choose from."""
@@ -42,10 +43,10 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
     who = decided(rule)
     _check(rule, who, on, off)
     chosen = (flags - frozenset(off)) | frozenset(on)
-    part = calls.settings.part(step_of)
+    part, light = calls.settings.part(step_of), _light(calls, flags, dtype)
     if form == "programs":
-        return "\n".join([*_programs(rule, flags, dtype, who, part), *_groups(calls)])
-    lines = [explain_step(rule, chosen, dtype, form, options.backend, part)]
+        return "\n".join([*_programs(rule, flags, dtype, who, part, light), *_groups(calls)])
+    lines = [explain_step(rule, chosen, dtype, form, options.backend, part, light)]
     if form == "summary":
         lines += _not_stored(rule, options, chosen, dtype)
     if form in ANNOTATED:
@@ -53,6 +54,14 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
         lines += [f"{name} is {_switch(name in chosen)} here: it is on in {what}" for name, what in who.items()]
         lines += ["(form `programs` lists all programs; on= and off=, or --on and --off, choose one)"] if who else []
     return "\n".join(lines)
+
+
+def _light(calls: Calls, flags: Flags, dtype: str) -> Light:
+    """What the slots of the first variable are kept in, or of any, before there is one."""
+    members = calls.state.variables
+    if members and members[0].dtype == dtype:
+        return members[0].light
+    return () if members else usual_light(calls.state.rule, calls.options.storage, flags, dtype)
 
 
 def widest_flags(calls: Calls) -> Flags:
@@ -100,12 +109,12 @@ def _groups(calls: Calls) -> Iterator[str]:
         yield f"{', '.join(titles[:SHOWN_GROUPS])}{more}: another kernel, {', '.join(switches)}"
 
 
-def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str], part: Part) -> Iterator[str]:
+def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str], part: Part, light: Light) -> Iterator[str]:
     """A line for each program that differs from the others, then what decides."""
     found: dict[str, list[str]] = {}
     for states in itertools.product((True, False), repeat=len(who)):
         on = {name for name, state in zip(who, states, strict=True) if state}
-        program = program_of(rule, (flags - who.keys()) | on, dtype, part=part)
+        program = program_of(rule, (flags - who.keys()) | on, dtype, part=part, light=light)
         _, *body = str(program).splitlines()
         case = ", ".join(f"{name} {_switch(name in on)}" for name in who)
         found.setdefault("\n".join(body), [_line(program)]).append(case)

@@ -15,6 +15,7 @@ from .codegen.backends.ledger import Ledger
 from .errors import ArrayError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
+from .storages import Storages, dtype_of
 
 Kind = tuple[str, Flags, Flags, bool]
 """Variables that need the same slots: their dtype, the flags of their options and of their shape, and whether they
@@ -27,11 +28,23 @@ def of_kind(rule: Rule, kind: Kind) -> dict[str, Slot]:
     return needed_slots(rule, part_flags(rule, flags, OVERWRITE) if is_overwritten else flags | of_shape, dtype)
 
 
-def of_variable(member: Member, wanted: Mapping[str, Slot], ledger: Ledger) -> dict[str, Array]:
-    """A variable's slots of these names: those that it has, and new ones."""
-    had = member.slots
+def of_variable(member: Member, wanted: Mapping[str, Slot], storages: Storages, ledger: Ledger) -> dict[str, Array]:
+    """A variable's slots of these names: those that it has, in what they are to be kept in, and new ones."""
     own = {name: slot for name, slot in wanted.items() if slot.over != "all"}
-    return {name: had[name] if name in had else _new(member, slot, ledger) for name, slot in own.items()}
+    return {name: _kept(member, name, slot, storages.get(name), ledger) for name, slot in own.items()}
+
+
+def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Ledger) -> Array:
+    had = member.slots.get(name)
+    if slot.over == "tensor":
+        return member.home.new_number(member.array, float(slot.initial)) if had is None else had
+    dtype = member.array.dtype if storage is None else dtype_of(storage)
+    if had is None:
+        return member.home.new_like(member.array, _first(member, slot.initial, ledger), dtype)
+    if had.dtype == dtype:
+        return had
+    now = _as_it_is(member, Span(had, member.address(name)), ledger)
+    return member.home.new_like(member.array, now, dtype)
 
 
 def of_all(
@@ -67,16 +80,15 @@ def without_leftovers(member: Member, left_over: Collection[str]) -> dict[str, A
     return {slot: member.home.new_like(array, 0.0) if slot in left_over else array for slot, array in slots}
 
 
-def _new(member: Member, slot: Slot, ledger: Ledger) -> Array:
-    if slot.over == "tensor":
-        return member.home.new_number(member.array, float(slot.initial))
-    return member.home.new_like(member.array, _first(member, slot.initial, ledger))
-
-
 def _first(member: Member, initial: float | str, ledger: Ledger) -> Any:
     """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
     if initial != "parameter":
         return float(initial)
+    return _as_it_is(member, Span(member.array, member.address()), ledger)
+
+
+def _as_it_is(member: Member, span: Span, ledger: Ledger) -> Any:
+    """What a variable or a slot is between two calls."""
     if member.place != "cpu" or not ledger.calls:  # elsewhere one thread calls
-        return member.array
-    return backends.of(member.place).read(ledger, [Span(member.array, member.address())])[0][0]
+        return span.array
+    return backends.of(member.place).read(ledger, [span])[0][0]

@@ -25,10 +25,12 @@ from .codegen.backends.ledger import Ledger
 from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
-from .flags import FIRST, FlagsOf, shape_flags
+from .flags import FIRST, shape_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES, Progress
+from .settings import AskedOf
+from .storages import decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ class State:
         """The variables in build order."""
         return self.members.members
 
-    def built_on(self, var_list: Variables, flags: FlagsOf) -> State | None:
+    def built_on(self, var_list: Variables, asked: AskedOf) -> State | None:
         """The state of these variables, with slots; None if it is this one. Raises ArrayError."""
         members = track(var_list)
         if not self.built:
@@ -93,7 +95,7 @@ class State:
             hidden=frozenset(),
             excluded_arrays=(),
         )
-        return new.excluding((), self.excluded_arrays).with_slots(flags)
+        return new.excluding((), self.excluded_arrays).with_slots(asked)
 
     def _adopted(self, members: list[Member]) -> list[Member]:
         """The caller's own variables with the slots that came with pickle or deepcopy."""
@@ -138,17 +140,18 @@ class State:
         hidden -= frozenset(() if variables is None else self.members.positions_of(variables))
         return self if hidden == self.hidden else dataclasses.replace(self, hidden=hidden)
 
-    def with_slots(self, flags: FlagsOf) -> State:
-        """A state with the slots that the flags ask for: new ones, and of its own those that are still needed."""
+    def with_slots(self, asked: AskedOf) -> State:
+        """A state with the slots that the options ask for: new ones, and its own that are needed, converted or not."""
         self.ledger.settle()
         endings = endings_of(self.variables)
-        each = enumerate(zip(self.variables, flags(self.variables), strict=True))
+        flags, storages = asked(self.variables)
+        each = enumerate(zip(self.variables, flags, strict=True))
         shaped = [(i, one, own, shape_flags(self.rule, one.array.shape)) for i, (one, own) in each]
         kinds = [(one.dtype, own, of_shape, i in endings.overwritten) for i, one, own, of_shape in shaped]
         wanted = {kind: slots.of_kind(self.rule, kind) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
-        pairs = zip(self.variables, kinds, strict=True)
-        made = [one.with_slots(slots.of_variable(one, wanted[kind], self.ledger)) for one, kind in pairs]
+        every = zip(self.variables, kinds, storages, strict=True)
+        made = [one.with_slots(slots.of_variable(one, wanted[kind], kept, self.ledger)) for one, kind, kept in every]
         shared = slots.of_all(self.shared, wanted.values(), step_of(self.rule).gathered, self.variables)
         return dataclasses.replace(self, members=Members(made), shared=shared, endings=endings)
 
@@ -207,11 +210,11 @@ class State:
             yield f"{VARIABLES}/{member.path}", "parameter", position, member.array
 
     def seen_slots(self, together: Collection[str] = ()) -> Iterator[tuple[str, Array]]:
-        """All slots by name, sharing memory; zeros of their own in place of what empty windows have left over."""
+        """All slots by name, decoded or sharing memory; zeros of their own in place of what empty windows left over."""
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
         for name, slot, position, array in self.slots(together):
             is_left_over = slot in added_up and not windows[position]
-            yield name, home_of(array).new_like(array, 0.0) if is_left_over else array
+            yield name, decoded(home_of(array).new_like(array, 0.0) if is_left_over else array)
 
     def read(self, with_values: bool = False) -> tuple[dict[str, Array], int, Progress]:
         """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.

@@ -8,8 +8,10 @@ from typing import Any
 
 from .arrays.homes import Array, find_home, home_of
 from .arrays.numpy import HOME as NUMPY
+from .members import Member
 from .nearest import meant
 from .state import State
+from .storages import decoded
 
 ALL = "all"
 """The key of slots over all variables."""
@@ -22,7 +24,7 @@ class Slots(Mapping[str, Array]):
     """The slots of one variable, or those over all, by name.
 
     Arrays share memory with the optimizer: they change with it, and NumPy's cannot be written here. What adds gradients
-    up is a new array of zeros while nothing is added up.
+    up is a new array of zeros while nothing is added up; what is kept in fewer bits is decoded, as an array of its own.
     """
 
     def __init__(self, path: str, array_of: Callable[[str], Array], arrays: Mapping[str, Array]) -> None:
@@ -71,10 +73,7 @@ class StateView(Mapping[str, Slots]):
 
     def __repr__(self) -> str:
         state = self._now()
-        lines = [
-            f"{one.path} {one.array.shape} {one.dtype}: {', '.join(one.slots) or 'no slots'}"
-            for one in state.variables[:MOST_LINES]
-        ]
+        lines = [f"{one.path} {one.array.shape} {one.dtype}: {_listed(one)}" for one in state.variables[:MOST_LINES]]
         lines += [f"{ALL}: {', '.join(state.shared)}"] if state.shared else []
         more = len(state.variables) - MOST_LINES
         lines += [f"and {more:,} more variables"] if more > 0 else []
@@ -91,22 +90,30 @@ class StateView(Mapping[str, Slots]):
         return places
 
 
+def _listed(one: Member) -> str:
+    """A variable's slots, and what they are kept in where that is not its dtype."""
+    light = dict(one.light)
+    return ", ".join(f"{name} in {light[name]}" if name in light else name for name in one.slots) or "no slots"
+
+
 def sizes(state: State) -> str:
     """How large a state is, in words."""
     if not state.built:
         return "0 variables"
     slots = [*state.shared.values(), *itertools.chain.from_iterable(one.slots.values() for one in state.variables)]
     parameters = sum(one.array.size for one in state.variables)
+    nbytes = sum(array.nbytes for array in slots)
+    each = f", {nbytes / parameters:.3g} a parameter" if any(one.light for one in state.variables) else ""
     return (
         f"{len(state.variables):,} variables of {parameters:,} parameters, "
-        f"{len(slots):,} slots of {sum(array.nbytes for array in slots):,} bytes"
+        f"{len(slots):,} slots of {nbytes:,} bytes{each}"
     )
 
 
 def _seen(state: State, position: int, name: str, array: Array) -> Array:
     """A slot, or zeros in place of what an empty window has left over."""
     is_left_over = name in state.accumulators and not state.ledger.windows[position]
-    return home_of(array).new_like(array, 0.0) if is_left_over else array
+    return decoded(home_of(array).new_like(array, 0.0) if is_left_over else array)
 
 
 def _read_only(array: Array) -> Array:

@@ -30,7 +30,7 @@ from safetensors.numpy import save_file
 from .arrays.homes import Array
 from .errors import FileError
 
-DTYPES = {
+DTYPES: dict[str, Any] = {
     "BOOL": "?",
     "U8": "u1",
     "I8": "i1",
@@ -45,6 +45,14 @@ DTYPES = {
     "F64": "<f8",
 }
 """The format's names of dtypes, those that NumPy has and a state may have."""
+
+LIGHT = "BF16"
+"""One that NumPy has where ml_dtypes is installed."""
+
+with contextlib.suppress(ImportError):
+    from ml_dtypes import bfloat16
+
+    DTYPES[LIGHT] = bfloat16
 
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 
@@ -207,5 +215,6 @@ def _entry(name: str, row: dict[str, Any], label: str) -> Entry:
     if row.keys() != {"dtype", "shape", "data_offsets"}:
         raise refuse(label, f"{where} must have dtype, shape and data_offsets", row)
     if row["dtype"] not in DTYPES:
-        raise refuse(label, f"{where} must have one of the dtypes {', '.join(DTYPES)}", row["dtype"])
+        lacking = "" if LIGHT in DTYPES else f" ({LIGHT} with ml_dtypes: pip install ml_dtypes)"
+        raise refuse(label, f"{where} must have one of the dtypes {', '.join(DTYPES)}{lacking}", row["dtype"])
     return Entry(row["dtype"], tuple(row["shape"]), *row["data_offsets"])

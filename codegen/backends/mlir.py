@@ -17,7 +17,8 @@ from ..dtypes import Storage, storage
 from ..errors import LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Kernel, Let, Load, Program, Reduce, new, old
+from ..program import Arg, Draw, Kernel, Let, Load, Program, Reduce, new, old
+from ..rounding import EACH
 from ..sorts import is_of_words, is_wide, truths, wides, words
 
 LOCAL = re.compile(r"%\w+")
@@ -167,8 +168,31 @@ class _Function:
             kept = self.kept(load.array).mlir
             if kept != self.kind:
                 block.lines.append(f"%{mangled(load.name)} = {_cast(f'%in_{mangled(load.name)}', kept, self.kind)}")
+        for draw in self.kernel.draws:
+            self.drawn(block, draw)
         block.lets(self.kernel.body, truths(self.kernel.body))
         return block
+
+    def drawn(self, block: _Block, draw: Draw) -> None:
+        """The random bits of an element: its half of the four words, which are made anew for each."""
+        made = self.kernel.generator
+        assert made is not None
+        own = {name: f"{name}{draw.name}" for name in (made.counted, made.stream, *(let.name for let in made.lets))}
+        lets = [let._replace(name=own[let.name], args=_renamed(let.args, own)) for let in made.lets]
+        element = block.new(f"arith.index_cast {block.new('linalg.index 0 : index')} : index to {WORD}")
+        block.lines.append(f"%{own[made.counted]} = arith.shrui {element}, {block.constant(3, WORD)} : {WORD}")
+        block.lines.append(f"%{own[made.stream]} = arith.constant {draw.stream} : {WORD}")
+        block.lets(lets, frozenset())
+        first, *others = [block.operand(word) for word in _renamed(made.words, own)]
+        place = block.new(f"arith.andi {element}, {block.constant(EACH - 1, WORD)} : {WORD}")
+        for k, other in enumerate(others, 1):
+            later = block.new(f"arith.cmpi uge, {place}, {block.constant(2 * k, WORD)} : {WORD}")
+            first = block.new(f"arith.select {later}, {other}, {first} : {WORD}")
+        odd = block.new(f"arith.andi {element}, {block.constant(1, WORD)} : {WORD}")
+        places = block.new(f"arith.shli {odd}, {block.constant(4, WORD)} : {WORD}")
+        moved = block.new(f"arith.shrui {first}, {places} : {WORD}")
+        lower = block.constant(0xFFFF, WORD)
+        block.lines.append(f"{block.operand(draw.name)} = arith.andi {moved}, {lower} : {WORD}")
 
     def update(self) -> Iterator[str]:
         """The loop that stores."""
@@ -225,6 +249,11 @@ class _Function:
         yield from (f"    {line}" for line in block.lines + wide.lines)
         yield f"    linalg.yield {folded} : f64"
         yield "} -> tensor<f64>"
+
+
+def _renamed(args: Sequence[Arg], own: Mapping[str, str]) -> tuple[Arg, ...]:
+    """Arguments, of which some names are others."""
+    return tuple([own.get(arg, arg) if isinstance(arg, str) else arg for arg in args])
 
 
 def _array(name: str) -> str:

@@ -6,6 +6,7 @@ against, bit for bit. It allocates a temporary per operation and is never used f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from ..dtypes import storage
 from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
-from ..program import Arg, Kernel, Let, Program, new
+from ..program import Arg, Draw, Kernel, Let, Program, new
+from ..rounding import EACH
 from ..scalars import evaluate
 from ..sorts import is_of_words, is_wide, wides, words
 
@@ -103,6 +105,8 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     for load in kernel.loads:
         names[load.name] = tensor[load.array].astype(compute, copy=True)
     wide_names, word_names = wides(kernel.body), words(kernel.body)
+    for draw in kernel.draws:
+        names[draw.name] = _drawn(kernel, draw, names, shape, compute)
     for let in kernel.body:
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
@@ -115,6 +119,19 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         reduce.name: reduce.op(np.broadcast_to(_value(reduce.value, names, compute), shape))
         for reduce in kernel.reductions
     }
+
+
+def _drawn(kernel: Kernel, draw: Draw, names: Mapping[str, Any], shape: tuple[int, ...], compute: Any) -> Array:
+    """The random bits of all elements, a word each."""
+    made, size = kernel.generator, math.prod(shape)
+    assert made is not None
+    calls = np.arange(-(-size // EACH), dtype=np.uint32)
+    inside = {**names, made.counted: calls, made.stream: np.full_like(calls, draw.stream)}
+    known = words(made.lets)
+    for let in made.lets:
+        inside[let.name] = _computed(let, inside, np.uint32 if is_of_words(let, known) else compute, compute)
+    drawn = np.stack([inside[str(word)] for word in made.words], axis=1).astype("<u4")
+    return drawn.view("<u2").ravel()[:size].astype(np.uint32).reshape(shape)
 
 
 def _computed(let: Let, names: Mapping[str, Any], kind: Any, compute: Any) -> Any:

@@ -66,11 +66,11 @@ class CuPyHome:
             else:
                 array[...] = value
 
-    def new_like(self, array: Array, fill: Any) -> Array:
+    def new_like(self, array: Array, fill: Any, dtype: np.dtype[Any] | None = None) -> Array:
         """A new array on the same device."""
         index = gpu.index_of(array)
         with gpu.use(index), gpu.ordered(index):
-            made: Array = gpu.cupy().empty(array.shape, array.dtype)
+            made: Array = gpu.cupy().empty(array.shape, dtype or array.dtype)
             made[...] = fill
         return made
 

@@ -84,8 +84,11 @@ class Home(Protocol):
     def write(self, array: Array, value: Any) -> None:
         """Write a number, or an array of the same shape that is NumPy's or of this kind."""
 
-    def new_like(self, array: Array, fill: Any) -> Array:
-        """A new array of the same shape, dtype and place, holding a number or an array of this kind."""
+    def new_like(self, array: Array, fill: Any, dtype: np.dtype[Any] | None = None) -> Array:
+        """A new array of the same shape and place, holding a number or an array of this kind.
+
+        dtype: by default that of `array`. Numbers are rounded to nearest.
+        """
 
     def new_number(self, array: Array, fill: float) -> Array:
         """A new float64 array of shape () in the same place, holding a number."""

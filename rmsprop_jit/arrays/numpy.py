@@ -59,15 +59,17 @@ class NumPyHome:
         """Write a number or an array."""
         array[...] = value
 
-    def new_like(self, array: Array, fill: Any) -> Array:
+    def new_like(self, array: Array, fill: Any, dtype: np.dtype[Any] | None = None) -> Array:
         """A new array that lies in its first cache line as `array` does, so that rows of both can be aligned.
 
-        Its elements lie in the same order.
+        Its elements lie in the same order. dtype: by default that of `array`.
         """
-        room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
-        begin = (self.address(array) - self.address(room)) % CACHE_LINE
-        strides = None if array.flags.c_contiguous else array.strides
-        made: Array = np.ndarray(array.shape, array.dtype, room, begin, strides)
+        kept, whole = dtype or array.dtype, array.itemsize
+        room = np.empty(array.size * kept.itemsize + CACHE_LINE, np.uint8)
+        lead = self.address(array) % CACHE_LINE // whole * kept.itemsize
+        begin = (lead - self.address(room)) % CACHE_LINE
+        strides = None if array.flags.c_contiguous else tuple([own // whole * kept.itemsize for own in array.strides])
+        made: Array = np.ndarray(array.shape, kept, room, begin, strides)
         made[...] = fill
         return made
 

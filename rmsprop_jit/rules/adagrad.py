@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..codegen import Expr, Flag, Hyper, Rule, clip, sqrt, square, where
+from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, sqrt, square, where
 from ..codegen.names import Names
 from .dialects import Dialect, Spoken
 from .parts import small
@@ -98,6 +98,9 @@ def ftrl(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     return {s.linear: linear, s.accumulator: total, p: (bounded - linear) / quadratic}
 
 
+IN_WEIGHTS = Slot(0.0, exact=True)
+"""Of both a weight is made anew in each step: what they lack, it lacks."""
+
 STRENGTHS = ("l1_regularization_strength", "l2_regularization_strength", "l2_shrinkage_regularization_strength")
 
 
@@ -106,7 +109,7 @@ STRENGTHS = ("l1_regularization_strength", "l2_regularization_strength", "l2_shr
         Rule(
             "ftrl",
             ftrl,
-            slots={"accumulator": 0.0, "linear": 0.0},
+            slots={"accumulator": IN_WEIGHTS, "linear": IN_WEIGHTS},
             hypers={
                 "learning_rate_power": Hyper(-0.5, high=0.0),
                 **INITIAL,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codegen import Expr, Flag, Hyper, Rule
+from ..codegen import Expr, Flag, Hyper, Rule, Slot
 from ..codegen.expr import Const
 from ..codegen.names import Names, knowing
 from ..errors import OptionError
@@ -39,7 +39,7 @@ class Dialect:
     hypers: Mapping[str, Hyper] = field(default_factory=dict)
     flags: Mapping[str, Flag] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
-    slots: Mapping[str, float] = field(default_factory=dict)
+    slots: Mapping[str, float | Slot] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
     is_coupled: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..codegen import Expr, Flag, Hyper, Input, Rule, clip, maximum, sign, sqrt, square, sum_of_squares, where
+from ..codegen import Expr, Flag, Hyper, Input, Rule, Slot, clip, maximum, sign, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
 from .parts import BETA_LINES, EPSILON_LINE, MOMENTS, decay, mixed, small, unbiased
 from .row import Bundled, Row, bundled
@@ -47,6 +47,10 @@ class Rprop(Bundled):
     """See its row."""
 
 
+COMPARED = Slot(0.0, exact=True)
+"""A gradient, of which the difference to the next one is wanted."""
+
+
 def adan(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
     """Xie et al. 2022, algorithm 1, with the correction of bias of the authors' code; betas are what is kept."""
     change = g - where(on.first, g, s.previous)
@@ -62,7 +66,7 @@ def adan(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "adan",
             adan,
-            slots={"momentum": 0.0, "difference": 0.0, "velocity": 0.0, "previous": 0.0},
+            slots={"momentum": 0.0, "difference": 0.0, "velocity": 0.0, "previous": COMPARED},
             hypers={"beta_1": decay(0.98), "beta_2": decay(0.92), "beta_3": decay(0.99), "epsilon": small(1e-8)},
         ),
         "Nesterov's momentum by differences of gradients, divided by the root of their squares.",
@@ -94,7 +98,7 @@ def mars(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "mars",
             mars,
-            slots={**MOMENTS, "previous": 0.0},
+            slots={**MOMENTS, "previous": COMPARED},
             hypers={
                 "beta_1": decay(0.95),
                 "beta_2": decay(0.99),

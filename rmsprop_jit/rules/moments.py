@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..codegen import Expr, Flag, Hyper, Rule, clip, exp, log, maximum, minimum, sign, sqrt, square, where
+from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, exp, log, maximum, minimum, sign, sqrt, square, where
 from ..codegen.names import Names
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, missing, mixed, small, unbiased
 from .row import Bundled, Row, bundled
@@ -16,9 +16,18 @@ def adabelief(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Exp
     return {s.momentum: m, s.velocity: v, p: p - h.learning_rate * step}
 
 
+EXPECTED = Slot(0.0, exact=True)
+"""What a gradient is compared with, which is nearly the same."""
+
+
 @bundled(
     Row(
-        Rule("adabelief", adabelief, slots=MOMENTS, hypers={**BETAS, "epsilon": small(1e-16)}),
+        Rule(
+            "adabelief",
+            adabelief,
+            slots={**MOMENTS, "momentum": EXPECTED},
+            hypers={**BETAS, "epsilon": small(1e-16)},
+        ),
         "Adam that divides by how far gradients are from what was expected of them.",
         {
             **BETA_LINES,

@@ -149,5 +149,7 @@ def test_the_interpreter_knows_half_precision_and_compilers_say_that_they_do_not
 
 @pytest.mark.parametrize("kinds", [("int8", None), ("float32", "complex64")])
 def test_an_unknown_storage_is_named(kinds: tuple[str, str | None]) -> None:
-    with pytest.raises(OptionError, match=r"a dtype is one of float16, float32, float64. Received: '(int8|complex64)'"):
+    with pytest.raises(
+        OptionError, match=r"is one of float16, bfloat16, float32, float64. Received: '(int8|complex64)'"
+    ):
         specialize(RMSPROP, (), *kinds)

@@ -10,6 +10,7 @@ import zoo
 
 from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
 from rmsprop_jit.buckets import program_of
+from rmsprop_jit.codegen.kinds import SEED
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.flags import Part, option_flags, own_flags, part_flags
 from rmsprop_jit.grouping import grouped
@@ -31,6 +32,8 @@ GIVEN = {
     "ema_momentum": 0.5,
     "ema_overwrite_frequency": 7,
     "groups": {".*bias": {"weight_decay": None, "learning_rate": 0.25}},
+    "storage": {".*:momentum": "bfloat16"},
+    "seed": 7,
     "name": "mine",
     "threads": 2,
     "compiler": "numba-cuda",
@@ -130,7 +133,7 @@ def test_every_flag_and_number_of_an_option_is_one_of_the_step() -> None:
     assert {*OPTION_FLAGS, *CALL_FLAGS} <= step.flags.keys()
     assert {name for name, row in OPTIONS.items() if row.hyper} < STEP_HYPERS.keys() <= step.hypers.keys()
     numbers = Options(KEPT, hypers={"rho": 0.9}).numbers(0.5, 1)
-    assert {"rho", "step", "learning_rate"} | STEP_HYPERS.keys() - {"decays"} == numbers.keys()
+    assert {"rho", "step", "learning_rate", *SEED} | STEP_HYPERS.keys() - {"decays"} == numbers.keys()
 
 
 EVERYTHING = frozenset({"centered", "momentum", *OPTION_FLAGS}) - {"clipvalue", "global_clipnorm"}

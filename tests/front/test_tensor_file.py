@@ -68,9 +68,9 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(tmp_path: Path
             file.read("a")
 
 
-@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "C64"])
+@pytest.mark.parametrize("dtype", ["F8_E5M2", "F8_E4M3", "C64"])
 def test_dtypes_that_a_state_does_not_have_are_refused_by_name(tmp_path: Path, dtype: str) -> None:
-    size = {"BF16": 2, "F8_E4M3": 1, "C64": 8}[dtype]
+    size = {"F8_E5M2": 1, "F8_E4M3": 1, "C64": 8}[dtype]
     path = written(tmp_path / "a", {"x": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}, bytes(size))
     with pytest.raises(FileError, match=f"array 'x' .* must have one of the dtypes BOOL.*Received: {dtype}"):
         files.load(path)

@@ -6,6 +6,7 @@ NUMBA_ENABLE_CUDASIM=1, set before Numba is imported, chooses it. Addresses are 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -17,25 +18,29 @@ from numba import cuda
 
 from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.codegen.backends.cuda.words import words
+from rmsprop_jit.codegen.dtypes import STORAGES, storage
 
 
-def _load(kind: Any, lanes: int) -> Callable[[int], Any]:
-    memory = np.ctypeslib.as_ctypes_type(kind) * lanes
+def _memory(address: int, kept: str, lanes: int) -> Any:
+    """So many elements there, as an array."""
+    itemsize = storage(kept).itemsize if kept in STORAGES else 8
+    room: Any = (ctypes.c_uint8 * (itemsize * lanes)).from_address(int(address))
+    return np.frombuffer(room, np.dtype(storage(kept).scalar if kept in STORAGES else kept))
 
+
+def _load(kind: Any, kept: str, lanes: int) -> Callable[[int], Any]:
     def load(address: int) -> Any:
-        values = tuple(map(kind, memory.from_address(int(address))))
+        values = tuple(map(kind, _memory(address, kept, lanes)))
         return values if lanes > 1 else values[0]
 
     return load
 
 
-def _store(kind: Any, lanes: int) -> Callable[..., None]:
-    memory = np.ctypeslib.as_ctypes_type(kind) * lanes
-
+def _store(kind: Any, kept: str, lanes: int) -> Callable[..., None]:
     def store(address: int, *values: Any) -> None:
         assert len(values) == lanes
         assert all(type(value) is kind for value in values), f"{kind.__name__} wanted, got {values}"
-        memory.from_address(int(address))[:] = values
+        _memory(address, kept, lanes)[:] = values
 
     return store
 

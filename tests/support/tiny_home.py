@@ -65,7 +65,8 @@ class TinyHome:
     def write(self, array: Tiny, value: Tiny | npt.ArrayLike) -> None:
         array._host[...] = value._host if isinstance(value, Tiny) else value
 
-    def new_like(self, array: Tiny, fill: Tiny | npt.ArrayLike) -> Tiny:
+    def new_like(self, array: Tiny, fill: Tiny | npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Tiny:
+        assert dtype in (None, array.dtype)
         made = Tiny(array._host)
         self.write(made, fill)
         return made

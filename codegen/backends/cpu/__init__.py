@@ -3,6 +3,7 @@
 frame       a program's loops as Python source
 intrinsics  what that source needs and Numba does not offer; strips: pointers that do not overlap
 words       integers of 32 bits, as processors have them
+draws       random bits, by which what is stored in fewer bits is rounded
 worker      Numba, here or in another process; passes: which of its parts are asked
 settings    what Numba reads from its environment, and code depends on
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store

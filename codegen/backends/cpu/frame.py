@@ -16,6 +16,7 @@ from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
+from . import draws
 
 LANES = 128
 """Accumulators of a reduction: element i of a row goes to lane i % LANES, lanes are folded as a binary tree.
@@ -67,8 +68,7 @@ def fold_code(op: ReduceOp) -> int:
 
 def source(program: Program) -> str:
     """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
-    kept = {program.compute, *(array.storage for array in program.arrays)}
-    if not kept <= set(dtypes.COMPILED):
+    if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
         raise BackendError(
             f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
@@ -115,6 +115,7 @@ class _Frame:
                 yield f"lanes_{reduce.name} = {kind}({LANES})"
             for kernel in filter(self.is_apart, self.program.kernels):
                 yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in self.computed(kernel))
+        yield from draws.buffers(self.program)
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
         for j, name in enumerate(self.program.scalars):
             yield f"wide_{mangled(name)} = scalars[{j}]"
@@ -208,11 +209,11 @@ class _Frame:
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
-        yield "for i in range(count):"
-        yield from indented(self.body(kernel, "i"))
+        lines = [*self.body(kernel, "i")]
         for store in kernel.stores:
             value = cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
-            yield f"    {_pointer(store.array)}[i] = {value}"
+            lines.append(f"{_pointer(store.array)}[i] = {value}")
+        yield from draws.loop(kernel, f"rows[row * 4 + {START}]", self.type, lines)
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""

@@ -11,7 +11,7 @@ Importing this module imports Numba.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import float32, float64, int64, types
+from numba import float32, float64, int64, types, uint32
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -83,6 +83,18 @@ def _buffer_of(element, kept):
 
 
 lanes, singles = _buffer_of(float64, ir.DoubleType()), _buffer_of(float32, ir.FloatType())
+words = _buffer_of(uint32, ir.IntType(32))
+
+
+@intrinsic
+def half(_context, pointer, place):
+    """The `place`-th half of a buffer of words, the lower one of each first, as a word."""
+
+    def generate(_context, builder, _signature, args):
+        halves = builder.bitcast(args[0], ir.IntType(16).as_pointer())
+        return builder.zext(builder.load(builder.gep(halves, [args[1]])), ir.IntType(32))
+
+    return uint32(pointer, int64), generate
 
 
 @intrinsic
@@ -173,7 +185,7 @@ BY_NAME = {
     **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
     **STRIPS,
     **WORDS,
-    **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles},
+    **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""

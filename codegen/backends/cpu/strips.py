@@ -11,22 +11,26 @@ from llvmlite import ir
 from numba import float32, float64, types
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from ...dtypes import KEPT, storage
+
 
 class Strip(types.CPointer):
     """A pointer to elements of one of several arrays: what is stored to one of them changes no other.
 
     Without it LLVM compares all addresses before each loop, up to 128 pairs; a rule of more arrays would not vectorise.
+
+    dtype: what is loaded, and stored. `kept`: the storage of the elements.
     """
 
-    def __init__(self, dtype, place, arrays):
-        self.place, self.arrays = place, arrays
+    def __init__(self, dtype, kept, place, arrays):
+        self.kept, self.place, self.arrays = kept, place, arrays
         super().__init__(dtype)
-        self.name = f"Strip({dtype}, {place}, {arrays})"
+        self.name = f"Strip({dtype}, {kept}, {place}, {arrays})"
 
     @property
     def key(self):
         """What tells such types apart."""
-        return self.dtype, self.place, self.arrays
+        return self.dtype, self.kept, self.place, self.arrays
 
     def mark(self, module, access):
         """Say of a load or store which array it touches, and which ones not."""
@@ -40,19 +44,47 @@ class Strip(types.CPointer):
 register_model(Strip)(models.PointerModel)
 
 
+INT16, INT32 = ir.IntType(16), ir.IntType(32)
+
+
+def _upper_half(builder, number):
+    """A bfloat16 of a float32 that is one: the bits in front."""
+    return builder.trunc(builder.lshr(builder.bitcast(number, INT32), INT32(16)), INT16)
+
+
+def _with_zeros(builder, half):
+    """A float32 of a bfloat16."""
+    return builder.bitcast(builder.shl(builder.zext(half, INT32), INT32(16)), ir.FloatType())
+
+
+CODED = {"bfloat16": (INT16, _with_zeros, _upper_half)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored."""
+
+
+def _element(builder, strip, args):
+    """Where an element is."""
+    pointer = args[0]
+    if strip.kept in CODED:
+        pointer = builder.bitcast(pointer, CODED[strip.kept][0].as_pointer())
+    return builder.gep(pointer, [args[1]])
+
+
 @lower_builtin(operator.getitem, Strip, types.Integer)
 def _load(_context, builder, signature, args):
-    value = builder.load(builder.gep(args[0], [args[1]]))
-    signature.args[0].mark(builder.module, value)
-    return value
+    strip = signature.args[0]
+    value = builder.load(_element(builder, strip, args))
+    strip.mark(builder.module, value)
+    return CODED[strip.kept][1](builder, value) if strip.kept in CODED else value
 
 
 @lower_builtin(operator.setitem, Strip, types.Integer, types.Any)
 def _store(_context, builder, signature, args):
-    signature.args[0].mark(builder.module, builder.store(args[2], builder.gep(args[0], [args[1]])))
+    strip = signature.args[0]
+    value = CODED[strip.kept][2](builder, args[2]) if strip.kept in CODED else args[2]
+    strip.mark(builder.module, builder.store(value, _element(builder, strip, args)))
 
 
-def _strip_of(element):
+def _strip_of(kept, element):
     """An intrinsic that reads an integer as the address of elements of one of `arrays` arrays (literals)."""
 
     @intrinsic
@@ -63,11 +95,13 @@ def _strip_of(element):
         def generate(context, builder, _signature, args):
             return builder.inttoptr(args[0], context.get_value_type(element).as_pointer())
 
-        return Strip(element, place.literal_value, arrays.literal_value)(address, place, arrays), generate
+        return Strip(element, kept, place.literal_value, arrays.literal_value)(address, place, arrays), generate
 
     strip.prefer_literal = True
     return strip
 
 
-STRIPS = {f"strip_{element}": _strip_of(element) for element in (float32, float64)}
+ELEMENTS = {"float32": float32, "float64": float64}
+
+STRIPS = {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).compute]) for name in KEPT}
 """By the names under which generated code finds them."""

@@ -8,6 +8,7 @@ shape       what all kernels of a program share
 source      a kernel's source, with what it takes
 launches    what a step launches, as text
 layout      where the elements of arrays lie
+draws       random bits, by which what is stored in fewer bits is rounded
 sums        how they reduce
 words       what that source may name
 compilers   from source to PTX and machine code

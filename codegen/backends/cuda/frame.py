@@ -112,7 +112,7 @@ def shape_of(
     program: Program, threads: int, from_memory: bool = False, guarded: bool = False, chosen: bool = False
 ) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
-    if not {program.compute, *(array.storage for array in program.arrays)} <= set(dtypes.COMPILED):
+    if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."

@@ -27,20 +27,41 @@ LLVM_TYPES = {
     types.uint32: ll.IntType(32),
 }
 
+INT16, INT32 = ll.IntType(16), ll.IntType(32)
 
-def _load(kind: Any, lanes: int) -> Any:
+
+def _with_zeros(builder: Any, half: Any) -> Any:
+    """A float32 of a bfloat16."""
+    return builder.bitcast(builder.shl(builder.zext(half, INT32), INT32(16)), ll.FloatType())
+
+
+def _upper_half(builder: Any, number: Any) -> Any:
+    """A bfloat16 of a float32 that is one."""
+    return builder.trunc(builder.lshr(builder.bitcast(number, INT32), INT32(16)), INT16)
+
+
+CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored."""
+
+
+def _kept(kind: Any, kept: str) -> Any:
+    """An element in memory, what makes a number of it, and it of a number."""
+    return CODED.get(kept) or (LLVM_TYPES[kind], lambda builder, value: value, lambda builder, value: value)
+
+
+def _load(kind: Any, kept: str, lanes: int) -> Any:
     """`load(address) -> lanes numbers`, in one access."""
-    size = LLVM_TYPES[kind]
+    size, decoded, _ = _kept(kind, kept)
     memory = size if lanes == 1 else ll.VectorType(size, lanes)
     result = kind if lanes == 1 else types.UniTuple(kind, lanes)
 
     def load(typing_context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             pointer = builder.inttoptr(args[0], memory.as_pointer(GLOBAL))
-            value = builder.load(pointer, align=kind.bitwidth // 8 * lanes)
+            value = builder.load(pointer, align=_bytes(kind, kept) * lanes)
             if lanes == 1:
-                return value
-            parts = [builder.extract_element(value, _index(lane)) for lane in range(lanes)]
+                return decoded(builder, value)
+            parts = [decoded(builder, builder.extract_element(value, _index(lane))) for lane in range(lanes)]
             return context.make_tuple(builder, signature.return_type, parts)
 
         return result(types.int64), generate
@@ -48,20 +69,20 @@ def _load(kind: Any, lanes: int) -> Any:
     return intrinsic(load)
 
 
-def _store(kind: Any, lanes: int) -> Any:
+def _store(kind: Any, kept: str, lanes: int) -> Any:
     """`store(address, *numbers)`, in one access."""
-    size = LLVM_TYPES[kind]
+    size, _, coded = _kept(kind, kept)
     memory = size if lanes == 1 else ll.VectorType(size, lanes)
     signature = types.void(types.int64, *[kind] * lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = args[1]
+        value = coded(builder, args[1])
         if lanes > 1:
             value = ll.Constant(memory, ll.Undefined)
             for lane in range(lanes):
-                value = builder.insert_element(value, args[1 + lane], _index(lane))
+                value = builder.insert_element(value, coded(builder, args[1 + lane]), _index(lane))
         pointer = builder.inttoptr(args[0], memory.as_pointer(GLOBAL))
-        builder.store(value, pointer, align=kind.bitwidth // 8 * lanes)
+        builder.store(value, pointer, align=_bytes(kind, kept) * lanes)
         return context.get_dummy_value()
 
     return intrinsic(with_values(lanes, lambda: (signature, generate)))
@@ -74,6 +95,11 @@ def _cast(kind: Any, other: Any) -> Any:
         return other(kind), lambda context, builder, signature, args: builder.bitcast(args[0], LLVM_TYPES[other])
 
     return intrinsic(cast)
+
+
+def _bytes(kind: Any, kept: str) -> int:
+    """Of an element in memory."""
+    return int(CODED[kept][0].width if kept in CODED else kind.bitwidth) // 8
 
 
 def _index(lane: int) -> Any:

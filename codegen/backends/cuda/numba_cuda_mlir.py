@@ -11,7 +11,7 @@ from typing import Any
 import numba_cuda_mlir
 from numba_cuda_mlir import compiler, cuda, tools, types
 from numba_cuda_mlir._mlir import ir
-from numba_cuda_mlir._mlir.dialects import llvm, vector
+from numba_cuda_mlir._mlir.dialects import arith, llvm, vector
 from numba_cuda_mlir._mlir.extras import types as mlir_types
 from numba_cuda_mlir.extending import intrinsic
 
@@ -30,36 +30,65 @@ MLIR_TYPES = {
 }
 
 
+INT16, INT32 = mlir_types.i16, mlir_types.i32
+
+
+def _with_zeros(half: Any) -> Any:
+    """A float32 of a bfloat16."""
+    return arith.bitcast(mlir_types.f32(), arith.shli(arith.extui(INT32(), half), _sixteen()))
+
+
+def _upper_half(number: Any) -> Any:
+    """A bfloat16 of a float32 that is one."""
+    return arith.trunci(INT16(), arith.shrui(arith.bitcast(INT32(), number), _sixteen()))
+
+
+def _sixteen() -> Any:
+    return arith.constant(INT32(), 16)
+
+
+CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half, 2)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, what is stored, its bytes."""
+
+
+def _kept(kind: Any, kept: str) -> Any:
+    """An element in memory, what makes a number of it, and it of a number, and its bytes."""
+    return CODED.get(kept) or (MLIR_TYPES[kind], lambda value: value, lambda value: value, kind.bitwidth // 8)
+
+
 def _pointer(address: Any) -> Any:
     return llvm.inttoptr(llvm.PointerType.get(address_space=GLOBAL), address)
 
 
-def _load(kind: Any, lanes: int) -> Any:
+def _load(kind: Any, kept: str, lanes: int) -> Any:
     """`load(address) -> lanes numbers`, in one access."""
+    element, decoded, _, itemsize = _kept(kind, kept)
     result = kind if lanes == 1 else types.UniTuple(kind, lanes)
 
     def load(typing_context: Any, address: Any) -> Any:
         def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
             (at,) = builder.load_vars(args)
-            size = MLIR_TYPES[kind]()
-            memory = size if lanes == 1 else ir.VectorType.get([lanes], size)
-            value = llvm.load(memory, _pointer(at), alignment=kind.bitwidth // 8 * lanes)
-            parts = tuple(vector.extract(value, [], [lane]) for lane in range(lanes)) if lanes > 1 else value
-            builder.store_var(target, parts)
+            memory = element() if lanes == 1 else ir.VectorType.get([lanes], element())
+            value = llvm.load(memory, _pointer(at), alignment=itemsize * lanes)
+            each = [vector.extract(value, [], [lane]) for lane in range(lanes)] if lanes > 1 else [value]
+            parts = tuple(map(decoded, each))
+            builder.store_var(target, parts if lanes > 1 else parts[0])
 
         return result(types.int64), generate
 
     return intrinsic(load)
 
 
-def _store(kind: Any, lanes: int) -> Any:
+def _store(kind: Any, kept: str, lanes: int) -> Any:
     """`store(address, *numbers)`, in one access."""
+    _, _, coded, itemsize = _kept(kind, kept)
     signature = types.void(types.int64, *[kind] * lanes)
 
     def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
-        at, *values = builder.load_vars(args)
+        at, *numbers = builder.load_vars(args)
+        values = [*map(coded, numbers)]
         (value,) = values if lanes == 1 else [vector.from_elements(ir.VectorType.get([lanes], values[0].type), values)]
-        llvm.store(value, _pointer(at), alignment=kind.bitwidth // 8 * lanes)
+        llvm.store(value, _pointer(at), alignment=itemsize * lanes)
         builder.store_var(target, None)
 
     return intrinsic(with_values(lanes, lambda: (signature, generate)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...dtypes import VECTOR_BYTES
 from ...printer import cast, indented, literal, mangled, operand, print_lets
 from ...program import Kernel, new
+from . import draws
 from .layout import pointer
 from .shape import Shape
 from .sums import name_of
@@ -26,6 +27,7 @@ class Step:
 
     def functions(self) -> Iterator[str]:
         """What is called for each element, and to fold what has been summed."""
+        yield from draws.functions(self.kernel, self.type.name)
         yield from self.element_function()
         for text in dict.fromkeys(text for p in self.partials for text in (p.parts.add, p.parts.join)):
             yield from ("", "", "@device", *text.strip().splitlines())
@@ -34,12 +36,19 @@ class Step:
     def element_function(self) -> Iterator[str]:
         """The kernel's body as a function of one element: what is stored, or what is reduced."""
         kernel = self.kernel
-        arguments = map(mangled, [*kernel.uniforms, *(load.name for load in kernel.loads)])
+        names = [*(load.name for load in kernel.loads), *(draw.name for draw in kernel.draws)]
+        arguments = map(mangled, [*self.numbers(), *names])
         results = [*(store.value for store in kernel.stores), *(reduce.value for reduce in kernel.reductions)]
         yield "@device"
         yield f"def element_{self.k}({', '.join(arguments)}):"
         yield from indented(print_lets(kernel.body, self.type.name))
         yield f"    return {', '.join(operand(result, self.type.name) for result in results) or '0'}"
+
+    def numbers(self) -> list[str]:
+        """The numbers from outside the loop that an element needs."""
+        used = {arg for let in self.kernel.body for arg in let.args}
+        used |= {store.value for store in self.kernel.stores} | {reduce.value for reduce in self.kernel.reductions}
+        return [name for name in self.kernel.uniforms if name in used]
 
     def lines(self) -> list[str]:
         """One row a block: vectors first, then what is left."""
@@ -53,6 +62,8 @@ class Step:
         yield "tensor = load_int64(rows + row * 24)"
         yield f"start = {self.layout.bytes('load_int64(rows + row * 24 + 8)')}"
         yield "count = int32(load_int64(rows + row * 24 + 16))"
+        if self.kernel.draws:
+            yield f"{draws.BEGIN} = load_int64(rows + row * 24 + 8)"
         for array in arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
             yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
@@ -103,6 +114,7 @@ class Step:
                 for piece, lanes in layout.pieces(load.array):
                     names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
                     yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
+            yield from draws.of_vector(self.kernel, index, v, layout.lanes)
         for v in range(several):
             for lane in range(layout.lanes):
                 yield from self.one(f"l{v}{lane}_")
@@ -119,6 +131,7 @@ class Step:
         for load in self.kernel.loads:
             kept = self.program.storage(load.array)
             yield f"{mangled(load.name)} = load_{kept}({self.layout.place(load.array, 0)})"
+        yield from draws.of_single(self.kernel)
         yield from self.one("")
         for store in self.kernel.stores:
             kept = self.program.storage(store.array)
@@ -131,10 +144,11 @@ class Step:
     def one(self, prefix: str) -> Iterator[str]:
         """The element whose loads have names with `prefix`: its new values, added to the thread's sums."""
         kernel = self.kernel
-        arguments = [mangled(name) for name in kernel.uniforms]
+        arguments = [mangled(name) for name in self.numbers()]
         for load in kernel.loads:
             name = f"{prefix}{mangled(load.name)}"
             arguments.append(cast(name, self.program.storage(load.array), self.type.name))
+        arguments += [f"{prefix}{mangled(draw.name)}" for draw in kernel.draws]
         values = [f"{prefix}{mangled(new(store.array))}" for store in kernel.stores]
         reduced = [f"{prefix}value_{reduce.name}" for reduce in kernel.reductions]
         yield f"{', '.join(values + reduced)} = element_{self.k}({', '.join(arguments)})"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ...dtypes import COMPILED, storage
+from ...dtypes import KEPT, storage
 from ...ops import FUNCTIONS
 
 TYPES = ("float32", "float64", "int32", "int64", "uint32", "uint64")
@@ -25,20 +25,20 @@ def words(
     """What generated source may name.
 
     device: the decorator of functions that kernels call.
-    load:   from (type, lanes) to a function (address) -> lanes numbers, in one access.
-    store:  from (type, lanes) to a function (address, *lanes numbers).
+    load:   from (type, storage, lanes) to a function (address) -> lanes numbers of that type, in one access.
+    store:  from (type, storage, lanes) to a function (address, *lanes numbers).
     cast:   from two types of the same size to a function that reads the bits of one as the other.
     functions: where sqrt and the like are from.
     """
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
-    memory = {"load_int64": load(named["int64"], 1)}
-    for dtype in COMPILED:
-        lanes = storage(dtype).lanes
-        memory[f"load_{dtype}"] = load(named[dtype], 1)
-        memory[f"store_{dtype}"] = store(named[dtype], 1)
-        memory[f"load_vector_{dtype}"] = load(named[dtype], lanes)
-        memory[f"store_vector_{dtype}"] = store(named[dtype], lanes)
+    memory = {"load_int64": load(named["int64"], "int64", 1)}
+    for kept in KEPT:
+        kind, lanes = named[storage(kept).compute], storage(kept).lanes
+        memory[f"load_{kept}"] = load(kind, kept, 1)
+        memory[f"store_{kept}"] = store(kind, kept, 1)
+        memory[f"load_vector_{kept}"] = load(kind, kept, lanes)
+        memory[f"store_vector_{kept}"] = store(kind, kept, lanes)
     int64, float64 = named["int64"], named["float64"]
     casts = {"bits_of": cast(float64, int64), "number_of": cast(int64, float64)}
     casts |= {"word_of_bits": cast(named["float32"], named["uint32"])}
@@ -76,5 +76,6 @@ def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:
         1: lambda context, address, a: make(),
         2: lambda context, address, a, b: make(),
         4: lambda context, address, a, b, c, d: make(),
+        8: lambda context, address, a, b, c, d, e, f, g, h: make(),
     }
     return shapes[lanes]

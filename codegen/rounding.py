@@ -1,0 +1,104 @@
+"""Rounding by chance: what is stored with fewer bits than it is computed with becomes one of its two neighbours.
+
+The chance of each is such that the number stays what it is on average: rounding to nearest would forget what changes by
+less than half a step, weight decay say, however often it does. The bits come from Philox, keyed by the seed and the
+variable's name, counted by the step, the array and the element: the same on every backend, in any order. One call has
+them for eight elements.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from .dtypes import storage
+from .errors import OptionError
+from .expr import Const, Expr, Select, Symbol, call
+from .kinds import KEY, SEED, Kind, Space
+from .ops import Fn
+from .parts import Slot
+from .philox import philox
+from .program import Array, Kernel
+
+EACH, WORDS = 8, 4
+"""Elements that one call has bits for, and the words that have them."""
+
+HALF = 16
+"""Random bits of an element: as many as bfloat16 lacks of float32."""
+
+KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
+COUNT = 2.0**HALF
+
+CALL, STREAM = Symbol(Kind.DRAW, "_call"), Symbol(Kind.DRAW, "_stream")
+"""The words that count the calls for an array, and that tell arrays apart."""
+
+UPPER = 0xFFFF0000
+PURPOSE = zlib.crc32(b"rounding")
+"""In the counter, beside what else is drawn."""
+
+
+def bfloat16(value: Expr, random: Expr) -> Expr:
+    """A float32 as one that bfloat16 holds: its bits and a random half below, of which the upper half is kept."""
+    sum_of_bits = call(Fn.WORD_ADD, call(Fn.WORD_BITS, value), random)
+    kept = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_AND, sum_of_bits, UPPER))
+    return Select(call(Fn.EQ, value, value), kept, Const(math.nan))
+
+
+CODECS: Mapping[str, Callable[[Expr, Expr], Expr]] = {"bfloat16": bfloat16}
+"""What storages make of a number, and of 16 random bits."""
+
+
+def rounded(stores: Mapping[Symbol, Expr], kept: Mapping[str, str], compute: str) -> dict[Symbol, Expr]:
+    """Stores of what their storages hold. Raises OptionError where a program computes in another type than they know.
+
+    kept: the storage of each array, by name; others are kept as they are computed.
+    """
+    made = dict(stores)
+    for target, value in stores.items():
+        name = "parameter" if target.kind is Kind.PARAMETER else target.name
+        row = storage(kept.get(name, compute))
+        if row.name not in CODECS:
+            continue
+        if row.compute != compute:
+            raise OptionError(
+                f"{row.name} is a storage of what is computed in {row.compute}. Received: {name!r} in {row.name}, "
+                f"where the program computes in {compute}. Keep {name!r} in {compute}, or use {row.compute} variables."
+            )
+        made[target] = CODECS[row.name](value, Symbol(Kind.DRAW, name))
+    return made
+
+
+def arrays_of(
+    kernels: Iterable[Kernel], names: Iterable[str], slots: Mapping[str, Slot], dtype: str, kept: Mapping[str, str]
+) -> Iterator[Array]:
+    """Those of some arrays that kernels touch, in order; slots are kept as they are computed, or as `kept` says."""
+    usual = storage(dtype).compute
+    touched = {array for kernel in kernels for array in (*kernel.arrays, *kernel.numbers)}
+    for name in names:
+        if name in touched:
+            space = Space(slots[name].over) if name in slots else Space.ELEMENT
+            own = kept.get(name, usual if name in slots else dtype) if space is Space.ELEMENT else "float64"
+            yield Array(name, storage(own).name, space)
+
+
+def stream_of(array: str) -> int:
+    """The word that tells an array from the others of a variable."""
+    return zlib.crc32(array.encode())
+
+
+@functools.cache
+def drawn_words() -> tuple[Expr, ...]:
+    """The four words of a call, which have the bits of eight elements: each its lower half, then its upper one."""
+    step = Symbol(Kind.STEP, "step")
+    low = step % COUNT
+    counted = _word(low, (step - low) / COUNT % COUNT)
+    counter = (CALL, STREAM, Const(float(PURPOSE)), counted)
+    seed, key = (_word(*(Symbol(kind, half) for half in names)) for kind, names in KEYS.items())
+    return philox(counter, (seed, key))
+
+
+def _word(low: Expr, high: Expr) -> Expr:
+    """The word of a number that the host has, from its halves."""
+    return call(Fn.WORD_OR, call(Fn.WORD, low), call(Fn.WORD_LEFT, call(Fn.WORD, high), HALF))
