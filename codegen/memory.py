@@ -13,6 +13,21 @@ ORDINARY_HEAD = 16
 """Bytes of any object in CPython: a count of references and a type. Builds without a lock for all have other heads."""
 
 
+WORD = ctypes.sizeof(ctypes.c_void_p)
+ITEMS = 3 * WORD
+"""Where in a list CPython keeps the address of its items: after the count of references, the type and the length."""
+
+
+def items_of(objects: list[Any]) -> int:
+    """Where the addresses of a list's objects lie, or 0 for an empty one; known only where `lists_are_known`."""
+    return ctypes.c_void_p.from_address(id(objects) + ITEMS).value or 0
+
+
+def lists_are_known() -> bool:
+    """Whether lists are laid out as in CPython; not without a global lock, whose objects begin with more."""
+    return sys.implementation.name == "cpython" and list.__basicsize__ == 5 * WORD
+
+
 def begin_of(array: npt.NDArray[Any]) -> int:
     """Where a writable array begins, or 0 for an empty one; a third of the time that `array.ctypes` takes."""
     return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else 0  # type: ignore[arg-type]
@@ -34,5 +49,5 @@ def is_masked(array: object) -> bool:
 
 def is_usual() -> bool:
     """Whether compiled code can be told of objects by their addresses: CPython of 64 bits, with its one lock."""
-    ordinary = sys.implementation.name == "cpython" and sys.maxsize > 2**32 and sys.byteorder == "little"
+    ordinary = lists_are_known() and sys.maxsize > 2**32 and sys.byteorder == "little"
     return ordinary and object.__basicsize__ == ORDINARY_HEAD

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Collection
 from operator import is_
 from typing import Any
 
-_WORD = ctypes.sizeof(ctypes.c_void_p)
-_ITEMS = 3 * _WORD
-"""Where in a list CPython keeps the address of its items: after the count of references, the type and the length."""
+from .codegen.memory import WORD, items_of, lists_are_known
 
-_IS_KNOWN = sys.implementation.name == "cpython" and list.__basicsize__ == 5 * _WORD
-"""Whether lists are laid out like that; not without a global lock, whose objects begin with more."""
+_IS_KNOWN = lists_are_known()
 
 FEW = 64
 """Fewer are asked one by one in no more time."""
@@ -30,5 +26,5 @@ def same(passed: Collection[Any], own: list[Any]) -> bool:
 
 
 def _addresses(objects: list[Any]) -> bytes:
-    at = ctypes.c_void_p.from_address(id(objects) + _ITEMS).value
-    return ctypes.string_at(at, len(objects) * _WORD) if at else b""
+    at = items_of(objects)
+    return ctypes.string_at(at, len(objects) * WORD) if at else b""

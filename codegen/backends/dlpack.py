@@ -12,14 +12,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import begin_of, data_of, is_usual
+from ..memory import begin_of, is_usual, items_of
+from .attribute import Attribute
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Int64 = npt.NDArray[np.int64]
 
 ATTRIBUTE, CAPSULE = "__dlpack_c_exchange_api__", b"dlpack_exchange_api"
 MAJOR = 1
@@ -60,12 +67,17 @@ class Cell(IntEnum):
     BEGINS_AT = 3  # int64[count]
     FACTS_AT = 4  # int64[room]
     ROOM = 5
-    TENSOR = 6  # a DLTensor, which each tensor in turn fills
+    TURNS = 6  # 1; or 2: also what each object holds under a name is asked
+    GET = 7  # what gives this, `CLOSURE` and `DROP`: see `attribute`
+    CLOSURE = 8
+    DROP = 9
+    HELD_AT = 10  # what is held
+    TENSOR = 11  # a DLTensor, which each tensor in turn fills
 
 
 OTHER, NOTED = 0, 1
-FACTS = 3
-"""So many facts of each tensor come before its shape and strides: the device, the kind, whether it is contiguous."""
+FACTS = 4
+"""So many facts of each tensor come before its shape and strides: class, device, kind, whether it is contiguous."""
 
 INT = 0xFFFFFFFF
 
@@ -97,56 +109,71 @@ def note(block_at):
     objects = ints(block[{Cell.OBJECTS_AT}])
     begins = ints(block[{Cell.BEGINS_AT}])
     facts = ints(block[{Cell.FACTS_AT}])
+    held = ints(block[{Cell.HELD_AT}])
     tensor_at = block_at + {8 * Cell.TENSOR}
     tensor = ints(tensor_at)
     at = 0
+    other = 0
     for i in range(block[{Cell.COUNT}]):
-        if describe(block[{Cell.FUNCTION}], objects[i], tensor_at) != 0:
+        for turn in range(block[{Cell.TURNS}]):
+            thing = objects[i]
+            if turn == 1:
+                thing = get(block[{Cell.GET}], objects[i], block[{Cell.CLOSURE}])
+                if thing == 0:
+                    return {OTHER}
+                old = held[i]
+                held[i] = thing
+                drop(block[{Cell.DROP}], old)
+            if describe(block[{Cell.FUNCTION}], thing, tensor_at) != 0:
+                return {OTHER}
+            ndim = tensor[{Field.KIND}] & {INT}
+            if at + {FACTS} + 2 * ndim > block[{Cell.ROOM}]:
+                return {OTHER}
+            begins[turn * block[{Cell.COUNT}] + i] = tensor[{Field.DATA}] + tensor[{Field.OFFSET}]
+            dense = is_contiguous(tensor_at)
+            PUT(at, ints(thing)[1])
+            PUT(at + 1, tensor[{Field.DEVICE}])
+            PUT(at + 2, tensor[{Field.KIND}])
+            PUT(at + 3, dense)
+            at = at + {FACTS}
+            shape = ints(tensor[{Field.SHAPE_AT}])
+            strides = ints(tensor[{Field.STRIDES_AT}])
+            for axis in range(ndim):
+                stride = 0
+                if dense == 0 and shape[axis] != 1:
+                    stride = strides[axis]
+                PUT(at + axis, shape[axis])
+                PUT(at + ndim + axis, stride)
+            at = at + 2 * ndim
+        if other != 0:
             return {OTHER}
-        ndim = tensor[{Field.KIND}] & {INT}
-        if at + {FACTS} + 2 * ndim > block[{Cell.ROOM}]:
-            return {OTHER}
-        begins[i] = tensor[{Field.DATA}] + tensor[{Field.OFFSET}]
-        facts[at] = tensor[{Field.DEVICE}]
-        facts[at + 1] = tensor[{Field.KIND}]
-        facts[at + 2] = is_contiguous(tensor_at)
-        at = at + {FACTS}
-        shape = ints(tensor[{Field.SHAPE_AT}])
-        strides = ints(tensor[{Field.STRIDES_AT}])
-        for axis in range(ndim):
-            facts[at + axis] = shape[axis]
-            facts[at + ndim + axis] = 0
-            if facts[at - 1] == 0 and shape[axis] != 1:
-                facts[at + ndim + axis] = strides[axis]
-        at = at + 2 * ndim
     if at != block[{Cell.ROOM}]:
         return {OTHER}
     return {NOTED}
 """
 
+WRITTEN = re.sub(r"PUT\((.*), (.*)\)\n", r"facts[\1] = \2\n", NOTE)
+COMPARED = re.sub(r"PUT\((.*), (.*)\)\n", r"other = other | (facts[\1] - \2)\n", NOTE)
+"""The code that writes what is found, and the code that compares it with what was."""
+
 
 class Said:
-    """What some tensors say of themselves: where they begin; and in a row each one's device, kind, shape and strides.
+    """What is said of some tensors: where they begin; and in a row each one's class, device, kind, shape and strides.
 
     Strides that mean nothing are 0: those of contiguous tensors, and of axes along which there is one element.
     """
 
-    __slots__ = ("begins", "facts", "words")
+    __slots__ = ("begins", "facts")
 
-    def __init__(self, count: int, room: int) -> None:
-        self.words = np.empty(count + room, np.int64)
-        self.begins, self.facts = self.words[:count], self.words[count:]
-
-    def is_like(self, other: Said | None) -> bool:
-        """Whether they said all of it another time."""
-        return other is not None and np.array_equal(self.words, other.words)
+    def __init__(self, begins: Int64, facts: Int64) -> None:
+        self.begins, self.facts = begins, facts
 
     def layouts(self) -> list[Layout]:
         """How each lies."""
         facts, found, at = self.facts.tolist(), [], 0
         while at < len(facts):
-            begin, end = at + FACTS, at + FACTS + (facts[at + 1] & INT)
-            strides = None if facts[at + 2] else tuple(facts[end : 2 * end - begin])
+            begin, end = at + FACTS, at + FACTS + (facts[at + 2] & INT)
+            strides = None if facts[at + 3] else tuple(facts[end : 2 * end - begin])
             found.append((tuple(facts[begin:end]), strides))
             at = 2 * end - begin
         return found
@@ -157,42 +184,75 @@ class Tensors:
 
     function:   describes each of them (see `describer`).
     dimensions: of all of them together. With more or fewer nothing is said.
+    attribute:  of the same objects; what they hold is asked, too, and each one's comes behind its own in `facts`, and
+                that of all behind all in `begins`.
     """
 
-    def __init__(self, function: int, tensors: Sequence[Any], dimensions: int) -> None:
-        self._note = _noter()
-        self._tensors = np.fromiter(tensors, object, len(tensors))
-        self._sizes = len(tensors), FACTS * len(tensors) + 2 * dimensions
+    def __init__(
+        self, function: int, tensors: Sequence[Any], dimensions: int, attribute: Attribute | None = None
+    ) -> None:
+        self._tensors, self._turns = list(tensors), 1 if attribute is None else 2
+        self._room = self._turns * FACTS * len(tensors) + 2 * dimensions
         cells = {
             Cell.FUNCTION: function,
             Cell.COUNT: len(tensors),
-            Cell.OBJECTS_AT: data_of(self._tensors),
-            Cell.ROOM: self._sizes[1],
+            Cell.OBJECTS_AT: items_of(self._tensors),
+            Cell.ROOM: self._room,
+            Cell.TURNS: self._turns,
         }
+        if attribute is not None:
+            get, closure, drop = attribute.functions()
+            cells |= {Cell.GET: get, Cell.CLOSURE: closure, Cell.DROP: drop}
         self._block = np.zeros(Cell.TENSOR + len(Field), np.int64)
-        for cell, value in cells.items():
-            self._block[cell] = value
+        self._block[list(cells)] = list(cells.values())
 
     def say(self) -> Said | None:
-        """What all say now; None if one cannot, or has another number of dimensions than was expected.
+        """What all say now; None if one cannot, or has another number of dimensions than was expected."""
+        facts = np.empty(self._room, np.int64)
+        begins = self._begins(_writer(), facts, [None] * len(self._tensors))
+        return None if begins is None else Said(begins, facts)
+
+    def where_alike(self, said: Said, held: list[Any] | None = None) -> Int64 | None:
+        """Where they begin, if they say all else as others did; else None. What they hold is put into `held`."""
+        if said.facts.size != self._room:
+            return None
+        return self._begins(_comparer(), said.facts, [None] * len(self._tensors) if held is None else held)
+
+    def say_again(self, said: Said) -> bool:
+        """Whether they say the same, and begin at the same places."""
+        begins = self.where_alike(said)
+        return begins is not None and np.array_equal(begins, said.begins)
+
+    def _begins(self, code: Any, facts: Int64, held: list[Any]) -> Int64 | None:
+        """Where all begin; and what they say beside is written, or compared.
 
         The function sets an exception where it fails, which ctypes raises. Whoever asks with care finds out the reason.
         """
-        said = Said(*self._sizes)
-        block, begins_at = self._block.copy(), begin_of(said.words)  # another thread may ask at the same time
-        block[Cell.BEGINS_AT], block[Cell.FACTS_AT] = begins_at, begins_at + 8 * self._sizes[0]
+        begins = np.empty(self._turns * len(self._tensors), np.int64)
+        block = self._block.copy()  # another thread may ask at the same time
+        block[Cell.BEGINS_AT], block[Cell.FACTS_AT] = begin_of(begins), begin_of(facts)
+        block[Cell.HELD_AT] = items_of(held)
         try:
-            return said if self._note(begin_of(block)) == NOTED else None
+            return begins if code(begin_of(block)) == NOTED else None
         except Exception:
             return None
 
 
 @functools.cache
-def _noter() -> Any:
+def _writer() -> Any:
+    return _loaded(WRITTEN)
+
+
+@functools.cache
+def _comparer() -> Any:
+    return _loaded(COMPARED)
+
+
+def _loaded(source: str) -> Any:
     """The compiled code, to be called with the GIL held."""
     from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
 
-    return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(NOTE).address)
+    return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(source).address)
 
 
 def describer(kinds: Iterable[type]) -> int | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from . import dlpack
+from .attribute import Attribute, Held
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,7 +48,7 @@ class Asked(Protocol):
     def alike(self, arrays: Sequence[Any]) -> Found | None:
         """What is found of arrays that say the same of themselves as the first ones; None for others.
 
-        The same dtypes, shapes and devices, and that they are contiguous; not where they begin.
+        The same classes, dtypes, shapes and devices, and that they are contiguous; not where they begin.
         """
 
 
@@ -57,13 +58,15 @@ class OfTorch:
     def __init__(self, kind: Any, arrays: Sequence[Any]) -> None:
         self._begin, self._contiguous = kind.data_ptr, kind.is_contiguous
         self._count, self._index = getattr(kind, "numel", _shape), getattr(kind, "get_device", None)
+        self._kinds = list(map(type, arrays))
         self._facts, self._layout = self._ask(arrays), self._laid_out(arrays)
 
     def alike(self, arrays: Sequence[Any]) -> Found | None:
         """They can be pointed elsewhere, cut and transposed in place."""
-        arrays, begins = list(arrays), list(map(self._begin, arrays))
-        if self._ask(arrays) != self._facts:
+        arrays = list(arrays)
+        if list(map(type, arrays)) != self._kinds or self._ask(arrays) != self._facts:
             return None
+        begins = list(map(self._begin, arrays))
 
         def are_the_same() -> bool:
             return list(map(self._begin, arrays)) == begins and self._laid_out(arrays) == self._layout
@@ -103,11 +106,43 @@ class OfDLPack:
 
     def alike(self, arrays: Sequence[Any]) -> Found | None:
         """Everything is asked again each time."""
-        tensors = self._tensors(arrays)
-        said = tensors.say()
-        if said is None or self._said is None or not np.array_equal(said.facts, self._said.facts):
+        if self._said is None:
             return None
-        return Found(said.begins, lambda: said.is_like(tensors.say()))
+        tensors = self._tensors(arrays)
+        begins = tensors.where_alike(self._said)
+        if begins is None:
+            return None
+        said = dlpack.Said(begins, self._said.facts)
+        return Found(begins, lambda: tensors.say_again(said))
+
+
+class Together:
+    """Tensors and what they hold under a name, asked together and compared with what was said at first."""
+
+    def __init__(self, attribute: Attribute) -> None:
+        function = dlpack.describer(set(map(type, attribute.objects)))
+        things = [*attribute.objects, *attribute()]
+        if function is None or not attribute.is_quick or dlpack.describer(set(map(type, things))) != function:
+            raise TypeError("tensors that are not asked by compiled code")
+        dimensions = sum(map(len, map(_shape, things)))
+        self._tensors = dlpack.Tensors(function, attribute.objects, dimensions, attribute)
+        self._count, self._said = len(attribute.objects), self._tensors.say()
+
+    def begin_at(self, begins: HostArray) -> bool:
+        """Whether what they hold began here at first."""
+        return self._said is not None and np.array_equal(self._said.begins[self._count :], begins)
+
+    def alike(self, held: Held) -> HostArray | None:
+        """Where what they hold begins, if they begin where they began and all else is as at first; else None."""
+        if self._said is None:
+            return None
+        count, said = self._count, self._said
+        found: list[Any] = [None] * count
+        begins = self._tensors.where_alike(said, found)
+        if begins is None or not np.array_equal(begins[:count], said.begins[:count]):
+            return None
+        held.found = found
+        return begins[count:]
 
 
 def of_tensors(arrays: Sequence[Any], begins: Sequence[int]) -> Asked | None:

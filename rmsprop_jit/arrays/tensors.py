@@ -6,12 +6,14 @@ variables are asked in every call: they can be pointed elsewhere.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, layout_of, of_tensors
+from ..codegen.backends.attribute import Attribute, Held
+from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, Together, layout_of, of_tensors
 from .homes import Int64
 
 
@@ -34,14 +36,14 @@ class Read(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Gradients that were looked at with care: their dtypes and classes, and where in the list there are any.
+    """Gradients that were looked at with care: their dtypes, and where in the list there are any, and where none.
 
     nbytes: of each; 0 where there is none. `odd`: the bits of an address that none of its elements can have.
     """
 
     dtypes: tuple[str | None, ...]
-    kinds: list[type]
     given: list[int]
+    missing: list[int]
     nbytes: Int64
     odd: Int64
     asked: Asked | None
@@ -59,21 +61,25 @@ class Reader:
         found = None if asked is None else asked.alike(variables)
         if found is None or found.again is None:
             raise TypeError("tensors that cannot be asked at once")
-        self._stay = found.again
+        self._stay, self._variables = found.again, list(variables)
         self._layouts = [layout_of(one) for one in variables]
         self._sizes = np.array([one.numel() for one in variables], np.int64)
         self._single = np.flatnonzero(self._sizes == 1).tolist()
         self._begins, self._ends = begins, ends
         self._accepted: Accepted | None = None
         self._good = np.zeros(0, np.int64)  # where the last good ones of those accepted began
+        self._together: tuple[Attribute, Together] | None = None
 
     def read(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
         """Where tensors of these dtypes begin that lie as the variables do; None if any is different."""
+        begins = self._found_together(arrays, dtypes) if isinstance(arrays, Held) else None
+        if begins is not None:
+            return Read(begins, None, lambda: False)  # what is held next is asked anew
         try:
             if not self._stay():
                 return None
             accepted = self._accepted
-            if accepted is None or accepted.dtypes != dtypes or list(map(type, arrays)) != accepted.kinds:
+            if accepted is None or accepted.dtypes != dtypes:
                 accepted = self._accept(arrays, dtypes)
             found = None if accepted is None else self._found(accepted, arrays)
             if found is None:  # others than those before, which may be as good
@@ -84,11 +90,35 @@ class Reader:
         if accepted is None or found is None or not self._is_good(found.begins, accepted):
             return None
         self._accepted, self._good = accepted, found.begins
+        if isinstance(arrays, Held):
+            self._together = self._asked_together(arrays.attribute, accepted)
         return Read(found.begins, found.again, self._stay)
+
+    def _found_together(self, held: Held, dtypes: tuple[str | None, ...]) -> Int64 | None:
+        """Where they begin, if compiled code says that they, and the variables, are as those that were accepted."""
+        accepted, known = self._accepted, self._together
+        if accepted is None or known is None or accepted.dtypes != dtypes or known[0] is not held.attribute:
+            return None
+        begins = known[1].alike(held)
+        if begins is None or any(held[i].is_neg() for i in self._single) or not self._is_good(begins, accepted):
+            return None
+        self._good = begins
+        return begins
+
+    def _asked_together(self, attribute: Attribute, accepted: Accepted) -> tuple[Attribute, Together] | None:
+        """What asks them and the variables, which are as they should be now; None where that cannot be."""
+        if accepted.missing or not all(map(operator.is_, attribute.objects, self._variables)):
+            return None
+        try:
+            known = Together(attribute)
+        except CANNOT_SAY:
+            return None
+        return (attribute, known) if known.begin_at(self._good) else None
 
     def _accept(self, arrays: Sequence[Any], dtypes: tuple[str | None, ...]) -> Accepted | None:
         """What later gradients are compared with; None for what is not as expected."""
         given = [i for i, array in enumerate(arrays) if array is not None]
+        missing = [i for i, array in enumerate(arrays) if array is None]
         if given != [i for i, name in enumerate(dtypes) if name is not None]:
             return None
         ours = [arrays[i] for i in given]
@@ -102,7 +132,7 @@ class Reader:
         widths = np.array([np.dtype(name).itemsize if name else 0 for name in dtypes], np.int64)
         if ours and asked is None:
             return None
-        return Accepted(dtypes, list(map(type, arrays)), given, self._sizes * widths, np.maximum(widths - 1, 0), asked)
+        return Accepted(dtypes, given, missing, self._sizes * widths, np.maximum(widths - 1, 0), asked)
 
     def _found(self, accepted: Accepted, arrays: Sequence[Any]) -> Found | None:
         """Where arrays begin that say the same of themselves as those that were accepted; None for others.
@@ -110,11 +140,13 @@ class Reader:
         DLPack has no word for elements that are negated when they are read. They are imaginary parts of complex
         numbers, and so are dense only where there is no more than one.
         """
+        if any(arrays[i] is not None for i in accepted.missing):
+            return None
         if any(arrays[i] is not None and arrays[i].is_neg() for i in self._single):
             return None
         if accepted.asked is None:
             return Found(np.zeros(len(arrays), np.int64), None)
-        if len(accepted.given) == len(arrays):
+        if not accepted.missing:
             return accepted.asked.alike(arrays)
         found = accepted.asked.alike([arrays[i] for i in accepted.given])
         if found is None:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from ..buckets import needed_slots, program_of
+from ..codegen.backends.attribute import Attribute, Held
 from ..flags import shape_flags
 from ..identity import same
 from ..members import Members, track
@@ -30,8 +31,10 @@ class Engine:
         self._settings: list[Settings | None] = []
         self._bound: _Bound | None = None
 
-    def step(self, groups: Sequence[Group], states: Any, scale: float | None) -> None:
+    def step(self, groups: Sequence[Group], states: Any, is_shown: bool, scale: float | None) -> None:
         """One step of all parameters that have gradients, which are `scale` times too large.
+
+        is_shown: whether anybody else may hold states, and so may have changed them.
 
         Raises ArrayError or OptionError before anything is written.
         """
@@ -42,13 +45,12 @@ class Engine:
         rates = [rate_of(words, group) for group in groups]
         self._settings = list(settings)
         parameters = list(chain.from_iterable([group["params"] for group in groups]))
-        gradients = [one.grad for one in parameters]
         bound = self._bound
-        if bound is None or not bound.covers(parameters, gradients, settings, states):
-            bound = self._bound = _Bound(words, groups, parameters, gradients, settings, states)
-        if not bound.step(gradients, settings, rates):  # a parameter was pointed elsewhere
-            bound = self._bound = _Bound(words, groups, parameters, gradients, settings, states)
-            bound.step(gradients, settings, rates)
+        if bound is None or not bound.covers(parameters, settings, states, is_shown):
+            bound = self._bound = _Bound(words, groups, parameters, settings, states)
+        if not bound.step(settings, rates):
+            bound = self._bound = _Bound(words, groups, parameters, settings, states)
+            bound.step(settings, rates)
 
 
 class _Bound:
@@ -62,16 +64,17 @@ class _Bound:
         words: Words,
         groups: Sequence[Group],
         parameters: list[Any],
-        gradients: Sequence[Any],
         settings: Sequence[Settings],
         states: Any,
     ) -> None:
         self._words, self._parameters = words, parameters
+        gradients = [one.grad for one in parameters]
         owners = [i for i, group in enumerate(groups) for _ in group["params"]]
         names = [name for i, group in enumerate(groups) for name in _names(group, i)]
         pairs = enumerate(zip(parameters, gradients, strict=True))
         self._active = [i for i, (one, gradient) in pairs if gradient is not None or states.get(one)]
-        self._idle = sorted({*range(len(parameters))} - {*self._active})
+        self._idle = [parameters[i] for i in sorted({*range(len(parameters))} - {*self._active})]
+        self._gradients = Attribute("grad", [parameters[i] for i in self._active])
         self._groups = [owners[i] for i in self._active]
         members = track({names[i]: parameters[i] for i in self._active})
         self._flags = [one.flags for one in settings]
@@ -93,21 +96,21 @@ class _Bound:
         self._last: Launches | None = None
         self._last_key: tuple[Any, ...] = ()
 
-    def covers(
-        self, parameters: list[Any], gradients: Sequence[Any], settings: Sequence[Settings], states: Any
-    ) -> bool:
+    def covers(self, parameters: list[Any], settings: Sequence[Settings], states: Any, is_shown: bool) -> bool:
         """Whether these are the parameters, with the same slots as then, and the same states."""
         if not same(parameters, self._parameters) or [one.flags for one in settings] != self._flags:
             return False
-        return all(gradients[i] is None for i in self._idle) and self._kept.stays(states)
+        return self._kept.stays(states, is_shown)
 
-    def step(self, gradients: Sequence[Any], settings: Sequence[Settings], rates: Sequence[float]) -> bool:
-        """Do it; False if a parameter was pointed elsewhere: nothing was done.
+    def step(self, settings: Sequence[Settings], rates: Sequence[float]) -> bool:
+        """Do it; False if a parameter was pointed elsewhere, or an idle one has a gradient now: nothing was done.
 
         Nothing is kept of the gradients, whose memory torch may want for others.
         """
-        ours = gradients if not self._idle else [gradients[i] for i in self._active]
-        resolved = self._resolved(ours)
+        if any(one.grad is not None for one in self._idle):
+            return False
+        gradients = Held(self._gradients)
+        resolved = self._resolved(gradients)
         if resolved is None:
             return False
         dtypes = resolved.dtypes

@@ -19,7 +19,7 @@ from ..arrays.checks import check_variable
 from ..arrays.homes import Array
 from ..arrays.memory import Memory, lie_alike
 from ..codegen import Slot
-from ..codegen.backends.tensors import CANNOT_SAY, of_tensors
+from ..codegen.backends.tensors import CANNOT_SAY, stay
 from ..errors import ArrayError
 from ..identity import same
 from ..members import Member
@@ -58,11 +58,16 @@ class Kept:
         self.numbers = {name: _vector(own, keys[name], values) for name, values in found.items()}
         self._states, self._dicts, self._own = states, list(states.values()), own
         self._values = list(chain.from_iterable(map(dict.values, own)))
-        self._stay = _staying([tensor for _, tensors in arrays for tensor in tensors.values()])
+        kept = [tensor for _, tensors in arrays for tensor in tensors.values()]
+        self._stay = stay(kept, [one.data_ptr() for one in kept])
 
-    def stays(self, states: Any) -> bool:
-        """Whether the same tensors are in the same dicts, and lie where they lay."""
-        if states is not self._states or not same(states.values(), self._dicts):
+    def stays(self, states: Any, is_shown: bool) -> bool:
+        """Whether the same tensors are in the same dicts, and lie where they lay: asked if others may have them."""
+        if states is not self._states:
+            return False
+        if not is_shown:
+            return True
+        if not same(states.values(), self._dicts):
             return False
         if not same(list(chain.from_iterable(map(dict.values, self._own))), self._values):
             return False
@@ -161,13 +166,3 @@ def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
     if not lie_alike(check_variable(found, what), one.array):
         return torch.empty_like(parameter).copy_(found)
     return found
-
-
-def _staying(tensors: Sequence[Any]) -> Any:
-    """What says later whether tensors lie where they lie now."""
-    asked = of_tensors(tensors, [one.data_ptr() for one in tensors]) if tensors else None
-    found = None if asked is None else asked.alike(tensors)
-    if found is None or found.again is None:
-        begins = [one.data_ptr() for one in tensors]
-        return lambda: [one.data_ptr() for one in tensors] == begins
-    return found.again

@@ -33,6 +33,22 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
             raise TypeError(f"{words.title}() {problem}") from None
         own = {name: value for name, value in given.items() if name in words.defaults}
         super().__init__(params, {**words.defaults, **own})
+        self._is_shown = False  # nobody else has what was just made
+
+    @property
+    def state(self) -> dict[Any, dict[str, Any]]:
+        """The states, by parameter. Who was shown them may change them: from then on every step looks at them, too."""
+        self._is_shown = True
+        return self._states()
+
+    @state.setter
+    def state(self, states: dict[Any, dict[str, Any]]) -> None:
+        self._is_shown, self.__dict__["state"] = True, states
+
+    def _states(self) -> dict[Any, dict[str, Any]]:
+        """The same, for who will show them to nobody. They are kept where torch puts them."""
+        states: dict[Any, dict[str, Any]] = self.__dict__["state"]
+        return states
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Another group of parameters. Raises OptionError for a value without meaning, and is as it was then."""
@@ -46,20 +62,26 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._is_shown = not self.__dict__.get("_is_loading", False)
         for group in self.param_groups:  # of checkpoints of torch's, which say less
             for name, value in self._words.defaults.items():
                 group.setdefault(name, value)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """As torch does it; numbers of float64 stay so, which torch would round to the parameters' dtype."""
-        super().load_state_dict(state_dict)
+        self._is_loading = True
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            self._is_loading = False
         ours = [one for group in self.param_groups for one in group["params"]]
         theirs = [i for group in state_dict["param_groups"] for i in group["params"]]
         for one, i in zip(ours, theirs, strict=True):
+            own = self._states()[one]
             for name, value in state_dict["state"].get(i, {}).items():
                 if isinstance(value, torch.Tensor):
                     kept = value.dtype == torch.float64 and value.ndim == 0 and one.ndim > 0
-                    self.state[one][name] = value.to(one.device).clone() if kept else self.state[one][name].clone()
+                    own[name] = value.to(one.device).clone() if kept else own[name].clone()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every parameter that has a gradient; what `closure` returns, which is called first.
@@ -82,7 +104,7 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         engine = self.__dict__.get("_engine")
         if engine is None:
             engine = self._engine = Engine(self._words)
-        engine.step(self.param_groups, self.state, scale)
+        engine.step(self.param_groups, self._states(), self._is_shown, scale)
 
 
 @functools.cache

@@ -88,9 +88,9 @@ def test_every_change_in_place_is_noticed_of_every_tensor(what: str, at: int) ->
     many = asked(tensors)
     before = many.say()
     assert before is not None
-    assert before.is_like(many.say())
+    assert many.say_again(before)
     CHANGES[what](tensors[at])
-    assert not before.is_like(many.say())
+    assert not many.say_again(before)
 
 
 def test_a_tensor_that_cannot_be_described_leaves_no_exception_behind() -> None:
@@ -180,7 +180,7 @@ def test_several_threads_may_ask_the_same_tensors() -> None:
 
     def ask() -> None:
         for _ in range(40):
-            if not before.is_like(many.say()):
+            if not many.say_again(before):
                 wrong.append(1)
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -237,10 +237,10 @@ def test_every_change_of_a_tensor_of_torchs_is_noticed(torch: Any, what: str) ->
     many = asked(tensors)
     before = many.say()
     assert before is not None
-    assert before.is_like(many.say())
+    assert many.say_again(before)
     TORCH_CHANGES[what](torch, tensors[1])
     for _ in range(2):
-        assert not before.is_like(many.say())
+        assert not many.say_again(before)
 
 
 def test_torchs_parameters_have_its_table_and_other_subclasses_have_none(torch: Any) -> None:

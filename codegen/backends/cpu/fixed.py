@@ -266,6 +266,8 @@ WORDS: dict[str, Callable[..., Value]] = {
     "release": lambda b, at, lock: _call(b, at, [POINTER], ir.VoidType(), _pointer(b, lock)),
     "give_way": lambda b, at: _call(b, at, [], SHORT),
     "describe": lambda b, at, thing, out: b.sext(_call(b, at, [INT, INT], SHORT, thing, out), INT),
+    "get": lambda b, at, thing, closure: _call(b, at, [INT, INT], INT, thing, closure),
+    "drop": lambda b, at, thing: _call(b, at, [INT], ir.VoidType(), thing),
 }
 """Addresses as pointers; atomic exchange, addition (both give the old value) and reading, seen by all threads in one
 order; a hint that this thread waits; bytes copied; calls of functions found at an address; and, of a float64, its root,
