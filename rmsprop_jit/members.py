@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
+from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable, name_of
 from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
+from .codegen.dtypes import LIGHT
 from .errors import ArrayError
 from .readers import Readers, Resolved
 from .variable import Variable
@@ -94,7 +95,7 @@ class Member:
     @property
     def light(self) -> tuple[tuple[str, str], ...]:
         """The slots that are kept in fewer bits than the variable, each with what it is kept in."""
-        return tuple([(name, array.dtype.name) for name, array in self.slots.items() if array.dtype not in NAMES])
+        return tuple([(name, kept) for name, one in self.slots.items() if (kept := name_of(one.dtype)) in LIGHT])
 
     @property
     def accumulates(self) -> bool:
@@ -124,9 +125,7 @@ def track(variables: Variables | Iterable[Any]) -> list[Member]:
 
 
 def _with_names(variables: Variables | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    if isinstance(variables, Mapping):
-        return iter(variables.items())
-    return ((None, variable) for variable in variables)
+    return iter(variables.items()) if isinstance(variables, Mapping) else ((None, one) for one in variables)
 
 
 def _member(i: int, key: object, value: object) -> Member:

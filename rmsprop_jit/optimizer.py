@@ -36,9 +36,9 @@ class Optimizer(Stateless):
     learning_rate: a float, a LearningRateSchedule, or a callable (of no arguments, or of the number of calls so far).
     others:        Keras's arguments, and the rule's own hyperparameters and flags by name.
 
-    Variables are C-contiguous float32 or float64 arrays (or Variables), updated in place: NumPy's, CuPy's, torch's (in
-    host memory in any dense order), or others on a GPU that have `__cuda_array_interface__` or DLPack. Every option can
-    be read and set as an attribute; setting one checks it, and makes new slots where it needs them.
+    Variables are C-contiguous float32, float64 or bfloat16 arrays (or Variables), updated in place: NumPy's, CuPy's,
+    torch's (in host memory in any dense order), or others on a GPU that have `__cuda_array_interface__` or DLPack.
+    Every option can be read and set as an attribute; setting one checks it, and makes new slots where it needs them.
     Raises OptionError for a value out of range or an unknown option.
     Source: `keras.optimizers.Optimizer` of Keras 3; differences are listed in the README.
     """
@@ -116,7 +116,7 @@ class Optimizer(Stateless):
     def build(self, var_list: Variables) -> None:
         """Take the variables and make their slots.
 
-        var_list: a list of arrays or Variables, or a dict from names to them; float32 or float64, C-contiguous,
+        var_list: a list of arrays or Variables, or a dict from names to them; of a float dtype, C-contiguous,
                   writable, none twice, none sharing memory. A second call must name the same variables. Lists and
                   dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order. Or a
                   list of groups as in torch, [{"params": [...], "learning_rate": ...}, ...], which then are `groups`.
@@ -140,9 +140,9 @@ class Optimizer(Stateless):
     def apply(self, grads: Gradients, trainable_variables: Variables | None = None, **inputs: Gradients) -> None:
         """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
 
-        grads:               a gradient for each variable, of its shape; of its dtype, or the other of float32 and
-                             float64: then it is rounded once where it is read, without a copy. None where there is
-                             none. A list, or a dict by name where the variables are a dict; nested as they are.
+        grads:               a gradient for each variable, of its shape; of its dtype, or another of float32,
+                             float64, bfloat16: then it is cast once where it is read, without a copy. None where there
+                             is none. A list, or a dict by name where the variables are a dict; nested as they are.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
         inputs:              what the rule reads beside gradients, by the names that it gives them, each like `grads`.

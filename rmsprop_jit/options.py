@@ -154,7 +154,7 @@ OPTIONS: dict[str, Option] = {
     "storage": Option(
         None,
         or_none(one_storage),
-        'what slots are kept in: "bfloat16", or {"variable:slot": it} by patterns; None is the variable\'s dtype.',
+        'what slots are kept in: "bfloat16", or patterns over "variable:slot"; None is float32.',
         command={"choices": LIGHT},
     ),
     "seed": Option(0, one_seed, "of random numbers, by which slots of fewer bits are rounded.", command=COUNT),

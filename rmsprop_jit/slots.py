@@ -15,7 +15,7 @@ from .codegen.backends.ledger import Ledger
 from .errors import ArrayError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
-from .storages import Storages, dtype_of
+from .storages import Storages, dtype_of, usual_of
 
 Kind = tuple[str, Flags, Flags, bool]
 """Variables that need the same slots: their dtype, the flags of their options and of their shape, and whether they
@@ -38,7 +38,7 @@ def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Le
     had = member.slots.get(name)
     if slot.over == "tensor":
         return member.home.new_number(member.array, float(slot.initial)) if had is None else had
-    dtype = member.array.dtype if storage is None else dtype_of(storage)
+    dtype = usual_of(member) if storage is None else dtype_of(storage)
     if had is None:
         return member.home.new_like(member.array, _first(member, slot.initial, ledger), dtype)
     if had.dtype == dtype:

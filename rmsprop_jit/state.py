@@ -30,7 +30,7 @@ from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES, Progress
 from .settings import AskedOf
-from .storages import decoded
+from .storages import as_variable, decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,7 @@ class State:
         pairs: dict[str, list[tuple[Span, Span]]] = {}
         for one in (self.variables[position] for position in positions if position not in self.endings.overwritten):
             target = Span(one.array, one.address())
-            pairs.setdefault(one.place, []).append((target, Span(one.slots["average"], one.address("average"))))
+            pairs.setdefault(one.place, []).append((target, as_variable(one, "average")))
         for place, own in pairs.items():
             backends.of(place).copy(self.ledger, own)
 

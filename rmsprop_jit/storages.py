@@ -11,6 +11,7 @@ import numpy as np
 
 from . import patterns
 from .arrays.homes import Array, home_of
+from .codegen.backends.entries import Span
 from .codegen.dtypes import LIGHT, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
@@ -55,7 +56,7 @@ def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence
 
 def usual_light(rule: Rule, asked: Asked, flags: Flags, dtype: str) -> tuple[tuple[str, str], ...]:
     """The slots that any variable of a dtype keeps in fewer bits; before there is one, patterns say nothing."""
-    if asked not in LIGHT or dtype != storage(str(asked)).compute:
+    if asked not in LIGHT or storage(dtype).compute != storage(str(asked)).compute:
         return ()
     slots = step_of(rule).slots.items()
     return tuple([(name, str(asked)) for name, one in slots if one.over == "element" and not one.is_exact(flags)])
@@ -94,6 +95,21 @@ def _known(kept: str, member: Member) -> str:
 def dtype_of(kept: str) -> np.dtype[Any]:
     """NumPy's dtype of a storage."""
     return np.dtype(storage(kept).scalar)
+
+
+def usual_of(member: Member) -> np.dtype[Any]:
+    """The dtype of a variable's slots that are kept as they are computed."""
+    usual = storage(member.dtype).compute
+    return member.array.dtype if usual == member.dtype else np.dtype(usual)
+
+
+def as_variable(member: Member, name: str) -> Span:
+    """A slot, or a copy of it that has the dtype of the variable."""
+    slot = member.slots[name]
+    if slot.dtype == member.array.dtype:
+        return Span(slot, member.address(name))
+    copy = member.home.new_like(member.array, slot)
+    return Span(copy, member.home.address(copy))
 
 
 def is_light(array: Array) -> bool:

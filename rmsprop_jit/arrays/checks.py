@@ -15,12 +15,15 @@ from .homes import Array, Home, find_home, kinds
 from .memory import is_dense, lie_alike
 
 DTYPES = ("float32", "float64")
-"""Dtypes of variables, gradients and slots."""
+"""Dtypes of variables, gradients and slots that NumPy has by itself."""
 
 NAMES: dict[Any, str] = {np.dtype(name): name for name in DTYPES}
-"""Their names, in a tenth of the time that a dtype takes to say its own."""
+"""Their names, in a tenth of the time that a dtype takes to say its own; and of others once they have been met."""
 
-FLOATS = " or ".join(DTYPES)
+OTHERS = ("bfloat16",)
+"""Further dtypes, which NumPy has from another package."""
+
+FLOATS = "float32, float64 or bfloat16"
 
 Remedy = Callable[[str], str]
 """What to do, from how the array that is wanted is made of `{}`."""
@@ -66,6 +69,13 @@ def adopted(array: object, what: str, remedy: Remedy) -> tuple[Array, Home]:
         ) from problem
 
 
+def name_of(dtype: np.dtype[Any]) -> str | None:
+    """The name of a dtype of which arrays can be used; one of OTHERS is asked for it once."""
+    if dtype not in NAMES and dtype.name in OTHERS and dtype.isnative:
+        NAMES[dtype] = dtype.name
+    return NAMES.get(dtype)
+
+
 def _refuse_dtype(seen: Array, home: Home, what: str, remedy: Remedy) -> NoReturn:
     is_strange = seen.dtype.name not in DTYPES
     cast = remedy(home.cast.format("{}", dtype="float32" if is_strange else seen.dtype.name))
@@ -80,7 +90,7 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
     """
     seen, home = adopted(array, what, remedy)
-    if seen.dtype not in NAMES:
+    if name_of(seen.dtype) is None:
         _refuse_dtype(seen, home, what, remedy)
     if not (seen.flags.c_contiguous or (home.takes_any_order and is_dense(seen))):
         lacking = "dense" if home.takes_any_order else "C-contiguous"

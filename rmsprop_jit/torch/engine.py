@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from ..arrays.checks import DTYPES
 from ..buckets import needed_slots, program_of
 from ..codegen.backends.attribute import Attribute, Held
+from ..errors import ArrayError
 from ..flags import shape_flags
 from ..identity import same
-from ..members import Members, track
+from ..members import Member, Members, track
 from ..readers import Resolved
 from .kept import STEP, Kept
 from .launches import Launches, Moment, depends, due_flags
@@ -21,6 +23,16 @@ MOST_KINDS = 64
 """Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
 
 Group = dict[str, Any]
+
+
+def refuse_light(members: Sequence[Member]) -> None:
+    """Raise ArrayError for parameters of fewer bits, whose state torch would keep in their dtype."""
+    for one in members:
+        if one.dtype not in DTYPES:
+            raise ArrayError(
+                f"{one.name!r} must be of dtype {' or '.join(DTYPES)} in an optimizer of torch's kind. "
+                f"Received: dtype={one.dtype}. Use an optimizer of rmsprop_jit itself, or parameter.to(torch.float32)."
+            )
 
 
 class Engine:
@@ -77,6 +89,7 @@ class _Bound:
         self._gradients = Attribute("grad", [parameters[i] for i in self._active])
         self._groups = [owners[i] for i in self._active]
         members = track({names[i]: parameters[i] for i in self._active})
+        refuse_light(members)
         self._flags = [one.flags for one in settings]
         flags = [
             settings[group].flags | shape_flags(words.rule, one.array.shape)

@@ -12,6 +12,8 @@ torch = pytest.importorskip("torch")
 
 import rmsprop_jit.torch as fused  # noqa: E402
 from rmsprop_jit import ArrayError, OptionError  # noqa: E402
+from rmsprop_jit.members import track  # noqa: E402
+from rmsprop_jit.torch.engine import refuse_light  # noqa: E402
 
 
 def parameter() -> Any:
@@ -76,3 +78,11 @@ def test_states_that_share_memory_are_refused() -> None:
         first["momentum_buffer"] = own
     assert [one.tolist() for one in parameters] == before
     optimizer.step()
+
+
+def test_parameters_in_bfloat16_are_refused_in_words() -> None:
+    """On a GPU CuPy has them; what torch keeps beside them would be of their dtype, and the kernels' of float32."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    members = track({"parameter 0": np.zeros(3, ml_dtypes.bfloat16)})
+    with pytest.raises(ArrayError, match=r"'parameter 0' must be of dtype float32 or float64 .* dtype=bfloat16"):
+        refuse_light(members)
