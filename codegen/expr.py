@@ -78,6 +78,7 @@ class Expr(Refusals):
     rate: Rate
     is_known: bool
     is_condition: bool = False
+    called: tuple[str, tuple[str | Expr, ...]] | None = None  # the function that it is written as, and of what
 
     def __new__(cls, *fields: Any) -> Expr:
         """The node with these fields: the one that exists, or a new one."""
@@ -176,7 +177,7 @@ class Const(Expr):
         return value if isinstance(value, bool) else struct.pack("<d", value)
 
     def _described(self) -> Described:
-        return _about(Rate.CONST, True, isinstance(self.value, bool))
+        return about(Rate.CONST, True, isinstance(self.value, bool))
 
 
 @final
@@ -194,17 +195,18 @@ class Symbol(Expr):
     def _described(self) -> Described:
         rate = RATES.get(self.kind, Rate.ELEMENT)
         is_known = rate <= Rate.STEP and self.kind is not Kind.GATHERED_SLOT
-        return _about(rate, is_known, self.kind is Kind.FLAG)
+        return about(rate, is_known, self.kind is Kind.FLAG)
 
 
-def _about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, ...] = ()) -> Described:
+def about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, ...] = ()) -> Described:
+    """What a node knows of itself."""
     return {"rate": rate, "is_known": is_known, "is_condition": is_condition, "children": children}
 
 
 def _merged(children: tuple[Expr, ...], is_condition: bool) -> Described:
     """Of what is computed from these."""
     rate, is_known = max([child.rate for child in children]), all([child.is_known for child in children])
-    return _about(rate, is_known, is_condition, children)
+    return about(rate, is_known, is_condition, children)
 
 
 @final
@@ -221,7 +223,7 @@ class Call(Expr):
 
     def _described(self) -> Described:
         if self.fn.row.in_loop:
-            return _about(Rate.ELEMENT, False, False, self.args)
+            return about(Rate.ELEMENT, False, False, self.args)
         return _merged(self.args, self.fn.is_truth)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
@@ -261,7 +263,7 @@ class Reduction(Expr):
     origin: Reduction | None
 
     def _described(self) -> Described:
-        return _about(Rate.TENSOR if self.over is Space.TENSOR else Rate.STEP, False, False, (self.arg,))
+        return about(Rate.TENSOR if self.over is Space.TENSOR else Rate.STEP, False, False, (self.arg,))
 
     @property
     def written(self) -> Reduction:
@@ -290,7 +292,7 @@ def _pieces(e: Expr) -> Sequence[str | Expr]:
             return _listed(fn.symbol, args)
         case Reduction(op, arg, over):
             return _listed(op.symbol, (arg, f"over={over.value!r}"))
-    return _listed("where", e.children)
+    return _listed(*(e.called or ("where", e.children)))
 
 
 def _bracketed(e: Expr) -> Sequence[str | Expr]:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec
 
+from . import outsides
 from .errors import RuleError
 from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
 from .kinds import SIZES, Kind, Rate, Space
@@ -28,6 +29,7 @@ __all__ = [
     "mean_of",
     "min_of",
     "minimum",
+    "outside",
     "rounded",
     "rsqrt",
     "sign",
@@ -174,6 +176,9 @@ def rounded(x: Operand) -> Expr:
     (`1 - rho`); bit equality hangs on it. Raises RuleError for anything that changes within a step.
     """
     return call(Fn.ROUNDED, x)
+
+
+outside = _by_signature(outsides.outside)
 
 
 def _space(name: str, over: object) -> Space:

@@ -9,10 +9,11 @@ from .expr import Call, Expr, Reduction
 from .ops import Fn, ReduceOp
 from .rule import Rule
 from .simplify import settle
+from .stages import Stage
 from .walk import walk
 
 
-def guarded(rule: Rule, flags: Collection[str], compute: str, stages: list[list[Reduction]]) -> Reduction | None:
+def guarded(rule: Rule, flags: Collection[str], compute: str, stages: list[Stage]) -> Reduction | None:
     """What a rule's guard reduces for one set of flags, put among the stages; None where there is none.
 
     In float64 no sum of squares of float32 numbers overflows: where there is one, it says whether all are finite.
@@ -21,8 +22,9 @@ def guarded(rule: Rule, flags: Collection[str], compute: str, stages: list[list[
     guards = [node for node in found if isinstance(node, Reduction)]
     verify.guarded(rule.name, guards)
     for guard in guards:
-        stages[:] = [[], *stages] if len(stages) == 1 else stages
-        squares = [one for one in stages[0] if one.op is ReduceOp.SUM_OF_SQUARES and unsigned(one.arg) is guard.arg]
+        stages[:] = [[], *stages] if not any(isinstance(one, Reduction) for one in stages[0]) else stages
+        first = [one for one in stages[0] if isinstance(one, Reduction)]
+        squares = [one for one in first if one.op is ReduceOp.SUM_OF_SQUARES and unsigned(one.arg) is guard.arg]
         if squares and compute == "float32":
             return squares[0]
         stages[0] += [] if any(one is guard for one in stages[0]) else [guard]

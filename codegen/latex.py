@@ -13,6 +13,7 @@ from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .letters import Letters
 from .listing import NOTHING, WIDTH, Line, laid_out, new_of
 from .ops import Fn, ReduceOp, numeral
+from .outsides import Outside, name_of
 from .walk import walk
 
 CASES, OR, AND, COMPARED, SUM, PRODUCT, TIGHT, ATOM = range(8)
@@ -124,7 +125,9 @@ def _text(node: Expr, operands: list[Text]) -> Text:
         case Select():
             return _cases(*operands)
         case Call(fn):
-            return Text(_called(fn.symbol) + bracketed(r",\, ".join(text.latex for text in operands)), TIGHT)
+            return _function(fn.symbol, operands)
+        case Outside(function):
+            return _function(name_of(function), operands)
     raise AssertionError(node)
 
 
@@ -162,6 +165,11 @@ def _number(value: float | bool) -> Text:
 def bracketed(text: str) -> str:
     """In brackets as large as the text."""
     return rf"\left({text}\right)"
+
+
+def _function(name: str, operands: Iterable[Text]) -> Text:
+    """A function that is called by its name."""
+    return Text(_called(name) + bracketed(r",\, ".join(text.latex for text in operands)), TIGHT)
 
 
 def _called(name: str) -> str:

@@ -3,7 +3,8 @@
 settle    flags become constants, options fold away                          (simplify.py)
 prune     what cannot reach the parameter or a result is dropped: slots by liveness
 expand    exp, log, tanh and powers become arithmetic                        (expand.py)
-split     each depth of reductions is a kernel of its own, in front of the last one
+split     each depth of reductions is a kernel of its own, in front of the last one, and so is what each depth of
+          functions outside is given                                         (stages.py)
 number    numbers that slots have one a tensor, or one for all, are put by kernels after all others, which still read
           the old ones; expressions become named single assignments, in evaluation order; what is the same for a
           whole step leaves the loop for the host, what is the same for a tensor goes to the kernel's head
@@ -13,7 +14,7 @@ After each stage `verify` looks at what came out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from . import verify
 from .dtypes import storage
@@ -23,12 +24,31 @@ from .guards import guarded
 from .kinds import Kind, Rate, Space
 from .names import BUILT_IN_FLAGS
 from .ops import Fn
+from .outsides import Outside
 from .parts import Slot
-from .pieces import Draw, Generator
-from .program import Arg, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
+from .pieces import (
+    Arg,
+    Array,
+    Detour,
+    Draw,
+    Gather,
+    Generator,
+    Given,
+    Let,
+    Load,
+    Reduce,
+    Store,
+    array_of,
+    old,
+    scratch_of,
+)
+from .pieces import new as new
+from .program import Kernel, Program
 from .rounding import CALL, STREAM, arrays_of, drawn_words, rounded, stream_of
 from .rule import PARAMETER, Rule
 from .simplify import settle
+from .stages import Stage
+from .stages import split as split
 from .walk import rewrite, walk
 
 Stores = dict[Symbol, Expr]
@@ -58,16 +78,17 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)
     kernels = tuple(
-        writer.kernel(f"{rule.name}.{depth}", reductions, stores if depth == len(stages) - 1 else {})
-        for depth, reductions in enumerate(stages)
+        writer.kernel(f"{rule.name}.{depth}", stage, stores if depth == len(stages) - 1 else {})
+        for depth, stage in enumerate(stages)
     )
     if numbers:
-        kernels += (writer.kernel(f"{rule.name}.{len(kernels)}", (), {}, numbers),)
+        kernels += (writer.kernel(f"{rule.name}.{len(kernels)}", [], {}, numbers),)
     if gathers:
         kernels += (writer.gathering(f"{rule.name}.{len(kernels)}", gathers),)
     put = tuple(Store(target.name, writer.known(value)) for target, value in shared.items())
     names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
     step, arrays = tuple(writer.step.values()), tuple(arrays_of(kernels, names, slots, dtype, storages))
+    arrays += tuple(Array(name, compute) for name in writer.scratch.values())
     held = None if guard is None else writer.results[guard]
     program = Program(rule.name + suffix, compute, arrays, step, kernels, slots, put, held)
     verify.numbered(program)
@@ -138,38 +159,24 @@ def prune(rule: Rule, stores: Stores, wanted: Iterable[Expr] = ()) -> tuple[Stor
     return {target: value for target, value in stores.items() if target in seen}, slots
 
 
-def split(stores: Mapping[Symbol, Expr]) -> list[list[Reduction]]:
-    """The reductions of each kernel; that which stores, after them, has none."""
-    depths: dict[Expr, int] = {}
-    stages: list[list[Reduction]] = []
-    for node in walk(*stores.values()):
-        depth = max([depths[child] for child in node.children], default=0)
-        if isinstance(node, Reduction):
-            while len(stages) <= depth:
-                stages.append([])
-            stages[depth].append(node)
-            depth += 1
-        depths[node] = depth
-    stages.append([])
-    verify.split(stores, stages)
-    return stages
-
-
 class _Writer:
     """Numbers expressions. All kernels of a program share names, so that the next can read a reduction."""
 
     def __init__(self) -> None:
         self.step: dict[Expr, Let] = {}
         self.results: dict[Expr, str] = {}
+        self.scratch: dict[Outside, str] = {}
 
     def kernel(
         self,
         name: str,
-        reductions: Sequence[Reduction],
+        stage: Stage,
         stores: Mapping[Symbol, Expr],
         numbers: Mapping[Symbol, Expr] = NOTHING,
     ) -> Kernel:
-        """The kernel that computes these reductions and stores, or puts these numbers."""
+        """The kernel that makes what a stage has, and stores, or puts these numbers."""
+        reductions = [one for one in stage if isinstance(one, Reduction)]
+        outsides = {one: scratch_of(len(self.scratch) + i) for i, one in enumerate(stage) if isinstance(one, Outside)}
         self.givens: dict[Expr, Given] = {}
         self.head: dict[Expr, Let] = {}
         self.loads: dict[Expr, Load] = {}
@@ -178,14 +185,18 @@ class _Writer:
         self.generator: Generator | None = None
         self.counts, self.letter = dict.fromkeys("tucw", 0), "t"
         self.wanted = {value: new(target.name) for target, value in stores.items()}
+        self.wanted |= {one.arg: new(name) for one, name in outsides.items()}
         for reduction in reductions:
             self.results[reduction] = f"r{len(self.results)}"
-        roots = [*(reduction.arg for reduction in reductions), *stores.values()]
-        for node in walk(*roots, into=lambda e: e.rate is Rate.ELEMENT):  # operands first, so that nothing recurs
+        roots = [*(one.arg for one in stage), *stores.values()]
+        for node in walk(*roots, into=self._is_in_loop):  # operands first, so that nothing recurs
             if node.rate is Rate.ELEMENT:
                 self.element(node)
         reduces = [Reduce(self.results[r], r.op, self.element(r.arg), r.over, r.written) for r in reductions]
         written = [Store(target.name, self.element(value)) for target, value in stores.items()]
+        written += [Store(name, self.element(one.arg)) for one, name in outsides.items()]
+        detours = [Detour(name, e.function, tuple(map(self.known, e.numbers))) for e, name in outsides.items()]
+        self.scratch |= outsides
         puts = [Store(target.name, self.uniform(value)) for target, value in numbers.items()]
         return Kernel(
             name,
@@ -198,6 +209,7 @@ class _Writer:
             tuple(puts),
             draws=tuple(self.draws.values()),
             generator=self.generator,
+            detours=tuple(detours),
         )
 
     def drawn(self, e: Symbol) -> str:
@@ -220,6 +232,10 @@ class _Writer:
         head = tuple(self.head.values())
         return Kernel(name, tuple(self.givens.values()), head, (), (), (), (), gathers=tuple(made))
 
+    def _is_in_loop(self, e: Expr) -> bool:
+        """Whether a loop computes the operands of `e`: what a function has made of them is loaded."""
+        return e.rate is Rate.ELEMENT and not isinstance(e, Outside)
+
     def made_up(self, letter: str) -> str:
         """A name for what the rule does not name."""
         self.counts[letter] += 1
@@ -235,6 +251,9 @@ class _Writer:
             return self.drawn(e)
         if isinstance(e, Symbol):
             return self.loads.setdefault(e, Load(old(array_of(e)), array_of(e))).name
+        if isinstance(e, Outside):
+            array = self.scratch[e]
+            return self.loads.setdefault(e, Load(old(array), array)).name
         if e not in self.body:
             fn, args = operation(e)
             names = tuple([self.element(arg) for arg in args])

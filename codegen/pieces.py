@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .expr import Expr, Reduction, Symbol
 from .kinds import Kind, Space
 from .ops import Fn, ReduceOp, numeral
+from .outsides import Function, name_of
 
 Arg = str | float | bool
 """A name, a number, or a truth."""
@@ -20,9 +21,14 @@ def array_of(leaf: Symbol) -> str:
     return f"x.{leaf.name}" if leaf.kind is Kind.INPUT else leaf.name
 
 
+def scratch_of(number: int) -> str:
+    """The name of an array through which values go to a function and come back."""
+    return f"o.{number}"
+
+
 def old(array: str) -> str:
     """The name of what a kernel loads from an array."""
-    return SHORT.get(array) or (array if array.startswith("x.") else f"s.{array}")
+    return SHORT.get(array) or (array if "." in array else f"s.{array}")
 
 
 def new(array: str) -> str:
@@ -36,7 +42,7 @@ def key_of(name: str) -> str:
 
 
 class Array(NamedTuple):
-    """An array that every tensor has: "parameter", "gradient", an input "x.<name>" or a slot.
+    """An array that every tensor has: "parameter", "gradient", an input "x.<name>", a slot, or scratch "o.<number>".
 
     storage: a row of dtypes.py.
     """
@@ -49,6 +55,11 @@ class Array(NamedTuple):
     def is_brought(self) -> bool:
         """Whether every call brings it, as it does gradients and further inputs."""
         return self.name == "gradient" or self.name.startswith("x.")
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether it is lent for a call, and nobody's state."""
+        return self.name.startswith("o.")
 
     @property
     def is_common(self) -> bool:
@@ -122,6 +133,19 @@ class Store(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.array} <- {self.value if isinstance(self.value, str) else numeral(self.value)}"
+
+
+@dataclass(frozen=True)
+class Detour:
+    """`array <- function(array, *numbers)`, by Python, when the kernel has stored all elements of a scratch array."""
+
+    array: str
+    function: Function
+    numbers: tuple[Arg, ...]
+
+    def __str__(self) -> str:
+        given = [arg if isinstance(arg, str) else numeral(arg) for arg in (self.array, *self.numbers)]
+        return f"{self.array} <- {name_of(self.function)}({', '.join(given)})"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from .memo import Memo, derived
 from .parts import Slot
 from .pieces import Arg as Arg
 from .pieces import Array as Array
+from .pieces import Detour as Detour
 from .pieces import Draw as Draw
 from .pieces import Gather as Gather
 from .pieces import Generator as Generator
@@ -50,6 +51,7 @@ from .pieces import array_of as array_of
 from .pieces import key_of as key_of
 from .pieces import new as new
 from .pieces import old as old
+from .pieces import scratch_of as scratch_of
 
 MOST_SHOWN = 60
 """Numbers of a step that the text of a program has, all of them, one a line."""
@@ -70,6 +72,12 @@ class Kernel:
     gathers: tuple[Gather, ...] = ()
     draws: tuple[Draw, ...] = ()
     generator: Generator | None = None
+    detours: tuple[Detour, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes what is kept: all else is scratch."""
+        return bool(self.numbered or (self.stores and not self.detours))
 
     @property
     def numbered(self) -> tuple[Store | Gather, ...]:
@@ -130,6 +138,7 @@ class Kernel:
             kept = storages[store.array]
             yield f"  store   {store.array} <- {store.value}" + (f" as {kept}" if kept != compute else "")
         yield from (f"  reduce  {reduce}" for reduce in self.reductions)
+        yield from (f"  outside {detour}" for detour in self.detours)
         yield from (f"  put     {put}" for put in self.puts)
         yield from (f"  gather  {gather}" for gather in self.gathers)
 
@@ -141,7 +150,7 @@ class Program:
     name:    the rule's name and its flags, as printed.
     compute: what the loop computes in, the name of a type of dtypes.py.
     arrays:  what is loaded or stored, in the order of a table's columns: parameter, gradient, inputs, slots as in the
-             rule.
+             rule, scratch.
     step:    what the host computes for every step, in float64, in order. `kernels`: in launch order.
     slots:   the state beside the parameter. `shared`: what slots over all that the host knows become when
              the step is counted.
@@ -182,6 +191,11 @@ class Program:
         return tuple(array.name for array in self.arrays if array.is_brought)
 
     @property
+    def scratch(self) -> tuple[str, ...]:
+        """The arrays that are lent to it for a call."""
+        return tuple(array.name for array in self.arrays if array.is_scratch)
+
+    @property
     def title(self) -> str:
         """Name and types, in a line."""
         others = [f"{array.name} in {array.storage}" for array in self.arrays if array.storage != self.compute]
@@ -220,6 +234,7 @@ class Program:
         for kernel in self.kernels:
             given = {given.name for given in kernel.givens}
             used |= dict.fromkeys(name for name in kernel.outside if name not in given)
+            used |= dict.fromkeys(arg for one in kernel.detours for arg in one.numbers if isinstance(arg, str))
         return tuple(used)
 
     def needed(self, names: Iterable[str]) -> tuple[Let, ...]:
@@ -243,8 +258,9 @@ class Program:
 
     @property
     def written(self) -> frozenset[str]:
-        """The arrays that a step changes."""
-        return frozenset(store.array for kernel in self.kernels for store in (*kernel.stores, *kernel.numbered))
+        """The arrays that a step changes, but for scratch."""
+        writing = [kernel for kernel in self.kernels if kernel.writes]
+        return frozenset(store.array for kernel in writing for store in (*kernel.stores, *kernel.numbered))
 
     def bytes_per_element(self) -> int:
         """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once."""

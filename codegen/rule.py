@@ -19,6 +19,7 @@ from .kinds import NEWS, Kind
 from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
 from .news import check_stores, gathered, resolved, symbol_of
+from .outsides import Function, functions_of, refuse_unsteady
 from .parts import Flag, Hyper, Input, Slot, declared
 from .places import placed
 from .walk import rewrite, walk
@@ -157,12 +158,7 @@ class Rule:
         pairs = [pair for second in others for pair in zip(first.items(), second.items(), strict=False)]
         for (target, value), (again, other) in pairs:
             if target is not again or value is not other:
-                raise RuleError(
-                    f"rule {self.name!r} gives `{target}` another value each time that its equations are called; what "
-                    f"they draw or count would stay as it was when the rule was read. Received: `{value}`, then "
-                    f"`{other}`. Take h.step for a count, a hyperparameter for a number that changes from step to "
-                    "step, and an input for an array: Rule(..., inputs=[name]), x.name, apply(grads, name=[...])."
-                )
+                refuse_unsteady(self.name, target, value, other)
         return first
 
     def _pairs(self, p: Expr, g: Expr, names: tuple[Names, ...] | None) -> Iterator[tuple[Expr, Expr]]:
@@ -208,6 +204,11 @@ class Rule:
         if id(target) in seen:
             raise RuleError(f"rule {self.name!r} stores `{target}` twice. Keep one of the two values.")
         seen.add(id(target))
+
+    @derived
+    def functions(self) -> tuple[Function, ...]:
+        """The functions outside that its equations call, each once."""
+        return functions_of(self.stores.values())
 
     @derived
     def decided_by_step(self) -> frozenset[str]:

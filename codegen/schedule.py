@@ -4,7 +4,8 @@ Programs of one rule with other flags can reduce the same thing in kernels of di
 reduction over all tensors has to wait until every program that takes part in it has made its share. What slots over all
 become of that is the same for all programs: one of them gathers it, when nobody reads the old numbers any more.
 
-Where programs have guards, the first turn is theirs alone: what a step must not do shall not have begun.
+Where programs have guards, the first turn is theirs alone: what a step must not do shall not have begun. Where they
+have functions outside, nothing that is kept is written before all of those were called: they may fail.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class Turn(NamedTuple):
     kernels: tuple[tuple[int, int], ...]
     joins: tuple[Reduction, ...]
 
+    def detours(self, programs: Sequence[Program]) -> list[tuple[int, int]]:
+        """The kernels with functions that are called when the turn is over."""
+        return [(i, k) for i, k in self.kernels if programs[i].kernels[k].detours]
+
     def of(self, first: int, last: int) -> Turn:
         """The part of some of the programs, counted from the first of them."""
         return Turn(tuple((i - first, k) for i, k in self.kernels if first <= i < last), self.joins)
@@ -46,6 +51,8 @@ def schedule(programs: Sequence[Program]) -> tuple[Turn, ...]:
     while any(waiting):
         ready = [(i, kernels[0]) for i, kernels in enumerate(waiting) if kernels and (not guards or i in guards)]
         ready = [(i, k) for i, k in ready if not any(shares[what] for what in _needs(programs[i], k))]
+        if any(programs[i].kernels[k].detours for i, kernels in enumerate(waiting) for k in kernels):
+            ready = [(i, k) for i, k in ready if not programs[i].kernels[k].writes]
         guards.clear()  # all of them are ready first: they read nothing that was reduced
         if not ready:
             names = ", ".join(program.name for program, left in zip(programs, waiting, strict=True) if left)

@@ -13,7 +13,8 @@ from .errors import LoweringError
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import Fn, ReduceOp
-from .program import Arg, Kernel, Let, Program, Reduce, Store, old
+from .outsides import Outside
+from .program import Arg, Kernel, Let, Program, Reduce, Store, old, scratch_of
 from .rule import PARAMETER, Rule
 from .walk import walk
 
@@ -59,13 +60,19 @@ def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
             raise _broken("expand", rule, node, f"{row.symbol} is left")
 
 
-def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction]]) -> None:
-    """Every reduction has a kernel, after those that it needs and before the last one."""
-    places = {reduction: k for k, stage in enumerate(stages) for reduction in stage}
+def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction | Outside]]) -> None:
+    """Every reduction, and what every function outside is given, has a kernel after those that it needs.
+
+    It comes before the last one, and does one of the two.
+    """
+    places = {made: k for k, stage in enumerate(stages) for made in stage}
+    mixed = next((stage[0] for stage in stages if len({type(made) for made in stage}) > 1), None)
+    if mixed is not None:
+        raise _broken("split", "its kernels", mixed, "a kernel reduces and stores for a function")
     needed: dict[Expr, int] = {}
     for node in walk(*stores.values()):
         needed[node] = max([needed[child] for child in node.children], default=-1)
-        if isinstance(node, Reduction):
+        if isinstance(node, Reduction | Outside):
             place = places.get(node, -1)
             if not needed[node] < place < len(stages) - 1:
                 raise _broken("split", "its kernels", node, f"kernel {place} is too early, too late, or none")
@@ -87,6 +94,27 @@ def numbered(program: Program) -> None:
         reduced |= {reduce.name: reduce.over for reduce in kernel.reductions}
     _check_shared(program, step)
     _check_guard(program)
+    _check_detours(program, step)
+
+
+def _check_detours(program: Program, step: Mapping[str, str]) -> None:
+    """A function is given what its kernel has stored, and no earlier kernel reads what it returns."""
+    lent: set[str] = set()
+    for kernel in program.kernels:
+        early = {load.array for load in kernel.loads} & {*program.scratch} - lent
+        if early:
+            raise _broken("number", kernel.name, sorted(early), "scratch is read before it is there")
+        own = {detour.array for detour in kernel.detours}
+        if (
+            own != {store.array for store in kernel.stores if kernel.detours}
+            or own & lent
+            or len(own) < len(kernel.detours)
+        ):
+            raise _broken("number", kernel.name, sorted(own), "a function is given what its kernel does not store")
+        for detour in kernel.detours:
+            if any(_kind(step, number) != NUMBER for number in detour.numbers):
+                raise _broken("number", kernel.name, str(detour), "a number is not known before the step")
+        lent |= own
 
 
 def _check_guard(program: Program) -> None:
@@ -99,11 +127,12 @@ def _check_guard(program: Program) -> None:
 def _check_arrays(program: Program) -> None:
     names = [array.name for array in program.arrays]
     inputs = [array.name for array in program.arrays if array.is_brought and array.name != "gradient"]
-    order = ["parameter", "gradient", *inputs, *program.slots]
+    order = ["parameter", "gradient", *inputs, *program.slots, *map(scratch_of, range(len(program.scratch)))]
     if names != [name for name in order if name in names]:
         raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
     for array in program.arrays:
-        if array.storage not in STORAGES or (array.space, array.storage) in NO_NUMBERS:
+        is_wrong = array.is_scratch and (array.storage, array.space) != (program.compute, Space.ELEMENT)
+        if is_wrong or array.storage not in STORAGES or (array.space, array.storage) in NO_NUMBERS:
             raise _broken("number", program.name, array, "no such storage or space")
     if program.compute not in STORAGES:
         raise _broken("number", program.name, program.compute, "no such type")
@@ -134,7 +163,8 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
     for let in kernel.body:
         _define(program, known, let, in_loop=True)
     for store in kernel.stores:
-        if kernel is not program.last or _space(program, store.array) is not Space.ELEMENT:
+        is_right = store.array in program.scratch if kernel.detours else kernel is program.last
+        if not is_right or _space(program, store.array) is not Space.ELEMENT:
             raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
     _check_numbers(program, kernel, known)
     _refuse_repeats(kernel, [store.array for store in (*kernel.stores, *kernel.numbered)])

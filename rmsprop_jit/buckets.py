@@ -15,6 +15,7 @@ from .codegen.kinds import KEY
 from .flags import Flags
 from .members import Member
 from .rules.around import step_of
+from .scratch import lend
 from .shared import Shared
 from .storages import keys_of
 
@@ -165,9 +166,10 @@ def _table(
 ) -> Table:
     """A table that points at the members' parameters and slots, and at slots over all."""
     table = backends.of(place).table(program, [member.array.size for member in members], place, options)
+    lend(table, members)
     for array in program.arrays:
         if array.is_common:
             table.point(array.name, np.full(len(members), address_of(shared[array.name]), np.int64))
-        elif not array.is_brought:
+        elif not (array.is_brought or array.is_scratch):
             table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))
     return table

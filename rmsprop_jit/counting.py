@@ -33,6 +33,8 @@ def is_there(settings: Settings, state: State) -> bool:
     rule, options = settings.rule, settings.options
     if not options.skips or rule.decided_by_step:
         return False
+    if rule.functions:  # outside, which must not be called with what is not finite
+        return False
     if settings.constant is None or state.endings.constrained or of_host(rule):
         return False
     is_one = len({member.place for member in state.variables}) == 1

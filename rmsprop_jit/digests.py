@@ -48,7 +48,9 @@ def of_rule(rule: Rule) -> str:
     flags = {name: (flag.follows, *map(_function_or_none, (flag.when, flag.of))) for name, flag in rule.flags.items()}
     hypers = {name: hyper.per for name, hyper in rule.hypers.items()}
     inputs = {name: repr(given) for name, given in rule.inputs.items()}
-    return _digest(RULES, (str(rule), {name: repr(slot) for name, slot in rule.slots.items()}, hypers, flags, inputs))
+    slots = {name: repr(slot) for name, slot in rule.slots.items()}
+    outside = tuple([_described(function, ()) for function in rule.functions])
+    return _digest(RULES, (str(rule), slots, hypers, flags, inputs, *([outside] if outside else [])))
 
 
 def agree(saved: object, own: object) -> bool:

@@ -51,6 +51,7 @@ class Member:
         self.place, self.dtype = self.home.place(self.array), NAMES[self.array.dtype]
         self._built = self._layout(self.array)
         self._begins = {"parameter": self._built[0]}
+        self.scratch: dict[str, Array] = {}  # see `scratch.py`
 
     def address(self, name: str = "parameter") -> int:
         """Where the array (as it was built), or the slot of this name, begins."""
@@ -103,7 +104,7 @@ class Member:
         return "gradient_accumulator" in self.slots
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "given": None, "home": None, "_begins": None}
+        return {**self.__dict__, "given": None, "home": None, "_begins": None, "scratch": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..expr import Reduction
     from ..program import Program
     from ..schedule import Turn
+    from .detours import Lent
     from .entries import Clock, Marks, Span
     from .ledger import Ledger
 
@@ -49,6 +50,12 @@ class Table(Protocol):
 
     def point(self, array: str, addresses: Int64) -> None:
         """Say where the arrays of one name lie, an address a tensor. Whoever points keeps them alive."""
+
+    def lend(self, lent: Lent, names: Sequence[str]) -> None:
+        """Give the arrays of a program's scratch to functions outside, and say what the tensors are called.
+
+        They are of each tensor's shape, in the type of the program, of the library that the function works with.
+        """
 
     def set(self, hypers: Numbers) -> None:
         """Give the step's numbers."""
@@ -92,6 +99,9 @@ class Part(Launch, Protocol):
 
     def run(self, turn: int, prepared: Any = None) -> None:
         """Start the kernels of one turn."""
+
+    def take(self, turn: int) -> None:
+        """Call the functions outside that a turn has stored elements for, when it is over."""
 
     def refused(self) -> list[int]:
         """The tensors of this part that a guard refuses, when the first turn is over."""

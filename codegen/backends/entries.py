@@ -25,6 +25,7 @@ class Cell(IntEnum):
     TORN = 2  # the number of the call, from 1, that is under way outside compiled code, or that was torn; 0 for none
     DUE = 3  # the number of the call whose rest is due; 0 for none; below 0, the name of who holds the ledger
     DUE_BY = 4  # the number of the plan that knows what is due
+    CHANGES = 5  # how often arrays of host memory have changed: a call in two parts must find them as it left them
     SKIPPED = 8  # calls that were not done, because a gradient held inf or nan
     PROGRESS = 9  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
     # and behind them, for each the call whose rest is due

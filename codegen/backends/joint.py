@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from ..expr import Reduction
 from ..schedule import schedule
+from .detours import first_write, refuse_nested
 from .entries import Marks
 from .hypers import among_all, count_together, cut_of
 from .ledger import Ledger
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Joint:
     """A step on several places. A reduction over all tensors makes the host wait for each of them.
 
-    parts: the launches; `tensors` says how many tensors each of them has.
+    parts:    the launches; `tensors` says how many tensors each of them has.
+    is_whole: whether a step that is under way has written nothing but scratch.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class Joint:
         self._ledger, self._marks = ledger, marks
         tables = [table for part in parts for table in part.tables]
         count_together(tables)
-        self._turns = schedule([table.program for table in tables])
+        programs = [table.program for table in tables]
+        self._turns = schedule(programs)
+        self._writes = first_write(self._turns, programs) if any(program.scratch for program in programs) else 0
+        self.is_whole = False
         ends = itertools.accumulate((len(part.tables) for part in parts), initial=0)
         for part, (first, last) in zip(parts, itertools.pairwise(ends), strict=True):
             part.follow([turn.of(first, last) for turn in self._turns])
@@ -70,15 +75,25 @@ class Joint:
         if self._ledger is None:
             self._run(records)
             return True
-        return guarded(
-            Marked(self._ledger, expected, self._marks, numbers), self._marks or Marks(), lambda: self._run(records)
-        )
+        if not self._writes:
+            return self._done(self._ledger, records, numbers, expected)
+        refuse_nested(self._ledger)
+        with self._ledger.lent:
+            self.is_whole = True
+            return self._done(self._ledger, records, numbers, expected)
+
+    def _done(self, ledger: Ledger, records: Sequence[Any], numbers: Any, expected: int | None) -> bool:
+        mark = Marked(ledger, expected, self._marks, numbers, self)
+        return guarded(mark, self._marks or Marks(), lambda: self._run(records))
 
     def _run(self, records: Sequence[Any]) -> list[int]:
         """Do the step; or, if a guard refuses tensors, no more than its first turn, and say which."""
         for i, turn in enumerate(self._turns):
+            self.is_whole = i < self._writes
             for part, record in zip(self._parts, records, strict=True):
                 part.run(i, record)
+            for part in self._parts if self.is_whole else ():
+                part.take(i)
             if i == 0 and (refused := self._refused()):
                 return refused
             totals = [part.totals(i) for part in self._parts] if turn.joins else []

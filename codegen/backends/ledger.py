@@ -63,6 +63,7 @@ class Ledger:
         self.at = int(self.cells.ctypes.data)
         self.counted = ctypes.c_int64.from_address(self.at + 8 * Cell.CALLS)  # a fifth of the time that `cells` take
         self._worker = 0  # the thread whose call is under way outside compiled code
+        self.lent = locks.new()  # held by a call that functions outside are part of: one at a time may use their arrays
         self.clock: Clock | None = None
         self._every, self._opens = 1, np.ones(variables, bool)
         self.opening: bytes | None = None

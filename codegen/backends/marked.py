@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import non_finite
 from .entries import NO_ARRAYS, Marks
 from .ledger import Ledger
+
+
+class Step(Protocol):
+    """What is done inside the marks."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was written yet but scratch."""
 
 
 class Marked:
@@ -15,16 +23,23 @@ class Marked:
 
     At the end the call is counted, with all that `marks` say, and the mark is cleared; an exception leaves it.
     `numbers` are those that the call brings, for slots over all.
-    Without `expected` nothing is counted. Entering raises BackendError if a call was torn or is under way.
+    Without `expected` nothing is counted. With a `step` an exception leaves no mark where that says
+    that nothing was written. Entering raises BackendError if a call was torn or is under way.
     A class, since a generator takes a microsecond more, and every step on a GPU is such a call.
     """
 
-    __slots__ = ("_expected", "_is_there", "_ledger", "_marks", "_numbers")
+    __slots__ = ("_expected", "_is_there", "_ledger", "_marks", "_numbers", "_step")
 
     def __init__(
-        self, ledger: Ledger, expected: int | None, marks: Marks | None = None, numbers: Mapping[str, Any] | None = None
+        self,
+        ledger: Ledger,
+        expected: int | None,
+        marks: Marks | None = None,
+        numbers: Mapping[str, Any] | None = None,
+        step: Step | None = None,
     ) -> None:
         self._ledger, self._expected, self._marks, self._numbers = ledger, expected, marks, numbers or NO_ARRAYS
+        self._step = step
 
     def __enter__(self) -> bool:
         ledger, expected = self._ledger, self._expected
@@ -51,6 +66,8 @@ class Marked:
                 if self._is_there and self._expected is not None:
                     self._ledger.advance(self._expected, self._marks, self._numbers)
                 is_over = True
+            elif self._step is not None:
+                is_over = self._step.is_whole
         finally:
             self._ledger.unmark(is_over)
 

@@ -3,7 +3,8 @@
 The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
 kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
 `tensor<f64>`; it returns the stored arrays, the kernel's reductions and the numbers that it puts or gathers, in order.
-It works on one tensor: over all tensors, the caller adds reductions up between two functions, as every backend does.
+It works on one tensor: over all tensors, the caller adds reductions up between two functions, as every backend does,
+and calls functions outside there.
 """
 
 from __future__ import annotations

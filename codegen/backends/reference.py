@@ -51,12 +51,16 @@ def run(
     per_tensor: list[dict[str, float]] = [
         {name: float(own_hypers[hyper][i]) for name, hyper in own_numbers.items()} for i in range(len(tensors))
     ]
+    kind = storage(program.compute).scalar
+    tensors = [{**one, **{name: np.zeros(one["parameter"].shape, kind) for name in program.scratch}} for one in tensors]
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
             partial = [
                 _run_tensor(program, kernel, tensor, {**step, **totals, **own})
                 for tensor, own in zip(tensors, per_tensor, strict=True)
             ]
+            for tensor in tensors:
+                _take(kernel, tensor, step)
             for reduce in kernel.reductions:
                 results = [own[reduce.name] for own in partial]
                 if reduce.over is Space.ALL:
@@ -69,6 +73,13 @@ def run(
         _gather(program.kernels[-1], tensors, {**step, **totals}, storage(program.compute).scalar)
     shared = {new(store.array): _value(store.value, step, float) for store in program.shared}
     return totals | shared
+
+
+def _take(kernel: Kernel, tensor: Tensor, step: Mapping[str, float]) -> None:
+    """What functions outside make of what a kernel has stored."""
+    for detour in kernel.detours if tensor["parameter"].size else ():
+        given = [float(_value(arg, step, float)) for arg in detour.numbers]
+        tensor[detour.array][...] = detour.function(tensor[detour.array], *given)
 
 
 def _is_refused(program: Program, found: Sequence[Mapping[str, float]]) -> bool:

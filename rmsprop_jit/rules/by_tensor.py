@@ -15,6 +15,7 @@ from ..codegen.expr import Call, Symbol
 from ..codegen.kinds import Kind, Rate
 from ..codegen.lower import live
 from ..codegen.ops import Fn
+from ..codegen.outsides import Outside, name_of
 from ..codegen.rule import Composed
 from ..codegen.walk import rewrite, walk
 from .around import averages_of, step_of
@@ -89,10 +90,15 @@ def _changed(values: Iterable[Expr], leaves: Mapping[Symbol, Symbol]) -> dict[Ex
 
 def _refuse_what_the_host_computes(rule: str, names: Iterable[str], values: Iterable[Expr]) -> None:
     for node in walk(*values):
-        if isinstance(node, Call) and node.fn.row.in_step and node.fn is not Fn.ROUNDED and not node.is_known:
-            own = sorted({leaf.name for leaf in walk(node) if isinstance(leaf, Symbol) and leaf.kind is Kind.TENSOR})
+        given: list[Expr] = (
+            [node] if isinstance(node, Call) and node.fn.row.in_step and node.fn is not Fn.ROUNDED else []
+        )
+        given += node.numbers if isinstance(node, Outside) else ()
+        if not all([number.is_known for number in given]):
+            own = sorted({leaf.name for leaf in walk(*given) if isinstance(leaf, Symbol) and leaf.kind is Kind.TENSOR})
+            shown = f"a number of outside({name_of(node.function)}, ...)" if isinstance(node, Outside) else f"`{node}`"
             raise OptionError(
-                f"rule {rule!r} has `{node}`, which is computed once a step for all variables. Received: a group with "
+                f"rule {rule!r} has {shown}, which is computed once a step for all variables. Received: a group with "
                 f"{' and '.join(name for name in own if name in names)} of its own. Give it to the optimizer."
             )
 

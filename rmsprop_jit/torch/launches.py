@@ -13,6 +13,7 @@ from ..codegen import Rule, backends
 from ..errors import OptionError
 from ..flags import FIRST, Flags, shape_flags, step_flags
 from ..members import Member
+from ..scratch import lend
 from ..shared import Shared
 from .settings import Settings
 
@@ -84,10 +85,10 @@ class Launches:
             self._order_by_place(kinds)
 
     def _order_by_place(self, kinds: Mapping[Kind, Sequence[int]]) -> None:
-        if any(kind.program.reductions() for kind in kinds):
+        if any(kind.program.reductions() or kind.program.scratch for kind in kinds):
             raise OptionError(
-                "a norm over parameters in several places is not made here. Received: parameters on "
-                f"{', '.join(sorted({kind.place for kind in kinds}))}. Use an optimizer for each place."
+                "a norm over parameters in several places, or a function outside, is not made here. Received: "
+                f"parameters on {', '.join(sorted({kind.place for kind in kinds}))}. Use an optimizer for each place."
             )
         places = dict.fromkeys(kind.place for kind in kinds)
         ordered = [i for place in places for kind, own in kinds.items() if kind.place == place for i in own]
@@ -120,8 +121,9 @@ class _Launch:
             sizes = [one.array.size for one in members]
             table = backends.of(place).table(kind.program, sizes, place, settings[kind.group].options.backend)
             for array in kind.program.arrays:
-                if not array.is_brought:
+                if not (array.is_brought or array.is_scratch):
                     table.point(array.name, np.array([one.address(array.name) for one in members], np.int64))
+            lend(table, members)
             made.append(table)
         self._launch = backends.launch({place: made})
         self._brought: list[Any] | None = None

@@ -59,7 +59,7 @@ def test_the_example_of_a_rule_is_adam() -> None:
 
 def test_the_example_of_numbers_runs() -> None:
     names: dict[str, Any] = {}
-    for example in EXAMPLES[4:8]:
+    for example in EXAMPLES[4:9]:
         exec(example, names)
     state = names["optimizer"].state_dict()
     assert state["all/product"] == 0.95

@@ -16,7 +16,7 @@ from rmsprop_jit.codegen import Rule
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 GUIDE = README.partition("## A rule from a blank page\n")[2].partition("\n## ")[0]
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-WORDS = ("OPTION", "FOLLOWS", "WHEN", "OF", "FIRST", "INPUT", "OVER", "PER", "NORM", "ROUNDED", "APPLIED")
+WORDS = ("OPTION", "FOLLOWS", "WHEN", "OF", "FIRST", "INPUT", "OVER", "PER", "NORM", "ROUNDED", "OUTSIDE", "APPLIED")
 
 
 @pytest.fixture
@@ -99,4 +99,5 @@ def test_constructs_mean_what_their_lines_say(rules: dict[str, Rule]) -> None:
     assert np.array_equal(moved(rules["PER"], g, scale={"bias": 0.5}), g / 2)
     np.testing.assert_allclose(moved(rules["NORM"], g), g / (np.linalg.norm(g) + 1))
     np.testing.assert_allclose(moved(rules["OVER"], g), g / (np.sqrt((1 + np.mean(g * g)) / 2) + 1))
+    assert np.array_equal(moved(rules["OUTSIDE"], g), g[::-1])
     assert np.array_equal(moved(rules["APPLIED"], g), np.sign(g))

@@ -69,10 +69,23 @@ def table_of(place: str, program: Program, tensors: Sequence[Mapping[str, Any]],
     """A table that points at the arrays of some tensors."""
     address: Callable[[Any], int] = operator.attrgetter("ctypes.data" if place == "cpu" else "data.ptr")
     table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
+    scratch = {
+        name: [_scratch(place, tensor["parameter"], program.compute) for tensor in tensors] for name in program.scratch
+    }
+    if scratch:
+        table.lend(scratch, [f"tensor {i}" for i in range(len(tensors))])
     for array in program.arrays:
+        if array.is_scratch:
+            table.point(array.name, np.array([address(one) for one in scratch[array.name]], np.int64))
+            continue
         assert all(tensor[array.name].dtype == array.storage for tensor in tensors)
         table.point(array.name, np.array([address(tensor[array.name]) for tensor in tensors], np.int64))
     return table
+
+
+def _scratch(place: str, parameter: Any, dtype: str) -> Any:
+    """What goes to a function outside, where the parameter is."""
+    return (np if place == "cpu" else device.cupy()).empty(parameter.shape, dtype)
 
 
 def all_arrays(rule: Rule) -> tuple[str, ...]:

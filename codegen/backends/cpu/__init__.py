@@ -17,6 +17,7 @@ numbers       the numbers of a step, where they are many
 pool        the helper threads; cores: how many, and where they run
 tables      what a compiled step reads
 launch      a step over tables
+parted      the same where functions outside are called between its passes
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ..entries import Clock, Marks
 from ..ledger import Ledger
 from .exchange import copy, read, replace, turn, write
 from .launch import Launch
+from .parted import Parted
 from .reader import Reader
 from .reader import reader as new_reader
 from .tables import Table
@@ -77,7 +79,8 @@ def launch(
     brought: Sequence[str] = GRADIENT,
 ) -> Launch:
     """A step over some tables."""
-    return Launch(tables, ledger, marks, brought)
+    made = Parted if any(table.program.scratch for table in tables) else Launch
+    return made(tables, ledger, marks, brought)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:

@@ -38,8 +38,10 @@ class LaunchCell(IntEnum):
     GUARDED = 26  # how many tensors guards are over
     GUARDED_AT = 27  # int64[guarded][GuardCell]: over each tensor, by variable
 
+    SEEN = 28  # the ledger's changes when the first part of a call in several parts began
 
-LAUNCH_SIZE = 28
+
+LAUNCH_SIZE = 29
 
 
 class RecordCell(IntEnum):

@@ -204,12 +204,10 @@ def advance(plan_at, expected):
 """
 """Count a step that was done, with all that the ledger keeps of it."""
 
-DRIVE = f"""{PARTS}{SHARED}{ADVANCE}{GUARDED}
-def drive(plan_at, prepared_at, expected):
+STANDS = f"""
+def stands(plan_at, prepared_at, expected):
     plan = ints(plan_at)
-    word = plan[{LaunchCell.LEDGER_AT}]
-    ledger = ints(word)
-    take(word, plan[{LaunchCell.YIELD_AT}])
+    ledger = ints(plan[{LaunchCell.LEDGER_AT}])
     answer = {DONE}
     if expected >= 0:
         if plan[{LaunchCell.ENDS_DUE}] != 0:
@@ -223,6 +221,16 @@ def drive(plan_at, prepared_at, expected):
         answer = {ELSEWHERE}
     if ledger[{Cell.TORN}] != 0:
         answer = {TORN}
+    return answer
+"""
+"""Whether the ledger stands where a call expects it, and may go on."""
+
+DRIVE = f"""{PARTS}{SHARED}{ADVANCE}{GUARDED}{STANDS}
+def drive(plan_at, prepared_at, expected):
+    plan = ints(plan_at)
+    word = plan[{LaunchCell.LEDGER_AT}]
+    take(word, plan[{LaunchCell.YIELD_AT}])
+    answer = stands(plan_at, prepared_at, expected)
     if answer == {DONE}:
         receive(plan_at, prepared_at)
         for k in range(plan[{LaunchCell.PASSES}]):
@@ -233,6 +241,7 @@ def drive(plan_at, prepared_at, expected):
         if expected >= 0 and answer == {DONE}:
             carry(plan_at, prepared_at)
             advance(plan_at, expected)
+        ints(word)[{Cell.CHANGES}] += 1
     swap(word, 0)
     return answer
 """

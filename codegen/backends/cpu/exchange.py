@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HELD = -1
 """The answer that the ledger is held: nothing was done."""
 
+READING, WRITING = -1, -2
+"""In place of the number of calls, where it stays: the optimizer's arrays are only read, or some are written."""
+
 EXCHANGE = f"""{driver.WAIT}{driver.TAKE}
 def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
     copies = ints(copies_at)
@@ -33,6 +36,8 @@ def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
         return {HELD}
     for i in range(count):
         copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
+    if calls != {READING}:
+        cells[{Cell.CHANGES}] += 1
     if calls >= 0:
         cells[{Cell.CALLS}] = calls
         cells[{Cell.TORN}] = 0
@@ -56,6 +61,7 @@ def replace(ledger, cell, expected, value, target, source, count, yield_at):
     if ints(ledger)[cell] == expected:
         copy(target, source, count)
         ints(ledger)[cell] = value
+        ints(ledger)[{Cell.CHANGES}] += 1
         done = 1
     swap(ledger + {8 * Cell.WORD}, 0)
     return done
@@ -71,7 +77,7 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
     copies = [_new_like(span.array) for span in spans]
     rows = [[copy.ctypes.data, span.address, copy.nbytes] for copy, span in zip(copies, spans, strict=True)]
     progress = np.array([len(ledger.progress), *ledger.progress], np.int64)
-    calls = _exchange(ledger, rows, -1, progress)
+    calls = _exchange(ledger, rows, READING, progress)
     return copies, calls, progress[1:]
 
 
@@ -83,7 +89,7 @@ def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[in
     sources = [_laid_out(source, span.array) for span, source in pairs]
     rows = [[span.address, one.ctypes.data, one.nbytes] for (span, _), one in zip(pairs, sources, strict=True)]
     cells = np.array([len(progress), *progress], np.int64)
-    _exchange(ledger, rows, -1 if calls is None else calls, cells)
+    _exchange(ledger, rows, WRITING if calls is None else calls, cells)
 
 
 def _new_like(array: Any) -> Any:
@@ -107,7 +113,7 @@ def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
     Raises OptionError while the ledger is held.
     """
     rows = [[target.address, source.address, target.array.nbytes] for target, source in pairs]
-    _exchange(ledger, rows, -1, np.zeros(1, np.int64))
+    _exchange(ledger, rows, WRITING, np.zeros(1, np.int64))
 
 
 def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:

@@ -84,7 +84,8 @@ class _Frame:
         self.type = program.compute
         self.reductions = program.reductions()
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
-        self.together = len(program.kernels) > 1 and not (program.guard or program.reductions(Space.ALL))
+        waits = program.guard or program.reductions(Space.ALL) or program.scratch
+        self.together = len(program.kernels) > 1 and not waits
         self.passes = bool(self.reductions) or len(program.kernels) > 1
         kept = [array for array in program.arrays if array.space is Space.ELEMENT]
         sizes = {dtypes.storage(array.storage).itemsize for array in kept}

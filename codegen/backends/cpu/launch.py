@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,12 +30,8 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
     Float64 = npt.NDArray[np.float64]
 
-Drive = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-ShortDrive = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-"""The same call without releasing Python's lock, which costs more than a tiny step."""
-
 SHORT = 16_384
-"""Steps of at most this many elements keep Python's lock."""
+"""Steps of at most this many elements keep Python's lock: to release it costs more than a tiny step."""
 
 _NAMES = itertools.count(1)
 """Names of what calls bring; no two are the same, so that a plan knows what its tables hold."""
@@ -73,6 +69,8 @@ class Launch:
     brought: the names of the arrays that calls bring, in the order of their rows of addresses.
     """
 
+    _driver: ClassVar = (driver.DRIVE, 3)  # what does a step, and how many arguments it takes
+
     def __init__(
         self,
         tables: Sequence[Table],
@@ -93,11 +91,12 @@ class Launch:
         self._shared: Mapping[str, Any] = {}
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
-        self._drive = self._entry(driver.DRIVE)
+        self._drive = self._entry(*self._driver)
 
-    def _entry(self, source: str) -> Any:
+    def _entry(self, source: str, arguments: int) -> Any:
         """Compiled code of the driver; a tiny step keeps Python's lock."""
-        kind = ShortDrive if sum(table.elements for table in self.tables) <= SHORT else Drive
+        is_short = sum(table.elements for table in self.tables) <= SHORT
+        kind = (ctypes.PYFUNCTYPE if is_short else ctypes.CFUNCTYPE)(*[ctypes.c_int64] * (1 + arguments))
         return kind(jit.fixed(source).address)
 
     def _keep(self, entry: LaunchCell, rows: Any) -> None:
@@ -190,11 +189,15 @@ class Launch:
         if self._helpers:
             self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
         answer = self._drive(self._at, (prepared or NOTHING).at, -1 if expected is None else expected)
+        return answer == driver.DONE or self._answered(answer)
+
+    def _answered(self, answer: int) -> bool:
+        """Whether a call that was not done is over, and counted as skipped. Raises what else the driver answers."""
         if answer == driver.TORN:
             self._ledger.refuse_torn()
         if answer < 0:
             raise non_finite(-1 - answer)
-        return bool(answer in (driver.DONE, guards.SKIPPED))
+        return bool(answer == guards.SKIPPED)
 
     def send(self, hypers: Numbers) -> None:
         """Numbers for the next step without a record."""
@@ -205,7 +208,12 @@ class Launch:
         """One turn, as a part of a step over several places."""
         if self._helpers:
             self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
-        self._entry(driver.PASS)(self._at, (prepared or NOTHING).at, turn)
+        self._entry(driver.PASS, 3)(self._at, (prepared or NOTHING).at, turn)
+
+    def take(self, turn: int) -> None:
+        """Call the functions outside that a turn has stored elements for."""
+        for i, k in self._turns[turn].detours([table.program for table in self.tables]):
+            self.tables[i].take(k)
 
     @property
     def turns(self) -> int:

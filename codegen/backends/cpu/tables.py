@@ -17,6 +17,7 @@ from ...kinds import Space
 from ...ops import ReduceOp, refuses
 from ...program import Program
 from ...rows import Rows, cut
+from ..detours import Detours, Lent
 from . import frame, jit
 from .cores import cores
 from .frame import Header
@@ -93,6 +94,16 @@ class Table:
     def point(self, array: str, addresses: Int64) -> None:
         """Where the arrays of one name lie, for each tensor. Parameters are pointed to before the first launch."""
         self.arrays[:, self.program.column(array)] = addresses
+
+    def lend(self, lent: Lent, names: Sequence[str]) -> None:
+        """Say what functions outside are given, which are scratch arrays that it is pointed to, and whose it is."""
+        self._detours = Detours(self.program, lent, names)
+
+    def take(self, k: int) -> None:
+        """Call the functions that the k-th kernel has stored elements for."""
+        scalars = self.program.scalars
+        numbers = dict(zip(scalars, self.numbers[: len(scalars)].tolist(), strict=True))
+        self._detours.take(self.program.kernels[k], numbers)
 
     def set(self, hypers: Numbers) -> None:
         """Put the step's numbers into the table."""

@@ -23,6 +23,7 @@ columns     what many of CuPy's arrays say of themselves
 tables      what the kernels run on
 numbers     the step's, as arguments of kernels
 launch      a step over tables
+parted      the same where functions outside are called between its kernels
 clock       what counts steps where the host does not
 choice      a call of which the GPU does one of several steps
 """
@@ -44,6 +45,7 @@ from . import compilers, device, frame, launches
 from .choice import Choice
 from .clock import Clock
 from .launch import Launch
+from .parted import Parted
 from .reader import Reader
 from .tables import Table
 
@@ -90,7 +92,8 @@ def launch(
     brought: Sequence[str] = GRADIENT,
 ) -> Launch:
     """A step over some tables of one GPU."""
-    return Launch(tables, ledger, marks, clock, brought)
+    made = Parted if any(table.program.scratch for table in tables) else Launch
+    return made(tables, ledger, marks, clock, brought)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:

@@ -48,7 +48,10 @@ class Launch:
 
     clock: what counts the steps where the host does not: in a graph, or where a guard decides which are done. Each step
            then makes its numbers anew. It is `Due` for one of several launches of which the GPU does one.
+    is_whole: whether a step that is under way has written nothing but scratch.
     """
+
+    is_whole = False
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class Launch:
                     self._clock.tick(is_guarded=True)
             return is_there
         hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
-        mark = Marked(self._ledger, expected, self._marks, hypers)
+        mark = Marked(self._ledger, expected, self._marks, hypers, self)
         if self._guards:
             return guarded(mark, self._marks or Marks(), lambda: self._run(prepared))
         with mark as is_there:
@@ -122,6 +125,14 @@ class Launch:
             if turn == 0 and self._guards and (refused := self.refused()):
                 return refused
         return []
+
+    def take(self, turn: int) -> None:
+        """Call the functions outside that a turn has stored elements for, on the stream of its kernels."""
+        called = self._turns[turn].detours([table.program for table in self.tables])
+        if called:
+            with device.use(self._index), device.ordered(self._index):
+                for i, k in called:
+                    self.tables[i].take(k)
 
     def refused(self) -> list[int]:
         """The tensors that a guard refuses, when the first turn is over; waits for the GPU."""

@@ -62,6 +62,7 @@ def _launch(number: int, kernel: KernelSource, of: Kernel) -> Iterator[str]:
     if kernel.blocks is Blocks.ROW:
         does = [str(reduce) for reduce in of.reductions]
         does += [f"stores {', '.join(store.array for store in of.stores)}"] if of.stores else []
+        does += [f"then {str(detour).partition(' <- ')[2]}" for detour in of.detours]
     else:
         given = [given.name for given in of.givens]
         made = ", ".join(put.array for put in of.numbered) or f"numbers of step_{kernel.k}"

@@ -17,6 +17,7 @@ from ...expr import Reduction
 from ...kinds import Space
 from ...program import Program
 from ...rows import cut, length_for
+from ..detours import Detours, Lent
 from . import device, frame
 from .guards import refused_rows
 from .numbers import StepNumbers, rounded
@@ -172,6 +173,15 @@ class Table:
         if not np.array_equal(row, addresses):
             row[:] = addresses
             self._sent.pop("arrays", None)
+
+    def lend(self, lent: Lent, names: Sequence[str]) -> None:
+        """Say what functions outside are given, which are scratch arrays that it is pointed to, and whose it is."""
+        self._detours = Detours(self.program, lent, names)
+
+    def take(self, k: int) -> None:
+        """Call the functions that the k-th kernel has stored elements for, on the current stream."""
+        numbers = self._numbers.made_of(self.cells.tolist()).tolist()
+        self._detours.take(self.program.kernels[k], dict(zip(self.program.scalars, numbers, strict=True)))
 
     def set(self, hypers: Numbers) -> None:
         """The step's numbers, by name."""
