@@ -26,24 +26,8 @@ from .names import BUILT_IN_FLAGS
 from .ops import Fn
 from .outsides import Outside
 from .parts import Slot
-from .pieces import (
-    Arg,
-    Array,
-    Detour,
-    Draw,
-    Gather,
-    Generator,
-    Given,
-    Let,
-    Load,
-    Reduce,
-    Store,
-    array_of,
-    old,
-    scratch_of,
-)
-from .pieces import new as new
-from .program import Kernel, Program
+from .pieces import Array, Detour, Draw, Generator, scratch_of
+from .program import Arg, Gather, Given, Kernel, Let, Load, Program, Reduce, Store, array_of, new, old
 from .rounding import CALL, STREAM, arrays_of, drawn_words, rounded, stream_of
 from .rule import PARAMETER, Rule
 from .simplify import settle
