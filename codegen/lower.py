@@ -31,8 +31,7 @@ from .program import Arg, Gather, Given, Kernel, Let, Load, Program, Reduce, Sto
 from .rounding import CALL, STREAM, arrays_of, drawn_words, rounded, stream_of
 from .rule import PARAMETER, Rule
 from .simplify import settle
-from .stages import Stage
-from .stages import split as split
+from .stages import Stage, split
 from .walk import rewrite, walk
 
 Stores = dict[Symbol, Expr]

@@ -25,11 +25,12 @@ from rmsprop_jit.codegen import (
 from rmsprop_jit.codegen.expand import expanded
 from rmsprop_jit.codegen.expr import Const, Reduction, Select, Symbol, call
 from rmsprop_jit.codegen.kinds import Kind, Space
-from rmsprop_jit.codegen.lower import live, split
+from rmsprop_jit.codegen.lower import live
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.ops import Fn, ReduceOp
 from rmsprop_jit.codegen.program import Array, Given, Let, Load, Reduce, Store
 from rmsprop_jit.codegen.rule import GRADIENT, PARAMETER
+from rmsprop_jit.codegen.stages import split
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
