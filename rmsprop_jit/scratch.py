@@ -23,12 +23,15 @@ def lend(table: Table, members: Sequence[Member]) -> None:
     names = table.program.scratch
     if not names:
         return
+    dtype = table.program.compute
     for name in names:
-        table.point(name, np.array([one.home.address(_scratch(one, name)) for one in members], np.int64))
+        table.point(name, np.array([one.home.address(_scratch(one, name, dtype)) for one in members], np.int64))
     table.lend({name: [one.scratch[name] for one in members] for name in names}, [one.name for one in members])
 
 
-def _scratch(member: Member, name: str) -> Array:
+def _scratch(member: Member, name: str, dtype: str) -> Array:
+    """In the type that is computed in, which that of the variable need not be."""
     if name not in member.scratch:
-        member.scratch[name] = member.home.new_like(member.array, 0.0)
+        like = member.array if member.array.dtype == dtype else member.array.astype(dtype)
+        member.scratch[name] = member.home.new_like(like, 0.0)
     return member.scratch[name]

@@ -477,3 +477,17 @@ def test_a_file_says_by_which_functions_it_was_trained(tmp_path: Path) -> None:
     same.load(tmp_path / "state.safetensors")
     with pytest.raises((ArrayError, OptionError), match="rule"):
         other.load(tmp_path / "state.safetensors")
+
+
+def test_a_function_computes_in_float32_for_variables_in_bfloat16() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rule, told = told_rule()
+    variables = [one.astype(ml_dtypes.bfloat16) for one in arrays(1, "float32", ROWS)]
+    start = [one.astype(np.float32) for one in variables]
+    optimizer = Optimizer(rule, 0.5)
+    gradients = arrays(2, "float32", ROWS)
+    optimizer.apply([one.astype(ml_dtypes.bfloat16) for one in gradients], variables)
+    assert {dtype for _, dtype in told.given} == {"float32"}
+    for one, old, g in zip(variables, start, gradients, strict=True):
+        wanted = old - 0.5 * 2 * g.astype(ml_dtypes.bfloat16).astype(np.float32)
+        np.testing.assert_allclose(one.astype(np.float32), wanted, rtol=2**-7, atol=1e-2)
