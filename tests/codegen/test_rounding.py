@@ -15,7 +15,7 @@ from rmsprop_jit.codegen import OptionError, Program, Rule, backends, explain, s
 from rmsprop_jit.codegen.backends.cpu import loops
 from rmsprop_jit.codegen.dtypes import storage
 from rmsprop_jit.codegen.kinds import KEY, SEED
-from rmsprop_jit.codegen.rounding import EACH, PURPOSE
+from rmsprop_jit.codegen.rounding import EACH, PURPOSE, ROUNDS
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -122,7 +122,7 @@ def test_bits_are_those_of_philox_by_seed_step_name_array_and_element() -> None:
     run("cpu", light(COPY, ()), tensors, hypers, {name: [float(half)] for name, half in zip(KEY, key, strict=True)})
     for i, found in enumerate(tensors[0]["seen"].view(np.uint16).tolist()):
         counter = [i // EACH, zlib.crc32(b"seen"), PURPOSE, step]
-        word = plain(counter, [seed, key[1] << 16 | key[0]])[i % EACH // 2]
+        word = plain(counter, [seed, key[1] << 16 | key[0]], ROUNDS)[i % EACH // 2]
         half = word >> 16 if i % 2 else word & 0xFFFF
         assert found == 0x3F80 + (half >= 0x8000)
 

@@ -42,10 +42,10 @@ def numbers(text: str) -> list[int]:
     return [int(word, 16) for word in text.split()]
 
 
-def plain(counter: Sequence[int], key: Sequence[int]) -> list[int]:
-    """Philox4x32-10 as the paper has it."""
+def plain(counter: Sequence[int], key: Sequence[int], rounds: int = 10) -> list[int]:
+    """Philox4x32 as the paper has it."""
     (a, b, c, d), (first, second) = counter, key
-    for _ in range(10):
+    for _ in range(rounds):
         left, right = a * 0xD2511F53, c * 0xCD9E8D57
         a, b, c, d = (right >> 32) ^ b ^ first, right & MOST, (left >> 32) ^ d ^ second, left & MOST
         first, second = first + 0x9E3779B9 & MOST, second + 0xBB67AE85 & MOST

@@ -2,6 +2,9 @@
 
 One call of the generator has the bits of eight elements. A loop over calls is vectorised as one over elements is, and
 its words stand in a buffer as the elements lie in memory, so that the loop over elements reads them one after another.
+
+The generator's words are computed in 64 bits each (`lane_...` in `words.py`): a vector has room for half as many, and
+the halves of a product, two multiplications and six moves of 32-bit vectors, are one multiplication there.
 """
 
 from __future__ import annotations
@@ -51,11 +54,12 @@ def _filling(kernel: Kernel, made: Generator, compute: str) -> Iterator[str]:
     """The loops over arrays and calls: one text for all arrays, which takes its time to compile."""
     first, *others = kernel.draws
     yield f"for k in range({len(kernel.draws)}):"
-    yield f"    {made.stream} = uint32({first.stream})"
+    yield f"    {made.stream} = uint64({first.stream})"
     for k, draw in enumerate(others, 1):
-        yield f"    {made.stream} = uint32({draw.stream}) if k == {k} else {made.stream}"
+        yield f"    {made.stream} = uint64({draw.stream}) if k == {k} else {made.stream}"
     yield f"    for j in range((shift + width + {EACH - 1}) // {EACH}):"
-    yield f"        {made.counted} = uint32(first // {EACH} + j)"
-    yield from indented(print_lets(made.lets, compute), 2)
+    yield f"        {made.counted} = uint64(first // {EACH} + j)"
+    for line in print_lets(made.lets, compute):
+        yield "        " + line.replace("word_", "lane_").replace("uint32(", "uint64(")
     for k, word in enumerate(made.words):
-        yield f"        {BUFFER}[k * {ROOM} + {WORDS} * j + {k}] = {operand(word, 'uint32')}"
+        yield f"        {BUFFER}[k * {ROOM} + {WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"

@@ -9,7 +9,7 @@ They are what `codegen/integers.py` says. Each is one instruction of LLVM's, but
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import float32, float64, types, uint32
+from numba import float32, float64, types, uint32, uint64
 from numba.extending import intrinsic
 
 WORD, WIDE, FLOAT32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -55,8 +55,36 @@ def _from(kind, result, make):
     return function
 
 
+def _lower(builder, x):
+    """The word in 64 bits, of which the upper ones mean nothing."""
+    return builder.and_(x, WIDE(0xFFFFFFFF))
+
+
+LANES = {
+    "lane_add": lambda builder, x, y: builder.add(x, y),
+    "lane_mul": lambda builder, x, y: builder.mul(_lower(builder, x), _lower(builder, y)),
+    "lane_high": lambda builder, x, y: builder.lshr(builder.mul(_lower(builder, x), _lower(builder, y)), WIDE(32)),
+    "lane_or": lambda builder, x, y: builder.or_(x, y),
+    "lane_xor": lambda builder, x, y: builder.xor(x, y),
+    "lane_left": lambda builder, x, y: builder.shl(x, y),
+}
+"""The operations of a generator on words in 64 bits: a product has room there, whose halves are then next to free."""
+
+
+def _of_lanes(make):
+    """The function of two words in 64 bits for an instruction."""
+
+    @intrinsic
+    def function(_context, x, y):
+        return uint64(uint64, uint64), lambda _context, builder, _signature, args: make(builder, *args)
+
+    return function
+
+
 WORDS = {
     **{name: _of_two(make) for name, make in TWO.items()},
+    **{name: _of_lanes(make) for name, make in LANES.items()},
+    "lane_of": _from(types.Float, uint64, lambda builder, x: builder.zext(builder.fptosi(x, WORD), WIDE)),
     "word_of": _from(types.Float, uint32, lambda builder, x: builder.fptosi(x, WORD)),
     "float32_of_word": _from(uint32, float32, lambda builder, x: builder.sitofp(x, FLOAT32)),
     "float64_of_word": _from(uint32, float64, lambda builder, x: builder.sitofp(x, ir.DoubleType())),

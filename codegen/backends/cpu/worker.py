@@ -77,7 +77,7 @@ def names() -> dict[str, Any]:
 
     from . import intrinsics
 
-    types = {"float32": numba.float32, "float64": numba.float64, "uint32": numba.uint32}
+    types = {"float32": numba.float32, "float64": numba.float64, "uint32": numba.uint32, "uint64": numba.uint64}
     return {**types, "INF": math.inf, "NAN": math.nan, **intrinsics.BY_NAME}
 
 
