@@ -6,6 +6,7 @@ import coarse
 import numpy as np
 import pytest
 import zoo
+from every_rule import some
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
 from run_iree import run_with_iree
@@ -61,7 +62,7 @@ def compare(rule: Rule, program: Program, gradient: str | None = None, **changes
             np.testing.assert_allclose(ours[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
-@pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
+@pytest.mark.parametrize("flags", some(FLAG_SETS, "mlir", 16), ids="+".join)
 def test_rmsprop_runs_as_mlir(flags: tuple[str, ...]) -> None:
     rule = step_of(RMSPROP)
     program = program_of(RMSPROP, frozenset(flags), "float32")
@@ -76,7 +77,7 @@ def test_rmsprop_runs_as_mlir(flags: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", some(RULES, "mlir", 10), ids=lambda rule: rule.name)
 def test_other_rules_run_as_mlir(rule: Rule, dtype: str) -> None:
     for flags in ((), tuple(rule.flags)):
         compare(rule, specialize(rule, flags, dtype), step=2.0)

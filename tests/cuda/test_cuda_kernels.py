@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zoo
 from compare import Array, Maker, cast, ordinary, special
+from every_rule import some
 from gpu import SLACK, assert_as_on_host, assert_close, blocks_of, is_real
 from operations import FUNCTIONS, REDUCTIONS, reduced
 from option_sets import FLAG_SETS
@@ -65,7 +66,7 @@ def compare(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("flags", FLAG_SETS, ids="+".join)
+@pytest.mark.parametrize("flags", some(FLAG_SETS, "gpu", 20), ids="+".join)
 def test_rmsprop_on_a_gpu(flags: tuple[str, ...]) -> None:
     compare(step_of(RMSPROP), program_of(RMSPROP, frozenset(flags), "float32"), **NUMBERS)
 

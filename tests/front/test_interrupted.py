@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from every_rule import some
 from interrupted import KINDS, WAYS, Elsewhere, Training, elsewhere, moved, seen
 
 TIMES = int(os.environ.get("FUZZ_CASES", "1"))
@@ -38,7 +39,7 @@ def assert_same(kind: str, seed: int, ways: list[str], path: Path, other: Elsewh
     assert not wrong, f"{kind}, seed {seed}, {ways}: {training.options}, {training.acts}"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, "interrupted", 20))
 def test_every_rule_resumes_in_another_process(kind: str, tmp_path: Path, other: Elsewhere) -> None:
     assert_same(kind, KINDS.index(kind), ["process"], tmp_path / "state.safetensors", other)
 
