@@ -76,14 +76,14 @@ def in_dialect(keras: Rule, name: str, dialects: Mapping[str, Dialect]) -> Rule:
 
 
 def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
-    spoken = keras.equations
-    assert isinstance(spoken, Spoken), keras
-    own = {**dialect.hypers, **dialect.flags}
-    known = {key: value for key, value in {**spoken.known, **dialect.says}.items() if key not in own}
+    equations, own = keras.equations, {**dialect.hypers, **dialect.flags}
+    if isinstance(equations, Spoken):  # others are the same in every dialect
+        known = {key: value for key, value in {**equations.known, **dialect.says}.items() if key not in own}
+        equations = Spoken(equations.equations, known)
     kind = Coupled if dialect.is_coupled else Rule
     return kind(
         f"{keras.name}_{name}",
-        Spoken(spoken.equations, known),
+        equations,
         slots={**keras.slots, **dialect.slots},
         hypers={**keras.hypers, **dialect.hypers},
         flags={**keras.flags, **dialect.flags},

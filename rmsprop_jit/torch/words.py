@@ -15,7 +15,7 @@ import torch
 
 from ..codegen import Rule
 from ..errors import OptionError
-from ..rules.dialects import in_dialect
+from ..rules.dialects import Dialect, in_dialect
 from ..rules.row import own_arguments
 from ..rules.table import HOMES, TABLE
 
@@ -42,7 +42,7 @@ class Twin:
 
     name: str
     slots: Mapping[str, str]
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str | tuple[str, str]] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,8 +61,17 @@ TWINS = {
     "adamw": Twin("AdamW", {**MOMENTS, "velocity_hat": "max_exp_avg_sq"}, fixed={"decoupled_weight_decay": True}),
     "adamax": Twin("Adamax", {"momentum": "exp_avg", "norm": "exp_inf"}),
     "nadam": Twin("NAdam", {**MOMENTS, "u_product": "mu_product"}, fixed={"decoupled_weight_decay": False}),
+    "radam": Twin("RAdam", MOMENTS, fixed={"decoupled_weight_decay": False}),
+    "rprop": Twin(
+        "Rprop",
+        {"previous": "prev", "size": "step_size"},
+        {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("smallest", "largest")},
+    ),
 }
 """By the names of rules in Keras's dialect."""
+
+AS_HERE = Dialect(is_coupled=True)
+"""What torch does of rules that have no dialect: the same, but that weight decay is part of the gradient."""
 
 CLASSES = {name: name.lower() for name in HOMES if name != "Nadam"} | {"NAdam": "nadam"}
 """The rules of the classes in this package, which are called as torch calls them."""
@@ -103,7 +112,7 @@ def words_of(rule: str | Rule) -> Words:
     if twin is None:
         decay = row.defaults.get("weight_decay", 0.0)
         return _new(made.__name__, row.rule, {"lr": row.learning_rate, "weight_decay": decay, "maximize": False})
-    return _of_twin(in_dialect(row.rule, "torch", row.dialects), twin)
+    return _of_twin(in_dialect(row.rule, "torch", row.dialects or {"torch": AS_HERE}), twin)
 
 
 def _of_twin(rule: Rule, twin: Twin) -> Words:

@@ -83,6 +83,9 @@ TWINS: dict[str, dict[str, Any]] = {
     "AdamW": {"weight_decay": 0.3},
     "Adamax": {"betas": (0.5, 0.9), "weight_decay": 0.1},
     "NAdam": {"momentum_decay": 0.1, "weight_decay": 0.1},
+    "RAdam": {"betas": (0.5, 0.9), "weight_decay": 0.1},
+    "RAdam, as it comes": {"lr": 0.1, "maximize": True},
+    "Rprop": {"lr": 0.1, "etas": (0.25, 1.5), "step_sizes": (1e-3, 0.5)},
 }
 
 
