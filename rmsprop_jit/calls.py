@@ -51,7 +51,8 @@ class Calls:
         self._rule, self._members, self._ledger = rule, state.members, state.ledger
         self._decaying, self._moment = state.decaying(), state.endings.moment
         self._is_steady = options.gradient_accumulation_steps is None and not rule.decided_by_step
-        self._counted, self._is_there = self._ledger.counted, counting.is_there(settings, state)
+        self._counted, self._by = self._ledger.counted, counting.counted(settings, state)
+        self._is_there = self._by.is_there
         self._accumulate = bytes([one.accumulates for one in state.variables])
         self._all = self._accumulate if options.gradient_accumulation_steps is not None else None
         self._is_capturing = capture_check(state.variables)
@@ -60,7 +61,7 @@ class Calls:
 
     def following(self, settings: Settings) -> Calls:
         """The calls of options that differ only in numbers: plans and habit stay, but where others count calls then."""
-        if counting.is_there(settings, self.state) != self._is_there:
+        if counting.counted(settings, self.state) != self._by:
             return Calls(self._rule, settings, self.state)
         other = copy.copy(self)
         other.settings, other.options = settings, settings.options
@@ -130,18 +131,17 @@ class Calls:
             return False
         if inputs or self._is_there != (calls is None):  # they are looked at with care
             return True
-        self._habit = Habit.formed(
-            self._habit, grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
-        )
+        like = grads, variables, resolved.gradients, self._members, phase, plan, resolved.read
+        self._habit = Habit.formed(self._habit, *like)
         return True
 
     def _counts_itself(self, resolved: Resolved) -> bool:
         """Whether a GPU counts this call, and the host does not know which it is."""
-        if self._all is None or not self._is_there:
-            return self._is_there
-        given = bytes([dtype is not None for dtype in resolved.dtypes])
-        both = bytes(map(and_, given, self._all))
-        return counting.adds_up_for(self._ledger, self.state, self.options, both)
+        clock = self.clock
+        if self._all is None or clock is None:
+            return clock is not None
+        given = bytes(map(and_, self._all, [dtype is not None for dtype in resolved.dtypes]))
+        return counting.adds_up_for(self._ledger, clock, given)
 
     def _run(
         self, plan: AnyPlan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int | None, old: Bound
@@ -149,7 +149,7 @@ class Calls:
         settings = self.settings
         rate = 0.0 if plan.micro else settings.constant
         if calls is None:
-            assert rate is not None
+            rate = counting.rate_there(self._ledger, self.options) if rate is None else rate
             return plan.run(plan.prepared(passed, read, addresses, settings, rate, 1, old), None)
         if rate is None:
             rate = settings.rate(calls)
@@ -159,7 +159,7 @@ class Calls:
     @property
     def clock(self) -> Clock | None:
         """What counts such calls on a GPU, which is made now if there is none; None where the host counts them."""
-        return counting.clock_of(self._ledger, self.state, self.options) if self._is_there else None
+        return counting.clock_of(self._ledger, self.state, self.options, self._by)
 
     def resolved(self, grads: Gradients, variables: Variables | None, inputs: Inputs) -> Resolved:
         """A call's gradients and further inputs in build order, after all checks."""

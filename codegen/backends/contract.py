@@ -194,10 +194,19 @@ class Backend(Protocol):
         Raises BackendError where what that takes is not installed.
         """
 
-    def clock(self, place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
+    def clock(
+        self,
+        place: str,
+        calls: int,
+        every: int,
+        options: BackendOptions,
+        chooses: bool = False,
+        is_scheduled: bool = False,
+    ) -> Clock:
         """What counts the calls of a graph, `every` of them an update, from `calls` on.
 
         chooses: whether each call launches all kinds of steps of a window, of which it lets one be done.
+        is_scheduled: whether it looks up the learning rate of each update; see `Clock.write_rates`.
         """
 
     def choice(self, launches: Sequence[Any], ledger: Ledger, clock: Any) -> Callable[[Sequence[Any]], bool]:

@@ -37,10 +37,19 @@ class Clock(Protocol):
     every: calls of one update. `chooses`: whether it lets one kind of step be done of several, each with one of `kinds`
            as its clock: that which opens a window of gradient accumulation, one that goes on with it, that which
            closes it.
+    is_scheduled: whether it looks up the learning rate of each update, which `schedule` gives; `ahead` says for how
+           many calls it can, and `horizon` for how many it shall next time.
     """
 
     every: int
     chooses: bool
+    is_scheduled: bool
+    ahead: int
+    horizon: int
+    schedule: object
+
+    def write_rates(self, calls: int, skipped: int, rates: npt.NDArray[np.float64], schedule: object) -> None:
+        """The learning rates of the updates from the present one on, after so many calls; the last is of none yet."""
 
     @property
     def kinds(self) -> Sequence[Any]:

@@ -122,9 +122,9 @@ def test_a_call_that_may_be_skipped_waits_for_nobody(options: dict[str, Any], mo
         assert_close(mine.get(), theirs, 3e-6, 1e-6)
 
 
-def test_a_rate_that_the_host_computes_makes_the_host_count() -> None:
-    """In turns with a number, of which the GPU counts the calls; the schedule is asked for good calls alone."""
-    rates: list[Any] = [rmsprop_jit.ExponentialDecay(0.1, 1, 0.5), 0.05, lambda: 0.02]
+def test_a_schedule_takes_turns_with_a_number() -> None:
+    """The rate of each good call is that of its number, whatever was skipped."""
+    rates: list[Any] = [rmsprop_jit.ExponentialDecay(0.1, 1, 0.5), 0.05, rmsprop_jit.CosineDecay(0.02, 9)]
     run = Run(lambda: RMSprop(rates[0], nonfinite="skip"))
     for i, rate in enumerate([*rates, 0.05]):
         run.optimizer.learning_rate = run.twin.learning_rate = rate

@@ -47,7 +47,7 @@ def compiled(compiler: str) -> Iterator[Entry]:
         program = specialize(step_of(RMSPROP), flags, dtype, gradient)
         kernels = frame.sources(program)
         if (dtype, arch) == ("float32", ARCHS[1]):
-            kernels += frame.sources(program, from_memory=True) if flags in IN_GRAPHS else []
+            kernels += frame.sources(program, ways=frame.Ways(from_memory=True)) if flags in IN_GRAPHS else []
             kernels += [frame.fold(program, 0)] if "global_clipnorm" in flags else []
         for kernel in dict.fromkeys(kernels):
             code = compilers.machine_code(kernel, compiler, arch)

@@ -88,7 +88,9 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
     return new_reader(variables, begins, ends)
 
 
-def clock(place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
+def clock(
+    place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False, is_scheduled: bool = False
+) -> Clock:
     """Never needed: nothing is captured here."""
     raise BackendError(f"nothing is captured into a graph on a processor. Received: place={place!r}. Use a GPU.")
 

@@ -25,6 +25,7 @@ numbers     the step's, as arguments of kernels
 launch      a step over tables
 parted      the same where functions outside are called between its kernels
 clock       what counts steps where the host does not
+ticks       its source
 choice      a call of which the GPU does one of several steps
 """
 
@@ -104,9 +105,11 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
         return None
 
 
-def clock(place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False) -> Clock:
-    """What counts the calls of a graph on the GPU, and chooses among kinds of steps."""
-    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses)
+def clock(
+    place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False, is_scheduled: bool = False
+) -> Clock:
+    """What counts the calls of a graph on the GPU, chooses among kinds of steps, and knows their rates."""
+    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses, is_scheduled)
 
 
 def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Choice:

@@ -10,6 +10,7 @@ from ...printer import indented, mangled, operand, print_lets
 from ...program import Kernel, Reduce
 from .shape import Shape, folded, start
 from .sums import Partial, part_names, parts_of
+from .ticks import RATE_AFTER_STEP
 
 
 def fold_kernel(shape: Shape, kernel: Kernel) -> list[str]:
@@ -99,6 +100,8 @@ def _scalars(shape: Shape, kernel: Kernel) -> Iterator[str]:
     for j, name in enumerate(shape.program.inputs):
         if name in read:
             place = "clock" if name == "h.step" else f"cells + {j * 8}"
+            if name == "h.learning_rate" and shape.ways.scheduled:
+                place = f"clock + {RATE_AFTER_STEP}"
             yield f"wide_{mangled(name)} = load_float64({place})"
     for let in lets:
         yield shape.wide(let)

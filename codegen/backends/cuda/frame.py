@@ -26,78 +26,23 @@ from ...printer import indented, mangled
 from ...program import Kernel, Program
 from .folds import fold_kernel, uniforms_kernel
 from .guards import judge
-from .shape import Shape
+from .shape import BY_HOST, Shape, Ways
 from .source import Blocks, KernelSource
 from .step import Step
+from .ticks import TICK
 
-__all__ = ["THREADS", "TICK", "KernelSource", "fold", "shape_of", "source", "sources"]
+__all__ = ["THREADS", "TICK", "KernelSource", "Ways", "fold", "shape_of", "source", "sources"]
 
 THREADS = 256
 """Of a block on a GPU. A constant of the source, so that sums have the same shape on every device."""
 
-TICK = KernelSource(
-    "tick",
-    """def tick(clock, every):
-    calls = load_float64(clock) + 1.0
-    store_float64(clock, calls)
-    store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
-""",
-    ("clock", "every"),
-    threads=1,
-)
-"""Counts a call on the GPU: `clock` holds the calls made and the number of the update that the next one belongs to."""
 
-TICK_GUARDED = KernelSource(
-    "tick_guarded",
-    """def tick_guarded(clock, every):
-    if load_int64(clock + 24) != 0:
-        calls = load_float64(clock) + 1.0
-        store_float64(clock, calls)
-        store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
-    else:
-        store_float64(clock + 16, load_float64(clock + 16) + 1.0)
-        store_float64(clock + 24, float64(1.0))
-""",
-    ("clock", "every"),
-    threads=1,
-)
-"""The same where a verdict, behind the calls that were skipped, says whether it was done; then it is good again."""
-
-TICK_CHOSEN = KernelSource(
-    "tick_chosen",
-    """def tick_chosen(clock, every):
-    calls = load_float64(clock)
-    if (load_int64(clock + 24) | load_int64(clock + 32) | load_int64(clock + 40)) != 0:
-        calls = calls + 1.0
-        store_float64(clock, calls)
-        store_float64(clock + 8, float64(floor(calls / float64(every))) + 1.0)
-    else:
-        store_float64(clock + 16, load_float64(clock + 16) + 1.0)
-    place = calls - float64(floor(calls / float64(every))) * float64(every)
-    verdict = clock + 32
-    if place == 0.0:
-        verdict = clock + 24
-    if place == float64(every) - 1.0:
-        verdict = clock + 40
-    store_float64(clock + 24, float64(0.0))
-    store_float64(clock + 32, float64(0.0))
-    store_float64(clock + 40, float64(0.0))
-    store_float64(verdict, float64(1.0))
-""",
-    ("clock", "every"),
-    threads=1,
-)
-"""The same where a call is one of three kinds of step, each with a verdict: only the next call's is good then."""
-
-
-def sources(
-    program: Program, threads: int = THREADS, from_memory: bool = False, guarded: bool = False, chosen: bool = False
-) -> list[KernelSource]:
+def sources(program: Program, threads: int = THREADS, ways: Ways = BY_HOST) -> list[KernelSource]:
     """All kernels of a program's step, in launch order, for blocks of so many threads.
 
     Raises BackendError for a type that GPUs lack here.
     """
-    shape = shape_of(program, threads, from_memory, guarded, chosen)
+    shape = shape_of(program, threads, ways)
     return [source for k, kernel in enumerate(program.kernels) for source in _kernels(shape, k, kernel)]
 
 
@@ -108,16 +53,14 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
     return KernelSource(f"fold_{k}", _text(f"fold_{k}", arguments, body), arguments, threads, Blocks.ONE)
 
 
-def shape_of(
-    program: Program, threads: int, from_memory: bool = False, guarded: bool = False, chosen: bool = False
-) -> Shape:
+def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
     if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
-    return Shape(program, threads, from_memory, guarded, chosen)
+    return Shape(program, threads, ways)
 
 
 def source(program: Program) -> str:
@@ -144,7 +87,7 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         arguments, body = _guarded(shape, arguments, body, bool(kernel.stores))
         text = _text(name, [*arguments, *map(mangled, numbers)], body, step.functions())
         yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
-    if k == 0 and shape.guarded and shape.program.guard:
+    if k == 0 and shape.ways.guarded and shape.program.guard:
         arguments = ("every_row", "partial", "verdict")
         yield KernelSource("judge_0", _text("judge_0", arguments, judge(shape)), arguments, shape.threads, Blocks.ONE)
 
@@ -156,7 +99,7 @@ def _guarded(
 
     A judge needs no look: of a step that is not due it can only make 0 what is 0.
     """
-    if not (shape.chosen or (shape.guarded and writes)):
+    if not (shape.ways.chosen or (shape.ways.guarded and writes)):
         return arguments, body
     return (*arguments, "verdict"), ["if load_int64(verdict) != 0:", *indented(body)]
 

@@ -20,6 +20,7 @@ from ..hypers import among_all, count_together, parts_of
 from ..marked import Marked, guarded
 from . import device
 from .clock import Clock, Due
+from .shape import BY_HOST, Ways
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ class Launch:
         self._was_whole = False  # whether the last step came to its end: else it may not have made its numbers
         self._is_stale = True
         for table in tables:
-            is_chosen = isinstance(clock, Due)
-            verdict = clock.verdict_at if clock is not None and (guards or is_chosen) else None
-            table.bind(tables, None if clock is None else clock.step_at, verdict, is_chosen)
+            if clock is None:
+                table.bind(tables, BY_HOST)
+            else:
+                is_chosen = isinstance(clock, Due)
+                ways = Ways(True, guards or is_chosen, is_chosen, clock.is_scheduled)
+                table.bind(tables, ways, clock.step_at, clock.verdict_at)
         self.follow(schedule([table.program for table in tables]))
 
     def follow(self, turns: Sequence[Turn]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...program import Kernel, Program
-from . import frame
+from . import frame, ticks
 from .source import Blocks, KernelSource
 
 COPIED = {
@@ -30,8 +30,9 @@ def text(program: Program) -> str:
     kernels = frame.sources(program)
     steady = [kernel for kernel in kernels if not _waits(kernel)]
     is_guarded = program.guard is not None
-    in_graph = [kernel.name for kernel in frame.sources(program, from_memory=True, guarded=is_guarded)]
-    tick = frame.TICK_GUARDED if is_guarded else frame.TICK
+    ways = frame.Ways(from_memory=True, guarded=is_guarded)
+    in_graph = [kernel.name for kernel in frame.sources(program, ways=ways)]
+    tick = ticks.TICK_GUARDED if is_guarded else ticks.TICK
     lines = [f"{program.title}: {_number(len(steady), 'launch')} in a step, no copy while no address changes"]
     for number, kernel in enumerate(kernels, 1):
         lines += ["", *_launch(number, kernel, program.kernels[kernel.k])]

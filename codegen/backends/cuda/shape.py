@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ... import dtypes
 from ...kinds import Space
@@ -15,22 +16,37 @@ MOST_NUMBERS = 64
 """That a kernel takes by value: to hand over more costs the host as much as a copy and a launch that reads them."""
 
 
+class Ways(NamedTuple):
+    """What kernels ask of the GPU's memory, and not of the host.
+
+    from_memory: the step's numbers; else the host makes and passes them.
+    guarded:     whether kernels that write look at a verdict first: the host does not wait for it.
+    chosen:      whether those that only read do so, too: the step is one of several, of which the GPU does one.
+    scheduled:   the learning rate, of a clock that looks it up for the step's number.
+    """
+
+    from_memory: bool = False
+    guarded: bool = False
+    chosen: bool = False
+    scheduled: bool = False
+
+
+BY_HOST = Ways()
+"""As in a step of which the host knows all."""
+
+
 class Shape:
     """A program's types, the places of what it reduces and of its numbers, and the threads of a block.
 
     from_memory: whether kernels find the step's numbers in memory; else the host makes and passes them.
-    guarded:     whether kernels that write look at a verdict first: the host does not wait for it.
-    chosen:      whether those that only read do so, too: the step is one of several, of which the GPU does one.
     index:       by name, where a reduction is among all of the program.
     width:       parts of a row's partial results.
     """
 
-    def __init__(
-        self, program: Program, threads: int, from_memory: bool = False, guarded: bool = False, chosen: bool = False
-    ) -> None:
-        self.program, self.threads, self.guarded, self.chosen = program, threads, guarded or chosen, chosen
+    def __init__(self, program: Program, threads: int, ways: Ways = BY_HOST) -> None:
+        self.program, self.threads, self.ways = program, threads, ways
         self.type = dtypes.storage(program.compute)
-        self.from_memory = from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
+        self.from_memory = ways.from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
         self._passed = frozenset(() if self.from_memory else program.scalars)
         self.partials = {partial.reduce.name: partial for partial in partials_of(program)}
         self.index = {name: j for j, name in enumerate(self.partials)}

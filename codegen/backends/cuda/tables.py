@@ -21,6 +21,7 @@ from ..detours import Detours, Lent
 from . import device, frame
 from .guards import refused_rows
 from .numbers import StepNumbers, rounded
+from .shape import Ways
 from .source import KernelSource
 from .sums import partial_width, partials_of
 from .uploads import UPLOADS
@@ -126,18 +127,15 @@ class Table:
         partial = self.rows * partial_width(self.program) * storage(self.program.compute).itemsize
         return own | {"partial": partial, "totals": self.others.nbytes}
 
-    def bind(
-        self, tables: Sequence[Table], clock: int | None, verdict: int | None = None, is_chosen: bool = False
-    ) -> None:
+    def bind(self, tables: Sequence[Table], ways: Ways, clock: int = 0, verdict: int = 0) -> None:
         """Make kernels ready for steps over these tables of this device, this one among them.
 
-        clock: where the GPU counts steps by itself, for a step in a graph, whose kernels find all numbers in memory.
+        clock:   where the GPU counts steps by itself, for those whose kernels find all numbers in memory (`ways`).
         verdict: where a guard's verdict is, for steps of which the host does not wait for it; of a step that is one of
-                 several it says, too, whether it is the one that is due (`is_chosen`).
+                 several it says, too, whether it is the one that is due.
         """
         threads = device.threads()
-        looks = clock is not None, verdict is not None, is_chosen
-        shape = frame.shape_of(self.program, threads, *looks)
+        shape = frame.shape_of(self.program, threads, ways)
         self._from_memory, self._taken = shape.from_memory, b""
         step = self.program.hypers.index("step") * 8 if "step" in self.program.hypers else 0
         with device.use(self.index):
@@ -148,10 +146,10 @@ class Table:
             if self.program.reductions(Space.ALL):
                 self._send("peers", self._peers(tables))
                 self._send("others", self.others)
-            counted = self.address("cells") + step if clock is None else clock
-            for source in frame.sources(self.program, threads, *looks):
+            counted = clock or self.address("cells") + step
+            for source in frame.sources(self.program, threads, ways):
                 uniforms = self.address(f"uniforms_{source.k}")
-                self._prepare(source, clock=counted, uniforms=uniforms, verdict=verdict or 0)
+                self._prepare(source, clock=counted, uniforms=uniforms, verdict=verdict)
 
     def _prepare(self, kernel: KernelSource, **known: int) -> None:
         """Load a kernel and find its arguments, if there is work for it."""
