@@ -56,7 +56,7 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     gathers = {target: value for target, value in values.items() if target.kind is Kind.GATHERED_SLOT}
     stores = {target: value for target, value in values.items() if target not in shared | numbers | gathers}
     stages = split({**stores, **numbers, **gathers})
-    guard = guarded(rule, flags, compute, stages)
+    guard = guarded(rule, flags, compute, stages, values.values())
     stores = rounded(stores, {"parameter": dtype, **storages}, compute)
     writer = _Writer()
     suffix = "".join(f"+{flag}" for flag in (*rule.flags, *BUILT_IN_FLAGS) if flag in flags)

@@ -165,4 +165,5 @@ def _listed(rule: Rule, flags: Collection[str]) -> list[str]:
 def _guard(rule: Rule, flags: Collection[str]) -> list[str]:
     """What a whole step depends on, if it depends on anything."""
     found = [] if rule.guard is None else walk(settle([rule.guard], flags)[rule.guard])
-    return [f"guard: {node}, else nothing is done" for node in found if isinstance(node, Reduction)]
+    beside = ", and of each input that is read" if rule.inputs else ""
+    return [f"guard: {node}{beside}, else nothing is done" for node in found if isinstance(node, Reduction)]

@@ -136,6 +136,7 @@ class Plan:
         part: Callable[[Part], Part] = lambda one: one,
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
+        self._inputs = rule.inputs
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
         updated, step, after = step_and_rest(rule, members, call)
         own = decays(call)
@@ -196,7 +197,7 @@ class Plan:
             if not self.step.launch(bound.step, calls):
                 return False
         except NonFiniteError as problem:
-            raise refused(self._pointed_at[problem.position].name) from None
+            raise refused(self._pointed_at[problem.position].name, self._inputs) from None
         self.bound = bound
         if self._constrained:
             self._ledger.settle() if calls is not None else self._record_rest(bound)

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import zoo
 from compare import Array
+from every_rule import Variant, rule_of
 
 import rmsprop_jit
 from rmsprop_jit import ArrayError, NonFiniteError, Optimizer, OptionError, RMSprop, RmspropJitError, Variable
+from rmsprop_jit.buckets import program_of
 
 BAD = (math.inf, -math.inf, math.nan)
 OTHER = {"float32": "float64", "float64": "float32"}
@@ -396,3 +398,35 @@ def test_the_lines_of_the_readme_say_what_comes_out() -> None:
     found = doctest.DocTestParser().get_doctest(textwrap.dedent(lines), names, "README.md", None, None)
     assert found.examples
     assert doctest.DocTestRunner().run(found).failed == 0
+
+
+# Further inputs.
+
+
+@pytest.mark.parametrize("options", OPTION_SETS[:2], ids=["plain", "norm"])
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_what_a_rule_reads_beside_gradients_is_looked_at(bad: float, options: dict[str, Any]) -> None:
+    run = Run(lambda: rmsprop_jit.Sophia(0.1, every=2, nonfinite="skip", **options))
+    for _ in range(2):
+        hessian = run.gradients()
+        run.skips(run.gradients(), hessian=spoilt(hessian, 1, 299, bad))
+        run.skips(spoilt(run.gradients(), 0, 4, bad), hessian=hessian)
+        run.both(run.gradients(), hessian=hessian)
+        run.skips(spoilt(run.gradients(), 2, 0, bad))
+        run.both(run.gradients(), hessian=spoilt(hessian, 1, 299, bad))  # of which this step reads nothing
+    run.assert_same()
+    run.optimizer.nonfinite = "raise"
+    with pytest.raises(NonFiniteError, match="the gradient or hessian of 'variable_1' holds inf or nan"):
+        run.optimizer.apply(run.gradients(), hessian=spoilt(run.gradients(), 1, 0, bad))
+
+
+@pytest.mark.parametrize("flags", [{"nonfinite"}, {"nonfinite", "global_clipnorm"}], ids=str)
+def test_looking_at_inputs_takes_one_read_of_each(flags: set[str]) -> None:
+    rule = rule_of(Variant("Sophia", None))
+    program = program_of(rule, frozenset({*flags, "due"}), "float32", (None, "float32"))
+    first, last = program.kernels[0], program.kernels[-1]
+    assert sorted(load.array for load in first.loads) == ["gradient", "x.hessian"]
+    assert len(program.kernels) == 2
+    assert "x.hessian" in {load.array for load in last.loads}
+    idle = program_of(rule, frozenset(flags), "float32", (None,))
+    assert [load.array for load in idle.kernels[0].loads] == ["gradient"]
