@@ -23,6 +23,7 @@ from .errors import OptionError
 from .graphs import Graph, refuse_new_endings
 from .members import Member, Variables
 from .options import OPTIONS, Options
+from .plural import counted
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
 from .saving import Progress
@@ -48,7 +49,8 @@ class Attributes:
         hypers, switches = own_values(self._rule, {})
         shown = self._options.differing({**hypers, **switches, "name": self._usual_name})
         arguments = ", ".join(f"{name}={value!r}" for name, value in {"rule": self._rule.name, **shown}.items())
-        return f"<{type(self).__name__}({arguments}): {sizes(self._state)}, {self._state.ledger.calls} calls>"
+        calls = counted(self._state.ledger.calls, "call")
+        return f"<{type(self).__name__}({arguments}): {sizes(self._state)}, {calls}>"
 
     @property
     def _usual_name(self) -> str:
@@ -98,8 +100,8 @@ class Attributes:
             object.__setattr__(self, name, value)
             return
         known = getattr(type(self), name, None)
-        if name == "groups":
-            value = grouping.grouped(self._rule, value, self._state.members if self._state.built else None)
+        if name in GIVEN_OTHERWISE:
+            value = GIVEN_OTHERWISE[name](self, value)
         elif isinstance(known, property):
             if known.fset is None:
                 raise AttributeError(f"`{name}` of {type(self).__name__!r} cannot be set.")
@@ -245,6 +247,16 @@ class Attributes:
         self.__dict__.update(state)
         whole = kept.with_slots(asked_of(self._rule, options))
         self._calls = Calls(self._rule, Settings(self._rule, options, whole.variables), whole)
+
+
+def _groups(optimizer: Attributes, value: Any) -> Any:
+    """Groups as options keep them, which may name what the optimizer was built on."""
+    state = optimizer._state
+    return grouping.grouped(optimizer._rule, value, state.members if state.built else None)
+
+
+GIVEN_OTHERWISE: Mapping[str, Callable[[Attributes, Any], Any]] = {"groups": _groups}
+"""Options that a caller assigns in another form than that which options keep, with what makes one of the other."""
 
 
 def refuse_without_rule(name: str) -> NoReturn:

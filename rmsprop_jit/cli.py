@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import sys
@@ -113,6 +114,8 @@ def _add_demo(commands: Any, rules: Rules) -> None:
     demo.add_argument("--rule", default=next(iter(rules)), metavar="RULE", help=_rule_text(rules))
     text = "learning rate (default: one that suits the rule and the digits)"
     demo.add_argument("--learning-rate", type=float, metavar="X", help=text)
+    _add_groups(demo)
+    demo.set_defaults(groups=None)
     demo.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of the loss")
     demo.set_defaults(run=run_demo, rules=rules)
 
@@ -148,7 +151,21 @@ def _add_explain(commands: Any, arguments: Sequence[str], rules: Rules) -> None:
     for name, option in OPTIONS.items():
         if option.command is not None:
             _add_argument(every, name, option.command, option.doc)
+    _add_groups(every)
     explain.set_defaults(run=run_explain, optimizer=optimizer)
+
+
+def _add_groups(parser: Any) -> None:
+    text = """options of some variables, as JSON: '{"bias.*": {"learning_rate": 1e-4}}'"""
+    parser.add_argument("--groups", type=_groups, metavar="JSON", default=argparse.SUPPRESS, help=text)
+
+
+def _groups(text: str) -> Any:
+    """Groups as they are passed in Python. Raises ArgumentTypeError for what is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"groups are JSON ({problem}). Received: {text!r}.") from None
 
 
 def _form(default: object, dialects: Iterable[str]) -> Mapping[str, Any]:
@@ -186,7 +203,7 @@ def run_demo(options: argparse.Namespace) -> None:
     console = Console()
     _check_plot(options.plot)
     found = named(options.rule, options.rules)
-    optimizer, timed = (demo.new_optimizer(found, options.learning_rate) for _ in range(2))
+    optimizer, timed = (demo.new_optimizer(found, options.learning_rate, options.groups) for _ in range(2))
     wants_hessian = demo.HESSIAN in found[0].rule.inputs
     data, weights = demo.digits(), demo.new_weights()
     optimizer.build(weights)
@@ -212,11 +229,8 @@ def run_demo(options: argparse.Namespace) -> None:
 
 def _refuse_beside(options: argparse.Namespace) -> None:
     """Raise OptionError for what an example does not take."""
-    given = [
-        name
-        for name, usual in (("rule", next(iter(options.rules))), ("learning_rate", None), ("plot", None))
-        if getattr(options, name) != usual
-    ]
+    usual = {"rule": next(iter(options.rules)), "learning_rate": None, "groups": None, "plot": None}
+    given = [name for name, value in usual.items() if getattr(options, name) != value]
     if given:
         raise OptionError(
             f"an example has its own rule and rates. Received: {options.name} with --{given[0].replace('_', '-')}. "

@@ -37,8 +37,11 @@ USUAL = {"centered": True, "momentum": 0.9}
 """Arguments of RMSprop in the demo."""
 
 
-def new_optimizer(found: Found, rate: float | None = None) -> Optimizer:
-    """An optimizer for the demo. Raises OptionError for a rule that wants what the demo does not have."""
+def new_optimizer(found: Found, rate: float | None = None, groups: Any = None) -> Optimizer:
+    """An optimizer for the demo, with `groups` of its variables: weight_0, bias_0 and so on.
+
+    Raises OptionError for a rule that wants what the demo does not have.
+    """
     row, made = found
     missing = [name for name in row.rule.inputs if name != HESSIAN]
     if missing:
@@ -49,7 +52,7 @@ def new_optimizer(found: Found, rate: float | None = None) -> Optimizer:
         )
     chosen = RATES.get(row.rule.name, row.learning_rate) if rate is None else rate
     options: dict[str, Any] = {"learning_rate": chosen, **(USUAL if row.rule is RMSPROP else {})}
-    return made(**options)
+    return made(**options, groups=groups)
 
 
 HESSIAN = "hessian"

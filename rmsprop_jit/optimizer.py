@@ -118,8 +118,9 @@ class Optimizer(Stateless):
 
         var_list: a list of arrays or Variables, or a dict from names to them; of a float dtype, C-contiguous,
                   writable, none twice, none sharing memory. A second call must name the same variables. Lists and
-                  dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order. Or a
-                  list of groups as in torch, [{"params": [...], "learning_rate": ...}, ...], which then are `groups`.
+                  dicts may be nested: {"dense": {"kernel": array}} is {"dense/kernel": array}, in this order. One
+                  that is named "" is called by its place, as if it had no name: "variable_0". Or a list of groups
+                  as in torch, [{"params": [...], "learning_rate": ...}, ...], which then are `groups`.
         Raises ArrayError, naming the culprit; nothing is kept then.
         """
         self._build(var_list)

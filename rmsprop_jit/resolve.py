@@ -12,6 +12,7 @@ import numpy as np
 from .arrays.checks import check_gradient
 from .errors import ArrayError
 from .members import Member, Members, Variables, track
+from .plural import counted
 from .readers import Resolved
 from .rules.around import Rule
 
@@ -80,7 +81,7 @@ def in_build_order(
         if len(grads) != len(members.members):
             raise ArrayError(
                 f"When passing a list of {several(what)}, they must match the built variables one to one. "
-                f"Received: {len(grads)} {several(what)} for {len(members.members)} variables."
+                f"Received: {len(grads)} {several(what)} for {counted(len(members.members), 'variable')}."
             )
         return list(grads)
     gradients: list[Any] = [None] * len(members.members)

@@ -37,6 +37,14 @@ class Rates(NamedTuple):
     own: bytes
 
 
+class Matched(NamedTuple):
+    """Which group each variable is in, by its position, None where in none; and what that follows from."""
+
+    keys: list[Any]
+    names: list[tuple[str, str]]
+    chosen: Sequence[int | None]
+
+
 class Settings:
     """The options of each variable; never changed.
 
@@ -50,25 +58,33 @@ class Settings:
     def __init__(self, rule: Rule, options: Options, members: Sequence[Member], old: Settings | None = None) -> None:
         self.rule, self.options = rule, options
         self.flags = option_flags(rule, options)
-        known = old._known if old is not None and old.flags == self.flags else {}
-        is_base = bool(known) and old is not None and options.has_base_of(old.options)
-        self._known: dict[int, tuple[Group, Options, Flags]] = {}
-        for group in options.each_group:
-            kept = known.get(id(group))
-            self._known[id(group)] = kept if is_base and kept else self._of_group(group, kept)
-        kinds = [(options, self.flags), *(self._known[id(group)][1:] for group in options.each_group)]
+        self._known = self._of_groups(old)
+        kinds = [(options, self.flags), *(known[1:] for known in self._known.values())]
         self.kinds = [kind for kind, _ in kinds]
         self._kind_flags = [flags for _, flags in kinds]
         names = [(one.path, one.name) for one in members]
-        keys = [(group.key, group.params) for group in options.each_group]
-        self._matched = keys, names, self._chosen(keys, names, old)
-        chosen = self._matched[-1]
-        self._kind_of = [0 if position is None else position + 1 for position in chosen]
+        self._matched = self._match(names, old)
+        self._kind_of = [0 if position is None else position + 1 for position in self._matched.chosen]
         self.each = tuple([self._kind_flags[kind] for kind in self._kind_of])
         own = {name for group in options.each_group for name in group.values}
         self.names = frozenset(own & (NUMBERS | rule.hypers.keys()))
         self._refuse_common()
         self._by_name = resolved(rule, options.hypers, names) if members else {}
+
+    def _of_groups(self, old: Settings | None) -> dict[int, tuple[Group, Options, Flags]]:
+        """Each group with its options and flags, by the group's identity: what was found for one holds while it lives.
+
+        A group is never changed; one of other values is another object. To compare their values, or to hash them, takes
+        as long as to find it all again, and with hundreds of groups that is what an assignment's time goes into. The
+        groups are kept beside, so that no other object can have the identity of one.
+        """
+        known = old._known if old is not None and old.flags == self.flags else {}
+        is_base = bool(known) and old is not None and self.options.has_base_of(old.options)
+        found: dict[int, tuple[Group, Options, Flags]] = {}
+        for group in self.options.each_group:
+            kept = known.get(id(group))
+            found[id(group)] = kept if is_base and kept else self._of_group(group, kept)
+        return found
 
     def _of_group(self, group: Group, old: tuple[Group, Options, Flags] | None) -> tuple[Group, Options, Flags]:
         """A group with its options and flags; the latter follow from its values and the optimizer's own flags."""
@@ -78,11 +94,12 @@ class Settings:
             raise OptionError(f"`{group.title}`: {problem}") from None
         return group, options, option_flags(self.rule, options) if old is None else old[-1]
 
-    def _chosen(self, keys: list[Any], names: list[tuple[str, str]], old: Settings | None) -> Sequence[int | None]:
-        """The position of each variable's group, found once for the same patterns and names."""
-        if old is not None and old._matched[:2] == (keys, names):
-            return old._matched[-1]
-        return self.options.each_group.of(names) if names and keys else []
+    def _match(self, names: list[tuple[str, str]], old: Settings | None) -> Matched:
+        """Which variables are in which groups, found once for the same patterns and names."""
+        keys = [(group.key, group.params) for group in self.options.each_group]
+        if old is not None and (old._matched.keys, old._matched.names) == (keys, names):
+            return old._matched
+        return Matched(keys, names, self.options.each_group.of(names) if names and keys else [])
 
     def _refuse_common(self) -> None:
         """Raise OptionError where what is kept once for all variables would follow from a number that differs."""

@@ -10,6 +10,7 @@ from .arrays.homes import Array, find_home, home_of
 from .arrays.numpy import HOME as NUMPY
 from .members import Member
 from .nearest import meant
+from .plural import counted
 from .state import State
 from .storages import decoded
 
@@ -76,7 +77,7 @@ class StateView(Mapping[str, Slots]):
         lines = [f"{one.path} {one.array.shape} {one.dtype}: {_listed(one)}" for one in state.variables[:MOST_LINES]]
         lines += [f"{ALL}: {', '.join(state.shared)}"] if state.shared else []
         more = len(state.variables) - MOST_LINES
-        lines += [f"and {more:,} more variables"] if more > 0 else []
+        lines += [f"and {counted(more, 'more variable')}"] if more > 0 else []
         return "\n  ".join([f"<state of {sizes(state)}>", *lines])
 
     def _places(self, state: State) -> dict[str, int]:
@@ -105,8 +106,8 @@ def sizes(state: State) -> str:
     nbytes = sum(array.nbytes for array in slots)
     each = f", {nbytes / parameters:.3g} a parameter" if any(one.light for one in state.variables) else ""
     return (
-        f"{len(state.variables):,} variables of {parameters:,} parameters, "
-        f"{len(slots):,} slots of {nbytes:,} bytes{each}"
+        f"{counted(len(state.variables), 'variable')} of {counted(parameters, 'parameter')}, "
+        f"{counted(len(slots), 'slot')} of {counted(nbytes, 'byte')}{each}"
     )
 
 

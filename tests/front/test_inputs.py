@@ -211,7 +211,7 @@ def overlapping(variable: Array) -> Array:
         ({"scale": np.ones(2)}, r"the input 'scale' is a list or a dict of arrays"),
         (
             {"scale": [np.ones(2)] * 2},
-            r"list of arrays of input 'scale', they must match.*Received: 2 arrays of .* for 1 variables",
+            r"list of arrays of input 'scale', they must match.*Received: 2 arrays of .* for 1 variable\.",
         ),
         ({"scale": [np.ones(3)]}, r"the input 'scale' of 'variable_0' must have the variable's shape \(2,\)"),
         ({"scale": [np.ones(2, int)]}, r"the input 'scale' of 'variable_0' must be of dtype"),

@@ -137,7 +137,7 @@ def test_an_optimizer_shows_its_options_and_its_size() -> None:
     optimizer.apply(gradients())
     assert repr(optimizer) == (
         "<Nadam(rule='nadam', learning_rate=0.5, gradient_accumulation_steps=2, use_ema=True): "
-        "2 variables of 15 parameters, 9 slots of 248 bytes, 1 calls>"
+        "2 variables of 15 parameters, 9 slots of 248 bytes, 1 call>"
     )
 
 

@@ -101,6 +101,9 @@ WRONG = [
     (("demo", "--plot", "missing/loss.png"), "missing/loss.png"),
     (("demo", "--plot", "loss.txt"), "loss.txt"),
     (("dmo",), "dmo"),
+    (("explain", "--groups", "{head"), "groups are JSON"),
+    (("explain", "--groups", '{"head": {"raet": 1}}'), "raet"),
+    (("demo", "inverse", "--groups", "{}"), "an example has its own rule and rates"),
 ]
 
 
@@ -146,6 +149,16 @@ def test_explain_shows_each_program_of_a_rule(tmp_path: Path) -> None:
     wrong = command("explain", "--rule", "sophia", "--off", "deu", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "Did you mean 'due'?" in wrong.stderr
+
+
+def test_explain_shows_what_groups_compile_to(tmp_path: Path) -> None:
+    groups = '{".*/bias": {"weight_decay": 0}, "head/.*": {"beta_1": 0.5}}'
+    listed = command("explain", "--rule", "adamw", "--groups", groups, "--form", "programs", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "groups['.*/bias']" in listed.stdout
+    shown = command("explain", "--rule", "adamw", "--groups", groups, cwd=tmp_path)
+    assert shown.stdout.startswith("program adamw+weight_decay: float32")
+    assert "h.beta_1" in shown.stdout
 
 
 def test_explain_prints_latex(tmp_path: Path) -> None:
