@@ -420,7 +420,7 @@ def test_what_a_rule_reads_beside_gradients_is_looked_at(bad: float, options: di
         run.optimizer.apply(run.gradients(), hessian=spoilt(run.gradients(), 1, 0, bad))
 
 
-@pytest.mark.parametrize("flags", [{"nonfinite"}, {"nonfinite", "global_clipnorm"}], ids=str)
+@pytest.mark.parametrize("flags", [{"nonfinite"}, {"nonfinite", "global_clipnorm"}], ids=["plain", "norm"])
 def test_looking_at_inputs_takes_one_read_of_each(flags: set[str]) -> None:
     rule = rule_of(Variant("Sophia", None))
     program = program_of(rule, frozenset({*flags, "due"}), "float32", (None, "float32"))
