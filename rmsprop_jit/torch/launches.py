@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,27 +72,16 @@ class Launches:
                 kind = Kind(members[i].place, program, groups[i], moments[i] if is_dated else 0, is_dated)
                 kinds.setdefault(kind, []).append(i)
         _refuse_gathered(rule, kinds)
+        places = sorted({kind.place for kind in kinds})
+        _refuse_far_apart(places, kinds)
         self._kept = members
-        positions = list(kinds.values())
-        self._order = np.array([i for group in positions for i in group], np.int64)
-        self._is_in_order = self._order.tolist() == list(range(len(members)))
-        tables = [(kind, [members[i] for i in own]) for kind, own in kinds.items()]
+        by_place = [[(kind, own) for kind, own in kinds.items() if kind.place == place] for place in places]
+        order = [i for tables in by_place for _, own in tables for i in own]
+        self._order, self._is_in_order = np.array(order, np.int64), order == list(range(len(members)))
         self._launches = [
-            _Launch(place, [(kind, own) for kind, own in tables if kind.place == place], settings)
-            for place in dict.fromkeys(kind.place for kind in kinds)
+            _Launch(place, [(kind, [members[i] for i in own]) for kind, own in tables], settings)
+            for place, tables in zip(places, by_place, strict=True)
         ]
-        if len(self._launches) > 1:
-            self._order_by_place(kinds)
-
-    def _order_by_place(self, kinds: Mapping[Kind, Sequence[int]]) -> None:
-        if any(kind.program.reductions() or kind.program.scratch for kind in kinds):
-            raise OptionError(
-                "a norm over parameters in several places, or a function outside, is not made here. Received: "
-                f"parameters on {', '.join(sorted({kind.place for kind in kinds}))}. Use an optimizer for each place."
-            )
-        places = dict.fromkeys(kind.place for kind in kinds)
-        ordered = [i for place in places for kind, own in kinds.items() if kind.place == place for i in own]
-        self._order, self._is_in_order = np.array(ordered, np.int64), False
 
     def run(
         self, addresses: Int64, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
@@ -184,4 +173,12 @@ def _refuse_gathered(rule: Rule, kinds: Mapping[Kind, Any]) -> None:
         raise OptionError(
             f"rule {rule.name!r} keeps numbers that all parameters have in common, and torch's states none. "
             "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
+        )
+
+
+def _refuse_far_apart(places: Sequence[str], kinds: Iterable[Kind]) -> None:
+    if len(places) > 1 and any(kind.program.reductions() for kind in kinds):
+        raise OptionError(
+            "a norm over parameters in several places is not made here. Received: parameters on "
+            f"{', '.join(places)}. Use an optimizer for each place."
         )
