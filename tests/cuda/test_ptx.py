@@ -212,3 +212,24 @@ def test_words_have_32_bits_and_nothing_is_called(compiler: str) -> None:
     assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
     assert len(re.findall(r"xor\.b32", ptx)) >= 40  # two a round, two words each
     assert "xor.b64" not in ptx
+
+
+LIGHT = """
+from rmsprop_jit.codegen import specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.rules.rmsprop import RMSPROP
+light = dict.fromkeys(("velocity", "momentum"), "bfloat16")
+program = specialize(RMSPROP, ("momentum",), "bfloat16", "bfloat16", slots=light)
+for kernel in frame.sources(program):
+    if kernel.name == "step_0":
+        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_bfloat16_is_moved_in_vectors_and_rounded_without_float64(compiler: str) -> None:
+    ptx = in_another_process("-c", LIGHT % compiler)
+    assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
+    for what, arrays in (("ld", 4), ("st", 3)):  # eight elements of each array, in one or two accesses
+        wide = re.findall(rf"{what}\.global\.v(\d)\.[bu](\d+)", ptx)
+        assert sum(int(lanes) * int(bits) for lanes, bits in wide) == arrays * 8 * 16
+        assert all(int(lanes) * int(bits) >= 64 for lanes, bits in wide)

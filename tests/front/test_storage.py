@@ -18,7 +18,7 @@ from rmsprop_jit.codegen import dtypes
 from rmsprop_jit.rules.table import HOMES
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-SEQUENCES = int(os.environ.get("SEQUENCES", "4"))
+SEQUENCES = int(os.environ.get("SEQUENCES", "3"))
 """SEQUENCES=200 by hand."""
 
 Weights = dict[str, Array]
