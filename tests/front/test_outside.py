@@ -24,7 +24,7 @@ from rmsprop_jit.codegen.errors import BackendError
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.digests import of_rule
 
-EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "83"))
+EVERY = int(os.environ.get("RMSPROP_JIT_INTERRUPTS_EVERY", "211"))
 """One in so many bytecodes is interrupted."""
 
 SHAPES = ((3, 4), (5,), (), (2, 3, 2), (0, 2), (40, 30))
