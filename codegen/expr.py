@@ -11,6 +11,7 @@ the passes recurs over the depth of an expression, which can be thousands.
 
 from __future__ import annotations
 
+import functools
 import struct
 import weakref
 from collections import deque
@@ -20,13 +21,14 @@ from typing import Any, ClassVar, NoReturn, final
 import numpy as np
 
 from . import locks
+from .axes import Axes, Over, joined
 from .errors import RuleError
-from .kinds import NEWS, RATES, SIZES, SLOTS, Kind, Rate, Space
+from .kinds import NEWS, RATES, SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number, refuse_modulo
 
 PREFIXES = {Kind.INPUT: "x.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on."}
-PREFIXES |= {Kind.GATHERED_SLOT: "s.", **dict.fromkeys(SLOTS.values(), "s."), **dict.fromkeys(NEWS.values(), "new s.")}
+PREFIXES |= {Kind.GATHERED_SLOT: "s.", **dict.fromkeys(NEWS, "s."), **dict.fromkeys(NEWS.values(), "new s.")}
 SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
@@ -112,6 +114,13 @@ class Expr(Refusals):
         """Rate, whether the host knows the value before a step, whether it is a condition; operands, if there are."""
         raise NotImplementedError
 
+    @functools.cached_property
+    def space(self) -> Over:
+        """Where it has one number each."""
+        if self.rate is Rate.AXES:
+            return joined([child.space for child in self.children if child.rate is Rate.AXES])
+        return Space.ELEMENT if self.rate is Rate.ELEMENT else Space.TENSOR if self.rate is Rate.TENSOR else Space.ALL
+
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same operation on other operands."""
         return self
@@ -182,15 +191,27 @@ class Const(Expr):
 
 @final
 class Symbol(Expr):
-    """A leaf with a name."""
+    """A leaf with a name; `over` the axes of one that has a number for each of what is left without them."""
 
-    __match_args__ = ("kind", "name")
+    __match_args__ = ("kind", "name", "over")
     kind: Kind
     name: str
+    over: Axes | None
+
+    def __new__(cls, kind: Kind, name: str, over: Axes | None = None) -> Symbol:
+        """The leaf of this kind and name."""
+        made = super().__new__(cls, kind, name, over)
+        assert isinstance(made, Symbol)
+        return made
+
+    @functools.cached_property
+    def space(self) -> Over:
+        """Where it has one number each."""
+        return self.over if self.over is not None and self.rate is Rate.AXES else super().space
 
     @staticmethod
-    def _key(kind: Kind, name: str) -> object:
-        return id(kind), name
+    def _key(kind: Kind, name: str, over: Axes | None) -> object:
+        return id(kind), name, over
 
     def _described(self) -> Described:
         rate = RATES.get(self.kind, Rate.ELEMENT)
@@ -204,8 +225,10 @@ def about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, 
 
 
 def _merged(children: tuple[Expr, ...], is_condition: bool) -> Described:
-    """Of what is computed from these."""
+    """Of what is computed from these; of numbers over axes that have none in common, there is one an element."""
     rate, is_known = max([child.rate for child in children]), all([child.is_known for child in children])
+    if rate is Rate.AXES and joined([child.space for child in children]) is Space.ELEMENT:
+        rate = Rate.ELEMENT
     return about(rate, is_known, is_condition, children)
 
 
@@ -250,7 +273,9 @@ class Select(Expr):
 
 @final
 class Reduction(Expr):
-    """One number from all elements of a tensor (over TENSOR) or of all tensors (over ALL), in float64.
+    """One number from all elements of a tensor (over TENSOR) or of all tensors (over ALL), or over axes; in float64.
+
+    Of what has fewer numbers than elements, each counts once.
 
     origin: over all tensors, the same as the rule wrote it, where a pass has changed what is reduced; otherwise None.
             What programs of one rule have settled differently is joined by it; what was written twice stays two.
@@ -259,11 +284,21 @@ class Reduction(Expr):
     __match_args__ = ("op", "arg", "over", "origin")
     op: ReduceOp
     arg: Expr
-    over: Space
+    over: Over
     origin: Reduction | None
 
+    @staticmethod
+    def _key(op: ReduceOp, arg: Expr, over: Over, origin: Reduction | None) -> object:
+        return id(op), id(arg), over, id(origin)
+
     def _described(self) -> Described:
-        return about(Rate.TENSOR if self.over is Space.TENSOR else Rate.STEP, False, False, (self.arg,))
+        rate = Rate.STEP if self.over is Space.ALL else Rate.TENSOR if self.over is Space.TENSOR else Rate.AXES
+        return about(rate, False, False, (self.arg,))
+
+    @functools.cached_property
+    def space(self) -> Over:
+        """Where it has one number each."""
+        return self.over
 
     @property
     def written(self) -> Reduction:
@@ -282,6 +317,8 @@ def _pieces(e: Expr) -> Sequence[str | Expr]:
             return [numeral(value)]
         case Symbol(_, name) if name in SIZE_TEXTS:
             return [SIZE_TEXTS[name]]
+        case Symbol(Kind.TENSOR | Kind.COUNT, _, Axes() as over):
+            return [f"size({over!r})"]
         case Symbol(kind, name):
             return [PREFIXES.get(kind, "") + name]
         case Call(fn, (x, y)) if fn.is_infix:

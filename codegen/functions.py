@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from . import outsides
+from .axes import Axes, Over, block, but, is_coarser, space_of
 from .errors import RuleError
 from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
 from .kinds import SIZES, Kind, Rate, Space
@@ -18,6 +19,8 @@ from .ops import Fn, ReduceOp
 
 __all__ = [
     "all_finite",
+    "block",
+    "but",
     "clip",
     "ema",
     "exp",
@@ -181,57 +184,94 @@ def rounded(x: Operand) -> Expr:
 outside = _by_signature(outsides.outside)
 
 
-def _space(name: str, over: object) -> Space:
-    """What a reduction or a size is over. Raises RuleError for anything but one tensor or all."""
-    if not isinstance(over, str) or over not in ("tensor", "all"):
+def _space(name: str, over: object) -> Over:
+    """What a reduction or a size is over. Raises RuleError for anything else."""
+    try:
+        found = space_of(over)
+    except RuleError:
+        found = Space.ELEMENT
+    if found is Space.ELEMENT:
         raise RuleError(
-            f"{name}(..., over=) is 'tensor' or 'all'. Received: over={over!r}. "
-            f"Write {name}({'' if name == 'size' else 'x'}) for one tensor, over='all' for all tensors of the step."
+            f"{name}(..., over=) is 'tensor' or 'all'. Received: over={over!r}. Write "
+            f"{name}({'' if name == 'size' else 'x'}) for one tensor, over='all' for all tensors of the step, or axes: "
+            "over=-1, over=(0, 1), over=but(0) for all axes but one, over=block(128)."
         )
-    return Space(over)
+    return found
 
 
 def _reduction(op: ReduceOp, meaning: str, name: str = "") -> Callable[..., Expr]:
     """The function of one reduction, or (by another name) the mean that follows from it."""
     symbol = name or op.symbol
 
-    def reduce(x: Operand, over: str = "tensor", **habits: object) -> Expr:
+    def reduce(x: Operand, over: object = "tensor", **habits: object) -> Expr:
         arg = as_expr(x)
         if habits:
             raise RuleError(
                 f"{symbol}(x, over=) has no argument {', '.join(map(repr, habits))}. Received: "
                 f"{', '.join(f'{key}={value!r}' for key, value in habits.items())}. Leave it out: a reduction is of a "
-                "whole tensor, over='tensor', or of all tensors, over='all', and gives one number."
+                "whole tensor, over='tensor', of all tensors, over='all', or along axes, over=-1; what it gives stands "
+                "beside elements as with keepdims."
             )
         space = _space(symbol, over)
         if arg.is_condition:
             raise RuleError(
                 f"{symbol} reduces numbers. Received: the condition `{arg}`. Reduce where(condition, 1.0, 0.0)."
             )
-        if arg.rate < Rate.ELEMENT:
-            raise RuleError(
-                f"{symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
-                f"scalar, is not supported). Received: `{symbol}({arg})`. Reduce an expression of the parameter, the "
-                "gradient or a slot."
-            )
+        _check_space(symbol, arg, space)
         reduction = Reduction(op, arg, space, None)
         # All-finite is a number (1 or 0) inside a kernel; as a condition it reads better in a rule.
-        return reduction / size(over) if name else reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
+        return reduction / _count(arg, space) if name else reduction != 0 if op is ReduceOp.ALL_FINITE else reduction
 
     reduce.__name__ = reduce.__qualname__ = symbol
     reduce.__doc__ = meaning
     return _by_signature(reduce)
 
 
+def _check_space(symbol: str, arg: Expr, space: Over) -> None:
+    """Raise RuleError unless there is something to reduce."""
+    if arg.rate < Rate.AXES:
+        raise RuleError(
+            f"{symbol} reduces elements, but `{arg}` is one number already (a reduction of a reduction, or of a "
+            f"scalar, is not supported). Received: `{symbol}({arg})`. Reduce an expression of the parameter, the "
+            "gradient or a slot."
+        )
+    if not is_coarser(space, arg.space):
+        raise RuleError(
+            f"{symbol} reduces numbers over {arg.space!r} only over more axes, which it names, too: of numbers over "
+            f"-1, over=(-2, -1), 'tensor' or 'all'. Received: over={space!r}, of `{arg}`. Name all axes that are gone."
+        )
+
+
+def _count(arg: Expr, space: Over) -> Expr:
+    """How many numbers a mean is of; those over axes count once each."""
+    whole = size(space.value)
+    if arg.rate is Rate.ELEMENT:
+        return whole
+    assert isinstance(arg.space, Axes)
+    if arg.space.length or space is Space.ALL:
+        raise RuleError(
+            f"mean_of does not know how many numbers over {arg.space!r} there are. Received: `mean_of({arg}, "
+            f"over={space.value!r})`. Divide sum_of by their number, or take the mean of elements."
+        )
+    return whole / size(arg.space)
+
+
 @_by_signature
-def size(over: str = "tensor") -> Expr:
-    """The number of elements of one tensor, or of all tensors that are reduced together (`over='all'`)."""
+def size(over: object = "tensor") -> Expr:
+    """The number of elements of one tensor, of all tensors that are reduced together, or of what has one number.
+
+    Those are `over='all'`, and axes or a block: `size(-1)` is the length of the last axis.
+    """
     space = _space("size", over)
+    if isinstance(space, Axes):
+        return Symbol(Kind.COUNT if space.length else Kind.TENSOR, f"_size_{space.word}", space)
     return Symbol(Kind.TENSOR if space is Space.TENSOR else Kind.STEP, SIZES[space])
 
 
 sum_of = _reduction(
-    ReduceOp.SUM, "The sum over one tensor (`over='tensor'`) or all tensors of the step (`over='all'`), in float64."
+    ReduceOp.SUM,
+    "The sum over one tensor (`over='tensor'`), all tensors of the step (`over='all'`), axes (`over=-1` or `(0, 1)`, "
+    "all but some: `over=but(0)`) or blocks (`over=block(128)`), in float64.",
 )
 sum_of_squares = _reduction(
     ReduceOp.SUM_OF_SQUARES, "The sum of squares, as `sum_of`; squared in float64, so none overflows float32."

@@ -11,17 +11,22 @@ class Rate(IntEnum):
     CONST    a number                                                known when the rule is written
     STEP     the same for all tensors of one step (`1 - rho`)        computed on the host in float64, rounded once
     TENSOR   the same for all elements of one tensor (a norm)        computed once a tensor in float64, rounded once
+    AXES     the same along axes, or in a block (a norm of a row)    computed once each in float64, rounded once
     ELEMENT  different for every element                             the body of the loop, in the type of the program
     """
 
     CONST = 0
     STEP = 1
     TENSOR = 2
-    ELEMENT = 3
+    AXES = 3
+    ELEMENT = 4
 
 
 class Space(Enum):
-    """Where there is one number each, coarser to finer: one for all tensors, one a tensor, one an element."""
+    """Where there is one number each, coarser to finer: one for all tensors, one a tensor, one an element.
+
+    Between the last two are axes (see `axes.py`).
+    """
 
     ALL = "all"
     TENSOR = "tensor"
@@ -44,11 +49,14 @@ class Kind(Enum):
     NEW = "new"
     TENSOR_SLOT = "slot of a tensor"
     NEW_TENSOR_SLOT = "new number of a tensor"
+    AXES_SLOT = "slot over axes"
+    NEW_AXES_SLOT = "new numbers over axes"
     SHARED_SLOT = "slot of all"
     NEW_SHARED_SLOT = "new number of all"
     GATHERED_SLOT = "gathered slot of all"
     STEP = "step"
     TENSOR = "tensor"
+    COUNT = "elements of a block"
     FLAG = "flag"
     DRAW = "draw"
 
@@ -70,6 +78,7 @@ A slot over all that a step gives what it has reduced is gathered (see `news.py`
 NEWS = {
     Kind.SLOT: Kind.NEW,
     Kind.TENSOR_SLOT: Kind.NEW_TENSOR_SLOT,
+    Kind.AXES_SLOT: Kind.NEW_AXES_SLOT,
     Kind.SHARED_SLOT: Kind.NEW_SHARED_SLOT,
 }
 """What stands for the new value of a slot."""
@@ -80,6 +89,9 @@ RATES = {
     Kind.FLAG: Rate.CONST,
     Kind.TENSOR_SLOT: Rate.TENSOR,
     Kind.NEW_TENSOR_SLOT: Rate.TENSOR,
+    Kind.AXES_SLOT: Rate.AXES,
+    Kind.NEW_AXES_SLOT: Rate.AXES,
+    Kind.COUNT: Rate.AXES,
     Kind.SHARED_SLOT: Rate.STEP,
     Kind.NEW_SHARED_SLOT: Rate.STEP,
     Kind.GATHERED_SLOT: Rate.STEP,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NoReturn
 
+from .axes import is_coarser
 from .errors import RuleError
 from .expr import Call, Expr, Reduction, Symbol
 from .kinds import NEWS, RATES, SIZES, SLOTS, Kind, Rate, Space
@@ -20,7 +21,8 @@ OLDS = {new: old for old, new in NEWS.items()}
 
 def symbol_of(name: str, slot: Slot) -> Symbol:
     """What equations see of a slot."""
-    return Symbol(SLOTS[Space(slot.over)], name)
+    space = slot.space
+    return Symbol(SLOTS[space], name) if isinstance(space, Space) else Symbol(Kind.AXES_SLOT, name, space)
 
 
 def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
@@ -28,7 +30,7 @@ def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
     targets = [target for target in stores if isinstance(target, Symbol)]
     if not any(isinstance(node, Symbol) and node.kind in OLDS for node in walk(*stores.values())):
         return {target: stores[target] for target in targets}  # of most rules
-    sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name): stores[target] for target in targets}
+    sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name, target.over): stores[target] for target in targets}
     done: dict[Expr, Expr] = {}
     open_news: dict[Expr, None] = {}  # on the way from a root to the present node, in order
     stack: list[tuple[Expr, bool]] = [(news, False) for news in reversed(sources)]
@@ -50,7 +52,7 @@ def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
         values = tuple(done[child] for child in below)
         if isinstance(node, Symbol) and is_new:
             del open_news[node]
-            done[node] = values[0] if values else Symbol(OLDS[node.kind], node.name)
+            done[node] = values[0] if values else Symbol(OLDS[node.kind], node.name, node.over)
         else:
             same = all(value is child for value, child in zip(values, below, strict=True))
             done[node] = node if same else node.rebuilt(values)
@@ -99,10 +101,13 @@ def check_stores(rule: str, stores: Mapping[Symbol, Expr]) -> None:
     for target, value in stores.items():
         if RATES.get(target.kind, Rate.ELEMENT) is Rate.ELEMENT:
             continue
+        if target.over is not None:
+            _check_axes(rule, target, value)
+            continue
         is_shared = target.kind in (Kind.SHARED_SLOT, Kind.GATHERED_SLOT)
-        if value.rate is Rate.ELEMENT or (value.rate is Rate.TENSOR and is_shared):
+        if value.rate >= Rate.AXES or (value.rate is Rate.TENSOR and is_shared):
             over = "all" if is_shared else "tensor"
-            many = "an element" if value.rate is Rate.ELEMENT else "a tensor"
+            many = {Rate.ELEMENT: "an element", Rate.TENSOR: "a tensor"}.get(value.rate, f"each, over {value.space!r},")
             remedy = "Make it one, as sum_of(x) and mean_of(x) do, or declare the slot without `over`."
             if over == "all":
                 remedy = (
@@ -115,6 +120,18 @@ def check_stores(rule: str, stores: Mapping[Symbol, Expr]) -> None:
             )
         if is_shared:
             _check_shared(rule, target, value)
+
+
+def _check_axes(rule: str, target: Symbol, value: Expr) -> None:
+    """Raise RuleError unless a slot over axes is given what has one number there, or is coarser."""
+    over = target.space
+    if value.space == over or is_coarser(value.space, over):
+        return
+    many = "an element" if value.rate is Rate.ELEMENT else f"each over {value.space!r}"
+    raise RuleError(
+        f"rule {rule!r} stores a number {many} in `{target}`, a slot over {over!r}. Received: `{value}`. "
+        f"Reduce it, as mean_of(x, over={over!r}) does, or declare the slot over what the value has."
+    )
 
 
 def _check_shared(rule: str, target: Symbol, value: Expr) -> None:

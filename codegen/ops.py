@@ -205,6 +205,14 @@ class ReduceOp(Enum):
             fold.reduce(wide if self.element is None else self.element(wide), axis=None, initial=self.identity)
         )
 
+    def over(self, elements: Any, whose: Any, count: int) -> Any:
+        """The reductions of those elements that share a number, in their order; `whose` says which of them."""
+        wide = np.asarray(elements).astype(np.float64)
+        found = np.full(count, self.identity)
+        assert self.join.row.fold is not None, self.join
+        self.join.row.fold.at(found, whose, wide if self.element is None else self.element(wide))
+        return found
+
     def joined(self, parts: Iterable[float]) -> float:
         """Partial results as one, in their order."""
         return float(functools.reduce(self.join, parts, self.identity))

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from .axes import Axes, Over, space_of
 from .errors import OptionError, RuleError
-from .kinds import Space
 from .refusals import number
 
 Part = TypeVar("Part")
@@ -31,13 +31,15 @@ def declared(rule: str, what: str, given: object, part: Callable[[Any], Part]) -
 
 @dataclass(frozen=True)
 class Slot:
-    """State of the same shape and dtype as its parameter, or one float64 number.
+    """State of the same shape and dtype as its parameter, of its shape without some axes, or one float64 number.
 
     initial: a number, or "parameter" for a copy of the parameter when the slot is made.
     result:  the slot is wanted for itself (an average of the weights, a sum to be used by a later call); other slots
              exist only where their old value can reach the parameter or a result.
     over:    "element" for a number an element, "tensor" for one a tensor, "all" for one for all tensors, which is put
-             once a step, of what is known before it or of what it reduces over all tensors.
+             once a step, of what is known before it or of what it reduces over all tensors. -1 for a number for each of
+             what is left without the last axis; so other axes, axes (0, 1), `but(0)` for all axes but some, and
+             `block(128)` for one for each block of elements. Those have the dtype of the parameter.
     exact:   it is kept in what is computed with, never in a storage of fewer bits: it is subtracted from what is nearly
              equal, and the difference would be lost. The name of a flag: only where that is on. What starts as a copy
              of the parameter is always kept so.
@@ -45,20 +47,29 @@ class Slot:
 
     initial: float | Literal["parameter"] = 0.0
     result: bool = False
-    over: Literal["element", "tensor", "all"] = "element"
+    over: Literal["element", "tensor", "all"] | int | tuple[int, ...] | Axes = "element"
     exact: bool | str = field(default=False, repr=False)
 
     def is_exact(self, flags: Collection[str]) -> bool:
         """Whether it is kept in what is computed with, where these flags are on."""
         return self.initial == "parameter" or self.exact is True or self.exact in flags
 
+    @property
+    def space(self) -> Over:
+        """Where it has one number each."""
+        return space_of(self.over)
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that it has for a variable of this one. Raises ArrayError for a variable of too few axes."""
+        space = self.space
+        return space.shape_of(shape) if isinstance(space, Axes) else shape if self.over == "element" else ()
+
     def __post_init__(self) -> None:
         if not isinstance(self.exact, bool | str):
             raise RuleError(
                 f"a slot is exact, or where a flag is on. Received: exact={self.exact!r}. Write True or a flag's name."
             )
-        if not isinstance(self.over, str) or self.over not in [space.value for space in Space]:
-            raise RuleError(f"a slot is over 'element', 'tensor' or 'all'. Received: over={self.over!r}.")
+        space_of(self.over)
         if isinstance(self.initial, str) and self.initial == "parameter" and self.over == "element":
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .axes import Over
 from .expr import Expr, Reduction, Symbol
 from .kinds import Kind, Space
 from .ops import Fn, ReduceOp, numeral
@@ -26,9 +27,14 @@ def scratch_of(number: int) -> str:
     return f"o.{number}"
 
 
+def made(name: str) -> str:
+    """The array that a program makes for itself, of what is called so."""
+    return f"_{name}"
+
+
 def old(array: str) -> str:
     """The name of what a kernel loads from an array."""
-    return SHORT.get(array) or (array if "." in array else f"s.{array}")
+    return SHORT.get(array) or (array if "." in array or array.startswith("_") else f"s.{array}")
 
 
 def new(array: str) -> str:
@@ -44,12 +50,14 @@ def key_of(name: str) -> str:
 class Array(NamedTuple):
     """An array that every tensor has: "parameter", "gradient", an input "x.<name>", a slot, or scratch "o.<number>".
 
+    Or what a program makes for itself, "_<name>".
+
     storage: a row of dtypes.py.
     """
 
     name: str
     storage: str
-    space: Space = Space.ELEMENT
+    space: Over = Space.ELEMENT
 
     @property
     def is_brought(self) -> bool:
@@ -60,6 +68,16 @@ class Array(NamedTuple):
     def is_scratch(self) -> bool:
         """Whether it is lent for a call, and nobody's state."""
         return self.name.startswith("o.")
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the program makes it for itself, and nobody else has it."""
+        return self.name.startswith("_")
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it has the number of elements of each block, which never changes."""
+        return self.name.startswith("_size")
 
     @property
     def is_common(self) -> bool:
@@ -74,7 +92,7 @@ class Given(NamedTuple):
     """
 
     name: str
-    over: Space
+    over: Over
     hyper: str = ""
     array: str = ""
 
@@ -175,7 +193,7 @@ class Reduce:
     name: str
     op: ReduceOp
     value: Arg
-    over: Space
+    over: Over
     what: Reduction = field(compare=False, repr=False)
 
     def __str__(self) -> str:

@@ -13,8 +13,8 @@
     load    = name <- array                cast from its storage to the type of the program
     draw    = name <- array                16 random bits, by which a new value of it is rounded (see `rounding.py`)
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
-    store   = array <- name                cast to its storage
-    reduce  = name = op(name) over space   float64, in row order
+    store   = array <- name                cast to its storage; over axes, once a number of a tensor that has elements
+    reduce  = name = op(name) over space   float64, in row order; over axes it is made an array
     put     = array <- name                float64, once a tensor that has elements
     gather  = array <- name                float64, once a step: one number for all tensors, of what was reduced
 
@@ -29,9 +29,10 @@ hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0) 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from .axes import Axes, Over
 from .dtypes import storage
 from .kinds import Space
 from .memo import Memo, derived
@@ -49,6 +50,7 @@ from .pieces import Reduce as Reduce
 from .pieces import Store as Store
 from .pieces import array_of as array_of
 from .pieces import key_of as key_of
+from .pieces import made as made
 from .pieces import new as new
 from .pieces import old as old
 from .pieces import scratch_of as scratch_of
@@ -59,7 +61,10 @@ MOST_SHOWN = 60
 
 @dataclass(frozen=True)
 class Kernel:
-    """One pass over the elements of every tensor, or over the tensors alone (`puts`), or none (`gathers`)."""
+    """One pass over the elements of every tensor, or over the tensors alone (`puts`), or none (`gathers`).
+
+    space: it goes over what has one number each there: over axes it computes in float64, and over less than elements.
+    """
 
     name: str
     givens: tuple[Given, ...]
@@ -73,11 +78,17 @@ class Kernel:
     draws: tuple[Draw, ...] = ()
     generator: Generator | None = None
     detours: tuple[Detour, ...] = ()
+    space: Over = Space.ELEMENT
 
     @property
     def writes(self) -> bool:
         """Whether it changes what is kept: all else is scratch."""
         return bool(self.numbered or (self.stores and not self.detours))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether it goes over axes."""
+        return self.space is not Space.ELEMENT
 
     @property
     def numbered(self) -> tuple[Store | Gather, ...]:
@@ -126,7 +137,8 @@ class Kernel:
 
     def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
         """The text of the kernel; a cast is shown where one is made."""
-        yield f"kernel {self.counts()}"
+        yield f"kernel {self.counts()}" + (f", over {self.space!r} in float64" if self.is_coarse else "")
+        compute = "float64" if self.is_coarse else compute
         yield from (f"  given   {given}" for given in self.givens)
         yield from (f"  head    {let}" for let in self.head)
         for load in self.loads:
@@ -167,6 +179,7 @@ class Program:
     slots: dict[str, Slot]
     shared: tuple[Store, ...] = ()
     guard: str | None = None
+    sizes: Mapping[str, Axes] = field(default_factory=dict)
     memo: Memo = field(default_factory=Memo, repr=False)
 
     @derived
@@ -204,7 +217,20 @@ class Program:
     @property
     def last(self) -> Kernel:
         """The kernel that stores."""
-        return next(kernel for kernel in reversed(self.kernels) if not kernel.numbered)
+        return next(kernel for kernel in reversed(self.kernels) if not kernel.numbered and not kernel.is_coarse)
+
+    def type_of(self, kernel: Kernel) -> str:
+        """What a kernel computes in."""
+        return "float64" if kernel.is_coarse else self.compute
+
+    def space_of(self, array: str) -> Over:
+        """Where an array has one number each."""
+        return self.arrays[self._columns[array]].space
+
+    @derived
+    def is_by_axes(self) -> bool:
+        """Whether it has numbers over axes."""
+        return any(isinstance(array.space, Axes) for array in self.arrays)
 
     @property
     def gathers(self) -> tuple[Gather, ...]:
@@ -247,9 +273,14 @@ class Program:
                 wanted |= {arg for arg in let.args if isinstance(arg, str)}
         return tuple(reversed(found))
 
-    def reductions(self, over: Space | None = None) -> tuple[Reduce, ...]:
+    def reductions(self, over: Over | None = None) -> tuple[Reduce, ...]:
         """All reductions in launch order, or those over one space."""
         return tuple(r for k in self.kernels for r in k.reductions if over in (None, r.over))
+
+    @derived
+    def reduced(self) -> tuple[Reduce, ...]:
+        """All reductions to one number a tensor, or for all."""
+        return tuple(reduce for reduce in self.reductions() if isinstance(reduce.over, Space))
 
     @property
     def guarding(self) -> Reduce | None:
@@ -263,10 +294,13 @@ class Program:
         return frozenset(store.array for kernel in writing for store in (*kernel.stores, *kernel.numbered))
 
     def bytes_per_element(self) -> int:
-        """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once."""
+        """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once.
+
+        What has fewer numbers than elements does not count.
+        """
         moved = [load.array for kernel in self.kernels for load in kernel.loads]
         moved += [store.array for kernel in self.kernels for store in kernel.stores]
-        return sum(storage(self.storage(array)).itemsize for array in moved)
+        return sum(storage(self.storage(array)).itemsize for array in moved if self.space_of(array) is Space.ELEMENT)
 
     def _step_lines(self) -> list[str]:
         """The step's numbers; where functions have become arithmetic, only those that kernels use."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import RuleError
 
-SAME = ("clip", "exp", "log", "maximum", "minimum", "sign", "size", "sqrt", "square", "tanh", "where")
+SAME = ("block", "clip", "exp", "log", "maximum", "minimum", "sign", "size", "sqrt", "square", "tanh", "where")
 """Functions that NumPy and a rule have under one name."""
 
 _ONE_ELEMENT = "Leave it out: a rule says what happens to one element, whatever the array's shape and dtype"

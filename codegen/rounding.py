@@ -82,8 +82,9 @@ def arrays_of(
     touched = {array for kernel in kernels for array in (*kernel.arrays, *kernel.numbers)}
     for name in names:
         if name in touched:
-            space = Space(slots[name].over) if name in slots else Space.ELEMENT
-            own = kept.get(name, usual if name in slots else dtype) if space is Space.ELEMENT else "float64"
+            space = slots[name].space if name in slots else Space.ELEMENT
+            own = kept.get(name, usual if name in slots else dtype)
+            own = "float64" if space in (Space.TENSOR, Space.ALL) else own
             yield Array(name, storage(own).name, space)
 
 

@@ -40,7 +40,7 @@ def new(slot: Expr) -> Expr:
     """
     if not (isinstance(slot, Symbol) and slot.kind in NEWS):
         raise RuleError(f"new(...) takes a slot, such as new(s.velocity). Received: `{slot}`.")
-    return Symbol(NEWS[slot.kind], slot.name)
+    return Symbol(NEWS[slot.kind], slot.name, slot.over)
 
 
 @dataclass(frozen=True, repr=False)
@@ -234,7 +234,7 @@ class Rule:
         from .locals import locals_of
 
         found = locals_of(lambda: self.applied(PARAMETER, GRADIENT))
-        olds = {Symbol(new, leaf.name): leaf for leaf in self.stores for old, new in NEWS.items() if leaf.kind is old}
+        olds = {Symbol(NEWS[leaf.kind], leaf.name, leaf.over): leaf for leaf in self.stores if leaf.kind in NEWS}
         known: dict[Expr, Expr] = {news: self.stores[leaf] for news, leaf in olds.items()}
         known |= {symbol_of(name, self.slots[name]): self.symbol(name) for name in self.gathered}
         resolved = rewrite(found, lambda node: node, known)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from .axes import Axes, Over, is_coarser
 from .dtypes import STORAGES
 from .errors import LoweringError
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import Fn, ReduceOp
 from .outsides import Outside
-from .program import Arg, Kernel, Let, Program, Reduce, Store, old, scratch_of
+from .program import Arg, Kernel, Let, Program, Reduce, Store, made, old, scratch_of
 from .rule import PARAMETER, Rule
 from .walk import walk
 
@@ -88,13 +89,26 @@ def numbered(program: Program) -> None:
     step = dict.fromkeys(program.inputs, NUMBER)
     for let in program.step:
         _define(program, step, let, in_step=True)
-    reduced: dict[str, Space] = {}
+    reduced: dict[str, Over] = {}
     for kernel in program.kernels:
         _check_kernel(program, kernel, step, reduced)
         reduced |= {reduce.name: reduce.over for reduce in kernel.reductions}
     _check_shared(program, step)
     _check_guard(program)
     _check_detours(program, step)
+    _check_order(program)
+
+
+def _check_order(program: Program) -> None:
+    """What a kernel stores of slots is what no later one reads; what a program makes is there before it is read."""
+    there = {array.name for array in program.arrays if not array.is_made or array.is_count}
+    for kernel in program.kernels if program.is_by_axes else ():
+        for load in kernel.loads:
+            if load.array not in there:
+                raise _broken("number", kernel.name, load, "it is made later, or is not any more what it was")
+        there |= {made(reduce.name) for reduce in kernel.reductions}
+        there |= {store.array for store in kernel.stores if store.array.startswith("_")}
+        there -= {store.array for store in kernel.stores if not store.array.startswith("_")}
 
 
 def _check_detours(program: Program, step: Mapping[str, str]) -> None:
@@ -127,7 +141,8 @@ def _check_guard(program: Program) -> None:
 def _check_arrays(program: Program) -> None:
     names = [array.name for array in program.arrays]
     inputs = [array.name for array in program.arrays if array.is_brought and array.name != "gradient"]
-    order = ["parameter", "gradient", *inputs, *program.slots, *map(scratch_of, range(len(program.scratch)))]
+    own = [array.name for array in program.arrays if array.is_made]
+    order = ["parameter", "gradient", *inputs, *program.slots, *map(scratch_of, range(len(program.scratch))), *own]
     if names != [name for name in order if name in names]:
         raise _broken("number", program.name, names, "arrays are unknown, twice, or out of order")
     for array in program.arrays:
@@ -138,7 +153,7 @@ def _check_arrays(program: Program) -> None:
         raise _broken("number", program.name, program.compute, "no such type")
 
 
-def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], reduced: Mapping[str, Space]) -> None:
+def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], reduced: Mapping[str, Over]) -> None:
     known = dict(step)
     for given in kernel.givens:
         is_there = given.over is Space.TENSOR if given.hyper else reduced.get(given.name) is given.over
@@ -156,15 +171,17 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
         if known.get(name) == TRUTH:
             raise _broken("number", kernel.name, name, "a truth enters the loop; it must come as 1 or 0")
     for load in kernel.loads:
-        if load.name in known or load.name != old(load.array) or _space(program, load.array) is not Space.ELEMENT:
+        space = _space(program, load.array)
+        is_there = space == kernel.space or (isinstance(space, Axes) and is_coarser(space, kernel.space))
+        if load.name in known or load.name != old(load.array) or not is_there:
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
     _check_draws(program, kernel, known)
     for let in kernel.body:
-        _define(program, known, let, in_loop=True)
+        _define(program, known, let, in_loop=not kernel.is_coarse)
     for store in kernel.stores:
-        is_right = store.array in program.scratch if kernel.detours else kernel is program.last
-        if not is_right or _space(program, store.array) is not Space.ELEMENT:
+        is_right = store.array in program.scratch if kernel.detours else kernel is program.last or kernel.is_coarse
+        if not is_right or _space(program, store.array) != kernel.space:
             raise _broken("number", kernel.name, store, "not the last kernel, or an unknown array")
     _check_numbers(program, kernel, known)
     _refuse_repeats(kernel, [store.array for store in (*kernel.stores, *kernel.numbered)])
@@ -258,7 +275,7 @@ def _kind(known: Mapping[str, str], arg: Arg) -> str | None:
     return TRUTH if isinstance(arg, bool) else NUMBER
 
 
-def _space(program: Program, array: str) -> Space | None:
+def _space(program: Program, array: str) -> Over | None:
     return next((declared.space for declared in program.arrays if declared.name == array), None)
 
 

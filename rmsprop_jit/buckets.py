@@ -12,6 +12,7 @@ from .arrays.homes import Array, Int64, address_of
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
 from .codegen.kinds import KEY
+from .errors import ArrayError
 from .flags import Flags
 from .members import Member
 from .rules.around import step_of
@@ -165,11 +166,26 @@ def _table(
     shared: Mapping[str, Array],
 ) -> Table:
     """A table that points at the members' parameters and slots, and at slots over all."""
-    table = backends.of(place).table(program, [member.array.size for member in members], place, options)
+    arrays = [member.array for member in members]
+    shapes = [array.shape for array in arrays]
+    if program.is_by_axes:
+        refuse_other_orders(program, members)
+    table = backends.of(place).table(program, [array.size for array in arrays], place, options, shapes)
     lend(table, members)
-    for array in program.arrays:
-        if array.is_common:
-            table.point(array.name, np.full(len(members), address_of(shared[array.name]), np.int64))
-        elif not (array.is_brought or array.is_scratch):
-            table.point(array.name, np.array([member.address(array.name) for member in members], np.int64))
+    for kept in program.arrays:
+        if kept.is_common:
+            table.point(kept.name, np.full(len(members), address_of(shared[kept.name]), np.int64))
+        elif not (kept.is_brought or kept.is_scratch or kept.is_made):
+            table.point(kept.name, np.array([member.address(kept.name) for member in members], np.int64))
     return table
+
+
+def refuse_other_orders(program: Program, members: Sequence[Member]) -> None:
+    """Raise ArrayError for variables of which a program cannot tell axes by the order of their elements."""
+    for member in members:
+        if not member.array.flags.c_contiguous:
+            raise ArrayError(
+                f"rule {program.name!r} reduces along axes, which takes variables that lie in the order of their axes. "
+                f"Received: {member.name!r} of shape {member.array.shape} and strides "
+                f"{member.array.strides}. Make it C-contiguous before the optimizer is built."
+            )

@@ -36,8 +36,8 @@ def of_variable(member: Member, wanted: Mapping[str, Slot], storages: Storages, 
 
 def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Ledger) -> Array:
     had = member.slots.get(name)
-    if slot.over == "tensor":
-        return member.home.new_number(member.array, float(slot.initial)) if had is None else had
+    if slot.over != "element":
+        return _coarse(member, name, slot) if had is None else had
     dtype = usual_of(member) if storage is None else dtype_of(storage)
     if had is None:
         return member.home.new_like(member.array, _first(member, slot.initial, ledger), dtype)
@@ -45,6 +45,17 @@ def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Le
         return had
     now = _as_it_is(member, Span(had, member.address(name)), ledger)
     return member.home.new_like(member.array, now, dtype)
+
+
+def _coarse(member: Member, name: str, slot: Slot) -> Array:
+    """A new slot of one number, or over axes."""
+    if slot.over == "tensor":
+        return member.home.new_number(member.array, float(slot.initial))
+    try:
+        shape = slot.shape_of(member.array.shape)
+    except ArrayError as problem:
+        raise ArrayError(f"slot {name!r} of variable {member.name!r}: {problem}") from None
+    return member.home.new_shaped(member.array, shape, float(slot.initial))
 
 
 def of_all(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..axes import Shape
     from ..expr import Reduction
     from ..program import Program
     from ..schedule import Turn
@@ -40,12 +41,14 @@ GRADIENT = ("gradient",)
 class Table(Protocol):
     """A program bound to tensors in one place.
 
-    tensors: how many. `sizes`: the elements of each. `counts`: the numbers of elements that the program reads.
+    tensors: how many. `sizes`: the elements of each; `shapes`: where the program has numbers over axes.
+    counts:  the numbers of elements that the program reads.
     """
 
     program: Program
     tensors: int
     sizes: Sequence[int]
+    shapes: Sequence[Shape]
     counts: Numbers
 
     def point(self, array: str, addresses: Int64) -> None:
@@ -141,8 +144,13 @@ class Backend(Protocol):
     is_capturing: says whether what is launched now is recorded for later instead; None where that cannot be.
     """
 
-    def table(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
-        """A table for tensors of these sizes (elements)."""
+    def table(
+        self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions, shapes: Sequence[Shape] = ()
+    ) -> Table:
+        """A table for tensors of these sizes (elements); a program with numbers over axes asks for their shapes.
+
+        Raises BackendError for such a program, where the backend has no way to run it.
+        """
 
     def launch(
         self,

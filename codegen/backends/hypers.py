@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from ..axes import Shape, size_in
 from ..kinds import SIZES, Space
 
 if TYPE_CHECKING:
+    from ..program import Program
     from .contract import Numbers, Table
 
 Own = TypeVar("Own", bound="Table")
@@ -48,4 +51,13 @@ def count_together(tables: Sequence[Table]) -> None:
     for table in tables:
         counts: Numbers = {SIZES[Space.TENSOR]: table.sizes, everyone: float(total)}
         read = {*table.program.hypers, *table.program.tensor_hypers}
-        table.counts = {name: count for name, count in counts.items() if name in read}
+        own = lengths(table.program, table.shapes) if table.program.sizes else {}
+        table.counts = {name: count for name, count in {**counts, **own}.items() if name in read}
+
+
+def lengths(program: Program, shapes: Sequence[Shape]) -> dict[str, list[float]]:
+    """The counts of a program that depend on axes, one a tensor: how many elements have one number."""
+    return {
+        name: [math.prod(shape) / max(size_in(shape, over), 1) for shape in shapes]
+        for name, over in program.sizes.items()
+    }

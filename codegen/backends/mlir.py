@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..dtypes import Storage, storage
-from ..errors import LoweringError
+from ..errors import BackendError, LoweringError
 from ..ops import Fn
 from ..printer import mangled
 from ..program import Arg, Draw, Kernel, Let, Load, Program, Reduce, new, old
@@ -28,8 +28,13 @@ WORD = "i32"
 
 
 def source(program: Program) -> str:
-    """The MLIR module of a program."""
+    """The MLIR module of a program. Raises BackendError for one with numbers over axes."""
     from importlib import metadata
+
+    if program.is_by_axes:
+        raise BackendError(
+            f"MLIR has no form of numbers over axes here. Received: {program.title}. Read form='kernel' or 'python'."
+        )
 
     try:
         version = metadata.version("rmsprop-jit")

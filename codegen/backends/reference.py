@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..axes import Axes, Over, size_in
 from ..dtypes import storage
 from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
-from ..program import Arg, Draw, Kernel, Let, Program, new
+from ..program import Arg, Draw, Kernel, Let, Program, made, new
 from ..rounding import EACH
 from ..scalars import evaluate
 from ..sorts import is_of_words, is_wide, wides, words
+from . import coarse
+from .hypers import lengths
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,7 +48,9 @@ def run(
     """
     sizes = [float(tensor["parameter"].size) for tensor in tensors]
     step = evaluate(program, {**hypers, SIZES[Space.ALL]: sum(sizes)})
-    own_hypers = {**(tensor_hypers or {}), SIZES[Space.TENSOR]: sizes}
+    shapes = [tensor["parameter"].shape for tensor in tensors]
+    own_hypers = {**(tensor_hypers or {}), SIZES[Space.TENSOR]: sizes, **lengths(program, shapes)}
+    tensors = [{**tensor, **coarse.own_arrays(program, shape)} for tensor, shape in zip(tensors, shapes, strict=True)]
     totals: dict[str, float] = {}
     own_numbers = {given.name: given.hyper for kernel in program.kernels for given in kernel.givens if given.hyper}
     per_tensor: list[dict[str, float]] = [
@@ -62,10 +67,10 @@ def run(
             for tensor in tensors:
                 _take(kernel, tensor, step)
             for reduce in kernel.reductions:
-                results = [own[reduce.name] for own in partial]
+                results = [own[reduce.name] for own in partial if reduce.name in own]
                 if reduce.over is Space.ALL:
                     totals[reduce.name] = reduce.op.joined(results)
-                else:
+                elif reduce.over is Space.TENSOR:
                     for own, result in zip(per_tensor, results, strict=True):
                         own[reduce.name] = result
             if kernel is program.kernels[0] and _is_refused(program, [*per_tensor, totals]):
@@ -108,28 +113,45 @@ def _head(kernel: Kernel, tensor: Tensor, outside: Mapping[str, float], compute:
 
 
 def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mapping[str, float]) -> dict[str, float]:
-    """One kernel on one tensor; returns its reductions."""
-    compute = storage(program.compute).scalar
+    """One kernel on one tensor; returns its reductions, but for those over axes, which become arrays."""
+    compute = storage(program.type_of(kernel)).scalar
     wide = _head(kernel, tensor, outside, compute)
     names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
     shape = tensor["parameter"].shape
+    spaces = _coarser(program, kernel)
+    places: dict[Over, Array] = {space: coarse.whose(shape, kernel.space, space) for space in spaces}
+    count = (size_in(shape, kernel.space),) if program.is_by_axes else shape
     for load in kernel.loads:
-        names[load.name] = tensor[load.array].astype(compute, copy=True)
+        loaded = tensor[load.array].reshape(count if program.space_of(load.array) == kernel.space else -1)
+        whose = places.get(program.space_of(load.array))
+        names[load.name] = (loaded if whose is None else loaded[whose]).astype(compute, copy=True)
     wide_names, word_names = wides(kernel.body), words(kernel.body)
     for draw in kernel.draws:
-        names[draw.name] = _drawn(kernel, draw, names, shape, compute)
+        names[draw.name] = _drawn(kernel, draw, names, count, compute)
     for let in kernel.body:
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
-    for store in kernel.stores:
+    for store in kernel.stores if tensor["parameter"].size else ():
         kept = storage(program.storage(store.array)).scalar
-        tensor[store.array][...] = _value(store.value, names, compute).astype(kept)
+        stored = np.broadcast_to(_value(store.value, names, compute), count)
+        tensor[store.array][...] = stored.reshape(tensor[store.array].shape).astype(kept)
     for put in kernel.puts if tensor["parameter"].size else ():
         tensor[put.array][...] = _value(put.value, wide, np.float64)
-    return {
-        reduce.name: reduce.op(np.broadcast_to(_value(reduce.value, names, compute), shape))
-        for reduce in kernel.reductions
-    }
+    found = {}
+    for reduce in kernel.reductions:
+        elements = np.broadcast_to(_value(reduce.value, names, compute), count)
+        if reduce.over in places:
+            own = tensor[made(reduce.name)]
+            own[:] = reduce.op.over(elements, places[reduce.over], own.size)
+        else:
+            found[reduce.name] = reduce.op(elements)
+    return found
+
+
+def _coarser(program: Program, kernel: Kernel) -> set[Axes]:
+    """The coarser spaces over axes that a kernel reads or reduces to."""
+    found = [*(program.space_of(load.array) for load in kernel.loads), *(reduce.over for reduce in kernel.reductions)]
+    return {space for space in found if isinstance(space, Axes) and space != kernel.space}
 
 
 def _drawn(kernel: Kernel, draw: Draw, names: Mapping[str, Any], shape: tuple[int, ...], compute: Any) -> Array:

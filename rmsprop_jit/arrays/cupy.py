@@ -68,23 +68,28 @@ class CuPyHome:
 
     def new_like(self, array: Array, fill: Any, dtype: np.dtype[Any] | None = None) -> Array:
         """A new array on the same device."""
-        index = gpu.index_of(array)
-        with gpu.use(index), gpu.ordered(index):
-            made: Array = gpu.cupy().empty(array.shape, dtype or array.dtype)
-            made[...] = fill
-        return made
+        return _new(array, array.shape, dtype or array.dtype, fill)
+
+    def new_shaped(self, array: Array, shape: tuple[int, ...], fill: float) -> Array:
+        """A new array of another shape on the same device."""
+        return _new(array, shape, array.dtype, fill)
 
     def new_number(self, array: Array, fill: float) -> Array:
         """A new number on the same device."""
-        index = gpu.index_of(array)
-        with gpu.use(index), gpu.ordered(index):
-            made: Array = gpu.cupy().empty((), np.float64)
-            made[...] = fill
-        return made
+        return _new(array, (), np.dtype(np.float64), fill)
 
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at CuPy's arrays and torch's tensors; what others do with theirs is not known."""
         return backends.get("cuda").reader(variables, begins, ends)
+
+
+def _new(beside: Array, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Any) -> Array:
+    """A new array on the device of another one."""
+    index = gpu.index_of(beside)
+    with gpu.use(index), gpu.ordered(index):
+        made: Array = gpu.cupy().empty(shape, dtype)
+        made[...] = fill
+    return made
 
 
 HOME: Home = CuPyHome()

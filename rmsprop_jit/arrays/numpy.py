@@ -73,6 +73,10 @@ class NumPyHome:
         made[...] = fill
         return made
 
+    def new_shaped(self, array: Array, shape: tuple[int, ...], fill: float) -> Array:
+        """A new array of another shape."""
+        return np.full(shape, fill, array.dtype)
+
     def new_number(self, array: Array, fill: float) -> Array:
         """A new number."""
         return np.array(fill, np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..arrays.homes import Int64
-from ..buckets import program_of
+from ..buckets import program_of, refuse_other_orders
 from ..codegen import Rule, backends
 from ..errors import OptionError
 from ..flags import FIRST, Flags, shape_flags, step_flags
@@ -108,9 +108,12 @@ class _Launch:
         made = []
         for kind, members in tables:
             sizes = [one.array.size for one in members]
-            table = backends.of(place).table(kind.program, sizes, place, settings[kind.group].options.backend)
+            if kind.program.is_by_axes:
+                refuse_other_orders(kind.program, members)
+            shapes, options = [one.array.shape for one in members], settings[kind.group].options.backend
+            table = backends.of(place).table(kind.program, sizes, place, options, shapes)
             for array in kind.program.arrays:
-                if not (array.is_brought or array.is_scratch):
+                if not (array.is_brought or array.is_scratch or array.is_made):
                     table.point(array.name, np.array([one.address(array.name) for one in members], np.int64))
             lend(table, members)
             made.append(table)

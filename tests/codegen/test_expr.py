@@ -269,8 +269,8 @@ def test_misuse_is_a_rule_error(mistake: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS.values(), ids=REDUCTIONS.keys())
-@pytest.mark.parametrize("over", ["", "tensors", None, 1])
-def test_a_bad_scope_is_named(reduce: Callable[..., Expr], over: str | int | None) -> None:
+@pytest.mark.parametrize("over", ["", "tensors", None, 1.5])
+def test_a_bad_scope_is_named(reduce: Callable[..., Expr], over: str | float | None) -> None:
     with pytest.raises(RuleError, match=r"'tensor' or 'all'. Received: over="):
         reduce(X, over=over)
 

@@ -129,8 +129,8 @@ def test_what_a_number_cannot_be() -> None:
         Rule("bad", lambda p, g, s, h, on: {s.m: sum_of(new(s.v)), p: p}, slots=slots)
     with pytest.raises(RuleError, match=r"starts as a number"):
         Slot("parameter", over="tensor")
-    odd: Any = -1
-    with pytest.raises(RuleError, match=r"over 'element', 'tensor' or 'all'. Received: over=-1"):
+    odd: Any = "row"
+    with pytest.raises(RuleError, match=r"'element', 'tensor' or 'all', an axis .*Received: over='row'"):
         Slot(over=odd)
 
 

@@ -19,7 +19,7 @@ CODEGEN = FRONT / "codegen"
 ORDER = [
     {"bits", "errors", "integers", "kinds", "locks", "memo", "memory"},
     {"operations"},
-    {"ops", "dtypes", "refusals", "equations", "places"},
+    {"ops", "dtypes", "refusals", "equations", "places", "axes"},
     {"expr", "parts"},
     {"expansions", "names", "philox", "walk"},
     {"outsides"},
@@ -30,7 +30,8 @@ ORDER = [
     {"expand", "program"},
     {"rounding", "schedule", "sorts", "verify"},
     {"printer", "stages"},
-    {"guards"},
+    {"guards", "writer"},
+    {"staged"},
     {"lower", "scalars", "rows", "private"},
     {"room"},
     {"store"},
@@ -41,12 +42,12 @@ ORDER = [
 """The layers of codegen/, each knowing only those before it; "" is the package itself."""
 
 BACKENDS = [
-    {"entries", "object_file", "cuda_compilers", "reference", "mlir"},
+    {"entries", "object_file", "cuda_compilers", "mlir", "coarse"},
     {"ledger"},
     {"detours", "marked"},
     {"contract"},
     {"hypers"},
-    {"joint"},
+    {"joint", "reference"},
     {"cpu"},
     {"attribute"},
     {"dlpack"},

@@ -68,13 +68,17 @@ def fetch(there: list[dict[str, Any]], tensors: Tensors) -> None:
 def table_of(place: str, program: Program, tensors: Sequence[Mapping[str, Any]], options: dict[str, Any]) -> Any:
     """A table that points at the arrays of some tensors."""
     address: Callable[[Any], int] = operator.attrgetter("ctypes.data" if place == "cpu" else "data.ptr")
-    table = backends.of(place).table(program, [tensor["parameter"].size for tensor in tensors], place, options)
+    parameters = [tensor["parameter"] for tensor in tensors]
+    shapes = [tuple(one.shape) for one in parameters]
+    table = backends.of(place).table(program, [one.size for one in parameters], place, options, shapes)
     scratch = {
         name: [_scratch(place, tensor["parameter"], program.compute) for tensor in tensors] for name in program.scratch
     }
     if scratch:
         table.lend(scratch, [f"tensor {i}" for i in range(len(tensors))])
     for array in program.arrays:
+        if array.is_made:
+            continue
         if array.is_scratch:
             table.point(array.name, np.array([address(one) for one in scratch[array.name]], np.int64))
             continue

@@ -5,6 +5,8 @@ intrinsics  what that source needs and Numba does not offer; strips: pointers th
 words       integers of 32 bits, as processors have them
 draws       random bits, by which what is stored in fewer bits is rounded
 worker      Numba, here or in another process; passes: which of its parts are asked
+axes_frame  the same of programs with numbers over axes; pieces: how they cut tensors; axes_tables: their tables
+shares      how what pieces have added up of the same numbers is joined
 settings    what Numba reads from its environment, and code depends on
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store
 vectors     what became of each kernel's loop, for whoever wants to know
@@ -25,11 +27,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...axes import Shape
 from ...errors import BackendError
 from ...program import Program
 from ..contract import GRADIENT
 from ..entries import Clock, Marks
 from ..ledger import Ledger
+from .axes_tables import AxesTable
 from .exchange import copy, read, replace, turn, write
 from .launch import Launch
 from .parted import Parted
@@ -66,9 +70,12 @@ __all__ = [
 is_capturing = None
 
 
-def table(program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
+def table(
+    program: Program, sizes: Sequence[int], place: str, options: BackendOptions, shapes: Sequence[Shape] = ()
+) -> Table:
     """A table for NumPy arrays of these sizes; `options["threads"]` bounds the threads of its steps."""
-    return Table(program, sizes, options)
+    kind = AxesTable if program.is_by_axes else Table
+    return kind(program, sizes, options, shapes=shapes)
 
 
 def launch(
@@ -102,9 +109,9 @@ def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Callable
 
 def explain(program: Program, form: str, options: BackendOptions) -> str:
     """What the program becomes: "python", "llvm" or "asm"."""
-    from . import frame, jit, llvm
+    from . import axes_frame, jit, llvm
 
-    source = frame.source(program)
+    source = axes_frame.source(program)
     if form == "python":
         return source
     ir = jit.code(source).machine_code.ir
@@ -127,6 +134,6 @@ def loops(program: Program) -> dict[str, Loop]:
 
 def warm(program: Program) -> None:
     """Compile a program, so that the store has it."""
-    from . import frame, jit
+    from . import axes_frame, jit
 
-    jit.code(frame.source(program))
+    jit.code(axes_frame.source(program))

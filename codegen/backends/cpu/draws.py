@@ -42,16 +42,23 @@ def loop(kernel: Kernel, start: str, compute: str, body: Iterable[str]) -> Itera
     yield f"    width = count - block if count - block < {TOGETHER} else {TOGETHER}"
     yield f"    first = {start} + block"
     yield f"    shift = first % {EACH}"
-    yield from indented(_filling(kernel, kernel.generator, compute))
+    yield from indented(filling(kernel, kernel.generator, compute))
     yield "    for lane in range(width):"
     yield "        i = block + lane"
+    yield from indented([*read(kernel), *body], 2)
+
+
+def read(kernel: Kernel) -> Iterator[str]:
+    """The bits of the element `lane` of those that a buffer was filled for."""
     for k, draw in enumerate(kernel.draws):
-        yield f"        {mangled(draw.name)} = half({BUFFER}, shift + lane + {2 * k * ROOM})"
-    yield from indented(body, 2)
+        yield f"{mangled(draw.name)} = half({BUFFER}, shift + lane + {2 * k * ROOM})"
 
 
-def _filling(kernel: Kernel, made: Generator, compute: str) -> Iterator[str]:
-    """The loops over arrays and calls: one text for all arrays, which takes its time to compile."""
+def filling(kernel: Kernel, made: Generator, compute: str) -> Iterator[str]:
+    """The loops over arrays and calls, for `width` elements from `first` on.
+
+    One text for all arrays, which takes its time to compile.
+    """
     first, *others = kernel.draws
     yield f"for k in range({len(kernel.draws)}):"
     yield f"    {made.stream} = uint64({first.stream})"

@@ -51,9 +51,11 @@ class Header(IntEnum):
     REDUCTIONS = 28  # the number of reductions
     FOLDS_AT = 29  # int64[reductions]: how each folds, see `fold_code`
     STARTS_AT = 30  # float64[reductions]: what each folds of no elements
+    PLACES_AT = 31  # int64[tensors][spaces][3]: where numbers over axes are, see `axes.Places`
+    SUMS_AT = 32  # int64[rows][reductions over axes][3]: where a row adds up, and between which of these numbers
 
 
-HEADER_SIZE = 32
+HEADER_SIZE = 40
 
 
 def at(entry: Header) -> str:
@@ -66,23 +68,23 @@ def fold_code(op: ReduceOp) -> int:
     return JOINS.index(op.join)
 
 
-def source(program: Program) -> str:
+def source(program: Program, kind: type[Frame] | None = None) -> str:
     """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
     if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
         raise BackendError(
             f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."
         )
-    return "\n".join([f"# {program.title}", "", *_Frame(program).lines(), ""])
+    return "\n".join([f"# {program.title}", "", *(kind or Frame)(program).lines(), ""])
 
 
-class _Frame:
+class Frame:
     """The text of one program; each method gives the lines of one part, without indentation."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.type = program.compute
-        self.reductions = program.reductions()
+        self.reductions = program.reduced
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
         waits = program.guard or program.reductions(Space.ALL) or program.scratch
         self.together = len(program.kernels) > 1 and not waits
@@ -170,9 +172,8 @@ class _Frame:
         for array in kernel.arrays:
             kept = dtypes.storage(self.program.storage(array))
             column = self.program.column(array)
-            offset = "start" if self.stride else f"start * {kept.itemsize}"
-            address = f"arrays[tensor * {columns} + {column}] + {offset}"
-            yield f"{_pointer(array)} = strip_{kept.name}({address}, {column}, {columns})"
+            address = f"arrays[tensor * {columns} + {column}]{self.offset(kept.itemsize)}"
+            yield f"{pointer_to(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for array in kernel.numbers:
             column = self.program.column(array)
             is_common = self.program.arrays[column].is_common
@@ -183,6 +184,10 @@ class _Frame:
         yield from print_lets(kernel.head, "float64", "wide_", self.type)
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
         yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
+
+    def offset(self, itemsize: int) -> str:
+        """From where a tensor's array begins to where a row does."""
+        return " + start" if self.stride else f" + start * {itemsize}"
 
     def given(self, given: Given) -> str:
         """Where a given is found."""
@@ -206,14 +211,14 @@ class _Frame:
 
     def loaded(self, load: Load, index: str) -> str:
         """An element of an array, in the type of the program."""
-        return cast(f"{_pointer(load.array)}[{index}]", self.program.storage(load.array), self.type)
+        return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), self.type)
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
         lines = [*self.body(kernel, "i")]
         for store in kernel.stores:
             value = cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
-            lines.append(f"{_pointer(store.array)}[i] = {value}")
+            lines.append(f"{pointer_to(store.array)}[i] = {value}")
         yield from draws.loop(kernel, f"rows[row * 4 + {START}]", self.type, lines)
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
@@ -291,5 +296,6 @@ class _Frame:
             yield f"    own[tensor * {n} + {j}] = folded"
 
 
-def _pointer(array: str) -> str:
+def pointer_to(array: str) -> str:
+    """The name of the pointer to an array."""
     return f"ptr_{mangled(old(array))}"

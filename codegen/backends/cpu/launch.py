@@ -110,7 +110,7 @@ class Launch:
         self._turns = turns
         self._plan[LaunchCell.PASSES] = len(turns)
         rows = [table.jobs() for table in self.tables]
-        jobs = [[rows[i][k] for i, k in turn.kernels] for turn in turns]
+        jobs = [[job for i, k in turn.kernels for job in rows[i][k]] for turn in turns]
         self._keep(LaunchCell.JOBS_AT, [job for each in jobs for job in each])
         self._keep(LaunchCell.PASS_JOBS_AT, np.cumsum([0, *map(len, jobs)]))
         joins = [list(self._joins(turn)) for turn in turns]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from ...axes import Shape
 from ...dtypes import storage
 from ...errors import OptionError
 from ...expr import Reduction
@@ -18,7 +19,7 @@ from ...ops import ReduceOp, refuses
 from ...program import Program
 from ...rows import Rows, cut
 from ..detours import Detours, Lent
-from . import frame, jit
+from . import axes_frame, frame, jit
 from .cores import cores
 from .frame import Header
 from .numbers import numbers
@@ -62,7 +63,7 @@ def default_threads() -> int:
 
 def _printed(program: Program) -> tuple[str, Function]:
     """The source of a program's step, and the function that computes its scalars."""
-    return frame.source(program), numbers(program)
+    return axes_frame.source(program), numbers(program)
 
 
 class Table:
@@ -72,13 +73,18 @@ class Table:
     """
 
     def __init__(
-        self, program: Program, sizes: Sequence[int], options: BackendOptions, code: Code | None = None
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        options: BackendOptions,
+        code: Code | None = None,
+        shapes: Sequence[Shape] = (),
     ) -> None:
         self.program = program
-        self.sizes, self.tensors = sizes, len(sizes)
+        self.sizes, self.tensors, self.shapes = sizes, len(sizes), shapes
         self.elements = int(sum(sizes))
         self.counts: Numbers = {}
-        self.reductions = program.reductions()
+        self.reductions = program.reduced
         self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
         source, self._scalars = program.memo("cpu", lambda: _printed(program))
@@ -90,6 +96,7 @@ class Table:
         self.own = np.zeros((tensors, len(self.reductions)), np.float64)
         self.total = np.zeros(len(self.reductions), np.float64)
         self._header: Int64 | None = None
+        self._kept: list[object] = []
 
     def point(self, array: str, addresses: Int64) -> None:
         """Where the arrays of one name lie, for each tensor. Parameters are pointed to before the first launch."""
@@ -128,27 +135,32 @@ class Table:
 
     def _new_header(self) -> Int64:
         self.cut: Rows = cut(self.sizes, leads=self._leads())
-        self._partial = np.zeros((len(self.cut.rows), len(self.reductions)), np.float64)
-        self._folds = np.array([frame.fold_code(reduce.op) for reduce in self.reductions], np.int64)
-        self._starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
+        return self.header_of(self.cut)
+
+    def header_of(self, rows: Rows) -> Int64:
+        """The header of passes over such rows."""
+        partial = np.zeros((len(rows.rows), len(self.reductions)), np.float64)
+        folds = np.array([frame.fold_code(reduce.op) for reduce in self.reductions], np.int64)
+        starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
         header = np.zeros(frame.HEADER_SIZE, np.int64)
-        header[Header.CLAIMS] = len(self.cut.claims) - 1
+        header[Header.CLAIMS] = len(rows.claims) - 1
         header[Header.TENSORS] = self.tensors
         header[Header.REDUCTIONS] = len(self.reductions)
         for entry, array in (
-            (Header.CLAIMS_AT, self.cut.claims),
-            (Header.ROWS_AT, self.cut.rows),
-            (Header.FIRST_AT, self.cut.first),
+            (Header.CLAIMS_AT, rows.claims),
+            (Header.ROWS_AT, rows.rows),
+            (Header.FIRST_AT, rows.first),
             (Header.ARRAYS_AT, self.arrays),
             (Header.SCALARS_AT, self.numbers),
             (Header.HYPERS_AT, self.numbers if self.hypers is None else self.hypers),
-            (Header.PARTIAL_AT, self._partial),
+            (Header.PARTIAL_AT, partial),
             (Header.OWN_AT, self.own),
             (Header.TOTAL_AT, self.total),
-            (Header.FOLDS_AT, self._folds),
-            (Header.STARTS_AT, self._starts),
+            (Header.FOLDS_AT, folds),
+            (Header.STARTS_AT, starts),
         ):
             header[entry] = array.ctypes.data
+        self._kept += [partial, folds, starts, *rows]
         return header
 
     def _leads(self) -> list[int] | None:
@@ -166,16 +178,25 @@ class Table:
     @property
     def helpers(self) -> int:
         """How many threads can help, beside the caller's."""
-        useful = len(self.cut.claims) - 1 if self.elements >= CROSSOVER else 1
+        return self.helping(self.elements, len(self.cut.claims) - 1)
+
+    def helping(self, elements: int, claims: int) -> int:
+        """How many threads can help with so much work."""
+        useful = claims if elements >= CROSSOVER else 1
         return max(0, min(self.threads, useful) - 1)
 
-    def jobs(self) -> list[list[int]]:
-        """For each pass the entries of a `JobCell`."""
+    @property
+    def ends(self) -> list[tuple[int, int]]:
+        """Of each pass the first of the reductions to one number, and the one behind the last."""
+        counts = [sum(reduce in self.reductions for reduce in kernel.reductions) for kernel in self.program.kernels]
+        return list(itertools.pairwise(np.cumsum([0, *counts]).tolist()))
+
+    def jobs(self) -> list[list[list[int]]]:
+        """For each pass its jobs, one after the other: the entries of a `JobCell`."""
         at = self.at
-        ends = np.cumsum([0, *(len(kernel.reductions) for kernel in self.program.kernels)]).tolist()
         return [
-            [self.code.address, at, k, 0 if self.program.kernels[k].gathers else self.helpers, begin, end]
-            for k, (begin, end) in enumerate(itertools.pairwise(ends))
+            [[self.code.address, at, k, 0 if self.program.kernels[k].gathers else self.helpers, begin, end]]
+            for k, (begin, end) in enumerate(self.ends)
         ]
 
     def cells_of(self, array: str) -> Int64:

@@ -53,6 +53,7 @@ from .tables import Table
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ...axes import Shape
     from ..contract import BackendOptions, Pairs
     from ..entries import Span
 
@@ -80,9 +81,11 @@ READ = {"cuda": frame.source, "launches": launches.text}
 TEXTS = {"mlir-cuda": compilers.mlir, "sass": compilers.sass, "ptx": lambda *which: compilers.ptx(*which).ptx}
 
 
-def table(program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> Table:
+def table(
+    program: Program, sizes: Sequence[int], place: str, options: BackendOptions, shapes: Sequence[Shape] = ()
+) -> Table:
     """A table for arrays of these sizes on the GPU of `place`; `options["compiler"]` chooses the compiler."""
-    return Table(program, sizes, place, options)
+    return Table(program, sizes, place, options, shapes)
 
 
 def launch(

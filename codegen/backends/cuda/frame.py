@@ -55,6 +55,11 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
 
 def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
+    if program.is_by_axes:
+        raise BackendError(
+            f"GPUs have no kernels of numbers over axes here yet. Received: {program.title}. Keep such variables in "
+            "host memory, or use a rule without `over=` axes."
+        )
     if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "

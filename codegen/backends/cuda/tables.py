@@ -97,8 +97,15 @@ class Table:
     tensors, as copies; numbers of the step as arguments of kernels. Keep what is pointed to alive.
     """
 
-    def __init__(self, program: Program, sizes: Sequence[int], place: str, options: BackendOptions) -> None:
-        self.program = program
+    def __init__(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        place: str,
+        options: BackendOptions,
+        shapes: Sequence[tuple[int, ...]] = (),
+    ) -> None:
+        self.program, self.shapes = program, shapes
         self.index = int(place.partition(":")[2])
         rows = cut(sizes, row=length_for(sum(sizes), BLOCKS, SHORTEST, LONGEST))
         self.sizes, self.tensors, self.rows = sizes, len(sizes), len(rows.rows)
