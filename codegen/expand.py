@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .draws import drawn
 from .dtypes import storage
+from .errors import OptionError
 from .expansions import expansion
 from .expr import Call, Const, Expr, Symbol
 from .kinds import Rate
@@ -34,6 +36,8 @@ def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
             return node.args[0]  # a tensor's own number, in whose type it is already
         if not isinstance(node, Call) or not node.fn.row.expanded:
             return node
+        if node.fn in (Fn.NORMAL, Fn.UNIFORM):
+            return _drawn(node, compute)
         is_wide = node.rate is Rate.ELEMENT and compute != "float64"
         args = tuple([as_kept(arg) for arg in node.args]) if is_wide else node.args
         made = expansion(node.fn, args, is_wide)
@@ -41,3 +45,14 @@ def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
 
     values = rewrite(stores.values(), law)
     return {target: values[value] for target, value in stores.items()}
+
+
+def _drawn(node: Call, compute: str) -> Expr:
+    """A random number. Raises OptionError for a type that has too few bits for its words."""
+    (draw,) = node.args
+    if compute not in ("float32", "float64") or not isinstance(draw, Symbol):
+        raise OptionError(
+            f"random numbers are drawn in float32 and float64. Received: {node} in {compute}. Use one of these."
+        )
+    made = drawn(node.fn, draw, compute)
+    return rewrite([made], exact)[made]

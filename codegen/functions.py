@@ -14,8 +14,9 @@ from . import outsides
 from .axes import Axes, Over, block, but, is_coarser, space_of
 from .errors import RuleError
 from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
-from .kinds import SIZES, Kind, Rate, Space
+from .kinds import MOST_PLACES, SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp
+from .reading import next_place
 
 __all__ = [
     "all_finite",
@@ -32,6 +33,7 @@ __all__ = [
     "mean_of",
     "min_of",
     "minimum",
+    "normal",
     "outside",
     "rounded",
     "rsqrt",
@@ -42,6 +44,7 @@ __all__ = [
     "sum_of",
     "sum_of_squares",
     "tanh",
+    "uniform",
     "where",
 ]
 
@@ -137,6 +140,28 @@ def log(x: Operand) -> Expr:
 def tanh(x: Operand) -> Expr:
     """The hyperbolic tangent, as exact as `exp`."""
     return call(Fn.TANH, x)
+
+
+@_by_signature
+def normal() -> Expr:
+    """A random number of the standard normal distribution, another one for each element, step, and call in a rule.
+
+    It follows from the optimizer's seed, the number of the update, the variable's name, the element's place in it, and
+    which call in the rule's equations it is, counted from 0 as they are read: so it is the same on every processor,
+    in the interpreter, and for any number of threads. GPUs may contract products and sums on the way. It is made of
+    32 random bits (Philox4x32-10), and at most 6.34 in size.
+    """
+    return _drawn(Fn.NORMAL)
+
+
+@_by_signature
+def uniform() -> Expr:
+    """A random number from 0 to below 1, a multiple of 2**-24, drawn as `normal()` is."""
+    return _drawn(Fn.UNIFORM)
+
+
+def _drawn(fn: Fn) -> Expr:
+    return call(fn, Symbol(Kind.RANDOM, str(next_place(fn.symbol, MOST_PLACES))))
 
 
 @_by_signature

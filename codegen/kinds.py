@@ -59,6 +59,8 @@ class Kind(Enum):
     COUNT = "elements of a block"
     FLAG = "flag"
     DRAW = "draw"
+    RANDOM = "random number"
+    INDEX = "place of an element"
 
     __hash__ = object.__hash__
 
@@ -68,6 +70,9 @@ SIZES = {Space.TENSOR: "_size", Space.ALL: "_size_all"}
 
 SEED, KEY = ("_seed_low", "_seed_high"), ("_key_low", "_key_high")
 """What halves of words are called among them: of the seed of random numbers, and of what tells variables apart."""
+
+MOST_PLACES = 256
+"""Draws that a rule may have."""
 
 SLOTS = {Space.ELEMENT: Kind.SLOT, Space.TENSOR: Kind.TENSOR_SLOT, Space.ALL: Kind.SHARED_SLOT}
 """Slots, by where they have one number each.

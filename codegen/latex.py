@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
+from .kinds import Kind
 from .letters import Letters
 from .listing import NOTHING, WIDTH, Line, laid_out, new_of
 from .ops import Fn, ReduceOp, numeral
@@ -90,7 +91,8 @@ def typeset(stores: Mapping[Symbol, Expr], names: Mapping[Expr, str] = NOTHING) 
 
 def _leaves(line: Line) -> Iterator[Symbol]:
     """The symbols of a line that need a letter; new values have that of their target."""
-    yield from (leaf for leaf in walk(line.target, line.value) if isinstance(leaf, Symbol))
+    leaves = (leaf for leaf in walk(line.target, line.value) if isinstance(leaf, Symbol))
+    yield from (leaf for leaf in leaves if leaf.kind is not Kind.RANDOM)
 
 
 def _row(line: Line, letters: Letters, news: Mapping[Symbol, str]) -> str:
@@ -102,7 +104,9 @@ def _written(value: Expr, letters: Letters, news: Mapping[Symbol, str]) -> str:
     """An expression, operands before their users: nothing recurs."""
     texts: dict[Expr, Text] = {}
     for node in walk(value):
-        if isinstance(node, Symbol):
+        if isinstance(node, Symbol) and node.kind is Kind.RANDOM:
+            texts[node] = Text(node.name, ATOM)
+        elif isinstance(node, Symbol):
             texts[node] = Text(news[node] if node in news else letters.of(node), ATOM)
         else:
             texts[node] = _text(node, [texts[child] for child in node.children])

@@ -82,6 +82,11 @@ def expanded(name: str, meaning: Meaning, operands: int = 1) -> Operation:
     return Operation(symbol=name, meaning=meaning, operands=operands, expanded=True)
 
 
+def drawn(name: str) -> Operation:
+    """What becomes operations on words: a random number, of one draw."""
+    return Operation(name, lambda x: x, operands=1, in_loop=True, of_words=True, expanded=True)
+
+
 def of_bits(name: str, meaning: Meaning, python: str, mlir: str, operands: int = 1) -> Operation:
     """An operation on the bits of float64 numbers."""
     return Operation(symbol=name, meaning=meaning, python=python, mlir=mlir, operands=operands, of_bits=True)

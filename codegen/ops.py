@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import bits, integers
-from .operations import Operation, called, choice, comparison, expanded, infix, of_bits, of_words, word
+from .operations import Operation, called, choice, comparison, drawn, expanded, infix, of_bits, of_words, word
 
 SIGN_IN_MLIR = """%zero = arith.constant 0.0 : {t}
 %one = arith.constant 1.0 : {t}
@@ -66,6 +66,8 @@ class Fn(Enum):
     TWO_TO = of_bits("two_to", bits.two_to, bits.TWO_TO_IN_PYTHON, bits.TWO_TO_IN_MLIR)
     UPPER = of_bits("upper", bits.upper, bits.UPPER_IN_PYTHON, bits.UPPER_IN_MLIR)
     SIGNED = of_bits("signed", bits.signed, bits.SIGNED_IN_PYTHON, bits.SIGNED_IN_MLIR, operands=2)
+    NORMAL = drawn("normal")
+    UNIFORM = drawn("uniform")
     WIDE = Operation(
         symbol="wide",
         meaning=lambda x: np.asarray(x).astype(np.float64),

@@ -24,7 +24,7 @@ the last before it stores. Where several programs make a step, one of them gathe
 An argument is a name, a number, or a truth. Order is evaluation order, each name is defined once and before its use
 (`verify` proves it). A step, given or head value that a `let` uses is rounded to the type of the program once, before
 the loop. Names cannot clash: `p`, `g`, `x.x` and `s.x` are what was loaded, `p'` and `s.x'` what is stored, `h.x` is a
-hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0) have no dot.
+hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0, index) have no dot.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ from .pieces import made as made
 from .pieces import new as new
 from .pieces import old as old
 from .pieces import scratch_of as scratch_of
+
+INDEX = "index"
+"""The place of an element in its tensor, as a word, where a kernel asks for it."""
 
 MOST_SHOWN = 60
 """Numbers of a step that the text of a program has, all of them, one a line."""
@@ -96,12 +99,19 @@ class Kernel:
         return (*self.puts, *self.gathers)
 
     @derived
+    def is_indexed(self) -> bool:
+        """Whether the loop asks for the places of elements in their tensor."""
+        return any(INDEX in let.args for let in self.body)
+
+    @derived
     def uniforms(self) -> tuple[str, ...]:
         """Names from outside the loop that the loop uses, in order of use."""
         made = self.generator
         drawn = () if made is None else made.lets
         inside = {one.name for one in self.loads} | {draw.name for draw in self.draws}
-        inside |= {let.name for let in (*drawn, *self.body)} | ({made.counted, made.stream} if made else set())
+        inside |= (
+            {let.name for let in (*drawn, *self.body)} | ({made.counted, made.stream} if made else set()) | {INDEX}
+        )
         used = [arg for let in (*drawn, *self.body) for arg in let.args]
         used += [store.value for store in self.stores] + [reduce.value for reduce in self.reductions]
         return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg not in inside))

@@ -22,6 +22,7 @@ from .news import check_stores, gathered, resolved, symbol_of
 from .outsides import Function, functions_of, refuse_unsteady
 from .parts import Flag, Hyper, Input, Slot, declared
 from .places import placed
+from .reading import reading
 from .walk import rewrite, walk
 
 PARAMETER = Symbol(Kind.PARAMETER, "parameter")
@@ -154,12 +155,16 @@ class Rule:
 
     def _read(self) -> dict[Expr, Expr]:
         """What the equations say, twice the same: a random number, or a count, would be drawn when a rule is read."""
-        first, *others = (dict(self.applied(PARAMETER, GRADIENT)) for _ in range(self.readings))
+        first, *others = (self._once() for _ in range(self.readings))
         pairs = [pair for second in others for pair in zip(first.items(), second.items(), strict=False)]
         for (target, value), (again, other) in pairs:
             if target is not again or value is not other:
                 refuse_unsteady(self.name, target, value, other)
         return first
+
+    def _once(self) -> dict[Expr, Expr]:
+        with reading():
+            return dict(self.applied(PARAMETER, GRADIENT))
 
     def _pairs(self, p: Expr, g: Expr, names: tuple[Names, ...] | None) -> Iterator[tuple[Expr, Expr]]:
         """The stores of `applied`, each checked."""
@@ -219,6 +224,11 @@ class Rule:
         return frozenset(leaf.name for leaf in leaves if leaf.name in when)
 
     @derived
+    def draws(self) -> bool:
+        """Whether the equations draw random numbers."""
+        return any(isinstance(node, Symbol) and node.kind is Kind.RANDOM for node in walk(*self.stores.values()))
+
+    @derived
     def gathered(self) -> frozenset[str]:
         """The slots over all that are given what a step reduces: kept where the tensors are, not on the host."""
         kinds = {target.name: target.kind for target in self.stores}
@@ -233,7 +243,7 @@ class Rule:
         """What the equations call the parts of `stores`, for whoever shows them."""
         from .locals import locals_of
 
-        found = locals_of(lambda: self.applied(PARAMETER, GRADIENT))
+        found = locals_of(self._once)
         olds = {Symbol(NEWS[leaf.kind], leaf.name, leaf.over): leaf for leaf in self.stores if leaf.kind in NEWS}
         known: dict[Expr, Expr] = {news: self.stores[leaf] for news, leaf in olds.items()}
         known |= {symbol_of(name, self.slots[name]): self.symbol(name) for name in self.gathered}
@@ -278,6 +288,11 @@ def _averages(rule: Rule, averaged: Equations) -> Rule:
     """The rule that a rule's averaged weights are. Raises RuleError for what is not there between two steps."""
     kind = Composed if isinstance(rule, Composed) else Rule
     made = kind(f"{rule.name}_averaged", averaged, slots=rule.slots, hypers=rule.hypers, flags=rule.flags)
+    if made.draws:
+        raise RuleError(
+            f"rule {rule.name!r}: its averaged weights are read as often as anybody likes, and draw nothing. Received: "
+            "normal() or uniform() in them. Let the rule's equations draw it, into a slot."
+        )
     slots = [target for target in made.stores if target is not PARAMETER]
     if slots:
         raise RuleError(

@@ -15,7 +15,7 @@ from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import Fn, ReduceOp
 from .outsides import Outside
-from .program import Arg, Kernel, Let, Program, Reduce, Store, made, old, scratch_of
+from .program import INDEX, Arg, Kernel, Let, Program, Reduce, Store, made, old, scratch_of
 from .rule import PARAMETER, Rule
 from .walk import walk
 
@@ -177,6 +177,7 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
     _check_draws(program, kernel, known)
+    known |= {INDEX: WORD}
     for let in kernel.body:
         _define(program, known, let, in_loop=not kernel.is_coarse)
     for store in kernel.stores:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .axes import Axes
+from .draws import INDEX
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .ops import Fn
@@ -118,6 +119,8 @@ class Writer:
             return self.from_outside(e)
         if isinstance(e, Symbol) and e.kind is Kind.DRAW:
             return self.drawn(e)
+        if e is INDEX:
+            return INDEX.name
         if isinstance(e, Symbol):
             return self.loads.setdefault(e, Load(old(array_of(e)), array_of(e))).name
         if isinstance(e, Outside):

@@ -162,7 +162,7 @@ class Checkpoints(Attributes):
         own = resuming.plain(calls.options, calls.state)
         names = resuming.differing(saved, own)
         if mode == "check":
-            taken = [name for name in names if resuming.is_of_the_moment(name, saved, own)]
+            taken = [name for name in names if resuming.is_of_the_moment(name, saved, own, calls.state.rule)]
         else:
             taken = names if strict else resuming.can_be_taken(names, saved, calls.options, calls.state)
         left = [name for name in names if name not in taken]

@@ -62,7 +62,7 @@ class Optimizer(Stateless):
         name: str | None = None,
         groups: Any = None,
         storage: Any = None,
-        seed: int = 0,
+        seed: int | None = None,
         threads: int | None = None,
         compiler: str | None = None,
         **rule_options: Any,

@@ -157,7 +157,12 @@ OPTIONS: dict[str, Option] = {
         'what slots are kept in: "bfloat16", or patterns over "variable:slot"; None is float32.',
         command={"choices": LIGHT},
     ),
-    "seed": Option(0, one_seed, "of random numbers, by which slots of fewer bits are rounded.", command=COUNT),
+    "seed": Option(
+        None,
+        or_none(one_seed),
+        "of random numbers, 32 bits; None draws one for rules that draw, and is 0 for lighter slots.",
+        command=COUNT,
+    ),
     "name": Option(None, one_name, "prefix of the state's names; by default the rule's name.", 0),
     "threads": Option(
         None,
@@ -272,7 +277,7 @@ class Options:
     def _lasting_numbers(self) -> dict[str, float]:
         """Those that are the same in every update."""
         own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}
-        return {**self.hypers, **own, **dict(zip(SEED, map(float, halves(self.seed)), strict=True))}
+        return {**self.hypers, **own, **dict(zip(SEED, map(float, halves(self.seed or 0)), strict=True))}
 
     @property
     def backend(self) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from .errors import OptionError
 from .grouping import grouped
 from .groups import Groups
 from .options import OPTIONS, LearningRate, Options
+from .rules.around import Rule
 from .saving import VARIABLES
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize
 from .state import State
@@ -26,13 +27,15 @@ MODES = ("check", "load", "keep")
 
 RATE, RULE, EXCLUSIONS, GROUPS = "learning_rate", "rule", "weight_decay_exclusions", "groups"
 
+SEED = "seed"
+
 RULE_DIGEST, CONSTRAINTS = "rule_digest", "constraints"
 """What a state of an earlier format does not say."""
 
 FUNCTION, DIGEST = "function", "digest"
 """The keys under which a learning rate is named that has no config, and that of what a user has written."""
 
-LATER = ("nonfinite", "storage", "seed")
+LATER = ("nonfinite", "storage", SEED)
 """Options that states of the present format may lack: when those were saved, the default was all that there was."""
 
 COMPARED = [name for name, option in OPTIONS.items() if not option.backend and name != "name"]
@@ -137,8 +140,12 @@ def _digest(rate: Any) -> Any:
     return rate.get(DIGEST) if isinstance(rate, dict) else None
 
 
-def is_of_the_moment(name: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether what differs are learning rates, all of them numbers here and as they were saved: training moves them."""
+def is_of_the_moment(name: str, saved: Mapping[str, Any], own: Mapping[str, Any], rule: Rule) -> bool:
+    """Whether what differs is state like a slot: the seed of a rule that draws random numbers, or learning rates, which
+    training moves, all of them numbers here and as they were saved.
+    """
+    if name == SEED:
+        return rule.draws and isinstance(saved.get(SEED), int)
     if name == RATE:
         return _are_numbers(saved.get(RATE), own[RATE])
     if name != GROUPS or not {GROUPS} <= saved.keys() & own.keys():

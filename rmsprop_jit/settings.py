@@ -19,6 +19,7 @@ from .flags import Flags, option_flags, shape_flags, step_flags
 from .options import OPTIONS, Options
 from .rates import RATE, rate_of
 from .rules.around import Rule
+from .seeds import seeded
 from .storages import USUAL, Storages, of_each
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Settings:
     """
 
     def __init__(self, rule: Rule, options: Options, members: Sequence[Member], old: Settings | None = None) -> None:
+        options = seeded(rule, options)
         self.rule, self.options = rule, options
         self.flags = option_flags(rule, options)
         self._known = self._of_groups(old)

@@ -18,7 +18,7 @@ from ..dtypes import Storage, storage
 from ..errors import BackendError, LoweringError
 from ..ops import Fn
 from ..printer import mangled
-from ..program import Arg, Draw, Kernel, Let, Load, Program, Reduce, new, old
+from ..program import INDEX, Arg, Draw, Kernel, Let, Load, Program, Reduce, new, old
 from ..rounding import EACH
 from ..sorts import is_of_words, is_wide, truths, wides, words
 
@@ -176,6 +176,9 @@ class _Function:
                 block.lines.append(f"%{mangled(load.name)} = {_cast(f'%in_{mangled(load.name)}', kept, self.kind)}")
         for draw in self.kernel.draws:
             self.drawn(block, draw)
+        if self.kernel.is_indexed:
+            place = block.new("linalg.index 0 : index")
+            block.lines.append(f"%{INDEX} = arith.index_cast {place} : index to {WORD}")
         block.lets(self.kernel.body, truths(self.kernel.body))
         return block
 

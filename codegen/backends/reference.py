@@ -16,7 +16,7 @@ from ..axes import Axes, Over, size_in
 from ..dtypes import storage
 from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
-from ..program import Arg, Draw, Kernel, Let, Program, made, new
+from ..program import INDEX, Arg, Draw, Kernel, Let, Program, made, new
 from ..rounding import EACH
 from ..scalars import evaluate
 from ..sorts import is_of_words, is_wide, wides, words
@@ -125,6 +125,8 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         loaded = tensor[load.array].reshape(count if program.space_of(load.array) == kernel.space else -1)
         whose = places.get(program.space_of(load.array))
         names[load.name] = (loaded if whose is None else loaded[whose]).astype(compute, copy=True)
+    if kernel.is_indexed:
+        names[INDEX] = np.arange(math.prod(count), dtype=np.uint64).astype(np.uint32).reshape(count)
     wide_names, word_names = wides(kernel.body), words(kernel.body)
     for draw in kernel.draws:
         names[draw.name] = _drawn(kernel, draw, names, count, compute)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .distances import DAdaptAdamW as DAdaptAdamW
     from .distances import DoG as DoG
     from .distances import Prodigy as Prodigy
+    from .langevin import SGLD as SGLD
     from .moments import ADOPT as ADOPT
     from .moments import AdaBelief as AdaBelief
     from .moments import AdEMAMix as AdEMAMix
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 HOMES = {
     "RMSprop": "rmsprop",
     "SGD": "sgd",
+    "SGLD": "langevin",
     "Adagrad": "adagrad",
     "Adadelta": "adagrad",
     "Ftrl": "adagrad",

@@ -88,7 +88,7 @@ def takes_rows_in_any_order(variant: Variant) -> None:
     """Elements in another order, and cut into other variables, are the same elements; if nothing is reduced."""
     rule = rule_of(variant)
     programs = [trial(rule, (*own,), "float32", lambda n: np.ones(n), [1]).program for own in ((), tuple(rule.flags))]
-    if not all(map(is_exact, programs)):
+    if not all(map(is_exact, programs)) or rule.draws:
         return
     order = np.random.default_rng(5).permutation(sum(SIZES))
     cuts = [5, 6, 400, 529]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
-from papers import PAPERS
+from papers import DRAWING, PAPERS, SEED
 from papers_of_distances import TOGETHER
 from papers_of_moments import State
 
@@ -42,6 +42,7 @@ CASES = {
         ({}, {"rho": 0.5, "epsilon": 1e-3}, {"weight_decay": 0.1, "momentum": 0.5, "centered": True}), (3, 2)
     ),
     "SGD": Case(({}, {"momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.5, "nesterov": True}), (2, 1)),
+    "SGLD": Case(({}, {"temperature": 0.25}, {"temperature": 0.0, "weight_decay": 0.1}), (2, 1)),
     "Adagrad": Case(({}, {"initial_accumulator_value": 0.0}, {"epsilon": 0.1, "weight_decay": 0.1}), (3, 2)),
     "Adadelta": Case(({}, {"rho": 0.5, "learning_rate": 1.0}, {"epsilon": 0.1, "weight_decay": 0.1}), (4, 3)),
     "Ftrl": Case(
@@ -148,7 +149,8 @@ def hessians(name: str, step: int, dtype: str = "float64", shapes: Sequence[tupl
 
 def made(name: str, options: Options) -> Any:
     """An optimizer whose steps are large enough to be seen."""
-    optimizer = getattr(rmsprop_jit, name)(**options)
+    seed = {"seed": SEED} if name in DRAWING else {}
+    optimizer = getattr(rmsprop_jit, name)(**seed, **options)
     if "learning_rate" not in options:
         optimizer.learning_rate = 0.01
     return optimizer
@@ -180,6 +182,7 @@ def judged(name: str, options: Options, variables: Sequence[Array], steps: int) 
         for i, g in enumerate(gradients(step, dtype)):
             more: Options = {key: each[i].astype(np.float64) for key, each in brought.items()}
             more |= {"everyone": everyone} if name == "AdaGC" else {}
+            more |= {"position": i} if name in DRAWING else {}
             w = found[i] - found[i] * decay * rate
             found[i] = paper(w, g.astype(np.float64), step + 1, rate, kept[i], **more, **own)
     return found
@@ -214,7 +217,8 @@ def test_its_numbers_are_the_judges(name: str, which: int, dtype: str) -> None:
     for mine, theirs, start in zip(variables, expected, before, strict=True):
         assert mine.dtype == dtype
         assert np.abs(theirs - start).max() > 1e-4
-        assert np.abs(mine.astype(np.float64) - theirs).max() <= DTYPES[dtype] * largest
+        within = max(DTYPES[dtype], 1e-7 if name in DRAWING else 0.0)  # normals are the distribution's to 2e-6
+        assert np.abs(mine.astype(np.float64) - theirs).max() <= within * largest
 
 
 @each_rule
@@ -275,6 +279,8 @@ def test_nothing_is_moved_twice_and_kernels_are_vectorised(name: str) -> None:
 
 @each_rule
 def test_the_order_of_variables_does_not_matter(name: str) -> None:
+    if name in DRAWING:
+        pytest.skip("what has no name draws by its position: see test_draws.py")
     ours, theirs = arrays(0), arrays(0)
     one, other = made(name, CASES[name].options[0]), made(name, CASES[name].options[0])
     for step in range(3):

@@ -4,12 +4,15 @@ Each takes a tensor `w`, its gradient `g`, the number `t` of the update from 1, 
 keeps what it likes; it returns the new tensor. Arguments have the names and defaults that users are promised.
 """
 
+import zlib
 from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
 from compare import Array
 from papers_of_averages import schedulefreesgd
 from papers_of_moments import State, adabelief, adam_step, ademamix, adopt, ema, grams, laprop, norm, radam, yogi
+from words import plain
 
 Paper = Callable[..., Array]
 
@@ -209,6 +212,25 @@ def sophia(
     return w - lr * np.clip(m / np.maximum(gamma * s["h"], epsilon), -1, 1)
 
 
+SEED = 7
+
+
+def drawn(seed: int, path: str, step: int, place: int, count: int) -> Array:
+    """The normal numbers of a variable's elements, each from the word of Philox4x32-10 that is its own."""
+    key = [seed, zlib.crc32(path.encode())]
+    words = [plain([i // 4, place, zlib.crc32(b"draws"), step], key)[i % 4] for i in range(count)]
+    return np.array([NormalDist().inv_cdf(((word ^ 1 << 31) + 0.5) / 2**32) for word in words])
+
+
+def sgld(w: Array, g: Array, t: int, lr: float, s: State, position: int = 0, temperature: float = 1.0) -> Array:
+    """Welling & Teh 2011, eq. 4."""
+    noise = drawn(SEED, f"variable_{position}", t, 0, w.size).reshape(w.shape)
+    return np.asarray(w - lr / 2 * g + np.sqrt(lr * temperature) * noise)
+
+
+DRAWING = frozenset({"SGLD"})
+"""Rules that draw random numbers, which are made with SEED."""
+
 PAPERS: dict[str, Paper] = {
     "AdaBelief": adabelief,
     "AdaGC": adagc,
@@ -228,6 +250,7 @@ PAPERS: dict[str, Paper] = {
     "ScheduleFreeSGD": schedulefreesgd,
     "Rprop": rprop,
     "Sophia": sophia,
+    "SGLD": sgld,
     "StableAdamW": stableadamw,
     "Tiger": tiger,
     "Yogi": yogi,

@@ -14,7 +14,7 @@ from ...errors import BackendError
 from ...kinds import Space
 from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
-from ...program import Given, Kernel, Load, Program, Reduce, old
+from ...program import INDEX, Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 from . import draws
 
@@ -138,6 +138,8 @@ class Frame:
         yield "    for row in range(claims[claim], claims[claim + 1]):"
         yield f"        tensor = rows[row * 4 + {TENSOR}]"
         yield f"        start = rows[row * 4 + {START}]" + (f" * {self.stride}" if self.stride else "")
+        if any(kernel.is_indexed for kernel in self.program.kernels):
+            yield f"        begins = rows[row * 4 + {START}]"
         yield f"        count = rows[row * 4 + {COUNT}]"
         if self.together:
             yield f"        alone = rows[row * 4 + {ALONE}]"
@@ -206,6 +208,8 @@ class Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
+        if kernel.is_indexed:
+            yield f"{INDEX} = uint32(begins + {index})"
         yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in kernel.loads)
         yield from print_lets(kernel.body, self.type)
 
