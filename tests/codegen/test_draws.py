@@ -14,7 +14,19 @@ from compare import Array
 from run_rule import copied, defaults, run, run_together
 from words import plain
 
-from rmsprop_jit.codegen import Expr, OptionError, Rule, RuleError, Slot, explain, normal, specialize, sum_of, uniform
+from rmsprop_jit.codegen import (
+    Expr,
+    OptionError,
+    Rule,
+    RuleError,
+    Slot,
+    explain,
+    mean_of,
+    normal,
+    specialize,
+    sum_of,
+    uniform,
+)
 from rmsprop_jit.codegen.backends import cpu
 from rmsprop_jit.codegen.backends.cuda.tables import rows_of
 from rmsprop_jit.codegen.draws import PURPOSE
@@ -238,3 +250,9 @@ def test_averaged_weights_draw_nothing() -> None:
 def test_draws_need_a_type_that_holds_their_words() -> None:
     with pytest.raises(OptionError, match=r"float32 and float64. Received: normal\(0\) in float16"):
         specialize(RULE, (), "float16")
+
+
+def test_axes_and_draws_are_not_had_together() -> None:
+    rule = Rule("both", lambda p, g: {p: p - mean_of(g, over=-1) + normal()})
+    with pytest.raises(RuleError, match=r"'both' has numbers over axes and draws random numbers.*Received: normal\(\)"):
+        specialize(rule)
