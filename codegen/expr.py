@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import functools
 import struct
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NoReturn, final
+from typing import Any, final
 
 import numpy as np
 
-from . import locks
 from .axes import Axes, Over, joined
 from .errors import RuleError
+from .interned import Described, Interned
 from .kinds import NEWS, RATES, SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number, refuse_modulo
@@ -33,86 +31,23 @@ SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
 LONGEST, DEEPEST = 1000, 100
 """How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
 
-Described = dict[str, Any]
-"""What every node knows of itself, by name."""
-
-
-class _Kept(weakref.ref["Expr"]):
-    """A node as long as somebody else holds it, and what it is found by."""
-
-    __slots__ = ("key",)
-    key: object
-
-
-_NODES: dict[object, _Kept] = {}
-_GONE: deque[Any] = deque()
-"""The nodes that went. Their entries go under the lock, when the next node is made: a node can go at any time, in any
-thread, also while the lock is held. (A WeakValueDictionary takes its entries out at once, and three times as long.)
-"""
-_LOCK = locks.new()
-
-
-def _keep(node: Expr, key: object) -> None:
-    """Enter a node, and take out those that went."""
-    while _GONE:
-        gone = _GONE.popleft()
-        place = gone.key
-        if _NODES.get(place) is gone:
-            del _NODES[place]
-    kept = _Kept(node, _GONE.append)
-    kept.key = key
-    _NODES[key] = kept
-
 
 def _operator(fn: Fn) -> tuple[Callable[[Expr, Operand], Expr], Callable[[Expr, Operand], Expr]]:
     """An operator, and the same where the expression is on the right."""
     return (lambda self, other: call(fn, self, other)), (lambda self, other: call(fn, other, self))
 
 
-class Expr(Refusals):
+class Expr(Interned, Refusals):
     """A node of a rule. Build it with operators and the functions of `functions.py`, never directly.
 
     children: the expressions that this one is computed from, in evaluation order.
     """
 
-    __match_args__: ClassVar[tuple[str, ...]] = ()
     children: tuple[Expr, ...] = ()
     rate: Rate
     is_known: bool
     is_condition: bool = False
     called: tuple[str, tuple[str | Expr, ...]] | None = None  # the function that it is written as, and of what
-
-    def __new__(cls, *fields: Any) -> Expr:
-        """The node with these fields: the one that exists, or a new one."""
-        key = cls, cls._key(*fields)
-        with _LOCK:
-            kept = _NODES.get(key)
-            node = None if kept is None else kept()
-            if node is None:
-                node = object.__new__(cls)
-                known = vars(node)
-                known.update(zip(cls.__match_args__, fields, strict=True))
-                known.update(node._described())
-                _keep(node, key)
-        return node
-
-    @staticmethod
-    def _key(*fields: Any) -> object:
-        """What tells nodes of one class apart: what they are made of, by its identity.
-
-        Identity is safe: a node keeps its operands alive, and its entry goes when it goes.
-        """
-        return tuple(map(id, fields))
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"an expression cannot be changed. Received: {name}={value!r}.")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self})"
-
-    def _described(self) -> Described:
-        """Rate, whether the host knows the value before a step, whether it is a condition; operands, if there are."""
-        raise NotImplementedError
 
     @functools.cached_property
     def space(self) -> Over:
@@ -139,6 +74,9 @@ class Expr(Refusals):
             else:
                 stack.extend((one, depth + 1) for one in reversed(_pieces(piece)))
         return "".join(text)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
 
     __hash__ = object.__hash__
 

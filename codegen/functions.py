@@ -5,10 +5,7 @@ What is named in `__all__` is public in the package.
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from typing import ParamSpec
 
 from . import outsides
 from .axes import Axes, Over, block, but, is_coarser, space_of
@@ -17,6 +14,7 @@ from .expr import Const, Expr, Operand, Reduction, Select, Symbol, as_expr, call
 from .kinds import MOST_PLACES, SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp
 from .reading import next_place
+from .signatures import by_signature
 
 __all__ = [
     "all_finite",
@@ -49,32 +47,7 @@ __all__ = [
 ]
 
 
-P = ParamSpec("P")
-
-
-def _by_signature(function: Callable[P, Expr]) -> Callable[P, Expr]:
-    """The function, which answers other arguments than its own with a RuleError; what is wrong inside is left alone."""
-
-    @functools.wraps(function)
-    def checked(*given: P.args, **named: P.kwargs) -> Expr:
-        try:
-            return function(*given, **named)
-        except TypeError as problem:
-            if problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
-                raise
-            parameters = inspect.signature(function).parameters.values()
-            shown = [name for p in parameters if p.kind is not p.VAR_KEYWORD for name in [str(p).partition(":")[0]]]
-            received = [*map(str, given), *(f"{name}={value}" for name, value in named.items())]
-            name = function.__name__
-            raise RuleError(
-                f"{name}(...) takes other arguments: {problem}. Received: `{name}({', '.join(received)})`. "
-                f"Write {name}({', '.join(shown)})."
-            ) from None
-
-    return checked
-
-
-@_by_signature
+@by_signature
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     """`a` where the condition (a flag or a comparison) holds, `b` elsewhere. Raises RuleError for other conditions.
 
@@ -96,31 +69,31 @@ def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     return Select(chosen, first, second)
 
 
-@_by_signature
+@by_signature
 def sqrt(x: Operand) -> Expr:
     """Square root, correctly rounded; nan below zero."""
     return call(Fn.SQRT, x)
 
 
-@_by_signature
+@by_signature
 def rsqrt(x: Operand) -> Expr:
     """`1 / sqrt(x)`: a root and a quotient, each correctly rounded, and no processor's estimate."""
     return 1 / sqrt(x)
 
 
-@_by_signature
+@by_signature
 def square(x: Operand) -> Expr:
     """`x * x`, one rounding."""
     return call(Fn.SQUARE, x)
 
 
-@_by_signature
+@by_signature
 def sign(x: Operand) -> Expr:
     """-1, 0 or 1; zeros and nan are kept as they are."""
     return call(Fn.SIGN, x)
 
 
-@_by_signature
+@by_signature
 def exp(x: Operand) -> Expr:
     """The exponential function; of float32 rounded correctly nearly always, of float64 to less than two last places.
 
@@ -130,19 +103,19 @@ def exp(x: Operand) -> Expr:
     return call(Fn.EXP, x)
 
 
-@_by_signature
+@by_signature
 def log(x: Operand) -> Expr:
     """The natural logarithm, as exact as `exp`; nan below zero, -inf at zero."""
     return call(Fn.LOG, x)
 
 
-@_by_signature
+@by_signature
 def tanh(x: Operand) -> Expr:
     """The hyperbolic tangent, as exact as `exp`."""
     return call(Fn.TANH, x)
 
 
-@_by_signature
+@by_signature
 def normal() -> Expr:
     """A random number of the standard normal distribution, another one for each element, step, and call in a rule.
 
@@ -154,7 +127,7 @@ def normal() -> Expr:
     return _drawn(Fn.NORMAL)
 
 
-@_by_signature
+@by_signature
 def uniform() -> Expr:
     """A random number from 0 to below 1, a multiple of 2**-24, drawn as `normal()` is."""
     return _drawn(Fn.UNIFORM)
@@ -164,39 +137,39 @@ def _drawn(fn: Fn) -> Expr:
     return call(fn, Symbol(Kind.RANDOM, str(next_place(fn.symbol, MOST_PLACES))))
 
 
-@_by_signature
+@by_signature
 def minimum(x: Operand, y: Operand) -> Expr:
     """The smaller one; nan if either is nan; `x` if they are equal."""
     return call(Fn.MINIMUM, x, y)
 
 
-@_by_signature
+@by_signature
 def maximum(x: Operand, y: Operand) -> Expr:
     """The larger one; nan if either is nan; `x` if they are equal."""
     return call(Fn.MAXIMUM, x, y)
 
 
-@_by_signature
+@by_signature
 def clip(x: Operand, low: Operand, high: Operand) -> Expr:
     """`x` held in [low, high]; nan stays nan."""
     return minimum(maximum(x, low), high)
 
 
-@_by_signature
+@by_signature
 def ema(decay: Operand, old: Operand, new: Operand) -> Expr:
     """An exponential moving average: `decay * old + (1 - decay) * new`, in this order."""
     kept = as_expr(decay)
     return kept * old + (1 - kept) * new
 
 
-@_by_signature
+@by_signature
 def lerp(a: Operand, b: Operand, t: Operand) -> Expr:
     """From `a` to `b` by the part `t`: `a + t * (b - a)`, in this order; near `t` = 1 it can miss `b` by a rounding."""
     start = as_expr(a)
     return start + t * (b - start)
 
 
-@_by_signature
+@by_signature
 def rounded(x: Operand) -> Expr:
     """A STEP value rounded to the kernel's precision *before* it is used further.
 
@@ -206,7 +179,7 @@ def rounded(x: Operand) -> Expr:
     return call(Fn.ROUNDED, x)
 
 
-outside = _by_signature(outsides.outside)
+outside = by_signature(outsides.outside)
 
 
 def _space(name: str, over: object) -> Over:
@@ -249,7 +222,7 @@ def _reduction(op: ReduceOp, meaning: str, name: str = "") -> Callable[..., Expr
 
     reduce.__name__ = reduce.__qualname__ = symbol
     reduce.__doc__ = meaning
-    return _by_signature(reduce)
+    return by_signature(reduce)
 
 
 def _check_space(symbol: str, arg: Expr, space: Over) -> None:
@@ -281,7 +254,7 @@ def _count(arg: Expr, space: Over) -> Expr:
     return whole / size(arg.space)
 
 
-@_by_signature
+@by_signature
 def size(over: object = "tensor") -> Expr:
     """The number of elements of one tensor, of all tensors that are reduced together, or of what has one number.
 

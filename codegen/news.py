@@ -16,7 +16,23 @@ from .ops import Fn
 from .parts import Slot
 from .walk import rewrite, walk
 
+PARAMETER = Symbol(Kind.PARAMETER, "parameter")
+GRADIENT = Symbol(Kind.GRADIENT, "gradient")
 OLDS = {new: old for old, new in NEWS.items()}
+
+
+def check_target(rule: str, target: object, seen: set[int]) -> None:
+    """Raise RuleError for what a rule cannot store to, or was seen to store to already."""
+    is_slot = isinstance(target, Symbol) and target.kind in NEWS
+    if target is not PARAMETER and not is_slot:
+        raise RuleError(
+            f"rule {rule!r} stores to `{target}`, which is neither the parameter nor a slot. "
+            f"Received: a target of type {type(target).__name__}; targets are p and s.<name>. Write them as they "
+            "are, and give what is computed a name of its own, instead of assigning to p."
+        )
+    if id(target) in seen:
+        raise RuleError(f"rule {rule!r} stores `{target}` twice. Keep one of the two values.")
+    seen.add(id(target))
 
 
 def symbol_of(name: str, slot: Slot) -> Symbol:

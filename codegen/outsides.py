@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, final
 
 from .errors import RuleError
-from .expr import Described, Expr, Operand, about, as_expr
+from .expr import Expr, Operand, about, as_expr
+from .interned import Described
 from .kinds import Rate
 from .walk import walk
 

@@ -29,11 +29,13 @@ hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .axes import Axes, Over
 from .dtypes import storage
+from .kernel import INDEX as INDEX
+from .kernel import Kernel as Kernel
 from .kinds import Space
 from .memo import Memo, derived
 from .parts import Slot
@@ -55,114 +57,8 @@ from .pieces import new as new
 from .pieces import old as old
 from .pieces import scratch_of as scratch_of
 
-INDEX = "index"
-"""The place of an element in its tensor, as a word, where a kernel asks for it."""
-
 MOST_SHOWN = 60
 """Numbers of a step that the text of a program has, all of them, one a line."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One pass over the elements of every tensor, or over the tensors alone (`puts`), or none (`gathers`).
-
-    space: it goes over what has one number each there: over axes it computes in float64, and over less than elements.
-    """
-
-    name: str
-    givens: tuple[Given, ...]
-    head: tuple[Let, ...]
-    loads: tuple[Load, ...]
-    body: tuple[Let, ...]
-    stores: tuple[Store, ...]
-    reductions: tuple[Reduce, ...]
-    puts: tuple[Store, ...] = ()
-    gathers: tuple[Gather, ...] = ()
-    draws: tuple[Draw, ...] = ()
-    generator: Generator | None = None
-    detours: tuple[Detour, ...] = ()
-    space: Over = Space.ELEMENT
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes what is kept: all else is scratch."""
-        return bool(self.numbered or (self.stores and not self.detours))
-
-    @property
-    def is_coarse(self) -> bool:
-        """Whether it goes over axes."""
-        return self.space is not Space.ELEMENT
-
-    @property
-    def numbered(self) -> tuple[Store | Gather, ...]:
-        """What is put or gathered."""
-        return (*self.puts, *self.gathers)
-
-    @derived
-    def is_indexed(self) -> bool:
-        """Whether the loop asks for the places of elements in their tensor."""
-        return any(INDEX in let.args for let in self.body)
-
-    @derived
-    def uniforms(self) -> tuple[str, ...]:
-        """Names from outside the loop that the loop uses, in order of use."""
-        made = self.generator
-        drawn = () if made is None else made.lets
-        inside = {one.name for one in self.loads} | {draw.name for draw in self.draws}
-        inside |= (
-            {let.name for let in (*drawn, *self.body)} | ({made.counted, made.stream} if made else set()) | {INDEX}
-        )
-        used = [arg for let in (*drawn, *self.body) for arg in let.args]
-        used += [store.value for store in self.stores] + [reduce.value for reduce in self.reductions]
-        return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg not in inside))
-
-    @derived
-    def outside(self) -> tuple[str, ...]:
-        """Names from outside the kernel that loop and head use, in order of use."""
-        places = {let.name: i for i, let in enumerate(self.head)}
-        used: dict[str, None] = {}
-        done = 0
-        for name in (*self.uniforms, *(put.value for put in self.numbered if isinstance(put.value, str))):
-            end = places.get(name, -1) + 1
-            args = [arg for let in self.head[done:end] for arg in let.args] if end else [name]
-            used |= dict.fromkeys(arg for arg in args if isinstance(arg, str) and arg not in places)
-            done = max(done, end)
-        return tuple(used)
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        """The arrays that are loaded or stored, each once, in order of use."""
-        return tuple(dict.fromkeys([*(x.array for x in self.loads), *(x.array for x in self.stores)]))
-
-    @derived
-    def numbers(self) -> tuple[str, ...]:
-        """The arrays of one number that are read, put or gathered, each once."""
-        return tuple(dict.fromkeys([*(x.array for x in self.givens if x.array), *(x.array for x in self.numbered)]))
-
-    def counts(self) -> str:
-        """Its name, and how much it loads and stores."""
-        puts = f", {len(self.puts)} puts" if self.puts else ""
-        puts += f", {len(self.gathers)} gathers" if self.gathers else ""
-        return f"{self.name}: {len(self.loads)} loads, {len(self.stores)} stores{puts}"
-
-    def lines(self, storages: dict[str, str], compute: str) -> Iterator[str]:
-        """The text of the kernel; a cast is shown where one is made."""
-        yield f"kernel {self.counts()}" + (f", over {self.space!r} in float64" if self.is_coarse else "")
-        compute = "float64" if self.is_coarse else compute
-        yield from (f"  given   {given}" for given in self.givens)
-        yield from (f"  head    {let}" for let in self.head)
-        for load in self.loads:
-            kept = storages[load.array]
-            yield f"  load    {load.name} <- {load.array}" + (f": {kept} as {compute}" if kept != compute else "")
-        yield from (f"  draw    {draw}" for draw in self.draws)
-        yield from (f"  let     {let}" for let in self.body)
-        for store in self.stores:
-            kept = storages[store.array]
-            yield f"  store   {store.array} <- {store.value}" + (f" as {kept}" if kept != compute else "")
-        yield from (f"  reduce  {reduce}" for reduce in self.reductions)
-        yield from (f"  outside {detour}" for detour in self.detours)
-        yield from (f"  put     {put}" for put in self.puts)
-        yield from (f"  gather  {gather}" for gather in self.gathers)
 
 
 @dataclass(frozen=True, eq=False)

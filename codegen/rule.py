@@ -18,15 +18,15 @@ from .expr import Expr, Operand, Symbol, as_expr
 from .kinds import NEWS, Kind
 from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
-from .news import check_stores, gathered, resolved, symbol_of
+from .news import GRADIENT as GRADIENT
+from .news import PARAMETER as PARAMETER
+from .news import check_stores, check_target, gathered, resolved, symbol_of
 from .outsides import Function, functions_of, refuse_unsteady
 from .parts import Flag, Hyper, Input, Slot, declared
 from .places import placed
 from .reading import reading
 from .walk import rewrite, walk
 
-PARAMETER = Symbol(Kind.PARAMETER, "parameter")
-GRADIENT = Symbol(Kind.GRADIENT, "gradient")
 Stores = Mapping[Expr, Operand] | Iterable[tuple[Expr, Operand]]
 Equations = Callable[..., Stores]
 
@@ -187,7 +187,7 @@ class Rule:
                 )
             target, value = pair
             real = PARAMETER if target is p else target
-            self._check_target(real, seen)
+            check_target(self.name, real, seen)
             expression = as_expr(value)
             if expression.is_condition:
                 raise RuleError(
@@ -197,18 +197,6 @@ class Rule:
             yield real, expression
         if id(PARAMETER) not in seen:
             raise RuleError(f"rule {self.name!r} never stores the parameter. Return {{..., p: new_value}}.")
-
-    def _check_target(self, target: object, seen: set[int]) -> None:
-        is_slot = isinstance(target, Symbol) and target.kind in NEWS
-        if target is not PARAMETER and not is_slot:
-            raise RuleError(
-                f"rule {self.name!r} stores to `{target}`, which is neither the parameter nor a slot. "
-                f"Received: a target of type {type(target).__name__}; targets are p and s.<name>. Write them as they "
-                "are, and give what is computed a name of its own, instead of assigning to p."
-            )
-        if id(target) in seen:
-            raise RuleError(f"rule {self.name!r} stores `{target}` twice. Keep one of the two values.")
-        seen.add(id(target))
 
     @derived
     def functions(self) -> tuple[Function, ...]:

@@ -18,7 +18,7 @@ from rmsprop_jit.codegen import (
     all_finite,
     clip,
     exp,
-    expr,
+    interned,
     log,
     max_abs,
     maximum,
@@ -95,14 +95,14 @@ def test_unused_nodes_are_forgotten_and_their_places_are_safe() -> None:
 
 def test_nodes_that_went_leave_nothing_behind() -> None:
     X * 0.5  # the next node takes their entries out
-    before = len(expr._NODES)
+    before = len(interned._KEPT)
     made = [sqrt(X * (i + 0.25)) for i in range(2000)]
-    assert len(expr._NODES) >= before + 4000
+    assert len(interned._KEPT) >= before + 4000
     del made
     gc.collect()
     assert X * 0.75 is X * 0.75
-    assert len(expr._NODES) <= before + 5
-    assert len(expr._GONE) <= 5
+    assert len(interned._KEPT) <= before + 5
+    assert len(interned._GONE) <= 5
 
 
 def test_threads_get_the_same_nodes() -> None:

@@ -18,15 +18,15 @@ CODEGEN = FRONT / "codegen"
 
 ORDER = [
     {"bits", "errors", "integers", "kinds", "locks", "memo", "memory"},
-    {"operations"},
+    {"operations", "interned"},
     {"ops", "dtypes", "refusals", "equations", "places", "reading", "axes"},
     {"expr", "parts"},
-    {"expansions", "names", "philox", "walk"},
+    {"expansions", "names", "philox", "signatures", "walk"},
     {"outsides"},
     {"functions", "listing", "locals", "news", "pieces"},
     {"letters"},
     {"latex"},
-    {"simplify", "rule", "draws"},
+    {"simplify", "rule", "draws", "kernel"},
     {"expand", "program"},
     {"rounding", "schedule", "sorts", "verify"},
     {"printer", "stages"},
