@@ -134,13 +134,7 @@ class Symbol(Expr):
     __match_args__ = ("kind", "name", "over")
     kind: Kind
     name: str
-    over: Axes | None
-
-    def __new__(cls, kind: Kind, name: str, over: Axes | None = None) -> Symbol:
-        """The leaf of this kind and name."""
-        made = super().__new__(cls, kind, name, over)
-        assert isinstance(made, Symbol)
-        return made
+    over: Axes | None = None
 
     @functools.cached_property
     def space(self) -> Over:
@@ -148,7 +142,7 @@ class Symbol(Expr):
         return self.over if self.over is not None and self.rate is Rate.AXES else super().space
 
     @staticmethod
-    def _key(kind: Kind, name: str, over: Axes | None) -> object:
+    def _key(kind: Kind, name: str, over: Axes | None = None) -> object:
         return id(kind), name, over
 
     def _described(self) -> Described:

@@ -13,7 +13,9 @@ Described = dict[str, Any]
 
 
 class Interned:
-    """An object that never changes. Its fields, in order, are what `__match_args__` names."""
+    """An object that never changes. Its fields, in order, are what `__match_args__` names; last ones may have a value
+    of the class.
+    """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
 
@@ -26,7 +28,7 @@ class Interned:
             if found is None:
                 found = object.__new__(cls)
                 known = vars(found)
-                known.update(zip(cls.__match_args__, fields, strict=True))
+                known.update(zip(cls.__match_args__, fields, strict=False))  # `_key` takes no fewer, and no more
                 known.update(found._described())
                 _keep(found, key)
         made: Self = found
