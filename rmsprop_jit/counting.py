@@ -36,7 +36,7 @@ class Counted(NamedTuple):
     is_scheduled: bool = False
 
 
-BY_HOST = Counted()
+BY_US = Counted()
 
 
 def counted(settings: Settings, state: State) -> Counted:
@@ -47,16 +47,16 @@ def counted(settings: Settings, state: State) -> Counted:
     """
     rule, options = settings.rule, settings.options
     if not options.skips or rule.decided_by_step or state.endings.constrained or of_host(rule):
-        return BY_HOST
+        return BY_US
     if rule.functions:  # outside, which must not be called with what is not finite
-        return BY_HOST
+        return BY_US
     is_one = len({member.place for member in state.variables}) == 1
     if not is_one or capture_check(state.variables) is None:
-        return BY_HOST
+        return BY_US
     if settings.constant is not None:
         return Counted(is_there=True)
     if "learning_rate" in settings.names:
-        return BY_HOST
+        return BY_US
     rate = options.learning_rate
     if not isinstance(rate, LearningRateSchedule):
         raise OptionError(

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from .errors import BackendError, OptionError
 from .optimizer import Optimizer
 from .rules.named import Found
-from .rules.rmsprop import RMSPROP
 
 Array = npt.NDArray[np.float32]
 LAYERS = (64, 128, 64, 10)
@@ -30,11 +29,15 @@ RATES = {
     "powersign": 0.01,
     "lion": 3e-4,
     "sophia": 3e-4,
+    "sgld": 0.3,
 }
 """Learning rates that suit these digits, where the rule's own does not."""
 
-USUAL = {"centered": True, "momentum": 0.9}
-"""Arguments of RMSprop in the demo."""
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "rmsprop": {"centered": True, "momentum": 0.9},
+    "sgld": {"temperature": 1 / 1437},  # gradients are of a mean over so many images
+}
+"""Arguments of rules in the demo, where they are not the usual ones."""
 
 
 def new_optimizer(found: Found, rate: float | None = None, groups: Any = None) -> Optimizer:
@@ -51,7 +54,7 @@ def new_optimizer(found: Found, rate: float | None = None, groups: Any = None) -
             "Train it in a program of your own: optimizer.apply(grads, name=[...])."
         )
     chosen = RATES.get(row.rule.name, row.learning_rate) if rate is None else rate
-    options: dict[str, Any] = {"learning_rate": chosen, **(USUAL if row.rule is RMSPROP else {})}
+    options: dict[str, Any] = {"learning_rate": chosen, **ARGUMENTS.get(row.rule.name, {})}
     return made(**options, groups=groups)
 
 

@@ -72,6 +72,7 @@ class Launches:
                 kind = Kind(members[i].place, program, groups[i], moments[i] if is_dated else 0, is_dated)
                 kinds.setdefault(kind, []).append(i)
         _refuse_gathered(rule, kinds)
+        _refuse_drawn(rule)
         places = sorted({kind.place for kind in kinds})
         _refuse_far_apart(places, kinds)
         self._kept = members
@@ -175,6 +176,14 @@ def _refuse_gathered(rule: Rule, kinds: Mapping[Kind, Any]) -> None:
     if any(kind.program.gathers for kind in kinds):
         raise OptionError(
             f"rule {rule.name!r} keeps numbers that all parameters have in common, and torch's states none. "
+            "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
+        )
+
+
+def _refuse_drawn(rule: Rule) -> None:
+    if rule.draws:
+        raise OptionError(
+            f"rule {rule.name!r} draws random numbers by the names of variables, and torch's parameters have none. "
             "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
         )
 

@@ -236,7 +236,9 @@ def test_a_child_that_was_forked_in_the_middle_of_a_call_does_not_go_on_with_hal
     thread.start()
     answers = set()
     try:
-        for _ in range(20):
+        for tries in range(400):
+            if tries >= 20 and 2 in answers:
+                break
             child = os.fork()
             if child == 0:
                 try:

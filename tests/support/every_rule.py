@@ -26,6 +26,7 @@ import rmsprop_jit
 from rmsprop_jit import OptionError
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Program, Rule
+from rmsprop_jit.codegen.kinds import KEY, SEED
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.table import HOMES
 
@@ -150,7 +151,13 @@ def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequ
                 tensor[name] = np.abs(make(size)).astype(dtype)
             elif slot.over == "tensor":
                 tensor[name][...] = 0.5
-    numbers = {"learning_rate": 0.05, "step": step, **{name: one.default for name, one in whole.hypers.items()}}
+    numbers = {
+        "learning_rate": 0.05,
+        "step": step,
+        SEED[0]: 54321.0,
+        SEED[1]: 7.0,
+        **{name: one.default for name, one in whole.hypers.items()},
+    }
     on = [flag.follows for name, flag in whole.flags.items() if flag.follows is not None and name in flags]
     numbers |= {name: 0.5 for name in on if numbers[name] == 0.0}  # it is on
     numbers |= {name: value for name, value in NUMBERS.items() if name in numbers}
@@ -158,6 +165,7 @@ def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequ
     numbers |= {f"s.{name}{new}": value for name, value in shared.items() for new in ("", "'")}
     whether = [float(i % 2) for i in range(len(sizes))]
     own = {name: whether if name == "decays" else [one + 0.5 for one in whether] for name in program.tensor_hypers}
+    own |= {name: [float(i) for i in range(len(sizes))] for name in KEY if name in own}
     return Trial(program, tensors, numbers, own)
 
 
