@@ -111,7 +111,7 @@ class Buckets:
         self.programs = [table.program for group in tables.values() for table in group]
         self.reads_update = any("step" in program.hypers for program in self.programs)
         read = {name for program in self.programs for name in program.tensor_hypers}
-        own = {**own, **keys_of(members)} if read.intersection(KEY) else own
+        own = {**own, **keys_of(member.path for member in members)} if read.intersection(KEY) else own
         self._own = {name: self._in_order(np.array(own[name], np.float64)) for name in read & own.keys()}
         self._by_tensor = sorted(read - own.keys())
         self.shared, self._pointed_at = Shared(self.programs, shared), shared

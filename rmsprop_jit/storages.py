@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,9 +124,9 @@ def decoded(array: Array) -> Array:
     return home_of(array).new_like(array, array, dtype_of(storage(array.dtype.name).compute))
 
 
-def keys_of(members: Sequence[Member]) -> dict[str, list[float]]:
+def keys_of(paths: Iterable[str]) -> dict[str, list[float]]:
     """What tells the random numbers of variables apart: of each the name, whoever else is there."""
-    each = [_key(member.path) for member in members]
+    each = [_key(path) for path in paths]
     return {name: [key[i] for key in each] for i, name in enumerate(KEY)}
 
 

@@ -5,18 +5,17 @@ Its ordinary step of `Sophia` brings no Hessian, which comes with every tenth.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
 
 from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen.backends import reference
-from rmsprop_jit.codegen.integers import halves
-from rmsprop_jit.codegen.kinds import KEY, Space
+from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
 from rmsprop_jit.flags import step_flags
 from rmsprop_jit.rules.table import TABLE
+from rmsprop_jit.storages import keys_of
 
 from .. import peers
 from ..programs import arrays_of, options_of, slots_named, step_program
@@ -41,12 +40,6 @@ SAMPLES = 1 << 16
 def _made(made: Any, rule: str) -> Optimizer:
     found: Optimizer = made(**ORDINARY.get(rule, {}))
     return found
-
-
-def _keys(count: int) -> dict[str, list[float]]:
-    """What tells the random numbers of variables without names apart."""
-    each = [halves(zlib.crc32(f"variable_{i}".encode())) for i in range(count)]
-    return {name: [float(key[i]) for key in each] for i, name in enumerate(KEY)}
 
 
 class Steady:
@@ -93,7 +86,7 @@ class Steady:
         start = [tensor["parameter"].copy() for tensor in tensors]
         hypers = self._numbers(self.optimizer.iterations + 1) | {f"s.{name}": value for name, value in common.items()}
         own = {name: [hypers.get(name, 1.0)] * len(parameters) for name in self.program.tensor_hypers}
-        own |= _keys(len(parameters)) if self.rule.draws else {}
+        own |= keys_of(f"variable_{i}" for i in range(len(parameters))) if self.rule.draws else {}
         reference.run(self.program, tensors, hypers, own)
         self.optimizer.apply(gradients)
         reached = [parameter.reshape(-1)[::stride] for parameter in parameters]

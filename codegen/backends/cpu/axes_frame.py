@@ -68,19 +68,10 @@ class AxesFrame(Frame):
         """What lies beside the elements of a block."""
         return f"beside_{self.program.type_of(kernel)}_{[*self.coarse(kernel), *kernel.reductions].index(what)}"
 
-    def claims(self) -> Iterator[str]:
-        """The loops over claims and pieces."""
-        yield from self.gathering()
-        yield f"all_claims = {at(Header.CLAIMS)}"
-        yield "claim = add_shared(table, 1)"
-        yield "while claim < all_claims:"
-        yield "    for row in range(claims[claim], claims[claim + 1]):"
+    def row(self) -> Iterator[str]:
+        """What is known of a piece."""
         for i, name in enumerate(("tensor", "start", "across", "lines", "pitch")):
-            yield f"        {name} = rows[row * {PIECE_CELLS} + {i}]"
-        for k, kernel in enumerate(self.program.kernels):
-            if not kernel.gathers:
-                yield from indented(self.one_pass(k, kernel), 2)
-        yield "    claim = add_shared(table, 1)"
+            yield f"{name} = rows[row * {PIECE_CELLS} + {i}]"
 
     def one_pass(self, k: int, kernel: Kernel) -> list[str]:
         """One kernel on one piece."""

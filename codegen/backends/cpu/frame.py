@@ -136,17 +136,21 @@ class Frame:
         yield "claim = add_shared(table, 1)"
         yield "while claim < all_claims:"
         yield "    for row in range(claims[claim], claims[claim + 1]):"
-        yield f"        tensor = rows[row * 4 + {TENSOR}]"
-        yield f"        start = rows[row * 4 + {START}]" + (f" * {self.stride}" if self.stride else "")
-        if any(kernel.is_indexed for kernel in self.program.kernels):
-            yield f"        begins = rows[row * 4 + {START}]"
-        yield f"        count = rows[row * 4 + {COUNT}]"
-        if self.together:
-            yield f"        alone = rows[row * 4 + {ALONE}]"
+        yield from indented(self.row(), 2)
         for k, kernel in enumerate(self.program.kernels):
             if not kernel.gathers:
                 yield from indented(self.one_pass(k, kernel), 2)
         yield "    claim = add_shared(table, 1)"
+
+    def row(self) -> Iterator[str]:
+        """What is known of a row."""
+        yield f"tensor = rows[row * 4 + {TENSOR}]"
+        yield f"start = rows[row * 4 + {START}]" + (f" * {self.stride}" if self.stride else "")
+        if any(kernel.is_indexed for kernel in self.program.kernels):
+            yield f"begins = rows[row * 4 + {START}]"
+        yield f"count = rows[row * 4 + {COUNT}]"
+        if self.together:
+            yield f"alone = rows[row * 4 + {ALONE}]"
 
     def gathering(self) -> Iterator[str]:
         """The numbers for all tensors; there need not be a row for that."""

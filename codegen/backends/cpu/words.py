@@ -34,12 +34,12 @@ TWO = {
 }
 
 
-def _of_two(make):
-    """The function of two words for an instruction."""
+def _of_two(kind, make):
+    """The function of two words, which are kept in a type, for an instruction."""
 
     @intrinsic
     def function(_context, x, y):
-        return uint32(uint32, uint32), lambda _context, builder, _signature, args: make(builder, *args)
+        return kind(kind, kind), lambda _context, builder, _signature, args: make(builder, *args)
 
     return function
 
@@ -71,19 +71,9 @@ LANES = {
 """The operations of a generator on words in 64 bits: a product has room there, whose halves are then next to free."""
 
 
-def _of_lanes(make):
-    """The function of two words in 64 bits for an instruction."""
-
-    @intrinsic
-    def function(_context, x, y):
-        return uint64(uint64, uint64), lambda _context, builder, _signature, args: make(builder, *args)
-
-    return function
-
-
 WORDS = {
-    **{name: _of_two(make) for name, make in TWO.items()},
-    **{name: _of_lanes(make) for name, make in LANES.items()},
+    **{name: _of_two(uint32, make) for name, make in TWO.items()},
+    **{name: _of_two(uint64, make) for name, make in LANES.items()},
     "lane_of": _from(types.Float, uint64, lambda builder, x: builder.zext(builder.fptosi(x, WORD), WIDE)),
     "word_of": _from(types.Float, uint32, lambda builder, x: builder.fptosi(x, WORD)),
     "float32_of_word": _from(uint32, float32, lambda builder, x: builder.sitofp(x, FLOAT32)),
