@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING
 
 from .rules.around import Rule
@@ -18,4 +18,4 @@ def seeded(rule: Rule, options: Options) -> Options:
     """Options with a seed, where the rule draws random numbers: the one that is there, or one from the system."""
     if options.seed is not None or not rule.draws:
         return options
-    return options.replaced("seed", secrets.randbits(BITS))
+    return options.replaced("seed", int.from_bytes(os.urandom(BITS // 8)))

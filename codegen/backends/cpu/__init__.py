@@ -33,10 +33,8 @@ from ...program import Program
 from ..contract import GRADIENT
 from ..entries import Clock, Marks
 from ..ledger import Ledger
-from .axes_tables import AxesTable
 from .exchange import copy, read, replace, turn, write
 from .launch import Launch
-from .parted import Parted
 from .reader import Reader
 from .reader import reader as new_reader
 from .tables import Table
@@ -74,8 +72,11 @@ def table(
     program: Program, sizes: Sequence[int], place: str, options: BackendOptions, shapes: Sequence[Shape] = ()
 ) -> Table:
     """A table for NumPy arrays of these sizes; `options["threads"]` bounds the threads of its steps."""
-    kind = AxesTable if program.is_by_axes else Table
-    return kind(program, sizes, options, shapes=shapes)
+    if not program.is_by_axes:
+        return Table(program, sizes, options, shapes=shapes)
+    from .axes_tables import AxesTable  # as below: a first step loads what its program wants
+
+    return AxesTable(program, sizes, options, shapes=shapes)
 
 
 def launch(
@@ -86,8 +87,11 @@ def launch(
     brought: Sequence[str] = GRADIENT,
 ) -> Launch:
     """A step over some tables."""
-    made = Parted if any(table.program.scratch for table in tables) else Launch
-    return made(tables, ledger, marks, brought)
+    if not any(table.program.scratch for table in tables):
+        return Launch(tables, ledger, marks, brought)
+    from .parted import Parted
+
+    return Parted(tables, ledger, marks, brought)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
