@@ -1,11 +1,13 @@
 """Combinators: what they make of rules beside compositions in NumPy and optax's; their names, passes, refusals."""
 
+import functools
 import importlib.util
 import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any
 
+import apart
 import numpy as np
 import pytest
 from compare import Array
@@ -323,9 +325,17 @@ def test_a_state_of_a_combination_goes_on_with_the_same_bits(tmp_path: Any) -> N
     assert all(one.tobytes() == other.tobytes() for one, other in zip(whole, cut, strict=True))
 
 
+OF_OPTAX = ("trace", "nesterov", "ema", "decayed", "lookahead")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optax") is None, reason="optax is not installed")
-@pytest.mark.parametrize("which", ["trace", "nesterov", "ema", "decayed", "lookahead"])
+@pytest.mark.parametrize("which", OF_OPTAX)
 def test_optax_says_the_same(which: str) -> None:
+    apart.check(__file__, which)
+
+
+def optax_says_the_same(which: str) -> None:
+    """In a process of its own: JAX's first array and its precision are for all of a process."""
     import jax
     import optax
 
@@ -367,3 +377,6 @@ def _adam_of_optax(p: Any, g: Any, s: Any, h: Any) -> Any:
     m, v = 0.9 * s.m + 0.1 * g, 0.999 * s.v + 0.001 * g * g
     step = m / (1 - 0.9**h.step) / (sqrt(v / (1 - 0.999**h.step)) + h.epsilon)
     return {s.m: m, s.v: v, p: p - h.learning_rate * step}
+
+
+CHECKS = {which: functools.partial(optax_says_the_same, which) for which in OF_OPTAX}

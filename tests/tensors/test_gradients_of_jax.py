@@ -1,78 +1,64 @@
-"""Arrays of other libraries in host memory, through DLPack: gradients of `jax.grad` as they are; no variables."""
+"""Arrays of other libraries in host memory, through DLPack: gradients of `jax.grad` as they are; no variables.
+
+What uses JAX runs in another process, see `apart`; the checks are in `jax_checks`.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import importlib.util
+import os
+from pathlib import Path
 
-import numpy as np
+import apart
 import pytest
 
-from rmsprop_jit import ArrayError, RMSprop
-from rmsprop_jit.arrays import homes
+HERE = Path(__file__)
+OF_JAX = HERE.parents[1] / "support" / "jax_checks.py"
 
-jax = pytest.importorskip("jax")
-
-
-def loss(weights: Any, bias: Any) -> Any:
-    return (weights * weights).sum() + 3 * bias.sum()
+with_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 
 
-def test_what_jax_differentiates_trains_numpy_s_arrays() -> None:
-    weights, bias = np.ones((3, 4), np.float32), np.ones(4, np.float32)
-    others = weights.copy(), bias.copy()
-    ours, theirs = RMSprop(0.1, momentum=0.5), RMSprop(0.1, momentum=0.5)
-    for _ in range(5):
-        gradients = jax.grad(loss, argnums=(0, 1))(weights.copy(), bias.copy())
-        ours.apply(gradients, [weights, bias])
-        theirs.apply([np.array(one) for one in gradients], others)
-    np.testing.assert_array_equal(weights, others[0])
-    np.testing.assert_array_equal(bias, others[1])
+NAMES = [
+    "what_jax_differentiates_trains_numpy_s_arrays",
+    "a_gradient_is_not_copied",
+    "a_variable_is_refused_with_what_to_do",
+    "what_is_wrong_with_a_gradient_is_said",
+    "states_may_be_jax_s_arrays",
+]
 
 
-def test_a_gradient_is_not_copied() -> None:
-    gradient = jax.numpy.ones(1000)
-    seen = homes.find_home(gradient)
-    assert seen is not None
-    adopted = seen.adopt(gradient)
-    assert seen.address(adopted) == gradient.unsafe_buffer_pointer()
-    assert not adopted.flags.writeable
+@with_jax
+@pytest.mark.parametrize("name", NAMES)
+def test_jax(name: str) -> None:
+    apart.check(OF_JAX, name)
 
 
-def test_a_variable_is_refused_with_what_to_do() -> None:
-    remedy = re.escape("Before the optimizer is built, make numpy.array(array), and use that array from then on")
-    with pytest.raises(ArrayError, match=f"variable 'w' is read-only. Received: ArrayImpl.*{remedy}"):
-        RMSprop().build({"w": jax.numpy.ones(3)})
-    with pytest.raises(ArrayError, match=f"variable 'w' is read-only.*{remedy}"):
-        RMSprop().apply({"w": np.ones(3, np.float32)}, {"w": jax.numpy.ones(3)})
+@with_jax
+def test_no_check_of_jax_is_left_out() -> None:
+    assert apart.names(OF_JAX) == NAMES
 
 
-def test_what_is_wrong_with_a_gradient_is_said() -> None:
-    weights = np.ones(3, np.float32)
-    optimizer = RMSprop()
-    optimizer.build({"w": weights})
-    with pytest.raises(ArrayError, match=r"gradient of 'w' .*int32.*Pass numpy.array\(gradient, 'float32'\)"):
-        optimizer.apply([jax.numpy.ones(3, "int32")])
-    with pytest.raises(ArrayError, match=r"gradient of 'w' .*shape"):
-        optimizer.apply([jax.numpy.ones(4)])
-    with pytest.raises(ArrayError, match="gradient of 'w' cannot be used"):
-        optimizer.apply([jax.numpy.ones(3, "bfloat16")])
-    for _ in range(3):
-        gradient = jax.numpy.ones(3)
-        optimizer.apply([gradient])
-    gradient.delete()
-    for one in (gradient, gradient):
-        with pytest.raises(ArrayError, match=r"gradient of 'w' cannot be used .*deleted"):
-            optimizer.apply([one])
-    assert optimizer.iterations == 3
+@with_jax
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_this_process_can_be_forked_without_a_warning_after_jax_was_used() -> None:
+    apart.check(OF_JAX, "what_jax_differentiates_trains_numpy_s_arrays")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
-def test_states_may_be_jax_s_arrays() -> None:
-    weights = np.ones(3, np.float32)
-    optimizer = RMSprop()
-    optimizer.apply([weights.copy()], [weights])
-    state = optimizer.state_dict()
-    again = RMSprop()
-    again.build([weights])
-    again.load_state_dict({name: jax.numpy.asarray(one) if one.dtype == "f" else one for name, one in state.items()})
-    np.testing.assert_array_equal(again.variables[-1].numpy(), optimizer.variables[-1].numpy())
+def broken() -> None:
+    raise ValueError("this one is broken")
+
+
+def test_a_check_that_fails_apart_fails_here_and_says_why() -> None:
+    apart.check(HERE, "fine")
+    with pytest.raises(AssertionError, match="ValueError: this one is broken"):
+        apart.check(HERE, "broken")
+    with pytest.raises(AssertionError, match="no such check"):
+        apart.check(HERE, "unknown")
+
+
+CHECKS = {"fine": lambda: None, "broken": broken}
