@@ -6,6 +6,7 @@ Storage is not arithmetic: a program computes in one type, and casts where it lo
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .errors import BackendError, OptionError
@@ -21,6 +22,8 @@ class Storage(NamedTuple):
     compute:  the name of the type that elements are computed in: what is loaded is of it.
     mlir:     MLIR's type.
     compiled: whether processors and GPUs have it, not only the interpreter and MLIR's compilers.
+    loaded:   what compiled code has of an element once it is loaded, if that is not `compute`: what is said so of a
+              storage that is not compiled is loaded, and never stored.
     package:  what has NumPy's type of this name.
     """
 
@@ -30,6 +33,7 @@ class Storage(NamedTuple):
     mlir: str
     compiled: bool = True
     package: str = "numpy"
+    loaded: str = ""
 
     @property
     def scalar(self) -> type[Any]:
@@ -42,6 +46,11 @@ class Storage(NamedTuple):
                 f"Received: no module {self.package!r}. Run `pip install {self.package}`."
             ) from None
         return found
+
+    @property
+    def read(self) -> str:
+        """The type of an element that compiled code has loaded."""
+        return self.loaded or self.compute
 
     @property
     def is_rounded(self) -> bool:
@@ -57,7 +66,7 @@ class Storage(NamedTuple):
 STORAGES = {
     storage.name: storage
     for storage in (
-        Storage("float16", 2, "float16", "f16", compiled=False),
+        Storage("float16", 2, "float16", "f16", compiled=False, loaded="float32"),
         Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes"),
         Storage("float32", 4, "float32", "f32"),
         Storage("float64", 8, "float64", "f64"),
@@ -67,11 +76,22 @@ STORAGES = {
 KEPT = tuple(name for name, storage in STORAGES.items() if storage.compiled)
 """The storages of processors and GPUs."""
 
+READ = tuple(name for name, storage in STORAGES.items() if storage.compiled or storage.loaded)
+"""Those of what is only read: each number of them is one of float32 or float64."""
+
 LIGHT = tuple(name for name in KEPT if STORAGES[name].is_rounded)
 """Those that hold less than what is computed."""
 
 COMPILED = tuple(name for name in KEPT if not STORAGES[name].is_rounded)
 """The types that they compute in."""
+
+
+def lacking(compute: str, kept: Iterable[tuple[str, bool]]) -> bool:
+    """Whether processors and GPUs cannot have a program that computes in this type.
+
+    kept: the storage of each array, and whether it is only read.
+    """
+    return compute not in COMPILED or not all(name in (READ if is_read else KEPT) for name, is_read in kept)
 
 
 def storage(name: str) -> Storage:

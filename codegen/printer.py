@@ -79,7 +79,7 @@ def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "")
 
 def cast(value: str, kept: str, wanted: str) -> str:
     """A value of one storage as one of another; loads and stores do what is left where one is no type by itself."""
-    kept, wanted = storage(kept).compute, storage(wanted).compute
+    kept, wanted = storage(kept).read, storage(wanted).compute
     return value if kept == wanted else f"{wanted}({value})"
 
 

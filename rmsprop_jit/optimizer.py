@@ -141,9 +141,10 @@ class Optimizer(Stateless):
     def apply(self, grads: Gradients, trainable_variables: Variables | None = None, **inputs: Gradients) -> None:
         """One call: update the variables in place, or (with gradient accumulation) add the gradients up.
 
-        grads:               a gradient for each variable, of its shape; of its dtype, or another of float32,
-                             float64, bfloat16: then it is cast once where it is read, without a copy. None where there
-                             is none. A list, or a dict by name where the variables are a dict; nested as they are.
+        grads:               a gradient for each variable, of its shape; of its dtype, or another of float16,
+                             float32, float64, bfloat16: then it is cast once where it is read, without a copy. None
+                             where there is none. A list, or a dict by name where the variables are a dict; nested
+                             as they are.
         trainable_variables: by default all variables that the optimizer was built on, in that order; on the first call
                              the optimizer is built on them; later any part of them.
         inputs:              what the rule reads beside gradients, by the names that it gives them, each like `grads`.

@@ -23,7 +23,13 @@ NAMES: dict[Any, str] = {np.dtype(name): name for name in DTYPES}
 OTHERS = ("bfloat16",)
 """Further dtypes, which NumPy has from another package."""
 
+READ = ("float16",)
+"""Further dtypes of gradients and inputs, which are only read."""
+
+NAMES |= {np.dtype(name): name for name in READ}
+
 FLOATS = "float32, float64 or bfloat16"
+FLOATS_READ = "float16, float32, float64 or bfloat16"
 
 Remedy = Callable[[str], str]
 """What to do, from how the array that is wanted is made of `{}`."""
@@ -77,10 +83,12 @@ def name_of(dtype: np.dtype[Any]) -> str | None:
 
 
 def _refuse_dtype(seen: Array, home: Home, what: str, remedy: Remedy) -> NoReturn:
-    is_strange = seen.dtype.name not in DTYPES
+    is_read = remedy is for_gradient
+    is_strange = seen.dtype.name not in (*DTYPES, *(READ if is_read else ()))
     cast = remedy(home.cast.format("{}", dtype="float32" if is_strange else seen.dtype.name))
     if is_strange:
-        raise ArrayError(f"{what} must be of dtype {FLOATS}. Received: dtype={seen.dtype}. {cast}")
+        floats = FLOATS_READ if is_read else FLOATS
+        raise ArrayError(f"{what} must be of dtype {floats}. Received: dtype={seen.dtype}. {cast}")
     raise ArrayError(f"{what} is not in this machine's byte order. Received: dtype={seen.dtype.str!r}. {cast}")
 
 
@@ -90,7 +98,7 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
     """
     seen, home = adopted(array, what, remedy)
-    if name_of(seen.dtype) is None:
+    if name_of(seen.dtype) is None or (remedy is not for_gradient and seen.dtype.name in READ):
         _refuse_dtype(seen, home, what, remedy)
     if not (seen.flags.c_contiguous or (home.takes_any_order and is_dense(seen))):
         lacking = "dense" if home.takes_any_order else "C-contiguous"
@@ -130,7 +138,7 @@ def check_writable(array: Any, name: str, home: Home) -> None:
 def check_gradient(gradient: object, array: Array, place: str, what: str) -> Checked:
     """A gradient of the shape of its variable `array`, and at the same place. Raises ArrayError, naming it as `what`.
 
-    Its dtype may be another one of DTYPES: kernels round it to the variable's where they load it.
+    Its dtype may be another one, or of READ: kernels make the variable's of it where they load it.
     """
     checked = check_array(gradient, what, for_gradient)
     own = checked.home.place(checked.array)

@@ -117,7 +117,7 @@ def test_shapes_dtypes_and_shared_memory_are_checked_as_on_the_host() -> None:
     for gradient, words in (
         (memory[:50], "shares memory"),
         (memory[50:60], "must have the variable's shape"),
-        (cupy.asarray(np.zeros(50, np.int32)), "must be of dtype float32, float64 or bfloat16"),
+        (cupy.asarray(np.zeros(50, np.int32)), "must be of dtype float16, float32, float64 or bfloat16"),
     ):
         with pytest.raises(ArrayError, match=words):
             optimizer.apply([gradient])

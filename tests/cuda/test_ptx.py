@@ -233,3 +233,20 @@ def test_bfloat16_is_moved_in_vectors_and_rounded_without_float64(compiler: str)
         wide = re.findall(rf"{what}\.global\.v(\d)\.[bu](\d+)", ptx)
         assert sum(int(lanes) * int(bits) for lanes, bits in wide) == arrays * 8 * 16
         assert all(int(lanes) * int(bits) >= 64 for lanes, bits in wide)
+
+
+HALVES = """
+from rmsprop_jit.codegen import specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.rules.rmsprop import RMSPROP
+(kernel,) = [one for one in frame.sources(specialize(RMSPROP, (), "float32", "float16")) if one.name == "step_0"]
+print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_gradients_in_float16_are_moved_in_vectors(compiler: str) -> None:
+    ptx = in_another_process("-c", HALVES % compiler)
+    assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
+    wide = re.findall(r"ld\.global\.v(\d)\.[buf](\d+)", ptx)
+    assert sum(int(lanes) * int(bits) for lanes, bits in wide) == 8 * (16 + 32 + 32)  # eight elements of each array
+    assert len(re.findall(r"cvt\.f32\.f16", ptx)) >= 8

@@ -92,7 +92,7 @@ def test_no_copy_is_made() -> None:
     assert peak < 100_000
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int32", "bool", "complex64"])
+@pytest.mark.parametrize("dtype", ["int16", "int32", "bool", "complex64"])
 def test_other_kinds_are_refused(dtype: str) -> None:
     with pytest.raises(rmsprop_jit.ArrayError, match=dtype):
         rmsprop_jit.RMSprop().apply([np.ones(3, dtype)], [np.ones(3, np.float32)])

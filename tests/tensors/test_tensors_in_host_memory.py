@@ -284,7 +284,7 @@ BAD_GRADIENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "of another shape": (lambda g: torch.ones(4, 5), r"shape \(4, 4\).*shape=\(4, 5\)"),
     "flat": (lambda g: g.reshape(16), "shape"),
     "one number": (lambda g: torch.tensor(1.0), "shape"),
-    "of float16": (lambda g: g.half(), r"dtype=float16.*gradient\.to\(torch\.float32\)"),
+    "of int16": (lambda g: g.short(), r"dtype=int16.*gradient\.to\(torch\.float32\)"),
     "of bfloat16": (lambda g: g.bfloat16(), "bfloat16"),
     "of integers": (lambda g: g.to(torch.int32), "int32"),
     "complex": (lambda g: g.to(torch.complex64), "complex64"),

@@ -70,7 +70,7 @@ def fold_code(op: ReduceOp) -> int:
 
 def source(program: Program, kind: type[Frame] | None = None) -> str:
     """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
-    if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
+    if dtypes.lacking(program.compute, [(array.storage, array.is_brought) for array in program.arrays]):
         raise BackendError(
             f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."

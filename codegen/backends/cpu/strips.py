@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import float32, float64, types
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from ...dtypes import KEPT, storage
+from ...dtypes import READ, storage
 
 
 class Strip(types.CPointer):
@@ -57,8 +57,26 @@ def _with_zeros(builder, half):
     return builder.bitcast(builder.shl(builder.zext(half, INT32), INT32(16)), ir.FloatType())
 
 
-CODED = {"bfloat16": (INT16, _with_zeros, _upper_half)}
-"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored."""
+def _widened(builder, half):
+    """A float32 of a float16, by integers: LLVM would call a function where the processor has no instruction for it.
+
+    Numbers below 2^-14 count units of 2^-24; inf and nan are those of the largest exponent.
+    """
+    bits = builder.zext(half, INT32)
+    size, sign = builder.and_(bits, INT32(0x7FFF)), builder.shl(builder.and_(bits, INT32(0x8000)), INT32(16))
+    moved = builder.shl(size, INT32(13))
+    usual = builder.add(moved, INT32((127 - 15) << 23))
+    counted = builder.fmul(builder.sitofp(size, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**-24))
+    small = builder.icmp_unsigned("<", size, INT32(0x0400))
+    found = builder.select(small, builder.bitcast(counted, INT32), usual)
+    strange = builder.icmp_unsigned(">=", size, INT32(0x7C00))
+    found = builder.select(strange, builder.or_(moved, INT32(0x7F800000)), found)
+    return builder.bitcast(builder.or_(found, sign), ir.FloatType())
+
+
+CODED = {"bfloat16": (INT16, _with_zeros, _upper_half), "float16": (INT16, _widened, None)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
+that are only loaded nothing is)."""
 
 
 def _element(builder, strip, args):
@@ -103,5 +121,5 @@ def _strip_of(kept, element):
 
 ELEMENTS = {"float32": float32, "float64": float64}
 
-STRIPS = {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).compute]) for name in KEPT}
+STRIPS = {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).read]) for name in READ}
 """By the names under which generated code finds them."""

@@ -60,7 +60,7 @@ def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
             f"GPUs have no kernels of numbers over axes here yet. Received: {program.title}. Keep such variables in "
             "host memory, or use a rule without `over=` axes."
         )
-    if not {program.compute, *(array.storage for array in program.arrays)} <= {*dtypes.KEPT}:
+    if dtypes.lacking(program.compute, [(array.storage, array.is_brought) for array in program.arrays]):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
             "Use another dtype, or the interpreter, `codegen.backends.reference`."

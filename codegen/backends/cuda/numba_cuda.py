@@ -40,8 +40,14 @@ def _upper_half(builder: Any, number: Any) -> Any:
     return builder.trunc(builder.lshr(builder.bitcast(number, INT32), INT32(16)), INT16)
 
 
-CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half)}
-"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored."""
+def _widened(builder: Any, half: Any) -> Any:
+    """A float32 of a float16."""
+    return builder.fpext(builder.bitcast(half, ll.HalfType()), ll.FloatType())
+
+
+CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half), "float16": (INT16, _widened, None)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
+that are only loaded nothing is)."""
 
 
 def _kept(kind: Any, kept: str) -> Any:

@@ -47,8 +47,14 @@ def _sixteen() -> Any:
     return arith.constant(INT32(), 16)
 
 
-CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half, 2)}
-"""Of storages that are no type by themselves: an element in memory, what is loaded of it, what is stored, its bytes."""
+def _widened(half: Any) -> Any:
+    """A float32 of a float16."""
+    return arith.extf(mlir_types.f32(), arith.bitcast(mlir_types.f16(), half))
+
+
+CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half, 2), "float16": (INT16, _widened, None, 2)}
+"""Of storages that are no type by themselves: an element in memory, what is loaded of it, what is stored (of those that
+are only loaded nothing is), its bytes."""
 
 
 def _kept(kind: Any, kept: str) -> Any:

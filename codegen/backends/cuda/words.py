@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ...dtypes import KEPT, storage
+from ...dtypes import KEPT, READ, storage
 from ...ops import FUNCTIONS
 
 TYPES = ("float32", "float64", "int32", "int64", "uint32", "uint64")
@@ -33,12 +33,13 @@ def words(
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
     memory = {"load_int64": load(named["int64"], "int64", 1)}
-    for kept in KEPT:
-        kind, lanes = named[storage(kept).compute], storage(kept).lanes
+    for kept in READ:
+        kind, lanes = named[storage(kept).read], storage(kept).lanes
         memory[f"load_{kept}"] = load(kind, kept, 1)
-        memory[f"store_{kept}"] = store(kind, kept, 1)
         memory[f"load_vector_{kept}"] = load(kind, kept, lanes)
-        memory[f"store_vector_{kept}"] = store(kind, kept, lanes)
+        if kept in KEPT:
+            memory[f"store_{kept}"] = store(kind, kept, 1)
+            memory[f"store_vector_{kept}"] = store(kind, kept, lanes)
     int64, float64 = named["int64"], named["float64"]
     casts = {"bits_of": cast(float64, int64), "number_of": cast(int64, float64)}
     casts |= {"word_of_bits": cast(named["float32"], named["uint32"])}
