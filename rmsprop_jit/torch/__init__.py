@@ -17,6 +17,7 @@ words       what torch calls the parts of rules
 settings    a parameter group as options, flags and numbers
 kept        the state of parameters, as torch keeps it
 launches    the tables of one kind of step
+common      what parameters of several groups have in common
 engine      which of these a step needs
 optimizers  the classes
 """

@@ -7,13 +7,14 @@ from itertools import chain
 from typing import Any
 
 from ..arrays.checks import DTYPES
-from ..buckets import needed_slots, program_of
+from ..buckets import inputs_read, needed_slots, program_of
 from ..codegen.backends.attribute import Attribute, Held
 from ..errors import ArrayError
 from ..flags import shape_flags
 from ..identity import same
 from ..members import Member, Members, track
 from ..readers import Resolved
+from ..rules.around import step_of
 from .kept import STEP, Kept
 from .launches import Launches, Moment, depends, due_flags
 from .settings import Settings, rate_of, settings_of
@@ -58,11 +59,10 @@ class Engine:
         self._settings = list(settings)
         parameters = list(chain.from_iterable([group["params"] for group in groups]))
         bound = self._bound
-        if bound is None or not bound.covers(parameters, settings, states, is_shown):
-            bound = self._bound = _Bound(words, groups, parameters, settings, states)
-        if not bound.step(settings, rates):
-            bound = self._bound = _Bound(words, groups, parameters, settings, states)
+        if bound is None or not bound.covers(parameters, settings, states, is_shown) or not bound.step(settings, rates):
+            bound = _Bound(words, groups, parameters, settings, states)
             bound.step(settings, rates)
+            self._bound = bound
 
 
 class _Bound:
@@ -82,7 +82,7 @@ class _Bound:
         self._words, self._parameters = words, parameters
         gradients = [one.grad for one in parameters]
         owners = [i for i, group in enumerate(groups) for _ in group["params"]]
-        names = [name for i, group in enumerate(groups) for name in _names(group, i)]
+        names = names_of(groups)
         pairs = enumerate(zip(parameters, gradients, strict=True))
         self._active = [i for i, (one, gradient) in pairs if gradient is not None or states.get(one)]
         self._idle = [parameters[i] for i in sorted({*range(len(parameters))} - {*self._active})]
@@ -101,7 +101,7 @@ class _Bound:
             depends(program_of(words.rule, *kind)) for kind in dict.fromkeys(kinds)
         )
         Members(members).read([gradients[i] for i in self._active])  # before a state is made for any
-        self._kept = Kept(members, states, wanted, words.slots)
+        self._kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered)
         self._members = Members(self._kept.members)
         self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
         self._given: tuple[tuple[str | None, ...], list[int]] = ((), [])
@@ -133,14 +133,61 @@ class _Bound:
         if not given:
             return True
         whose, seen = self._moments(given, len(dtypes))
-        made = self._launches(dtypes, settings, rates, whose, seen).run(resolved.addresses, settings, rates, seen)
+        brought = self._brought(resolved, settings, rates, whose, seen)
+        launches = self._launches(brought, settings, rates, whose, seen)
+        made = launches.prepare(brought.addresses, settings, rates, seen)
+        self._kept.enter()  # nothing can be refused any more
+        launches.run()
+        self._count(given, whose, made)
+        return True
+
+    def _count(self, given: Sequence[int], whose: Sequence[int], made: Sequence[Mapping[str, float]]) -> None:
+        """A step was made of parameters with gradients, by which slots over all have new values for each moment."""
         for name, vector in self._kept.numbers.items():
-            if name == STEP:
-                vector[given if len(given) < len(vector) else slice(None)] += 1
+            if self._kept.is_common or (name == STEP and len(given) == len(vector)):
+                vector[:] = vector + 1 if name == STEP else made[0].get(name, vector[0])
+            elif name == STEP:
+                vector[given] += 1
             else:
                 for i in given:
                     vector[i] = made[whose[i]].get(name, vector[i])
-        return True
+
+    def _brought(
+        self,
+        resolved: Resolved,
+        settings: Sequence[Settings],
+        rates: Sequence[float],
+        whose: Sequence[int],
+        seen: Sequence[Moment],
+    ) -> Resolved:
+        """Gradients, with what else this step reads: attributes of parameters by the names of the rule's inputs.
+
+        Raises ArrayError, naming the parameter, for one that is missing.
+        """
+        rule = self._words.rule
+        if not rule.inputs:
+            return resolved
+        members, dtypes = self._members.members, resolved.dtypes
+        given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
+        reads: dict[int, frozenset[str]] = {}
+        for i in given:
+            own, group = members[i], self._groups[i]
+            due = due_flags(rule, settings[group], rates[group], seen[whose[i]])
+            reads[i] = inputs_read(rule, settings[group].flags | due | shape_flags(rule, own.array.shape), own.dtype)
+        return resolved.beside([self._input(name, [i for i in given if name in reads[i]]) for name in rule.inputs])
+
+    def _input(self, name: str, wanted: Sequence[int]) -> Resolved:
+        """What some parameters have under the name of a further input."""
+        members = self._members.members
+        found: list[Any] = [None] * len(members)
+        for i in wanted:
+            found[i] = getattr(members[i].given, name, None)
+            if found[i] is None:
+                raise ArrayError(
+                    f"the {name} of {members[i].name!r} is missing, and this step reads it. Received: no attribute "
+                    f"{name!r}. Before the step, set parameter.{name} to a tensor of the parameter's shape."
+                )
+        return self._members.read(found, f"input {name!r}")
 
     def _resolved(self, gradients: Sequence[Any]) -> Resolved | None:
         """What is found of gradients; None if a parameter was pointed elsewhere. Raises ArrayError."""
@@ -171,7 +218,7 @@ class _Bound:
 
     def _launches(
         self,
-        dtypes: tuple[str | None, ...],
+        brought: Resolved,
         settings: Sequence[Settings],
         rates: Sequence[float],
         whose: list[int],
@@ -183,24 +230,29 @@ class _Bound:
             pairs = zip(settings, rates, strict=True)
             due = tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
         apart = tuple(whose) if len(seen) > 1 else ()
-        last, key = self._last, (dtypes, due, apart)
-        if last is not None and last.dtypes is dtypes and self._last_key == (due, apart):
+        dtypes, rest = brought.dtypes, (due, apart, brought.inputs)
+        last, key = self._last, (dtypes, *rest)
+        if last is not None and last.dtypes is dtypes and self._last_key == rest:
             return last
         launches = self._kinds.get(key)
         if launches is None:
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds = {}
             members = self._members.members
-            launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates)
+            common = {name: tensor.data_ptr() for name, tensor in self._kept.common.items()}
+            more = brought.inputs, common
+            launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates, *more)
             self._kinds[key] = launches
-        self._last, self._last_key = launches, (due, apart)
+        self._last, self._last_key = launches, rest
         return launches
 
 
-def _names(group: Mapping[str, Any], number: int) -> list[str]:
-    """What the parameters of a group are called in messages, each by a name of its own."""
-    named = group.get("param_names") or ()
-    count = len(group["params"])
-    if len({*named}) == count:
-        return list(named)
-    return [f"parameter {i} of group {number}" for i in range(count)]
+def names_of(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What parameters are called in messages, and where random numbers are drawn, each by a name of its own."""
+    found: list[str] = []
+    for number, group in enumerate(groups):
+        named = list(group.get("param_names") or ())
+        count = len(group["params"])
+        own = named if len({*named}) == count else [f"parameter {i} of group {number}" for i in range(count)]
+        found += own if {*own}.isdisjoint(found) else [f"{name} of group {number}" for name in own]
+    return found

@@ -1,14 +1,15 @@
 """Kept: the state of parameters, as torch keeps it: for each a dict of tensors, by torch's names.
 
 Counts of steps, and numbers that a rule has for all tensors, are one number a parameter; those of all parameters lie in
-one array, at which the tensors in the dicts look, so that a step counts all of them at once.
+one array, at which the tensors in the dicts look, so that a step counts all of them at once. Where a step itself makes
+numbers of what it reduces over all parameters, they have these, and the count, in common: one tensor in all dicts.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -31,7 +32,10 @@ class Kept:
     """The states of some parameters, which it makes where they lack something, and what of them a step writes.
 
     members: the parameters, each with its wanted slots. `wanted`: for each of them, its slots by our names.
-    numbers: by name, of each parameter one: the steps made, and slots over all.
+    numbers: by name, of each parameter one: the steps made, and slots over all that the host computes.
+    common:  by name, one tensor for all: slots over all that a step gathers. Where there are any, `numbers` are the
+             same for all, too.
+    Nothing is in the states before they are `entered`.
     """
 
     def __init__(
@@ -40,8 +44,9 @@ class Kept:
         states: Any,
         wanted: Sequence[Mapping[str, Slot]],
         words: Mapping[str, str],
+        gathered: Collection[str] = (),
     ) -> None:
-        own = [states[one.given] for one in members]
+        own = [states.get(one.given) or {} for one in members]
         shared = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
         starts = {STEP: 0.0} | {name: float(slot.initial) for name, slot in shared.items()}
         keys = {STEP: STEP, **words}
@@ -50,20 +55,41 @@ class Kept:
             name: [_number(one, state, keys[name], start, own_steps(state, words)) for one, state in each]
             for name, start in starts.items()
         }
+        self.is_common = not shared.keys().isdisjoint(gathered)
+        if self.is_common:
+            found = {name: _agreed(each, keys[name], values) for name, values in found.items()}
         arrays = [_arrays(one, state, slots, words) for one, state, slots in zip(members, own, wanted, strict=True)]
         self.members = [one.with_slots(slots) for one, (slots, _) in zip(members, arrays, strict=True)]
         _refuse_shared(self.members)
-        for state, (_, tensors) in zip(own, arrays, strict=True):
+        self.common = {
+            name: _one(own, keys[name], values[0], members[0].given.device)
+            for name, values in found.items()
+            if name in gathered
+        }
+        self.numbers = {name: _vector(own, keys[name], found[name]) for name in found.keys() - self.common.keys()}
+        self._keys, self._states, self._tensors = keys, states, [tensors for _, tensors in arrays]
+        self._is_entered = False
+
+    def enter(self) -> None:
+        """Put into the states what they lack, if that was not done yet."""
+        if self._is_entered:
+            return
+        own = [self._states[one.given] for one in self.members]
+        for state, tensors in zip(own, self._tensors, strict=True):
             state.update(tensors)
-        self.numbers = {name: _vector(own, keys[name], values) for name, values in found.items()}
-        self._states, self._dicts, self._own = states, list(states.values()), own
+            state.update({self._keys[name]: tensor for name, tensor in self.common.items()})
+        for name, vector in self.numbers.items():
+            for state, tensor in zip(own, torch.from_numpy(vector).unbind() if own else (), strict=True):
+                state[self._keys[name]] = tensor
+        self._dicts, self._own = list(self._states.values()), own
         self._values = list(chain.from_iterable(map(dict.values, own)))
-        kept = [tensor for _, tensors in arrays for tensor in tensors.values()]
+        kept = [tensor for tensors in self._tensors for tensor in tensors.values()] + [*self.common.values()]
         self._stay = stay(kept, [one.data_ptr() for one in kept])
+        self._is_entered = True
 
     def stays(self, states: Any, is_shown: bool) -> bool:
         """Whether the same tensors are in the same dicts, and lie where they lay: asked if others may have them."""
-        if states is not self._states:
+        if states is not self._states or not self._is_entered:
             return False
         if not is_shown:
             return True
@@ -116,14 +142,33 @@ def _unfit(one: Member, key: str, expected: str, value: object) -> ArrayError:
     return ArrayError(f"{one.name}, state {key!r} {expected}. Received: {received}. Load a state as it was saved.")
 
 
-def _vector(own: Sequence[dict[str, Any]], key: str, values: Sequence[float]) -> Array:
-    """The numbers of all parameters, at which the tensors in their states look from now on."""
+def _agreed(each: Sequence[tuple[Member, Mapping[str, Any]]], key: str, values: Sequence[float]) -> list[float]:
+    """A number that all have in common, for each; who has none yet takes it. Raises ArrayError where they differ."""
+    there = [i for i, (_, state) in enumerate(each) if state.get(key) is not None]
+    first = there[0] if there else 0
+    for i in there:
+        if np.float64(values[i]).tobytes() != np.float64(values[first]).tobytes():
+            raise ArrayError(
+                f"{each[i][0].name}, state {key!r} is a number that all parameters have in common. Received: "
+                f"{values[i]!r}, and {values[first]!r} of {each[first][0].name}. Load a state as it was saved."
+            )
+    return [values[first]] * len(values) if values else []
+
+
+def _one(own: Sequence[Mapping[str, Any]], key: str, value: float, device: Any) -> Any:
+    """The tensor of a number that all have in common: the one that is there, or a new one."""
+    there = {id(state.get(key)): state.get(key) for state in own}
+    found = next(iter(there.values()))
+    if len(there) == 1 and isinstance(found, torch.Tensor) and found.dtype == torch.float64 and found.device == device:
+        return found
+    return torch.tensor(value, dtype=torch.float64, device=device)
+
+
+def _vector(own: Sequence[Mapping[str, Any]], key: str, values: Sequence[float]) -> Array:
+    """The numbers of all parameters, for the tensors in their states to look at."""
     given = {state[key].dtype for state in own if isinstance(state.get(key), torch.Tensor)}
     wide = (key != STEP and torch.float64 in given) or torch.get_default_dtype() == torch.float64
-    vector = np.array(values, np.float64 if wide else np.float32)
-    for state, tensor in zip(own, torch.from_numpy(vector).unbind() if own else (), strict=True):
-        state[key] = tensor
-    return vector
+    return np.array(values, np.float64 if wide else np.float32)
 
 
 def _arrays(

@@ -15,6 +15,7 @@ from ..flags import FIRST, Flags, shape_flags, step_flags
 from ..members import Member
 from ..scratch import lend
 from ..shared import Shared
+from .common import Common, keys_of_tensors
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Launches:
     """A step over the parameters that have gradients of these dtypes.
 
     groups, moments: for each parameter its group, and the number of its moment among `seen`.
+    inputs: for each further input of the rule, the dtypes of what is brought. `common`: where slots over all begin that
+            the step gathers.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Launches:
         moments: Sequence[int],
         seen: Sequence[Moment],
         rates: Sequence[float],
+        inputs: Sequence[tuple[str | None, ...]] = (),
+        common: Mapping[str, int] | None = None,
     ) -> None:
         self.dtypes = dtypes
         kinds: dict[Kind, list[int]] = {}
@@ -67,12 +72,11 @@ class Launches:
                 own = settings[groups[i]]
                 flags = due_flags(rule, own, rates[groups[i]], seen[moments[i]]) | own.flags
                 flags |= shape_flags(rule, members[i].array.shape)
-                program = program_of(rule, flags, members[i].dtype, (dtype,))
+                brought = dtype, *(each[i] for each in inputs)
+                program = program_of(rule, flags, members[i].dtype, brought)
                 is_dated = depends(program)
                 kind = Kind(members[i].place, program, groups[i], moments[i] if is_dated else 0, is_dated)
                 kinds.setdefault(kind, []).append(i)
-        _refuse_gathered(rule, kinds)
-        _refuse_drawn(rule)
         places = sorted({kind.place for kind in kinds})
         _refuse_far_apart(places, kinds)
         self._kept = members
@@ -80,31 +84,47 @@ class Launches:
         order = [i for tables in by_place for _, own in tables for i in own]
         self._order, self._is_in_order = np.array(order, np.int64), order == list(range(len(members)))
         self._launches = [
-            _Launch(place, [(kind, [members[i] for i in own]) for kind, own in tables], settings)
+            _Launch(rule, place, [(kind, [members[i] for i in own]) for kind, own in tables], settings, common or {})
             for place, tables in zip(places, by_place, strict=True)
         ]
 
-    def run(
+    def prepare(
         self, addresses: Int64, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
     ) -> list[dict[str, float]]:
-        """Do the step on gradients that begin here; the new values of slots over all, for each moment."""
-        ours = addresses if self._is_in_order else addresses[self._order]
+        """Make a step on gradients that begin here ready; the new values of slots over all, for each moment.
+
+        Raises OptionError.
+        """
+        ours = addresses if self._is_in_order else addresses[..., self._order]
         made: list[dict[str, float]] = [{} for _ in seen]
         begin = 0
         for launch in self._launches:
             end = begin + launch.tensors
-            launch.run(ours[begin:end], settings, rates, seen, made)
+            launch.prepare(ours[..., begin:end], settings, rates, seen, made)
             begin = end
         return made
+
+    def run(self) -> None:
+        """Do what was made ready."""
+        for launch in self._launches:
+            launch.run()
 
 
 class _Launch:
     """The part of a step in one place."""
 
     def __init__(
-        self, place: str, tables: Sequence[tuple[Kind, Sequence[Member]]], settings: Sequence[Settings]
+        self,
+        rule: Rule,
+        place: str,
+        tables: Sequence[tuple[Kind, Sequence[Member]]],
+        settings: Sequence[Settings],
+        common: Mapping[str, int],
     ) -> None:
         self._kinds = [kind for kind, _ in tables]
+        programs = [kind.program for kind in self._kinds]
+        self._common = Common(rule, programs, [settings[kind.group].flags for kind in self._kinds])
+        self._keys = keys_of_tensors(programs, [one.path for _, members in tables for one in members])
         self.tensors = sum(len(members) for _, members in tables)
         made = []
         for kind, members in tables:
@@ -114,16 +134,19 @@ class _Launch:
             shapes, options = [one.array.shape for one in members], settings[kind.group].options.backend
             table = backends.of(place).table(kind.program, sizes, place, options, shapes)
             for array in kind.program.arrays:
-                if not (array.is_brought or array.is_scratch or array.is_made):
+                if array.is_common:
+                    table.point(array.name, np.full(len(members), common[array.name], np.int64))
+                elif not (array.is_brought or array.is_scratch or array.is_made):
                     table.point(array.name, np.array([one.address(array.name) for one in members], np.int64))
             lend(table, members)
             made.append(table)
-        self._launch = backends.launch({place: made})
+        names = ("gradient", *(f"x.{name}" for name in rule.inputs))
+        self._launch = backends.launch({place: made}, brought=names)
         self._brought: list[Any] | None = None
         self._addresses = np.zeros(0, np.int64)
         self._record: Any = None
 
-    def run(
+    def prepare(
         self,
         addresses: Int64,
         settings: Sequence[Settings],
@@ -138,6 +161,8 @@ class _Launch:
         if numbers is not None or not np.array_equal(addresses, self._addresses):
             self._record = self._launch.prepared(addresses, numbers, self._record)
             self._brought, self._addresses = brought, addresses
+
+    def run(self) -> None:
         self._launch(self._record)
 
     def _numbers(
@@ -157,7 +182,8 @@ class _Launch:
                 own = Shared([kind.program], shared).beside(own)
                 new = {name: own[f"s.{name}'"] for name in shared if f"s.{name}'" in own}
                 made[kind.moment].update(new)
-            numbers.append({**own, "decays": 1.0})
+            numbers.append({**own, "decays": 1.0, **self._keys})
+        self._common.check(numbers)
         return numbers
 
 
@@ -170,22 +196,6 @@ def due_flags(rule: Rule, settings: Settings, rate: float, moment: Moment) -> Fl
     """The flags that a step decides of parameters that are so far."""
     due = step_flags(rule, lambda: settings.numbers(rate, int(moment.steps) + 1))
     return due | {FIRST} if moment.steps == 0 and FIRST in rule.decided_by_step else due
-
-
-def _refuse_gathered(rule: Rule, kinds: Mapping[Kind, Any]) -> None:
-    if any(kind.program.gathers for kind in kinds):
-        raise OptionError(
-            f"rule {rule.name!r} keeps numbers that all parameters have in common, and torch's states none. "
-            "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
-        )
-
-
-def _refuse_drawn(rule: Rule) -> None:
-    if rule.draws:
-        raise OptionError(
-            f"rule {rule.name!r} draws random numbers by the names of variables, and torch's parameters have none. "
-            "Received: such a rule. Use rmsprop_jit's own optimizer of it on the parameters."
-        )
 
 
 def _refuse_far_apart(places: Sequence[str], kinds: Iterable[Kind]) -> None:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 
 from ..codegen import Rule
-from ..errors import OptionError
-from .engine import Engine
+from ..errors import ArrayError, OptionError
+from ..seeds import new_seed
+from .engine import Engine, names_of
 from .settings import rate_of, settings_of
 from .words import Words, words_of
 
@@ -52,13 +53,36 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Another group of parameters. Raises OptionError for a value without meaning, and is as it was then."""
-        super().add_param_group(param_group)
+        try:
+            super().add_param_group(param_group)
+        except ValueError:
+            self._refuse_twice(param_group)
+            raise
+        self._seed(self.param_groups[-1])
         try:
             settings_of(self._words, self.param_groups[-1], None, None)
             rate_of(self._words, self.param_groups[-1])
         except OptionError:
             del self.param_groups[-1]
             raise
+
+    def _refuse_twice(self, group: Mapping[str, Any]) -> None:
+        """Raise ArrayError, naming it, for a parameter of a group that is in the optimizer already."""
+        groups = [*self.param_groups, group]
+        every = [one for own in groups for one in own["params"]]
+        names: dict[int, str] = {}
+        for one, name in zip(every, names_of(groups), strict=True):
+            if names.setdefault(id(one), name) != name:
+                raise ArrayError(
+                    f"{name!r} is in the optimizer already, as {names[id(one)]!r}. Received: the same parameter, of "
+                    f"shape {tuple(one.shape)}, in two groups. Pass each parameter once."
+                ) from None
+
+    def _seed(self, group: dict[str, Any]) -> None:
+        """A seed for a group that has none, where the rule draws: that of the groups before, or one from the system."""
+        if group.get("seed", 0) is None:
+            known = [one["seed"] for one in self.param_groups if one["seed"] is not None]
+            group["seed"] = known[0] if known else new_seed()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -77,10 +101,10 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         ours = [one for group in self.param_groups for one in group["params"]]
         theirs = [i for group in state_dict["param_groups"] for i in group["params"]]
         for one, i in zip(ours, theirs, strict=True):
-            own = self._states()[one]
+            own = self._states().get(one, {})
             for name, value in state_dict["state"].get(i, {}).items():
                 if isinstance(value, torch.Tensor):
-                    kept = value.dtype == torch.float64 and value.ndim == 0 and one.ndim > 0
+                    kept = value.dtype == torch.float64 and value.ndim == 0 and name in self._words.numbers
                     own[name] = value.to(one.device).clone() if kept else own[name].clone()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -114,7 +138,13 @@ def optimizer(rule: str | Rule) -> type[Fused]:
     Rules that torch has are those of torch: its arguments, defaults, numbers and states. Others take `lr`, their own
     numbers (`eps` and `betas` as torch calls them), `weight_decay` and `maximize`. All take `clip_grad_norm` and `ema`,
     see `RMSprop`. Classes of rules of your own cannot be pickled, as their equations cannot; `state_dict` can be saved.
-    Raises OptionError for an unknown name, or a rule that reads more than gradients.
+
+    Rules that draw random numbers take `seed`, and draw by the names of parameters, or else by their places. What a
+    rule reads beside gradients is an attribute of each parameter, as `parameter.hessian`. Numbers that all parameters
+    have in common, as Prodigy's `d`, are in the state of each; what they follow from is the same in all groups, and
+    steps are counted for all together.
+
+    Raises OptionError for an unknown name.
     """
     name = rule.lower() if isinstance(rule, str) else rule
     if name == "rmsprop":
@@ -123,10 +153,11 @@ def optimizer(rule: str | Rule) -> type[Fused]:
 
 
 def _subclass(words: Words) -> type[Fused]:
-    if words.rule.inputs:
+    taken = [name for name in words.rule.inputs if hasattr(torch.Tensor, name)]
+    if taken:
         raise OptionError(
-            f"rule {words.rule.name!r} reads more than gradients, and torch's step brings nothing else. "
-            f"Received: a rule with {', '.join(words.rule.inputs)}. Use rmsprop_jit's own optimizer of it."
+            f"inputs of a rule are attributes of parameters here, and tensors have another {taken[0]!r}. Received: the "
+            f"rule {words.rule.name!r}, with this input. Give it another name."
         )
     text = f"The rule {words.rule.name!r} as an optimizer of torch's; see `Fused`, and `RMSprop` for what is ours."
     contents = {"_words": words, "__doc__": text, "__module__": __package__, "__signature__": words.signature}

@@ -85,6 +85,7 @@ class Words:
     defaults: of a group of parameters: all that one says, with what it says unless it is told otherwise.
     names:    what the arguments that are read are here.
     slots:    what slots are called in a parameter's state.
+    numbers:  what those are called there that are one number, not one an element.
     fixed:    words that may have no other value than this; what is in no other list is not read.
     signature: of the constructor, behind `self`.
     """
@@ -95,6 +96,7 @@ class Words:
     names: Mapping[str, str | tuple[str, ...]]
     slots: Mapping[str, str]
     fixed: Mapping[str, Any]
+    numbers: frozenset[str]
     signature: inspect.Signature = field(compare=False)
 
 
@@ -129,6 +131,7 @@ def _of_twin(rule: Rule, twin: Twin) -> Words:
 def _new(title: str, rule: Rule, around: Mapping[str, Any]) -> Words:
     """Of a rule that torch does not have: numbers are called as torch calls such, or else as the rule does."""
     own = own_arguments(rule)
+    around = {**around, **({"seed": None} if rule.draws else {})}
     usual = {ours: name for name, ours in USUAL.items()}
     is_pair = {"beta_1", "beta_2"} <= {*own}
     defaults: dict[str, Any] = {"lr": around["lr"]}
@@ -155,13 +158,15 @@ def _spoken(
 ) -> Words:
     """With what every optimizer here has beside."""
     more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OURS]
+    named = {**{name: name for name in rule.slots}, "average": EMA, **slots}
     return Words(
         title,
         rule,
         {**defaults, **dict.fromkeys(OURS)},
         read,
-        {**{name: name for name in rule.slots}, "average": EMA, **slots},
+        named,
         fixed,
+        frozenset(named[name] for name, slot in rule.slots.items() if slot.over in ("tensor", "all")),
         inspect.Signature([*parameters, *more]),
     )
 

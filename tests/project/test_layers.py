@@ -74,6 +74,7 @@ KNOWN = {
     "averages": {"backends", "backends.entries", "backends.ledger"},
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract", "memory"},
+    "torch.common": {"", "kinds"},
     "torch.engine": {"backends.attribute"},
     "torch.kept": {"", "backends.tensors"},
     "torch.launches": {"", "backends"},

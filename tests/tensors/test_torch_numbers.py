@@ -122,29 +122,15 @@ def test_arguments_and_defaults_are_those_of_the_installed_torch(name: str) -> N
     assert {*mine} - {*inspect.signature(theirs).parameters} == {"clip_grad_norm", "ema"}
 
 
-REFUSED = dict.fromkeys(("prodigy", "dadaptadamw", "dog"), "numbers that all parameters have in common")
-REFUSED |= {"sgld": "draws random numbers by the names"}
-READS_MORE = {name for name, (row, _) in ((name, TABLE[name]) for name in TABLE) if row.rule.inputs}
-
-
 @pytest.mark.parametrize("name", [*TABLE])
 def test_every_rule_of_the_zoo_is_an_optimizer_of_torch_s(name: str) -> None:
-    from rmsprop_jit import OptionError
-
-    if name in READS_MORE:
-        with pytest.raises(OptionError, match="reads more than gradients"):
-            fused.optimizer(name)
-        return
     ours = torch_side.parameters(1, torch.float32, [(5, 3), (4,)])
     before = torch_side.twins(ours)
     optimizer = fused.optimizer(name)(ours)
-    torch_side.give_gradients(ours, before, 1)
-    if name in REFUSED:
-        with pytest.raises(OptionError, match=REFUSED[name]):
-            optimizer.step()
-        return
     for step in range(3):
         torch_side.give_gradients(ours, before, step)
+        for one in ours:
+            one.hessian = torch.ones_like(one)
         optimizer.step()
     assert torch_side.distance(ours, before) > 0
 
