@@ -1,16 +1,19 @@
 """Random numbers of a rule, as expressions of words: what `normal()` and `uniform()` become.
 
-Element i of a tensor has word i % 4 of the four that Philox4x32-10 makes of
+Element i of a tensor has word i % 4 of the four that Philox4x32-10 makes, once for four elements, of
 
     counter   i // 4; the draw's place among those of the rule; PURPOSE; the number of the update
     key       the seed; what tells variables apart, which follows from their names
 
 It follows from nothing else: not from threads, rows, or other tensors. Halves of words are exact in float32, so
 they come to a loop as its other numbers do. In a tensor of more than 2**34 elements words repeat.
+
+An expression has a word as a leaf, which is the draw itself; a kernel has it of its generator (see `writer.py`).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Sequence
@@ -29,8 +32,12 @@ PURPOSE = zlib.crc32(b"draws")
 
 KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
 
-INDEX = Symbol(Kind.INDEX, "index")
-"""The place of an element in its tensor, as a word: its lowest 32 bits."""
+EACH = 4
+"""Elements that one call has words for."""
+
+CALL, PLACE = Symbol(Kind.DRAW, "_four"), Symbol(Kind.DRAW, "_place")
+COUNTERS = (CALL, PLACE)
+"""The words that count the calls for a tensor, and that tell draws of a rule apart."""
 
 HALVES, NEAR_ONE = 2.0**-31, 2.0**-24
 
@@ -51,25 +58,24 @@ the last word; w = -log(1 - x**2).
 """
 
 
-def words_at(group: Expr, place: int) -> tuple[Expr, ...]:
-    """Four words of a group of elements, at one place."""
+@functools.cache
+def drawn_words() -> tuple[Expr, ...]:
+    """The four words of a call, one for each of four elements."""
     step = Symbol(Kind.STEP, "step")
     low = step % COUNT
-    counter = (group, Const(float(place)), Const(float(PURPOSE)), _word(low, (step - low) / COUNT % COUNT))
+    counter = (CALL, PLACE, Const(float(PURPOSE)), _word(low, (step - low) / COUNT % COUNT))
     key = (_word(*(Symbol(kind, half) for half in halves)) for kind, halves in KEYS.items())
     return philox(counter, tuple(key))
 
 
-def word_of(draw: Symbol) -> Expr:
-    """The word of an element, at the place that a draw's name is: of four, without a comparison."""
-    a, b, c, d = words_at(call(Fn.WORD_RIGHT, INDEX, 2), int(draw.name))
-    return _chosen(1, _chosen(0, a, b), _chosen(0, c, d))
+def stream_of(draw: str) -> int:
+    """The word that tells a draw from the others of a rule: its place, which its name is."""
+    return int(draw)
 
 
 def drawn(fn: Fn, draw: Symbol, compute: str) -> Expr:
     """The number that an operation makes of a draw, in a program that computes in float32 or float64."""
-    word = word_of(draw)
-    return normal(word, compute) if fn is Fn.NORMAL else uniform(word)
+    return normal(draw, compute) if fn is Fn.NORMAL else uniform(draw)
 
 
 def uniform(word: Expr) -> Expr:
@@ -117,9 +123,3 @@ def _series(x: Expr, terms: Sequence[Expr]) -> Expr:
 def _word(low: Expr, high: Expr) -> Expr:
     """The word of a number that the host has, from its halves."""
     return call(Fn.WORD_OR, call(Fn.WORD, low), call(Fn.WORD_LEFT, call(Fn.WORD, high), 16))
-
-
-def _chosen(bit: int, x: Expr, y: Expr) -> Expr:
-    """X where a bit of the element's place is 0, otherwise y."""
-    mask = call(Fn.WORD_SIGNS, call(Fn.WORD_LEFT, INDEX, 31 - bit), 31)
-    return call(Fn.WORD_XOR, x, call(Fn.WORD_AND, call(Fn.WORD_XOR, x, y), mask))

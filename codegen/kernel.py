@@ -10,9 +10,6 @@ from .kinds import Space
 from .memo import derived
 from .pieces import Detour, Draw, Gather, Generator, Given, Let, Load, Reduce, Store
 
-INDEX = "index"
-"""The place of an element in its tensor, as a word, where a kernel asks for it."""
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -30,8 +27,7 @@ class Kernel:
     reductions: tuple[Reduce, ...]
     puts: tuple[Store, ...] = ()
     gathers: tuple[Gather, ...] = ()
-    draws: tuple[Draw, ...] = ()
-    generator: Generator | None = None
+    generators: tuple[Generator, ...] = ()
     detours: tuple[Detour, ...] = ()
     space: Over = Space.ELEMENT
 
@@ -51,20 +47,17 @@ class Kernel:
         return (*self.puts, *self.gathers)
 
     @derived
-    def is_indexed(self) -> bool:
-        """Whether the loop asks for the places of elements in their tensor."""
-        return any(INDEX in let.args for let in self.body)
+    def draws(self) -> tuple[Draw, ...]:
+        """The random bits that the loop uses."""
+        return tuple(draw for made in self.generators for draw in made.draws)
 
     @derived
     def uniforms(self) -> tuple[str, ...]:
         """Names from outside the loop that the loop uses, in order of use."""
-        made = self.generator
-        drawn = () if made is None else made.lets
-        inside = {one.name for one in self.loads} | {draw.name for draw in self.draws}
-        inside |= (
-            {let.name for let in (*drawn, *self.body)} | ({made.counted, made.stream} if made else set()) | {INDEX}
-        )
-        used = [arg for let in (*drawn, *self.body) for arg in let.args]
+        lets = [*(let for made in self.generators for let in made.lets), *self.body]
+        inside = {load.name for load in self.loads} | {draw.name for draw in self.draws} | {let.name for let in lets}
+        inside |= {name for made in self.generators for name in (made.counted, made.stream)}
+        used = [arg for let in lets for arg in let.args]
         used += [store.value for store in self.stores] + [reduce.value for reduce in self.reductions]
         return tuple(dict.fromkeys(arg for arg in used if isinstance(arg, str) and arg not in inside))
 
@@ -106,7 +99,8 @@ class Kernel:
         for load in self.loads:
             kept = storages[load.array]
             yield f"  load    {load.name} <- {load.array}" + (f": {kept} as {compute}" if kept != compute else "")
-        yield from (f"  draw    {draw}" for draw in self.draws)
+        for made in self.generators:
+            yield from (f"  draw    {draw.name} <- {made.bits} random bits for {draw.what}" for draw in made.draws)
         yield from (f"  let     {let}" for let in self.body)
         for store in self.stores:
             kept = storages[store.array]

@@ -60,7 +60,6 @@ class Kind(Enum):
     FLAG = "flag"
     DRAW = "draw"
     RANDOM = "random number"
-    INDEX = "place of an element"
 
     __hash__ = object.__hash__
 

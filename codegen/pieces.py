@@ -121,26 +121,38 @@ class Let(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """`name <- 16 random bits`, a word, for each element of what is stored to an array; `stream` is the array's."""
+    """`name <- random bits`, in a word, for each element; of what a generator makes, `stream` tells them from others.
+
+    what: what they are for.
+    """
 
     name: str
-    array: str
+    what: str
     stream: int
 
-    def __str__(self) -> str:
-        return f"{self.name} <- 16 random bits for {self.array}"
+
+WORDS = 4
+"""What a call of a generator makes."""
 
 
 class Generator(NamedTuple):
-    """What makes four words, called `words`, of the words called `counted` and `stream`: for eight elements at once.
+    """What makes four words, called `words`, of the words called `counted` and `stream`: for `each` elements at once.
 
-    The first of these has the lower half of the first word, the next one the upper half, and so on.
+    Of four elements each has a word. Of eight, the first has the lower half of the first word, the next one the upper
+    half, and so on.
     """
 
     counted: str
     stream: str
     lets: tuple[Let, ...]
     words: tuple[Arg, ...]
+    each: int
+    draws: tuple[Draw, ...]
+
+    @property
+    def bits(self) -> int:
+        """Of an element."""
+        return WORDS * 32 // self.each
 
 
 class Store(NamedTuple):

@@ -11,7 +11,7 @@
     given   = name                         a per-tensor number, or the result of an earlier kernel's reduction
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
-    draw    = name <- array                16 random bits, by which a new value of it is rounded (see `rounding.py`)
+    draw    = name <- bits                 random bits of an element, of a rule (`draws`) or to round by (`rounding`)
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage; over axes, once a number of a tensor that has elements
     reduce  = name = op(name) over space   float64, in row order; over axes it is made an array
@@ -24,7 +24,7 @@ the last before it stores. Where several programs make a step, one of them gathe
 An argument is a name, a number, or a truth. Order is evaluation order, each name is defined once and before its use
 (`verify` proves it). A step, given or head value that a `let` uses is rounded to the type of the program once, before
 the loop. Names cannot clash: `p`, `g`, `x.x` and `s.x` are what was loaded, `p'` and `s.x'` what is stored, `h.x` is a
-hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0, index) have no dot.
+hyperparameter (or `s.x`, a slot over all), and the others (t0, u0, c0, k0, r0, n0) have no dot.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from dataclasses import dataclass, field
 
 from .axes import Axes, Over
 from .dtypes import storage
-from .kernel import INDEX as INDEX
 from .kernel import Kernel as Kernel
 from .kinds import Space
 from .memo import Memo, derived

@@ -22,8 +22,8 @@ from .parts import Slot
 from .philox import philox
 from .program import Array, Kernel
 
-EACH, WORDS = 8, 4
-"""Elements that one call has bits for, and the words that have them."""
+EACH = 8
+"""Elements that one call has bits for."""
 
 ROUNDS = 7
 """Of Philox: as few as no test tells from random ones (Salmon et al. 2011, table 2); on processors they are most of the
@@ -36,6 +36,7 @@ KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
 COUNT = 2.0**HALF
 
 CALL, STREAM = Symbol(Kind.DRAW, "_call"), Symbol(Kind.DRAW, "_stream")
+COUNTERS = (CALL, STREAM)
 """The words that count the calls for an array, and that tell arrays apart."""
 
 UPPER = 0xFFFF0000

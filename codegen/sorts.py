@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from .ops import Fn
-from .program import INDEX, Let
+from .program import Let
 
 
 def truths(lets: Sequence[Let], known: Iterable[str] = ()) -> frozenset[str]:
@@ -37,7 +37,7 @@ def is_wide(let: Let, wide: Collection[str]) -> bool:
 
 def words(lets: Sequence[Let]) -> frozenset[str]:
     """The names of a loop's lets whose value is a word. Constants are words beside one."""
-    found = {INDEX}
+    found: set[str] = set()
     for let in lets:
         if let.fn.row.is_word or (let.fn is Fn.WHERE and any(arg in found for arg in let.args)):
             found.add(let.name)

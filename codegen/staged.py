@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .axes import Axes, Over
-from .draws import INDEX
 from .dtypes import storage
 from .errors import RuleError
 from .expr import Expr, Reduction, Select, Symbol
@@ -98,15 +97,10 @@ Guarded = Callable[[list[Stage]], Reduction | None]
 def staged(rule: str, stores: Stores, others: Iterable[Expr], guarded: Guarded) -> Plan:
     """The kernels that store to elements and to slots over axes; `others`: what else is computed of reductions.
 
-    Raises RuleError where functions outside are given anything, and where random numbers are drawn.
+    Raises RuleError where functions outside are given anything.
     """
     others = [*others]
     for node in walk(*stores.values(), *others):
-        if node is INDEX:
-            raise RuleError(
-                f"rule {rule!r} has numbers over axes and draws random numbers, which no kernels have together yet. "
-                "Received: normal() or uniform() among its equations. Reduce over 'tensor', or bring noise as an input."
-            )
         if isinstance(node, Outside):
             raise RuleError(
                 f"rule {rule!r} has numbers over axes and a function outside, which no kernels have together yet. "

@@ -15,7 +15,7 @@ from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import Fn, ReduceOp
 from .outsides import Outside
-from .program import INDEX, Arg, Kernel, Let, Program, Reduce, Store, made, old, scratch_of
+from .program import Arg, Kernel, Let, Program, Reduce, Store, made, old, scratch_of
 from .rule import PARAMETER, Rule
 from .walk import walk
 
@@ -177,7 +177,6 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
             raise _broken("number", kernel.name, load, "an unknown array, or a name that is wrong or taken")
         known[load.name] = NUMBER
     _check_draws(program, kernel, known)
-    known |= {INDEX: WORD}
     for let in kernel.body:
         _define(program, known, let, in_loop=not kernel.is_coarse)
     for store in kernel.stores:
@@ -197,18 +196,16 @@ def _check_kernel(program: Program, kernel: Kernel, step: Mapping[str, str], red
 
 
 def _check_draws(program: Program, kernel: Kernel, known: dict[str, str]) -> None:
-    """Random bits are for what is stored, and come from four words."""
-    made = kernel.generator
-    if made is not None:
-        known |= {made.counted: WORD, made.stream: WORD}
-        for let in made.lets:
+    """Random bits come from four words, and have names of their own."""
+    for generator in kernel.generators:
+        is_new = not {generator.counted, generator.stream} & {*known}
+        known |= {generator.counted: WORD, generator.stream: WORD}
+        for let in generator.lets:
             _define(program, known, let, in_loop=True)
-    for draw in kernel.draws:
-        is_stored = any(store.array == draw.array for store in kernel.stores)
-        is_new = draw.name not in known
-        if not is_stored or not is_new or made is None or [_kind(known, word) for word in made.words] != [WORD] * 4:
-            raise _broken("number", kernel.name, draw, "it is for nothing that is stored, or not of four words")
-        known[draw.name] = WORD
+        for draw in generator.draws:
+            if not is_new or draw.name in known or [_kind(known, word) for word in generator.words] != [WORD] * 4:
+                raise _broken("number", kernel.name, draw, "it has a name that is taken, or is not of four words")
+            known[draw.name] = WORD
 
 
 def _check_numbers(program: Program, kernel: Kernel, known: Mapping[str, str]) -> None:

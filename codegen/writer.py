@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
+from . import draws, rounding
 from .axes import Axes
-from .draws import INDEX
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .ops import Fn
 from .outsides import Outside
 from .pieces import Array, Detour, Draw, Generator, scratch_of
 from .program import Arg, Gather, Given, Kernel, Let, Load, Reduce, Store, array_of, new, old
-from .rounding import CALL, STREAM, drawn_words, stream_of
 from .stages import Stage
 from .walk import rewrite, walk
 
+COUNTERS = dict(zip((*rounding.COUNTERS, *draws.COUNTERS), ("q0", "q1", "q2", "q3"), strict=True))
+"""What the words are called that generators make theirs of."""
+
 ONE, ZERO = Const(1.0), Const(0.0)
 NOTHING: Mapping[Symbol, Expr] = {}
+
+
+class Words(Protocol):
+    """What makes random words: a module, of rounding or of a rule's draws."""
+
+    COUNTERS: tuple[Symbol, Symbol]
+    EACH: int
+
+    def drawn_words(self) -> tuple[Expr, ...]:
+        """The four words of a call, which are for so many elements."""
+
+    def stream_of(self, name: str, /) -> int:
+        """The word that tells what is drawn under a name from the others of a variable."""
 
 
 class Writer:
@@ -48,7 +64,7 @@ class Writer:
         self.loads: dict[Expr, Load] = {}
         self.body: dict[Expr, Let] = {}
         self.draws: dict[Expr, Draw] = {}
-        self.generator: Generator | None = None
+        self.generators: dict[Kind, Generator] = {}
         self.counts, self.letter = dict.fromkeys("tucw", 0), "t"
         self.wanted = {value: new(target.name) for target, value in stores.items()}
         self.wanted |= {one.arg: new(name) for one, name in outsides.items()}
@@ -73,21 +89,30 @@ class Writer:
             tuple(written),
             tuple(reduces),
             tuple(puts),
-            draws=tuple(self.draws.values()),
-            generator=self.generator,
+            generators=tuple(self.generators.values()),
             detours=tuple(detours),
         )
 
     def drawn(self, e: Symbol) -> str:
-        """The name of the random bits for what is stored to an array."""
-        if e is CALL or e is STREAM:
-            return "q0" if e is CALL else "q1"
-        if self.generator is None:
-            outer, self.body, self.letter = self.body, {}, "w"
-            words = tuple([self.element(word) for word in drawn_words()])
-            lets, self.body, self.letter = tuple(self.body.values()), outer, "t"
-            self.generator = Generator(self.drawn(CALL), self.drawn(STREAM), lets, words)
-        return self.draws.setdefault(e, Draw(f"n{len(self.draws)}", e.name, stream_of(e.name))).name
+        """The name of the random bits that a draw of a rule has, or what is stored to an array is rounded by."""
+        if e in self.draws:
+            return self.draws[e].name
+        kind: Words = draws if e.kind is Kind.RANDOM else rounding
+        what = f"draw {e.name}" if e.kind is Kind.RANDOM else e.name
+        draw = self.draws[e] = Draw(f"n{len(self.draws)}", what, kind.stream_of(e.name))
+        made = self.generators.get(e.kind)
+        if made is None:
+            made = self._generator(kind)
+        self.generators[e.kind] = made._replace(draws=(*made.draws, draw))
+        return draw.name
+
+    def _generator(self, kind: Words) -> Generator:
+        """What makes words; all names in it are its own."""
+        outer, self.body, self.letter = self.body, {}, "w"
+        words = tuple([self.element(word) for word in kind.drawn_words()])
+        lets, self.body, self.letter = tuple(self.body.values()), outer, "t"
+        counted, stream = (COUNTERS[e] for e in kind.COUNTERS)
+        return Generator(counted, stream, lets, words, kind.EACH, ())
 
     def gathering(self, name: str, gathers: Mapping[Symbol, Expr]) -> Kernel:
         """The kernel that makes these numbers for all tensors."""
@@ -117,10 +142,8 @@ class Writer:
             return e.value
         if not self.is_here(e):
             return self.from_outside(e)
-        if isinstance(e, Symbol) and e.kind is Kind.DRAW:
-            return self.drawn(e)
-        if e is INDEX:
-            return INDEX.name
+        if isinstance(e, Symbol) and e.kind in (Kind.DRAW, Kind.RANDOM):
+            return COUNTERS.get(e) or self.drawn(e)
         if isinstance(e, Symbol):
             return self.loads.setdefault(e, Load(old(array_of(e)), array_of(e))).name
         if isinstance(e, Outside):

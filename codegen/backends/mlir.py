@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..dtypes import Storage, storage
 from ..errors import BackendError, LoweringError
 from ..ops import Fn
+from ..pieces import WORDS
 from ..printer import mangled
-from ..program import INDEX, Arg, Draw, Kernel, Let, Load, Program, Reduce, new, old
-from ..rounding import EACH
+from ..program import Arg, Draw, Generator, Kernel, Let, Load, Program, Reduce, new, old
 from ..sorts import is_of_words, is_wide, truths, wides, words
 
 LOCAL = re.compile(r"%\w+")
@@ -174,29 +174,30 @@ class _Function:
             kept = self.kept(load.array).mlir
             if kept != self.kind:
                 block.lines.append(f"%{mangled(load.name)} = {_cast(f'%in_{mangled(load.name)}', kept, self.kind)}")
-        for draw in self.kernel.draws:
-            self.drawn(block, draw)
-        if self.kernel.is_indexed:
-            place = block.new("linalg.index 0 : index")
-            block.lines.append(f"%{INDEX} = arith.index_cast {place} : index to {WORD}")
+        for made in self.kernel.generators:
+            for draw in made.draws:
+                self.drawn(block, made, draw)
         block.lets(self.kernel.body, truths(self.kernel.body))
         return block
 
-    def drawn(self, block: _Block, draw: Draw) -> None:
-        """The random bits of an element: its half of the four words, which are made anew for each."""
-        made = self.kernel.generator
-        assert made is not None
+    def drawn(self, block: _Block, made: Generator, draw: Draw) -> None:
+        """The random bits of an element: its part of the four words, which are made anew for each."""
         own = {name: f"{name}{draw.name}" for name in (made.counted, made.stream, *(let.name for let in made.lets))}
         lets = [let._replace(name=own[let.name], args=_renamed(let.args, own)) for let in made.lets]
         element = block.new(f"arith.index_cast {block.new('linalg.index 0 : index')} : index to {WORD}")
-        block.lines.append(f"%{own[made.counted]} = arith.shrui {element}, {block.constant(3, WORD)} : {WORD}")
+        block.lines.append(
+            f"%{own[made.counted]} = arith.shrui {element}, {block.constant(made.each.bit_length() - 1, WORD)} : {WORD}"
+        )
         block.lines.append(f"%{own[made.stream]} = arith.constant {draw.stream} : {WORD}")
         block.lets(lets, frozenset())
         first, *others = [block.operand(word) for word in _renamed(made.words, own)]
-        place = block.new(f"arith.andi {element}, {block.constant(EACH - 1, WORD)} : {WORD}")
+        place = block.new(f"arith.andi {element}, {block.constant(made.each - 1, WORD)} : {WORD}")
         for k, other in enumerate(others, 1):
-            later = block.new(f"arith.cmpi uge, {place}, {block.constant(2 * k, WORD)} : {WORD}")
+            later = block.new(f"arith.cmpi uge, {place}, {block.constant(made.each // WORDS * k, WORD)} : {WORD}")
             first = block.new(f"arith.select {later}, {other}, {first} : {WORD}")
+        if made.bits == 32:
+            block.lines.append(f"{block.operand(draw.name)} = arith.ori {first}, {first} : {WORD}")
+            return
         odd = block.new(f"arith.andi {element}, {block.constant(1, WORD)} : {WORD}")
         places = block.new(f"arith.shli {odd}, {block.constant(4, WORD)} : {WORD}")
         moved = block.new(f"arith.shrui {first}, {places} : {WORD}")

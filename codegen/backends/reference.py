@@ -16,8 +16,7 @@ from ..axes import Axes, Over, size_in
 from ..dtypes import storage
 from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
-from ..program import INDEX, Arg, Draw, Kernel, Let, Program, made, new
-from ..rounding import EACH
+from ..program import Arg, Draw, Generator, Kernel, Let, Program, made, new
 from ..scalars import evaluate
 from ..sorts import is_of_words, is_wide, wides, words
 from . import coarse
@@ -125,11 +124,10 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         loaded = tensor[load.array].reshape(count if program.space_of(load.array) == kernel.space else -1)
         whose = places.get(program.space_of(load.array))
         names[load.name] = (loaded if whose is None else loaded[whose]).astype(compute, copy=True)
-    if kernel.is_indexed:
-        names[INDEX] = np.arange(math.prod(count), dtype=np.uint64).astype(np.uint32).reshape(count)
     wide_names, word_names = wides(kernel.body), words(kernel.body)
-    for draw in kernel.draws:
-        names[draw.name] = _drawn(kernel, draw, names, count, compute)
+    for generator in kernel.generators:
+        for draw in generator.draws:
+            names[draw.name] = _drawn(generator, draw, names, count, compute)
     for let in kernel.body:
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
@@ -156,17 +154,16 @@ def _coarser(program: Program, kernel: Kernel) -> set[Axes]:
     return {space for space in found if isinstance(space, Axes) and space != kernel.space}
 
 
-def _drawn(kernel: Kernel, draw: Draw, names: Mapping[str, Any], shape: tuple[int, ...], compute: Any) -> Array:
+def _drawn(made: Generator, draw: Draw, names: Mapping[str, Any], shape: tuple[int, ...], compute: Any) -> Array:
     """The random bits of all elements, a word each."""
-    made, size = kernel.generator, math.prod(shape)
-    assert made is not None
-    calls = np.arange(-(-size // EACH), dtype=np.uint32)
+    size = math.prod(shape)
+    calls = np.arange(-(-size // made.each), dtype=np.uint64).astype(np.uint32)
     inside = {**names, made.counted: calls, made.stream: np.full_like(calls, draw.stream)}
     known = words(made.lets)
     for let in made.lets:
         inside[let.name] = _computed(let, inside, np.uint32 if is_of_words(let, known) else compute, compute)
     drawn = np.stack([inside[str(word)] for word in made.words], axis=1).astype("<u4")
-    return drawn.view("<u2").ravel()[:size].astype(np.uint32).reshape(shape)
+    return drawn.view(f"<u{made.bits // 8}").ravel()[:size].astype(np.uint32).reshape(shape)
 
 
 def _computed(let: Let, names: Mapping[str, Any], kind: Any, compute: Any) -> Any:

@@ -8,6 +8,7 @@ import os
 from statistics import NormalDist
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from compare import Array
@@ -21,7 +22,7 @@ from rmsprop_jit.codegen import (
     RuleError,
     Slot,
     explain,
-    mean_of,
+    max_of,
     normal,
     specialize,
     sum_of,
@@ -41,6 +42,8 @@ SIGMAS = 4.0
 LAGS = 64
 DTYPES = ["float32", "float64"]
 SIZES = [1003, 1, 0, 257]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 Numbers = dict[str, Array]
 
@@ -252,7 +255,75 @@ def test_draws_need_a_type_that_holds_their_words() -> None:
         specialize(RULE, (), "float16")
 
 
-def test_axes_and_draws_are_not_had_together() -> None:
-    rule = Rule("both", lambda p, g: {p: p - mean_of(g, over=-1) + normal()})
-    with pytest.raises(RuleError, match=r"'both' has numbers over axes and draws random numbers.*Received: normal\(\)"):
-        specialize(rule)
+def beside_axes(p: Expr, g: Expr, s: Names) -> dict[Expr, Expr]:
+    """A draw that is reduced over rows and used again, and another that a row's number goes with."""
+    noise = normal()
+    return {p: p - max_of(noise, over=-1) + noise, s.rows: max_of(g, over=-1), s.other: s.rows + uniform()}
+
+
+AXES_RULE = Rule(
+    "beside_axes",
+    beside_axes,
+    slots={"rows": Slot(0.0, over=-1, result=True), "other": Slot(0.0, result=True)},
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_beside_numbers_over_axes_draws_are_the_same(dtype: str) -> None:
+    shapes = [(7, 301), (2, 3, 1100), (1201,)]
+
+    def done(backend: str, threads: int = 1) -> list[Numbers]:
+        rng = np.random.default_rng(3)
+        tensors: list[Numbers] = []
+        for shape in shapes:
+            arrays = {name: rng.normal(size=shape).astype(dtype) for name in ("parameter", "gradient", "other")}
+            tensors.append({**arrays, "rows": np.zeros((*shape[:-1], 1), dtype)})
+        numbers = {name: values[: len(shapes)] for name, values in KEYS.items()}
+        program = specialize(AXES_RULE, (), dtype)
+        own: dict[str, Any] = {**defaults(AXES_RULE), **numbers}
+        if backend == "reference":
+            run(backend, program, tensors, defaults(AXES_RULE), numbers)
+        else:
+            run_together(backend, [(program, tensors)], own, threads=threads)
+        return tensors
+
+    wanted = done("reference")
+    for threads in (1, 5):
+        assert_alike(done("cpu", threads), wanted)
+    plain_rule = Rule("plain", lambda p: {p: normal() + 0 * p})
+    tensor = {name: np.zeros(2 * 3 * 1100, dtype) for name in ("parameter", "gradient")}
+    numbers = {name: values[1:2] for name, values in KEYS.items()}
+    run("cpu", specialize(plain_rule, (), dtype), [tensor], defaults(plain_rule), numbers)
+    rng = np.random.default_rng(3)
+    before = [[rng.normal(size=shape).astype(dtype) for _ in range(3)] for shape in shapes][1][0]
+    noise = tensor["parameter"].reshape(2, 3, 1100).astype("float64")
+    ours = wanted[1]["parameter"].astype("float64") - before
+    np.testing.assert_allclose(
+        ours, noise - noise.max(axis=-1, keepdims=True), atol=1e-6 if dtype == "float32" else 1e-14
+    )
+
+
+def test_a_call_of_the_generator_serves_four_elements() -> None:
+    program = specialize(RULE, (), "float32")
+    (kernel,) = program.kernels
+    (made,) = kernel.generators
+    assert (made.each, made.bits, len(made.draws)) == (4, 32, 3)
+    assert not any(let.fn is Fn.WORD_HIGH for let in kernel.body)
+
+
+def test_draws_stand_beside_rounding_by_chance() -> None:
+    """Each has a generator of its own: on a GPU a vector of eight elements is two calls for draws, one for rounding."""
+
+    def done(backend: str) -> list[Numbers]:
+        tensors: list[Numbers] = [
+            {"parameter": np.zeros(n, "float32"), "gradient": np.zeros(n, "float32"), "m": np.zeros(n, BFLOAT16)}
+            for n in SIZES
+        ]
+        own = {name: values[: len(SIZES)] for name, values in KEYS.items()}
+        run(backend, specialize(rule, (), "float32", slots={"m": "bfloat16"}), tensors, defaults(rule), own)
+        return tensors
+
+    rule = Rule("both", lambda p, s: {p: p + uniform(), s.m: s.m + normal()}, slots={"m": Slot(0.0, result=True)})
+    wanted = done("reference")
+    for backend in ("cpu", "cuda"):
+        assert_alike(done(backend), wanted)

@@ -166,7 +166,7 @@ def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
         made = trial(rule, flags, "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
         kernels = made.program.kernels
         ours = sum(len(one.loads) for one in kernels), sum(len(one.stores) for one in kernels)
-        if any(one.is_indexed for one in kernels):  # two elements draw other numbers: what moves is that without them
+        if any(one.draws for one in kernels):  # two elements draw other numbers: what moves is that without them
             made = trial(rule, (), "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
         assert ours == moved(made), f"{variant} {flags}"
 

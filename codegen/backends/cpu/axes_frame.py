@@ -14,7 +14,6 @@ from ...kinds import Space
 from ...ops import ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Kernel, Load, Program, Reduce
-from ...rounding import EACH
 from . import draws, frame
 from .frame import LANES, Frame, Header, at, pointer_to
 
@@ -137,9 +136,7 @@ class AxesFrame(Frame):
             if loads:
                 yield from self.runs(i, (line for load in loads for line in self.laid_out(kernel, load)))
         prefix = "wide_" if kernel.is_coarse else ""
-        if kernel.generator is not None:
-            yield f"shift = first % {EACH}"
-            yield from draws.filling(kernel, kernel.generator, kind)
+        yield from draws.filling(kernel, "begin + block", kind)
         yield "for lane in range(width):"
         yield from indented(draws.read(kernel))
         for load in kernel.loads:

@@ -1,9 +1,9 @@
 """Random bits in the CPU frame: made for some hundred elements at a time, then read beside them.
 
-One call of the generator has the bits of eight elements. A loop over calls is vectorised as one over elements is, and
+One call of a generator has the bits of several elements. A loop over calls is vectorised as one over elements is, and
 its words stand in a buffer as the elements lie in memory, so that the loop over elements reads them one after another.
 
-The generator's words are computed in 64 bits each (`lane_...` in `words.py`): a vector has room for half as many, and
+A generator's words are computed in 64 bits each (`lane_...` in `words.py`): a vector has room for half as many, and
 the halves of a product, two multiplications and six moves of 32-bit vectors, are one multiplication there.
 """
 
@@ -11,62 +11,68 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ...pieces import WORDS
 from ...printer import indented, mangled, operand, print_lets
 from ...program import Generator, Kernel, Program
-from ...rounding import EACH, WORDS
 
 TOGETHER = 512
 """Elements whose bits are made together: enough for vectors of calls, and few enough for the nearest cache."""
 
-ROOM = (TOGETHER // EACH + 1) * WORDS
-"""Words of a buffer: elements may begin and end within a call."""
-
-
-BUFFER = "words_drawn"
-
 
 def buffers(program: Program) -> Iterator[str]:
-    """The line that makes a buffer for all arrays that a pass draws bits for."""
-    most = max(len(kernel.draws) for kernel in program.kernels)
-    if most:
-        yield f"{BUFFER} = words({most * ROOM})"
+    """The lines that make buffers for all that a pass draws."""
+    for j in range(max(len(kernel.generators) for kernel in program.kernels)):
+        made = [kernel.generators[j] for kernel in program.kernels if j < len(kernel.generators)]
+        yield f"words_drawn_{j} = words({max(len(one.draws) * _room(one) for one in made)})"
+
+
+def _room(made: Generator) -> int:
+    """Words of a draw: elements may begin and end within a call."""
+    return (TOGETHER // made.each + 1) * WORDS
 
 
 def loop(kernel: Kernel, start: str, compute: str, body: Iterable[str]) -> Iterator[str]:
     """The loop over the `count` elements of a row that begins at element `start`; `body` is that of element `i`."""
-    if kernel.generator is None:
+    if not kernel.generators:
         yield "for i in range(count):"
         yield from indented(body)
         return
     yield f"for block in range(0, count, {TOGETHER}):"
     yield f"    width = count - block if count - block < {TOGETHER} else {TOGETHER}"
-    yield f"    first = {start} + block"
-    yield f"    shift = first % {EACH}"
-    yield from indented(filling(kernel, kernel.generator, compute))
+    yield from indented(filling(kernel, f"{start} + block", compute))
     yield "    for lane in range(width):"
     yield "        i = block + lane"
     yield from indented([*read(kernel), *body], 2)
 
 
 def read(kernel: Kernel) -> Iterator[str]:
-    """The bits of the element `lane` of those that a buffer was filled for."""
-    for k, draw in enumerate(kernel.draws):
-        yield f"{mangled(draw.name)} = half({BUFFER}, shift + lane + {2 * k * ROOM})"
+    """The bits of the element `lane` of those that buffers were filled for."""
+    for j, made in enumerate(kernel.generators):
+        for k, draw in enumerate(made.draws):
+            place = f"shift_{j} + lane + {made.each // WORDS * k * _room(made)}"
+            taken = f"words_drawn_{j}[{place}]" if made.bits == 32 else f"half(words_drawn_{j}, {place})"
+            yield f"{mangled(draw.name)} = {taken}"
 
 
-def filling(kernel: Kernel, made: Generator, compute: str) -> Iterator[str]:
-    """The loops over arrays and calls, for `width` elements from `first` on.
+def filling(kernel: Kernel, first: str, compute: str) -> Iterator[str]:
+    """The loops over draws and calls, for `width` elements from `first` on."""
+    if kernel.generators:
+        yield f"first = {first}"
+    for j, made in enumerate(kernel.generators):
+        yield from _filling(j, made, compute)
 
-    One text for all arrays, which takes its time to compile.
-    """
-    first, *others = kernel.draws
-    yield f"for k in range({len(kernel.draws)}):"
+
+def _filling(j: int, made: Generator, compute: str) -> Iterator[str]:
+    """One text for all draws of a generator, which takes its time to compile."""
+    first, *others = made.draws
+    yield f"shift_{j} = first % {made.each}"
+    yield f"for k in range({len(made.draws)}):"
     yield f"    {made.stream} = uint64({first.stream})"
     for k, draw in enumerate(others, 1):
         yield f"    {made.stream} = uint64({draw.stream}) if k == {k} else {made.stream}"
-    yield f"    for j in range((shift + width + {EACH - 1}) // {EACH}):"
-    yield f"        {made.counted} = uint64(first // {EACH} + j)"
+    yield f"    for j in range((shift_{j} + width + {made.each - 1}) // {made.each}):"
+    yield f"        {made.counted} = uint64(first // {made.each} + j)"
     for line in print_lets(made.lets, compute):
         yield "        " + line.replace("word_", "lane_").replace("uint32(", "uint64(")
     for k, word in enumerate(made.words):
-        yield f"        {BUFFER}[k * {ROOM} + {WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"
+        yield f"        words_drawn_{j}[k * {_room(made)} + {WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"

@@ -14,7 +14,7 @@ from ...errors import BackendError
 from ...kinds import Space
 from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
-from ...program import INDEX, Given, Kernel, Load, Program, Reduce, old
+from ...program import Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 from . import draws
 
@@ -24,6 +24,9 @@ LANES = 128
 The order is thus the same on every machine and for any number of threads, and wide enough for any vector unit.
 """
 
+
+BEGIN = f"rows[row * 4 + {START}]"
+"""The number of a row's first element in its tensor."""
 
 SLOW = (Fn.DIV, Fn.SQRT)
 """Operations that a processor does few of at a time."""
@@ -146,8 +149,6 @@ class Frame:
         """What is known of a row."""
         yield f"tensor = rows[row * 4 + {TENSOR}]"
         yield f"start = rows[row * 4 + {START}]" + (f" * {self.stride}" if self.stride else "")
-        if any(kernel.is_indexed for kernel in self.program.kernels):
-            yield f"begins = rows[row * 4 + {START}]"
         yield f"count = rows[row * 4 + {COUNT}]"
         if self.together:
             yield f"alone = rows[row * 4 + {ALONE}]"
@@ -212,8 +213,6 @@ class Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
-        if kernel.is_indexed:
-            yield f"{INDEX} = uint32(begins + {index})"
         yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in kernel.loads)
         yield from print_lets(kernel.body, self.type)
 
@@ -227,7 +226,7 @@ class Frame:
         for store in kernel.stores:
             value = cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
             lines.append(f"{pointer_to(store.array)}[i] = {value}")
-        yield from draws.loop(kernel, f"rows[row * 4 + {START}]", self.type, lines)
+        yield from draws.loop(kernel, BEGIN, self.type, lines)
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
@@ -240,8 +239,9 @@ class Frame:
                 yield f"fill(lanes_{reduce.name}, {LANES}, {literal(start, 'float64')})"
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
+        yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
         yield "    for lane in range(width):"
-        yield from indented(self.body(kernel, "block + lane"), 2)
+        yield from indented([*draws.read(kernel), *self.body(kernel, "block + lane")], 2)
         if self.is_apart(kernel):
             for reduce in self.computed(kernel):
                 yield f"        singles_{reduce.name}[lane] = {operand(reduce.value, self.type)}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...dtypes import VECTOR_BYTES
 from ...printer import cast, indented, literal, mangled, operand, print_lets
-from ...program import INDEX, Kernel, new
+from ...program import Kernel, new
 from . import draws
 from .layout import pointer
 from .shape import Shape
@@ -24,11 +24,10 @@ class Step:
         self.program, self.type, self.threads = shape.program, shape.type, shape.threads
         self.partials = shape.partials_of(kernel)
         self.layout = shape.layout(kernel)
-        self.index = (INDEX,) if kernel.is_indexed else ()
 
     def functions(self) -> Iterator[str]:
         """What is called for each element, and to fold what has been summed."""
-        yield from draws.functions(self.kernel, self.type.name)
+        yield from draws.functions(self.kernel, self.k, self.type.name)
         yield from self.element_function()
         for text in dict.fromkeys(text for p in self.partials for text in (p.parts.add, p.parts.join)):
             yield from ("", "", "@device", *text.strip().splitlines())
@@ -38,7 +37,7 @@ class Step:
         """The kernel's body as a function of one element: what is stored, or what is reduced."""
         kernel = self.kernel
         names = [*(load.name for load in kernel.loads), *(draw.name for draw in kernel.draws)]
-        arguments = map(mangled, [*self.numbers(), *self.index, *names])
+        arguments = map(mangled, [*self.numbers(), *names])
         results = [*(store.value for store in kernel.stores), *(reduce.value for reduce in kernel.reductions)]
         yield "@device"
         yield f"def element_{self.k}({', '.join(arguments)}):"
@@ -62,8 +61,6 @@ class Step:
         yield "row = int64(cuda.blockIdx.x)"
         yield "tensor = load_int64(rows + row * 24)"
         yield f"start = {self.layout.bytes('load_int64(rows + row * 24 + 8)')}"
-        if self.index:
-            yield "first = load_int64(rows + row * 24 + 8)"
         yield "count = int32(load_int64(rows + row * 24 + 16))"
         if self.kernel.draws:
             yield f"{draws.BEGIN} = load_int64(rows + row * 24 + 8)"
@@ -112,16 +109,15 @@ class Step:
         for v in range(several):
             index = f"int32(i + {v * self.threads * layout.lanes}{further})" if v or further else "i"
             yield f"at_{v} = {layout.bytes(f'int64({index})')}"
-            yield from (f"place_{v} = first + int64({index})" for _ in self.index)
             for load in self.kernel.loads:
                 kept = self.program.storage(load.array)
                 for piece, lanes in layout.pieces(load.array):
                     names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
                     yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
-            yield from draws.of_vector(self.kernel, index, v, layout.lanes)
+            yield from draws.of_vector(self.kernel, self.k, index, v, layout.lanes)
         for v in range(several):
             for lane in range(layout.lanes):
-                yield from self.one(f"l{v}{lane}_", v, lane)
+                yield from self.one(f"l{v}{lane}_")
         for v in range(several):
             for store in self.kernel.stores:
                 for piece, lanes in layout.pieces(store.array):
@@ -132,11 +128,10 @@ class Step:
     def single(self) -> Iterator[str]:
         """One element."""
         yield f"at_0 = {self.layout.bytes('int64(i)')}"
-        yield from ("place_0 = first + int64(i)" for _ in self.index)
         for load in self.kernel.loads:
             kept = self.program.storage(load.array)
             yield f"{mangled(load.name)} = load_{kept}({self.layout.place(load.array, 0)})"
-        yield from draws.of_single(self.kernel)
+        yield from draws.of_single(self.kernel, self.k)
         yield from self.one("")
         for store in self.kernel.stores:
             kept = self.program.storage(store.array)
@@ -146,11 +141,10 @@ class Step:
         """A new value in the storage of its array."""
         return cast(f"{prefix}{mangled(new(array))}", self.type.name, self.program.storage(array))
 
-    def one(self, prefix: str, v: int = 0, lane: int = 0) -> Iterator[str]:
+    def one(self, prefix: str) -> Iterator[str]:
         """The element whose loads have names with `prefix`: its new values, added to the thread's sums."""
         kernel = self.kernel
         arguments = [mangled(name) for name in self.numbers()]
-        arguments += [f"uint32(place_{v} + {lane})" for _ in self.index]
         for load in kernel.loads:
             name = f"{prefix}{mangled(load.name)}"
             arguments.append(cast(name, self.program.storage(load.array), self.type.name))
