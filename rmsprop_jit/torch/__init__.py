@@ -19,6 +19,7 @@ kept        the state of parameters, as torch keeps it
 launches    the tables of one kind of step
 common      what parameters of several groups have in common
 engine      which of these a step needs
+watched     whether anybody looks at steps
 optimizers  the classes
 """
 

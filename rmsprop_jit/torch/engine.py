@@ -145,7 +145,10 @@ class _Bound:
         """A step was made of parameters with gradients, by which slots over all have new values for each moment."""
         for name, vector in self._kept.numbers.items():
             if self._kept.is_common or (name == STEP and len(given) == len(vector)):
-                vector[:] = vector + 1 if name == STEP else made[0].get(name, vector[0])
+                if name == STEP:
+                    vector += 1
+                else:
+                    vector[:] = made[0].get(name, vector[0])
             elif name == STEP:
                 vector[given] += 1
             else:

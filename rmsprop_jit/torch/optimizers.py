@@ -13,6 +13,7 @@ from ..errors import ArrayError, OptionError
 from ..seeds import new_seed
 from .engine import Engine, names_of
 from .settings import rate_of, settings_of
+from .watched import is_watched
 from .words import Words, words_of
 
 
@@ -112,6 +113,12 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
         Raises ArrayError, naming the parameter, or OptionError, before anything is written.
         """
+        is_own = type(self).step is Fused.step  # else torch, or who overrides this, has seen to what is around it
+        return self._watched_step(closure) if is_own and is_watched(self) else self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # for torch, which else puts its profiler's mark around each
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -121,6 +128,8 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
             return loss
         self._launch(None if scale is None else float(scale))
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _launch(self, scale: float | None) -> None:

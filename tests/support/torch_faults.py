@@ -22,7 +22,7 @@ class Fault(NamedTuple):
     later: str = RIGHT
 
 
-class Own(torch.Tensor):  # type: ignore[misc, name-defined]
+class Own(torch.Tensor):  # type: ignore[misc]
     """A class of its own, which does nothing of its own."""
 
 

@@ -129,6 +129,29 @@ def test_hooks_run_around_a_step_and_a_profiler_sees_it() -> None:
     assert all(one.grad is None for one in ours)
     optimizer.step()
     assert [float(optimizer.state[one]["step"]) for one in ours] == [1.0] * len(ours)
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert "Optimizer.step#RMSprop.step" in [event.name for event in profile.events()]
+
+
+def test_hooks_run_once_whoever_overrides_a_step() -> None:
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    class Mine(fused.RMSprop):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    seen: list[str] = []
+    ours = torch_side.parameters(1)
+    torch_side.give_gradients(ours, ours, 1)
+    for made in (Mine, fused.RMSprop, Mine):
+        optimizer = made(ours)
+        optimizer.register_step_pre_hook(lambda *_: seen.append("own"))
+        handle = register_optimizer_step_post_hook(lambda *_: seen.append("of all"))
+        optimizer.step()
+        handle.remove()
+        assert seen == ["own", "of all"]
+        seen.clear()
 
 
 def test_zeroed_gradients_may_be_filled_again_in_place() -> None:
