@@ -27,7 +27,7 @@ LLVM_TYPES = {
     types.uint32: ll.IntType(32),
 }
 
-INT16, INT32 = ll.IntType(16), ll.IntType(32)
+INT16, INT32, INT64 = ll.IntType(16), ll.IntType(32), ll.IntType(64)
 
 
 def _with_zeros(builder: Any, half: Any) -> Any:
@@ -112,7 +112,64 @@ def _index(lane: int) -> Any:
     return ll.Constant(ll.IntType(32), lane)
 
 
-NAMES = words(cuda, cuda.jit(device=True, inline="always"), types, _load, _store, _cast)
+def _of_integers() -> dict[str, Any]:
+    """The operations on words, an instruction or two each.
+
+    As Python functions they would be inlined by Numba, hundreds of them into one kernel, for most of a minute.
+    """
+
+    def wide(operation: str, extend: str = "zext", shift: int = 0) -> Callable[..., Any]:
+        """In 64 bits: a shift by 32 or more leaves nothing, and a product has an upper half."""
+
+        def generate(builder: Any, x: Any, y: Any) -> Any:
+            result = getattr(builder, operation)(getattr(builder, extend)(x, INT64), builder.zext(y, INT64))
+            return builder.trunc(builder.lshr(result, INT64(shift)) if shift else result, INT32)
+
+        return generate
+
+    def plain(operation: str) -> Callable[..., Any]:
+        return lambda builder, x, y: getattr(builder, operation)(x, y)
+
+    pairs = {name: plain(name) for name in ("add", "mul", "and_", "or_", "xor")}
+    pairs |= {"high": wide("mul", shift=32), "left": wide("shl"), "right": wide("lshr"), "signs": wide("ashr", "sext")}
+    return {
+        **{f"word_{name.removesuffix('_')}": _of_two(make) for name, make in pairs.items()},
+        "word_of": intrinsic(_word_of),
+        "float32_of_word": _number_of(types.float32),
+        "float64_of_word": _number_of(types.float64),
+    }
+
+
+def _of_two(make: Callable[..., Any]) -> Any:
+    def word(typing_context: Any, x: Any, y: Any) -> Any:
+        word = types.uint32
+        return word(word, word), lambda context, builder, signature, args: make(builder, *args)
+
+    return intrinsic(word)
+
+
+def _word_of(typing_context: Any, x: Any) -> Any:
+    """Of a whole number in any type."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], signature.args[0], types.int32)
+
+    return types.uint32(x), generate
+
+
+def _number_of(kind: Any) -> Any:
+    """Of a word, as an integer with a sign."""
+
+    def number(typing_context: Any, x: Any) -> Any:
+        return kind(types.uint32), lambda context, builder, signature, args: builder.sitofp(args[0], LLVM_TYPES[kind])
+
+    return intrinsic(number)
+
+
+DEVICE = cuda.jit(device=True, inline="always")
+"""Inlined by Numba itself: compiled apart, a function asks the driver for the GPU at hand."""
+
+NAMES = words(cuda, DEVICE, types, _load, _store, _cast, integers=_of_integers())
 """What generated source may name."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +21,7 @@ def words(
     store: Callable[..., Any],
     cast: Callable[[Any, Any], Any],
     functions: ModuleType = math,
+    integers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What generated source may name.
 
@@ -29,6 +30,7 @@ def words(
     store:  from (type, storage, lanes) to a function (address, *lanes numbers).
     cast:   from two types of the same size to a function that reads the bits of one as the other.
     functions: where sqrt and the like are from.
+    integers: the operations on words, where a compiler has them of its own; else they are Python that it compiles.
     """
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
@@ -45,7 +47,7 @@ def words(
     casts |= {"word_of_bits": cast(named["float32"], named["uint32"])}
     casts |= {"number_of_word_bits": cast(named["uint32"], named["float32"])}
     constants = {"INF": math.inf, "NAN": math.nan}
-    integers = _of_integers(device, named)
+    integers = _of_integers(device, named) if integers is None else integers
     return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **casts, **integers, **constants}
 
 
