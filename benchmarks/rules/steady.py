@@ -84,13 +84,18 @@ class Steady:
                 for tensor, number in zip(tensors, numbers, strict=True):
                     tensor[array.name] = np.array(number)
         start = [tensor["parameter"].copy() for tensor in tensors]
-        hypers = self._numbers(self.optimizer.iterations + 1) | {f"s.{name}": value for name, value in common.items()}
+        hypers = self.numbers()
         own = {name: [hypers.get(name, 1.0)] * len(parameters) for name in self.program.tensor_hypers}
         own |= keys_of(f"variable_{i}" for i in range(len(parameters))) if self.rule.draws else {}
         reference.run(self.program, tensors, hypers, own)
         self.optimizer.apply(gradients)
         reached = [parameter.reshape(-1)[::stride] for parameter in parameters]
         return peers.agree(reached, [tensor["parameter"] for tensor in tensors], start)
+
+    def numbers(self) -> dict[str, float]:
+        """What the next update's program is told, slots over all among it."""
+        own = {f"s.{name}": value for name, value in self._over_all().items()}
+        return self._numbers(self.optimizer.iterations + 1) | own
 
     def _over_all(self) -> dict[str, float]:
         """The slots over all, by name."""
