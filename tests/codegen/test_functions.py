@@ -192,7 +192,7 @@ def test_the_host_and_a_constant_have_the_bits_of_an_element(name: str) -> None:
     program = specialize(rule, (), "float64")
     fast = compile_scalars(program)
     every = [(x, y) for x in values for y in values[::3]]
-    pairs = some(every, f"{name} on the host", len(every) // 3)
+    pairs = some(every, f"{name} on the host", len(every) // 8)
     x_and_y = [np.array(side) for side in zip(*pairs, strict=True)]
     elements = computed("reference", program_of(name, "float64"), *x_and_y)
     for (x, y), element in zip(pairs, elements, strict=True):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import zoo
+from every_rule import some
 from llvmlite import binding
 
 from rmsprop_jit.buckets import explain_step
@@ -40,7 +41,7 @@ def flag_sets() -> Iterator[tuple[str, ...]]:
 
 FLAG_SETS = list(flag_sets())
 SOME = [flags for i, flags in enumerate(FLAG_SETS) if i % 8 == 5]
-CASES = [(flags, "float32") for flags in FLAG_SETS] + [(flags, "float64") for flags in SOME]
+CASES = some([(flags, "float32") for flags in FLAG_SETS], "machine code", 48) + [(flags, "float64") for flags in SOME]
 
 
 def packed(dtype: str, *names: str) -> list[str]:

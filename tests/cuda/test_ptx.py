@@ -1,6 +1,5 @@
 """What both CUDA compilers make of the kernels, for some architectures, without a GPU or a driver: the PTX is read."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cuda_code import ARCHS, MIXED, OPTION_SETS, Entry
+from cuda_code import ARCHS, MIXED, OPTION_SETS, USUAL, Entry, cases
+from once import once_a_run
 
 from rmsprop_jit.codegen.backends.cuda_compilers import COMPILERS
 
@@ -39,12 +39,6 @@ def in_another_process(*arguments: str, **environment: Any) -> str:
     return done.stdout
 
 
-@functools.cache
-def everything(compiler: str) -> list[Entry]:
-    entries: list[Entry] = json.loads(in_another_process(str(SUPPORT / "cuda_code.py"), compiler))
-    return entries
-
-
 @pytest.fixture(params=list(COMPILERS))
 def compiler(request: pytest.FixtureRequest) -> str:
     if request.param not in INSTALLED:
@@ -52,8 +46,17 @@ def compiler(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def steps(compiler: str, dtype: str = "float32") -> list[Entry]:
-    found = [one for one in everything(compiler) if one["kernel"].startswith("step_") and one["dtype"] == dtype]
+@pytest.fixture
+def entries(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
+    """All that a compiler makes of the kernels."""
+    text = once_a_run(
+        tmp_path_factory, f"ptx-{compiler}", lambda: in_another_process(str(SUPPORT / "cuda_code.py"), compiler)
+    )
+    return list(json.loads(text))
+
+
+def steps(entries: list[Entry], dtype: str = "float32") -> list[Entry]:
+    found = [one for one in entries if one["kernel"].startswith("step_") and one["dtype"] == dtype]
     assert found
     return found
 
@@ -62,10 +65,12 @@ def named(one: Entry) -> str:
     return f"{'+'.join(one['flags']) or 'plain'}, {one['kernel']}, {one['arch']}"
 
 
-def test_every_option_set_compiles_for_every_architecture(compiler: str) -> None:
-    done = {(tuple(one["flags"]), tuple(one["arch"])) for one in everything(compiler)}
-    assert {(flags, arch) for flags in OPTION_SETS for arch in ARCHS} <= done
-    for one in everything(compiler):
+def test_every_option_set_compiles_for_every_architecture(entries: list[Entry]) -> None:
+    done = {(tuple(one["flags"]), tuple(one["arch"])) for one in entries}
+    assert done == {(flags, arch) for flags, _, _, arch in cases()}
+    assert {flags for flags, arch in done if arch == USUAL} == set(OPTION_SETS)
+    assert {arch for _, arch in done} == set(ARCHS)
+    for one in entries:
         major, minor = one["arch"]
         assert f".target sm_{major}{minor}" in one["ptx"], named(one)
         assert f".visible .entry {one['symbol']}(" in one["ptx"], named(one)
@@ -74,42 +79,42 @@ def test_every_option_set_compiles_for_every_architecture(compiler: str) -> None
         assert one["cubin"] > 1000, named(one)
 
 
-def test_float32_steps_do_no_arithmetic_in_float64(compiler: str) -> None:
-    for one in steps(compiler):
+def test_float32_steps_do_no_arithmetic_in_float64(entries: list[Entry]) -> None:
+    for one in steps(entries):
         assert not F64_ARITHMETIC.findall(one["ptx"]), named(one)
         assert ".f64" not in one["ptx"], named(one)
 
 
-def test_the_pattern_for_float64_arithmetic_finds_it(compiler: str) -> None:
-    others = [one for one in everything(compiler) if one["kernel"].startswith(("fold_", "uniforms_1"))]
+def test_the_pattern_for_float64_arithmetic_finds_it(entries: list[Entry]) -> None:
+    others = [one for one in entries if one["kernel"].startswith(("fold_", "uniforms_1"))]
     assert {one["kernel"] for one in others} == {"fold_0", "uniforms_1"}
     assert all(F64_ARITHMETIC.search(one["ptx"]) for one in others)
-    assert all(F64_ARITHMETIC.search(one["ptx"]) for one in steps(compiler, "float64") if one["stores"])
+    assert all(F64_ARITHMETIC.search(one["ptx"]) for one in steps(entries, "float64") if one["stores"])
 
 
-def test_nothing_is_spilled_or_kept_in_local_memory(compiler: str) -> None:
-    for one in everything(compiler):
+def test_nothing_is_spilled_or_kept_in_local_memory(entries: list[Entry]) -> None:
+    for one in entries:
         assert not re.search(r"\b(?:ld|st)\.local|\.local\s|__local_depot", one["ptx"]), named(one)
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in one["usage"], named(one)
 
 
-def test_nothing_is_called(compiler: str) -> None:
-    for one in everything(compiler):
+def test_nothing_is_called(entries: list[Entry]) -> None:
+    for one in entries:
         assert not re.search(r"^\s*call", one["ptx"], re.MULTILINE), named(one)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_wide_path_loads_and_stores_16_bytes(compiler: str, dtype: str) -> None:
-    for one in steps(compiler, dtype):
+def test_the_wide_path_loads_and_stores_16_bytes(entries: list[Entry], dtype: str) -> None:
+    for one in steps(entries, dtype):
         assert re.search(rf"ld\.global\.{VECTORS[dtype]}", one["ptx"]), named(one)
         assert bool(re.search(rf"st\.global\.{VECTORS[dtype]}", one["ptx"])) == one["stores"], named(one)
 
 
 @pytest.mark.parametrize(("dtype", "gradient"), MIXED)
-def test_gradients_of_another_type_come_in_vectors_too(compiler: str, dtype: str, gradient: str) -> None:
+def test_gradients_of_another_type_come_in_vectors_too(entries: list[Entry], dtype: str, gradient: str) -> None:
     shapes = {"float32": "v4.f32", "float64": "v2.f64"}
     casts = {"float32": "cvt.rn.f32.f64", "float64": "cvt.f64.f32"}
-    for one in steps(compiler, f"{dtype} from {gradient}"):
+    for one in steps(entries, f"{dtype} from {gradient}"):
         assert f"ld.global.{shapes[gradient]}" in one["ptx"], named(one)
         assert casts[dtype] in one["ptx"], named(one)
         if one["stores"]:
@@ -118,23 +123,23 @@ def test_gradients_of_another_type_come_in_vectors_too(compiler: str, dtype: str
             assert f"st.global.{shapes[gradient]}" not in one["ptx"], named(one)
 
 
-def test_memory_is_reached_as_global_memory(compiler: str) -> None:
-    for one in everything(compiler):
+def test_memory_is_reached_as_global_memory(entries: list[Entry]) -> None:
+    for one in entries:
         generic = re.findall(r"^\s*(?:ld|st)\.(?:u64|f32|f64|b32|b64|u32)\s.*", one["ptx"], re.MULTILINE)
         assert not generic, f"{named(one)}: {generic}"
 
 
-def test_indices_in_a_row_are_of_32_bits(compiler: str) -> None:
-    for one in steps(compiler):
+def test_indices_in_a_row_are_of_32_bits(entries: list[Entry]) -> None:
+    for one in steps(entries):
         assert re.search(r"mul\.wide\.[su]32", one["ptx"]), named(one)
 
 
-def test_several_loads_are_in_flight(compiler: str) -> None:
+def test_several_loads_are_in_flight(entries: list[Entry], compiler: str) -> None:
     """Before the first result is used, a step has started several loads; a pure reduction in its unrolled loop.
 
     For sm_100 numba-cuda does not unroll it.
     """
-    for one in steps(compiler):
+    for one in steps(entries):
         wide = [match.start() for match in re.finditer(rf"ld\.global\.{VECTORS['float32']}", one["ptx"])]
         if one["stores"]:
             first_store = re.search(rf"st\.global\.{VECTORS['float32']}", one["ptx"])

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from every_rule import some
+
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, frame
 from rmsprop_jit.rules.around import step_of
@@ -34,19 +36,28 @@ OPTION_SETS = [
 IN_GRAPHS = [(), ("clipnorm", "use_ema"), ("centered", "momentum", "global_clipnorm")]
 """Option sets whose kernels are also compiled as a graph has them, with numbers in memory."""
 
-ARCHS = [(8, 0), (9, 0), (10, 0)]
+USUAL = (9, 0)
+ARCHS = [(8, 0), USUAL, (10, 0)]
 MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
+def cases() -> Iterator[tuple[tuple[str, ...], str, str, tuple[int, int]]]:
+    """Flags, types of parameters and gradients, and an architecture: of float32 every option set for one, and some for
+    the others; a few of float64 and of both.
+    """
+    for arch in ARCHS:
+        chosen = OPTION_SETS if arch == USUAL else some(OPTION_SETS, f"sm_{arch[0]}{arch[1]}", 5)
+        yield from ((flags, "float32", "float32", arch) for flags in chosen)
+    yield from ((flags, "float64", "float64", USUAL) for flags in OPTION_SETS[::4])
+    yield from ((flags, *kinds, USUAL) for flags in OPTION_SETS[::8] for kinds in MIXED)
+
+
 def compiled(compiler: str) -> Iterator[Entry]:
-    """One entry for each option set and architecture, of float32, and a few of float64 and of both."""
-    cases = [(flags, "float32", "float32", arch) for flags in OPTION_SETS for arch in ARCHS]
-    cases += [(flags, "float64", "float64", (9, 0)) for flags in OPTION_SETS[::4]]
-    cases += [(flags, *kinds, (9, 0)) for flags in OPTION_SETS[::8] for kinds in MIXED]
-    for flags, dtype, gradient, arch in cases:
+    """One entry for each kernel of each case."""
+    for flags, dtype, gradient, arch in cases():
         program = specialize(step_of(RMSPROP), flags, dtype, gradient)
         kernels = frame.sources(program)
-        if (dtype, arch) == ("float32", ARCHS[1]):
+        if (dtype, arch) == ("float32", USUAL):
             kernels += frame.sources(program, ways=frame.Ways(from_memory=True)) if flags in IN_GRAPHS else []
             kernels += [frame.fold(program, 0)] if "global_clipnorm" in flags else []
         for kernel in dict.fromkeys(kernels):
