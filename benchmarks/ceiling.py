@@ -14,7 +14,7 @@ import numpy as np
 from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen import backends
 from rmsprop_jit.codegen.backends.cpu import jit
-from rmsprop_jit.codegen.backends.cpu.frame import Header, at
+from rmsprop_jit.codegen.backends.cpu.header import Header, at
 from rmsprop_jit.codegen.backends.cpu.tables import Table
 from rmsprop_jit.codegen.expr import Reduction
 from rmsprop_jit.codegen.functions import sum_of

@@ -14,6 +14,9 @@ from .errors import BackendError, OptionError
 VECTOR_BYTES = 16
 """What a GPU's thread loads or stores at once, at most."""
 
+BLOCK = 64
+"""Elements that share a scale, a float32: with it a byte of codes weighs 1.0625."""
+
 
 class Storage(NamedTuple):
     """The row of one storage.
@@ -25,6 +28,8 @@ class Storage(NamedTuple):
     loaded:   what compiled code has of an element once it is loaded, if that is not `compute`: what is said so of a
               storage that is not compiled is loaded, and never stored.
     package:  what has NumPy's type of this name.
+    most:     the largest code, where elements are codes that have a scale in each block (see `blocks.py`); else 0.
+    unsigned: what is in its place where no element is below zero, if anything is.
     """
 
     name: str
@@ -34,6 +39,8 @@ class Storage(NamedTuple):
     compiled: bool = True
     package: str = "numpy"
     loaded: str = ""
+    most: int = 0
+    unsigned: str = ""
 
     @property
     def scalar(self) -> type[Any]:
@@ -66,6 +73,8 @@ class Storage(NamedTuple):
 STORAGES = {
     storage.name: storage
     for storage in (
+        Storage("uint8", 1, "float32", "i8", most=255),
+        Storage("int8", 1, "float32", "i8", most=127, unsigned="uint8"),
         Storage("float16", 2, "float16", "f16", compiled=False, loaded="float32"),
         Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes"),
         Storage("float32", 4, "float32", "f32"),
@@ -79,8 +88,10 @@ KEPT = tuple(name for name, storage in STORAGES.items() if storage.compiled)
 READ = tuple(name for name, storage in STORAGES.items() if storage.compiled or storage.loaded)
 """Those of what is only read: each number of them is one of float32 or float64."""
 
-LIGHT = tuple(name for name in KEPT if STORAGES[name].is_rounded)
-"""Those that hold less than what is computed."""
+LIGHT = ("bfloat16", "int8")
+"""Those that hold less than what is computed, as they are asked for."""
+
+_ASKED_FOR = {one.unsigned or one.name: one.name for one in STORAGES.values()} | {name: name for name in LIGHT}
 
 COMPILED = tuple(name for name in KEPT if not STORAGES[name].is_rounded)
 """The types that they compute in."""
@@ -94,8 +105,20 @@ def lacking(compute: str, kept: Iterable[tuple[str, bool]]) -> bool:
     return compute not in COMPILED or not all(name in (READ if is_read else KEPT) for name, is_read in kept)
 
 
+def light_name(name: str) -> str:
+    """How a storage that holds less than what is computed is asked for; empty for others."""
+    asked = _ASKED_FOR.get(name, "")
+    return asked if asked in LIGHT else ""
+
+
 def storage(name: str) -> Storage:
     """The row of a storage. Raises OptionError for an unknown one."""
-    if name not in STORAGES:
-        raise OptionError(f"a dtype is one of {', '.join(STORAGES)}. Received: {name!r}.")
+    return dtype(name) if name not in STORAGES else STORAGES[name]
+
+
+def dtype(name: str) -> Storage:
+    """The row of a storage without codes. Raises OptionError for an unknown one, and for one that only slots have."""
+    if name not in STORAGES or STORAGES[name].most:
+        known = ", ".join(name for name, row in STORAGES.items() if not row.most)
+        raise OptionError(f"a dtype is one of {known}. Received: {name!r}.")
     return STORAGES[name]

@@ -75,6 +75,7 @@ TWO: dict[str, tuple[Meaning, str]] = {
     "word_left": (_of_words(lambda x, y: x << y), "arith.shli"),
     "word_right": (_of_words(lambda x, y: x >> y), "arith.shrui"),
     "word_signs": (signs, "arith.shrsi"),
+    "word_most": (lambda x, y: np.maximum(_words(x), _words(y)), "arith.maxui"),
 }
 """Operations on two words, with their meaning and MLIR's operation. Words are moved by at most 31 places.
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from .axes import Over
 from .kinds import Space
 from .memo import derived
-from .pieces import Detour, Draw, Gather, Generator, Given, Let, Load, Reduce, Store
+from .pieces import Coded, Detour, Draw, Gather, Generator, Given, Let, Load, Reduce, Store
 
 
 @dataclass(frozen=True)
 class Kernel:
     """One pass over the elements of every tensor, or over the tensors alone (`puts`), or none (`gathers`).
 
+    blocks: how those stores are done that are made block by block.
     space: it goes over what has one number each there: over axes it computes in float64, and over less than elements.
     """
 
@@ -29,6 +30,7 @@ class Kernel:
     gathers: tuple[Gather, ...] = ()
     generators: tuple[Generator, ...] = ()
     detours: tuple[Detour, ...] = ()
+    blocks: tuple[Coded, ...] = ()
     space: Over = Space.ELEMENT
 
     @property
@@ -77,7 +79,8 @@ class Kernel:
     @property
     def arrays(self) -> tuple[str, ...]:
         """The arrays that are loaded or stored, each once, in order of use."""
-        return tuple(dict.fromkeys([*(x.array for x in self.loads), *(x.array for x in self.stores)]))
+        scales = [one.scale for one in self.blocks]
+        return tuple(dict.fromkeys([*(x.array for x in self.loads), *(x.array for x in self.stores), *scales]))
 
     @derived
     def numbers(self) -> tuple[str, ...]:
@@ -105,6 +108,8 @@ class Kernel:
         for store in self.stores:
             kept = storages[store.array]
             yield f"  store   {store.array} <- {store.value}" + (f" as {kept}" if kept != compute else "")
+        for one in self.blocks:
+            yield from one.lines()
         yield from (f"  reduce  {reduce}" for reduce in self.reductions)
         yield from (f"  outside {detour}" for detour in self.detours)
         yield from (f"  put     {put}" for put in self.puts)

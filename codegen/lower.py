@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from . import verify
-from .dtypes import storage
+from . import blocks, dtypes, verify
 from .expand import expanded
 from .expr import Expr, Symbol
 from .guards import guarded
@@ -43,10 +42,10 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     dtype: the storage of parameters and slots; the program computes in its type.
     kept:  the storages of slots, gradients ("gradient") and inputs ("x.<name>"), where they have another.
     """
-    storages = kept or {}
     live_stores, slots = live(rule, flags)
-    compute = storage(dtype).compute
-    values = expanded(live_stores, compute)
+    compute = dtypes.dtype(dtype).compute
+    storages = blocks.chosen(kept or {}, slots)
+    values = blocks.decoded(expanded(live_stores, compute), storages)
     verify.expanded(rule.name, values, compute)
     shared = {target: value for target, value in values.items() if target.kind is Kind.SHARED_SLOT}
     numbers = {target: value for target, value in values.items() if target.kind is Kind.TENSOR_SLOT}
@@ -57,14 +56,14 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
         found = partial(guarded, rule, flags, compute, stored=values.values())
         plan = staged(rule.name, stores, [*numbers.values(), *gathers.values()], found)
         plan.round(lambda own: rounded(own, kept_as, compute))
-        by_axes = StagedWriter(plan, compute)
+        by_axes = StagedWriter(plan, compute, storages)
         writer: Writer = by_axes
         guard, kernels = plan.guard, tuple(by_axes.kernels(rule.name))
     else:
         stages = split({**stores, **numbers, **gathers})
         guard = guarded(rule, flags, compute, stages, values.values())
         stores = rounded(stores, kept_as, compute)
-        writer = Writer()
+        writer = Writer(storages)
         kernels = tuple(
             writer.kernel(f"{rule.name}.{depth}", stage, stores if depth == len(stages) - 1 else {})
             for depth, stage in enumerate(stages)

@@ -107,6 +107,7 @@ class Fn(Enum):
     WORD_LEFT = of_words("word_left")
     WORD_RIGHT = of_words("word_right")
     WORD_SIGNS = of_words("word_signs")
+    WORD_MOST = of_words("word_most")
     MINIMUM = choice("minimum", "<=", "ole", lambda x, y: np.where((x <= y) | (x != x), x, y), np.minimum)
     MAXIMUM = choice("maximum", ">=", "oge", lambda x, y: np.where((x >= y) | (x != x), x, y), np.maximum)
     FINITE = Operation(

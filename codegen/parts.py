@@ -43,12 +43,15 @@ class Slot:
     exact:   it is kept in what is computed with, never in a storage of fewer bits: it is subtracted from what is nearly
              equal, and the difference would be lost. The name of a flag: only where that is on. What starts as a copy
              of the parameter is always kept so.
+    nonnegative: no new value is ever below zero: storages of 8 bits need no sign then. Where one is below zero in spite
+           of that, they make zero of it.
     """
 
     initial: float | Literal["parameter"] = 0.0
     result: bool = False
     over: Literal["element", "tensor", "all"] | int | tuple[int, ...] | Axes = "element"
     exact: bool | str = field(default=False, repr=False)
+    nonnegative: bool = field(default=False, repr=False)
 
     def is_exact(self, flags: Collection[str]) -> bool:
         """Whether it is kept in what is computed with, where these flags are on."""

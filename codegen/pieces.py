@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ def array_of(leaf: Symbol) -> str:
 def scratch_of(number: int) -> str:
     """The name of an array through which values go to a function and come back."""
     return f"o.{number}"
+
+
+def scale_of(array: str) -> str:
+    """The name of the array that has the scales of an array's blocks."""
+    return f"scale.{array}"
 
 
 def made(name: str) -> str:
@@ -73,6 +79,11 @@ class Array(NamedTuple):
     def is_made(self) -> bool:
         """Whether the program makes it for itself, and nobody else has it."""
         return self.name.startswith("_")
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether it has the scales of another array's blocks."""
+        return self.name.startswith("scale.")
 
     @property
     def is_count(self) -> bool:
@@ -163,6 +174,40 @@ class Store(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.array} <- {self.value if isinstance(self.value, str) else numeral(self.value)}"
+
+
+class Coded(NamedTuple):
+    """How a store of a kernel is done block by block: first the scale of a block, then each code.
+
+    array, scale: where codes and scales are stored. `length`: the elements of a block.
+    element:      the name of what is stored of an element, as all of this has it. `draw`: of its random bits.
+    sized, size:  what makes a word of an element; the largest of a block is called `largest`.
+    block, kept:  what is made of that, once a block, and of that the scale.
+    lets, code:   what is made of both, and of that the code.
+    """
+
+    array: str
+    scale: str
+    length: int
+    element: str
+    draw: str
+    sized: tuple[Let, ...]
+    size: str
+    largest: str
+    block: tuple[Let, ...]
+    kept: Arg
+    lets: tuple[Let, ...]
+    code: Arg
+
+    def lines(self) -> Iterator[str]:
+        """The text of it."""
+        yield f"  block   {self.array} in blocks of {self.length}, beside {self.scale}"
+        yield from (f"    each  {let}" for let in self.sized)
+        yield f"    most  {self.largest} = the largest {self.size}"
+        yield from (f"    once  {let}" for let in self.block)
+        yield f"    store {self.scale} <- {self.kept}"
+        yield from (f"    each  {let}" for let in self.lets)
+        yield f"    store {self.array} <- {self.code}"
 
 
 @dataclass(frozen=True)

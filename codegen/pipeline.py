@@ -93,7 +93,7 @@ def _summary(program: Program) -> str:
     loads = sum(len(kernel.loads) for kernel in program.kernels)
     stores = sum(len(kernel.stores) for kernel in program.kernels)
     bytes_moved = program.bytes_per_element()
-    line = f"{program.name} {program.compute}: {loads} loads, {stores} stores, {bytes_moved} bytes per parameter"
+    line = f"{program.name} {program.compute}: {loads} loads, {stores} stores, {bytes_moved:g} bytes per parameter"
     loops = cpu.loops(program)
     if len(loops) == 1:
         return f"{line}, {next(iter(loops.values()))}"

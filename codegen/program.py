@@ -12,6 +12,7 @@
     head    = name = fn(args)              float64, once a tensor
     load    = name <- array                cast from its storage to the type of the program
     draw    = name <- bits                 random bits of an element, of a rule (`draws`) or to round by (`rounding`)
+    block   = how a store is done          where an array is kept in codes and scales (see `blocks.py`)
     let     = name = fn(args)              in that type, or in float64 (see `sorts.py`), once an element
     store   = array <- name                cast to its storage; over axes, once a number of a tensor that has elements
     reduce  = name = op(name) over space   float64, in row order; over axes it is made an array
@@ -40,6 +41,7 @@ from .memo import Memo, derived
 from .parts import Slot
 from .pieces import Arg as Arg
 from .pieces import Array as Array
+from .pieces import Coded as Coded
 from .pieces import Detour as Detour
 from .pieces import Draw as Draw
 from .pieces import Gather as Gather
@@ -54,6 +56,7 @@ from .pieces import key_of as key_of
 from .pieces import made as made
 from .pieces import new as new
 from .pieces import old as old
+from .pieces import scale_of as scale_of
 from .pieces import scratch_of as scratch_of
 
 MOST_SHOWN = 60
@@ -135,7 +138,12 @@ class Program:
     @derived
     def is_by_axes(self) -> bool:
         """Whether it has numbers over axes."""
-        return any(isinstance(array.space, Axes) for array in self.arrays)
+        return any(isinstance(array.space, Axes) and not array.is_scale for array in self.arrays)
+
+    @derived
+    def is_coded(self) -> bool:
+        """Whether it keeps anything in blocks."""
+        return any(array.is_scale for array in self.arrays)
 
     @property
     def gathers(self) -> tuple[Gather, ...]:
@@ -196,16 +204,25 @@ class Program:
     def written(self) -> frozenset[str]:
         """The arrays that a step changes, but for scratch."""
         writing = [kernel for kernel in self.kernels if kernel.writes]
-        return frozenset(store.array for kernel in writing for store in (*kernel.stores, *kernel.numbered))
+        found = frozenset(store.array for kernel in writing for store in (*kernel.stores, *kernel.numbered))
+        return found | {one.scale for kernel in writing for one in kernel.blocks}
 
-    def bytes_per_element(self) -> int:
+    def bytes_per_element(self) -> float:
         """The memory traffic of one element in a step, in bytes; every loaded and every stored array counts once.
 
-        What has fewer numbers than elements does not count.
+        What has fewer numbers than elements does not count, but for scales.
         """
         moved = [load.array for kernel in self.kernels for load in kernel.loads]
         moved += [store.array for kernel in self.kernels for store in kernel.stores]
-        return sum(storage(self.storage(array)).itemsize for array in moved if self.space_of(array) is Space.ELEMENT)
+        moved += [one.scale for kernel in self.kernels for one in kernel.blocks]
+        return sum(storage(self.storage(array)).itemsize * self._share(array) for array in moved)
+
+    def _share(self, array: str) -> float:
+        """How many numbers of an array an element has; none of what is over axes, or one number."""
+        space = self.space_of(array)
+        if isinstance(space, Axes) and self.arrays[self._columns[array]].is_scale:
+            return 1 / space.length
+        return float(space is Space.ELEMENT)
 
     def _step_lines(self) -> list[str]:
         """The step's numbers; where functions have become arithmetic, only those that kernels use."""

@@ -13,14 +13,16 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .dtypes import storage
+from .axes import Axes
+from .blocks import is_coded
+from .dtypes import BLOCK, storage
 from .errors import OptionError
 from .expr import Const, Expr, Select, Symbol, call
 from .kinds import KEY, SEED, Kind, Space
 from .ops import Fn
 from .parts import Slot
 from .philox import philox
-from .program import Array, Kernel
+from .program import Array, Kernel, scale_of
 
 EACH = 8
 """Elements that one call has bits for."""
@@ -52,7 +54,7 @@ def bfloat16(value: Expr, random: Expr) -> Expr:
 
 
 CODECS: Mapping[str, Callable[[Expr, Expr], Expr]] = {"bfloat16": bfloat16}
-"""What storages make of a number, and of 16 random bits."""
+"""What storages make of a number, and of 16 random bits; of those in blocks see `blocks.py`."""
 
 
 def rounded(stores: Mapping[Symbol, Expr], kept: Mapping[str, str], compute: str) -> dict[Symbol, Expr]:
@@ -64,14 +66,15 @@ def rounded(stores: Mapping[Symbol, Expr], kept: Mapping[str, str], compute: str
     for target, value in stores.items():
         name = "parameter" if target.kind is Kind.PARAMETER else target.name
         row = storage(kept.get(name, compute))
-        if row.name not in CODECS:
+        if not row.is_rounded:
             continue
         if row.compute != compute:
             raise OptionError(
                 f"{row.name} is a storage of what is computed in {row.compute}. Received: {name!r} in {row.name}, "
                 f"where the program computes in {compute}. Keep {name!r} in {compute}, or use {row.compute} variables."
             )
-        made[target] = CODECS[row.name](value, Symbol(Kind.DRAW, name))
+        if not is_coded(row.name):
+            made[target] = CODECS[row.name](value, Symbol(Kind.DRAW, name))
     return made
 
 
@@ -87,6 +90,9 @@ def arrays_of(
             own = kept.get(name, usual if name in slots else dtype)
             own = "float64" if space in (Space.TENSOR, Space.ALL) else own
             yield Array(name, storage(own).name, space)
+    for name in slots:
+        if scale_of(name) in touched:
+            yield Array(scale_of(name), usual, Axes(length=BLOCK))
 
 
 def stream_of(array: str) -> int:

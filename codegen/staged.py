@@ -187,8 +187,8 @@ class StagedWriter(Writer):
     compute: what loops over elements compute in.
     """
 
-    def __init__(self, plan: Plan, compute: str) -> None:
-        super().__init__()
+    def __init__(self, plan: Plan, compute: str, kept: Mapping[str, str]) -> None:
+        super().__init__(kept)
         self._plan, self._compute = plan, compute
         self._made: dict[Expr, str] = {}
         self._work = Work(0, Space.ELEMENT)

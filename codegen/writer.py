@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from . import draws, rounding
+from . import blocks, draws, rounding
 from .axes import Axes
+from .blocks import is_coded, is_unsigned
+from .dtypes import BLOCK, storage
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
 from .ops import Fn
 from .outsides import Outside
-from .pieces import Array, Detour, Draw, Generator, scratch_of
+from .pieces import Array, Coded, Detour, Draw, Generator, scale_of, scratch_of
 from .program import Arg, Gather, Given, Kernel, Let, Load, Reduce, Store, array_of, new, old
 from .stages import Stage
 from .walk import rewrite, walk
@@ -40,9 +42,11 @@ class Writer:
     """All kernels of a program share names, so that the next can read a reduction.
 
     arrays: what the program makes for itself. `sizes`: what tensors' counts are called that depend on their axes.
+    kept:   the storages of arrays, where they are not kept as they are computed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[str, str]) -> None:
+        self.kept = kept
         self.step: dict[Expr, Let] = {}
         self.results: dict[Expr, str] = {}
         self.scratch: dict[Outside, str] = {}
@@ -65,7 +69,7 @@ class Writer:
         self.body: dict[Expr, Let] = {}
         self.draws: dict[Expr, Draw] = {}
         self.generators: dict[Kind, Generator] = {}
-        self.counts, self.letter = dict.fromkeys("tucw", 0), "t"
+        self.counts, self.letter = dict.fromkeys("tucwb", 0), "t"
         self.wanted = {value: new(target.name) for target, value in stores.items()}
         self.wanted |= {one.arg: new(name) for one, name in outsides.items()}
         for reduction in reductions:
@@ -77,6 +81,7 @@ class Writer:
         reduces = [Reduce(self.results[r], r.op, self.element(r.arg), r.over, r.written) for r in reductions]
         written = [Store(target.name, self.element(value)) for target, value in stores.items()]
         written += [Store(name, self.element(one.arg)) for one, name in outsides.items()]
+        coded = [self._coded(store.array) for store in written if is_coded(self.kept.get(store.array, "float32"))]
         detours = [Detour(name, e.function, tuple(map(self.known, e.numbers))) for e, name in outsides.items()]
         self.scratch |= outsides
         puts = [Store(target.name, self.uniform(value)) for target, value in numbers.items()]
@@ -91,6 +96,7 @@ class Writer:
             tuple(puts),
             generators=tuple(self.generators.values()),
             detours=tuple(detours),
+            blocks=tuple(coded),
         )
 
     def drawn(self, e: Symbol) -> str:
@@ -113,6 +119,34 @@ class Writer:
         lets, self.body, self.letter = tuple(self.body.values()), outer, "t"
         counted, stream = (COUNTERS[e] for e in kind.COUNTERS)
         return Generator(counted, stream, lets, words, kind.EACH, ())
+
+    def _coded(self, array: str) -> Coded:
+        """How an array of codes is stored."""
+        draw = self.drawn(Symbol(Kind.DRAW, array))
+        element, largest = self.made_up("b"), self.made_up("b")
+        kept = storage(self.kept[array])
+        known: dict[Expr, Arg] = {blocks.VALUE: element, blocks.LARGEST: largest, blocks.RANDOM: draw}
+        has_sign = not is_unsigned(kept.name)
+        size, scale, code = blocks.size(has_sign), blocks.scale(), blocks.code(kept.most, has_sign)
+        of_size = dict(known)  # what the second loop needs of this it computes anew
+        sized = self._lets([size], of_size)
+        once = [node for node in walk(code) if blocks.is_of_block(node)]
+        block = self._lets([scale, *once], known)
+        lets = self._lets([code], known)
+        names = array, scale_of(array), BLOCK, element, draw
+        return Coded(*names, sized, str(of_size[size]), largest, block, known[scale], lets, known[code])
+
+    def _lets(self, roots: Sequence[Expr], known: dict[Expr, Arg]) -> tuple[Let, ...]:
+        """What makes some values of what is known, which has them then, too."""
+        made = []
+        for node in walk(*roots, into=lambda node: node not in known):
+            if isinstance(node, Const):
+                known[node] = node.value
+            elif node not in known:
+                fn, args = operation(node)
+                made.append(Let(self.made_up("b"), fn, tuple([known[arg] for arg in args])))
+                known[node] = made[-1].name
+        return tuple(made)
 
     def gathering(self, name: str, gathers: Mapping[Symbol, Expr]) -> Kernel:
         """The kernel that makes these numbers for all tensors."""

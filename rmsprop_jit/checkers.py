@@ -87,7 +87,7 @@ def one_storage(name: str, value: object) -> str | dict[str, str]:
     for kept in each.values():
         if kept not in STORAGES:
             raise OptionError(
-                f"`{name}` must be {' or '.join(map(repr, STORAGES))}, or a dict from patterns to one of them. "
+                f"`{name}` must be one of {', '.join(map(repr, STORAGES))}, or a dict from patterns to one of them. "
                 f"Received: {name}={value!r}. Write {{'.*:velocity': {LIGHT[0]!r}}}, for 'variable:slot'."
             )
     if not isinstance(value, Mapping):

@@ -15,6 +15,7 @@ from .fitting import Own
 from .saving import Handed, Opened, Progress
 from .state import State
 from .state_view import StateView
+from .storages import recoded
 
 if TYPE_CHECKING:
     from .files import Path
@@ -132,7 +133,9 @@ class Checkpoints(Attributes):
         calls = self._calls
         options = calls.options
         has_rate = isinstance(options.learning_rate, float)
-        given, count, rate = fitting.from_numbered(calls.state.targets(self._together), store, has_rate, what)
+        seen = dict(calls.state.seen_slots(self._together))
+        given, count, rate = fitting.from_numbered(seen, store, has_rate, what)
+        given = recoded(given, calls.state.targets())
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)
@@ -145,6 +148,7 @@ class Checkpoints(Attributes):
         opened, with_values = fitting.wanted_variables(saving.opened(state), variables)
         new, others = self._resumed(calls, opened, mode, strict)
         own = _own(new, opened, with_values)
+        opened = opened._replace(slots=recoded(opened.slots, own.slots))
         found = fitting.fitted(opened, own, [*others.values()]) if strict else fitting.fitted_in_part(opened, own)
         if strict:
             resuming.refuse([*others.values()])

@@ -199,7 +199,8 @@ def _fitted(
 def _fitting(value: Any, target: Array, what: str) -> Array:
     """A saved slot as it will be written, rounded too: NumPy may warn of that, and a warning may be an error."""
     array = on_host(value, what)
-    if array.shape != target.shape or not is_real(array.dtype):
+    are_codes = target.dtype.kind in "iu"
+    if array.shape != target.shape or not is_real(array.dtype) or (are_codes and array.dtype != target.dtype):
         raise ArrayError(
             f"{what} must have shape {target.shape} and dtype {target.dtype}. "
             f"Received: shape={array.shape}, dtype={array.dtype}. {REMEDY}"

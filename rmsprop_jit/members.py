@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable, name_of
+from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
 from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
-from .codegen.dtypes import LIGHT
+from .codegen.dtypes import light_name
 from .errors import ArrayError
 from .readers import Readers, Resolved
 from .variable import Variable
@@ -96,7 +96,7 @@ class Member:
     @property
     def light(self) -> tuple[tuple[str, str], ...]:
         """The slots that are kept in fewer bits than the variable, each with what it is kept in."""
-        return tuple([(name, kept) for name, one in self.slots.items() if (kept := name_of(one.dtype)) in LIGHT])
+        return tuple([(name, kept) for name, one in self.slots.items() if (kept := light_name(one.dtype.name))])
 
     @property
     def accumulates(self) -> bool:

@@ -129,7 +129,7 @@ def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str], part: P
 def _line(program: codegen.Program) -> str:
     loads, stores = (sum(len(getattr(kernel, what)) for kernel in program.kernels) for what in ("loads", "stores"))
     moved = program.bytes_per_element()
-    return f"{program.name} {program.compute}: {loads} loads, {stores} stores, {moved} bytes per parameter"
+    return f"{program.name} {program.compute}: {loads} loads, {stores} stores, {moved:g} bytes per parameter"
 
 
 def _not_stored(rule: Rule, options: Options, flags: Flags, dtype: str) -> Iterator[str]:

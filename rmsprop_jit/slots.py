@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .arrays.homes import Array
+from .arrays.homes import Array, to_host
 from .buckets import needed_slots
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
+from .codegen.pieces import scale_of
 from .errors import ArrayError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
-from .storages import Storages, dtype_of, usual_of
+from .storages import Storages, codes_for, decoded, dtype_of, usual_of, with_scales
 
 Kind = tuple[str, Flags, Flags, bool]
 """Variables that need the same slots: their dtype, the flags of their options and of their shape, and whether they
@@ -30,21 +31,36 @@ def of_kind(rule: Rule, kind: Kind) -> dict[str, Slot]:
 
 def of_variable(member: Member, wanted: Mapping[str, Slot], storages: Storages, ledger: Ledger) -> dict[str, Array]:
     """A variable's slots of these names: those that it has, in what they are to be kept in, and new ones."""
-    own = {name: slot for name, slot in wanted.items() if slot.over != "all"}
-    return {name: _kept(member, name, slot, storages.get(name), ledger) for name, slot in own.items()}
+    made: dict[str, Array] = {}
+    for name, slot in wanted.items():
+        if slot.over != "all":
+            made |= _kept(member, name, slot, storages.get(name), ledger)
+    return made
 
 
-def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Ledger) -> Array:
-    had = member.slots.get(name)
+def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Ledger) -> dict[str, Array]:
+    """A slot, and its scales if it is kept in blocks."""
+    had, codes = member.slots.get(name), codes_for(storage, slot)
     if slot.over != "element":
-        return _coarse(member, name, slot) if had is None else had
-    dtype = usual_of(member) if storage is None else dtype_of(storage)
-    if had is None:
-        return member.home.new_like(member.array, _first(member, slot.initial, ledger), dtype)
-    if had.dtype == dtype:
-        return had
-    now = _as_it_is(member, Span(had, member.address(name)), ledger)
-    return member.home.new_like(member.array, now, dtype)
+        return {name: _coarse(member, name, slot) if had is None else had}
+    dtype = usual_of(member) if storage is None else dtype_of(codes or storage)
+    own = (name, scale_of(name)) if codes else (name,)
+    if had is not None and had.dtype == dtype:
+        return {one: member.slots[one] for one in own}
+    now = _first(member, slot.initial, ledger) if had is None else _now(member, name, ledger)
+    if not codes:
+        return {name: member.home.new_like(member.array, now, dtype)}
+    from .codegen.codes import encoded
+
+    values = np.full(member.array.shape, now, np.float32) if had is None else to_host(now)
+    made, scales = encoded(values, codes)
+    return {name: member.home.new_like(member.array, made, dtype), scale_of(name): scales}
+
+
+def _now(member: Member, name: str, ledger: Ledger) -> Any:
+    """What a slot is between two calls, decoded."""
+    spans = [Span(member.slots[one], member.address(one)) for one in with_scales(member, name)]
+    return decoded(*_as_they_are(member, spans, ledger))
 
 
 def _coarse(member: Member, name: str, slot: Slot) -> Array:
@@ -95,11 +111,11 @@ def _first(member: Member, initial: float | str, ledger: Ledger) -> Any:
     """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
     if initial != "parameter":
         return float(initial)
-    return _as_it_is(member, Span(member.array, member.address()), ledger)
+    return _as_they_are(member, [Span(member.array, member.address())], ledger)[0]
 
 
-def _as_it_is(member: Member, span: Span, ledger: Ledger) -> Any:
-    """What a variable or a slot is between two calls."""
+def _as_they_are(member: Member, spans: Sequence[Span], ledger: Ledger) -> Sequence[Any]:
+    """What arrays of a variable are between two calls."""
     if member.place != "cpu" or not ledger.calls:  # elsewhere one thread calls
-        return span.array
-    return backends.of(member.place).read(ledger, [span])[0][0]
+        return [span.array for span in spans]
+    return backends.of(member.place).read(ledger, spans)[0]

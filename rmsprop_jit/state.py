@@ -30,7 +30,7 @@ from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES, Progress
 from .settings import AskedOf
-from .storages import as_variable, decoded
+from .storages import as_variable, full_name, is_scale, shown, with_scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,9 +200,9 @@ class State:
             group = [*kinds]
             for slot in self.shared.keys() & group:
                 yield f"all/{slot}", slot, -1, self.shared[slot]
-            for (position, member), slot in itertools.product(enumerate(self.variables), group):
-                if slot in member.slots:
-                    yield f"{member.prefix}_{slot}", slot, position, member.slots[slot]
+            for (position, member), kind in itertools.product(enumerate(self.variables), group):
+                for slot in with_scales(member, kind):
+                    yield full_name(member.prefix, slot), slot, position, member.slots[slot]
 
     def values(self) -> Iterator[tuple[str, str, int, Array]]:
         """The variables themselves, as `slots` has slots."""
@@ -213,8 +213,10 @@ class State:
         """All slots by name, decoded or sharing memory; zeros of their own in place of what empty windows left over."""
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
         for name, slot, position, array in self.slots(together):
-            is_left_over = slot in added_up and not windows[position]
-            yield name, decoded(home_of(array).new_like(array, 0.0) if is_left_over else array)
+            if not is_scale(slot):
+                is_left_over = slot in added_up and not windows[position]
+                now = home_of(array).new_like(array, 0.0) if is_left_over else array
+                yield name, shown(now, slot, self.variables[position] if position >= 0 else None)
 
     def read(self, with_values: bool = False) -> tuple[dict[str, Array], int, Progress]:
         """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.

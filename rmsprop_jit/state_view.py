@@ -12,7 +12,7 @@ from .members import Member
 from .nearest import meant
 from .plural import counted
 from .state import State
-from .storages import decoded
+from .storages import is_scale, shown
 
 ALL = "all"
 """The key of slots over all variables."""
@@ -62,7 +62,7 @@ class StateView(Mapping[str, Slots]):
             built = f"; its variables: {[*places][:5]}." if state.built else ": it is not built, call build() first."
             raise KeyError(f"this optimizer has no variable {path!r}{built}{_near(path, places)}")
         position = places[path]
-        own = state.variables[position].slots if position >= 0 else {}
+        own = _slots(state.variables[position]) if position >= 0 else {}
         every = {**own, **state.shared} if path == ALL else own
         return Slots(path, lambda name: _seen(state, position, name, every[name]), every)
 
@@ -94,16 +94,22 @@ class StateView(Mapping[str, Slots]):
 def _listed(one: Member) -> str:
     """A variable's slots, and what they are kept in where that is not its dtype."""
     light = dict(one.light)
-    return ", ".join(f"{name} in {light[name]}" if name in light else name for name in one.slots) or "no slots"
+    return ", ".join(f"{name} in {light[name]}" if name in light else name for name in _slots(one)) or "no slots"
+
+
+def _slots(one: Member) -> dict[str, Array]:
+    """A variable's slots, without the scales of those that are kept in blocks."""
+    return {name: array for name, array in one.slots.items() if not is_scale(name)}
 
 
 def sizes(state: State) -> str:
     """How large a state is, in words."""
     if not state.built:
         return "0 variables"
-    slots = [*state.shared.values(), *itertools.chain.from_iterable(one.slots.values() for one in state.variables)]
+    slots = [*state.shared.values(), *itertools.chain.from_iterable(_slots(one).values() for one in state.variables)]
     parameters = sum(one.array.size for one in state.variables)
-    nbytes = sum(array.nbytes for array in slots)
+    every = [*state.shared.values(), *itertools.chain.from_iterable(one.slots.values() for one in state.variables)]
+    nbytes = sum(array.nbytes for array in every)
     each = f", {nbytes / parameters:.3g} a parameter" if any(one.light for one in state.variables) else ""
     return (
         f"{counted(len(state.variables), 'variable')} of {counted(parameters, 'parameter')}, "
@@ -114,7 +120,8 @@ def sizes(state: State) -> str:
 def _seen(state: State, position: int, name: str, array: Array) -> Array:
     """A slot, or zeros in place of what an empty window has left over."""
     is_left_over = name in state.accumulators and not state.ledger.windows[position]
-    return decoded(home_of(array).new_like(array, 0.0) if is_left_over else array)
+    now = home_of(array).new_like(array, 0.0) if is_left_over else array
+    return shown(now, name, state.variables[position] if position >= 0 else None)
 
 
 def _read_only(array: Array) -> Array:

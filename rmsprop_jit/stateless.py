@@ -21,6 +21,7 @@ from .resolve import Gradients, in_build_order, is_empty, side_by_side
 from .saving import Progress, count, is_real, on_host
 from .settings import Settings
 from .state import State
+from .storages import is_scale
 
 Named = tuple[str, str, int, Array]
 """A slot: its full name, its name, the position of the variable, the array."""
@@ -57,6 +58,7 @@ class Stateless(Checkpoints):
         """
         calls = self._calls if self._state.endings.is_of_now else self._looked_again(self._calls)
         slots = [*calls.state.slots(self._together)]
+        _refuse_codes(slots)
         self._check(calls, optimizer_variables, len(_head(calls)) + len(slots))
         members = calls.state.members
         names = [one.name for one in members.members]
@@ -87,6 +89,16 @@ class Stateless(Checkpoints):
                 f"`optimizer_variables` must be a list of the {expected} variables of this {name}. "
                 f"Received: {type(optimizer_variables).__name__}{size}. Pass `optimizer.variables`, or what the call "
                 "before returned."
+            )
+
+
+def _refuse_codes(slots: Sequence[Named]) -> None:
+    """Raise ArrayError where slots are kept in blocks: what is passed is decoded, and would be rounded anew."""
+    for _, slot, position, _ in slots:
+        if is_scale(slot):
+            raise ArrayError(
+                "stateless_apply() has no slots of 8 bits: they are passed as they are decoded, and would be rounded "
+                f"again. Received: storage='int8' for the variable at {position}. Use 'bfloat16', or apply()."
             )
 
 

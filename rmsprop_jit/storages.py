@@ -12,13 +12,16 @@ import numpy as np
 from . import patterns
 from .arrays.homes import Array, home_of
 from .codegen.backends.entries import Span
-from .codegen.dtypes import LIGHT, storage
+from .codegen.dtypes import LIGHT, light_name, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
+from .codegen.pieces import scale_of
 from .errors import OptionError
 from .rules.around import Rule, step_of
+from .saving import is_real, on_host
 
 if TYPE_CHECKING:
+    from .codegen import Slot
     from .flags import Flags
     from .members import Member
 
@@ -27,6 +30,14 @@ Storages = Mapping[str, str]
 
 USUAL: Storages = {}
 
+BLOCKS = "int8"
+
+CODES = ("int8", "uint8")
+
+SMALLEST = 4096
+"""Elements of the smallest variables whose slots are kept in blocks: what smaller ones would save is nothing beside a
+kernel of their own, and they are often those that matter most, such as biases and norms."""
+
 Asked = str | Mapping[str, str] | None
 """The option `storage`."""
 
@@ -34,6 +45,7 @@ Asked = str | Mapping[str, str] | None
 def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence[Flags]) -> Sequence[Storages]:
     """What the slots of each variable are kept in, where the option `storage` asks for this.
 
+    Slots of small variables are in no blocks, nor those of variables that do not lie in the order of their axes.
     Raises OptionError for a pattern that matches no slot, for a slot that cannot have what it is given by name, and for
     variables of which no slot can; BackendError where NumPy's type of a storage is not installed.
     """
@@ -46,7 +58,7 @@ def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence
     )
     found: list[Storages] = []
     for member, own, given in zip(members, flags, chosen, strict=True):
-        light = {name: kept for name, kept in given.items() if kept in LIGHT}
+        light = {name: kept for name, kept in given.items() if kept in LIGHT and _has_room(kept, member)}
         exact = {name: kept for name, kept in light.items() if slots[name].is_exact(own)}
         if by_name:
             _refuse(rule, member, exact)
@@ -70,6 +82,11 @@ def _matched(asked: Mapping[str, str], slots: Collection[str], members: Sequence
     return [{slot: kept for slot, kept in own.items() if kept is not None} for own in each]
 
 
+def _has_room(kept: str, member: Member) -> bool:
+    """Whether slots of a variable can be kept in a storage."""
+    return kept != BLOCKS or (member.array.size >= SMALLEST and member.array.flags.c_contiguous)
+
+
 def _refuse(rule: Rule, member: Member, exact: Storages) -> None:
     for name, kept in exact.items():
         raise OptionError(
@@ -88,6 +105,11 @@ def _known(kept: str, member: Member) -> str:
             f"`storage`: {kept} is for slots of {row.compute} variables. Received: {kept!r} for the slots of "
             f"{member.path!r}, of dtype {member.dtype}. Give patterns that leave it out, or use {row.compute}."
         )
+    if kept == BLOCKS and member.place != "cpu":
+        raise OptionError(
+            f"`storage`: {kept} is for variables in host memory, so far. Received: {kept!r} for the slots of "
+            f"{member.path!r}, on {member.place}. Use 'bfloat16' there."
+        )
     assert row.scalar
     return kept
 
@@ -103,6 +125,47 @@ def usual_of(member: Member) -> np.dtype[Any]:
     return member.array.dtype if usual == member.dtype else np.dtype(usual)
 
 
+def codes_for(kept: str | None, slot: Slot) -> str:
+    """The storage of a slot's codes, if it is kept in blocks."""
+    return "" if kept != BLOCKS else storage(kept).unsigned if slot.nonnegative else kept
+
+
+def is_scale(name: str) -> bool:
+    """Whether an array of a variable has the scales of another one, by the name under which it keeps it."""
+    return name.startswith(scale_of(""))
+
+
+def full_name(prefix: str, slot: str) -> str:
+    """What a slot of a variable is called in a state; its scales are called as it is, and so."""
+    return f"{prefix}_{slot.removeprefix(scale_of(''))}{SCALE}" if is_scale(slot) else f"{prefix}_{slot}"
+
+
+SCALE = ".scale"
+
+
+def recoded(given: Mapping[str, Any], targets: Mapping[str, Array]) -> dict[str, Any]:
+    """Slots by their full names as the targets are kept: decoded, or coded, where those are not kept so.
+
+    What is not as codes and scales are is left as it is, for whoever checks it. Raises ArrayError for no array at all.
+    """
+    found = dict(given)
+    if not any(name.endswith(SCALE) for name in (*given, *targets)):
+        return found
+    from .codegen import codes as coding  # the compiler, which most states do without
+
+    for name in [name for name in given if f"{name}{SCALE}" in given]:
+        codes, scales = on_host(given[name], repr(name)), on_host(given[f"{name}{SCALE}"], repr(f"{name}{SCALE}"))
+        is_same = f"{name}{SCALE}" in targets and targets[name].dtype == codes.dtype
+        if not is_same and codes.dtype.name in CODES and scales.shape == (coding.count(codes.shape),):
+            found[name] = coding.decoded(codes, scales)
+            del found[f"{name}{SCALE}"]
+    for name in [name for name in found if f"{name}{SCALE}" in targets and f"{name}{SCALE}" not in found]:
+        values = on_host(found[name], repr(name))
+        if values.dtype.name not in CODES and is_real(values.dtype) and values.shape == targets[name].shape:
+            found[name], found[f"{name}{SCALE}"] = coding.encoded(values, targets[name].dtype.name)
+    return found
+
+
 def as_variable(member: Member, name: str) -> Span:
     """A slot, or a copy of it that has the dtype of the variable."""
     slot = member.slots[name]
@@ -112,14 +175,23 @@ def as_variable(member: Member, name: str) -> Span:
     return Span(copy, member.home.address(copy))
 
 
-def is_light(array: Array) -> bool:
-    """Whether an array is kept in fewer bits than what it holds is computed in."""
-    return array.dtype.name in LIGHT
+def with_scales(member: Member, name: str) -> list[str]:
+    """The arrays that a slot of a variable is kept in."""
+    return [one for one in (name, scale_of(name)) if one in member.slots]
 
 
-def decoded(array: Array) -> Array:
+def shown(array: Array, name: str, member: Member | None) -> Array:
+    """What an array holds of a slot, decoded; `member`: whose, if it is not over all."""
+    return decoded(array, None if member is None else member.slots.get(scale_of(name)))
+
+
+def decoded(array: Array, scales: Array | None = None) -> Array:
     """What an array holds, in what it is computed in: itself, or a new one."""
-    if not is_light(array):
+    if scales is not None:
+        from .codegen import codes
+
+        return codes.decoded(array, scales)
+    if not light_name(array.dtype.name):
         return array
     return home_of(array).new_like(array, array, dtype_of(storage(array.dtype.name).compute))
 

@@ -112,7 +112,7 @@ def _timed(
 
 def traffic(optimizer: rmsprop_jit.RMSprop, count: int) -> int:
     """The fewest bytes that a step of the optimizer loads and stores for variables of so many elements in all."""
-    return step_program(optimizer).bytes_per_element() * count
+    return round(step_program(optimizer).bytes_per_element() * count)
 
 
 def copy_of(nbytes: int, flush: Callable[[], object]) -> Callable[[], float]:

@@ -66,6 +66,6 @@ def cases_of(rule: str, sizes: str = "full") -> list[OfRule]:
     found = []
     for against, size, target in wanted:
         name, shapes = SIZES[sizes][size]
-        own = (rule, size, program.bytes_per_element(), reduces)
+        own = (rule, size, int(program.bytes_per_element()), reduces)
         found.append(OfRule(f"{rule}, {name}", shapes, {}, against, target, False, *own))
     return found

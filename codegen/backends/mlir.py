@@ -28,7 +28,7 @@ WORD = "i32"
 
 
 def source(program: Program) -> str:
-    """The MLIR module of a program. Raises BackendError for one with numbers over axes."""
+    """The MLIR module of a program. Raises BackendError for one with numbers over axes, or of blocks."""
     from importlib import metadata
 
     if program.is_by_axes:
@@ -36,6 +36,10 @@ def source(program: Program) -> str:
             f"MLIR has no form of numbers over axes here. Received: {program.title}. Read form='kernel' or 'python'."
         )
 
+    if program.is_coded:
+        raise BackendError(
+            f"MLIR has no form of slots in 8 bits here. Received: {program.title}. Read form='kernel' or 'python'."
+        )
     try:
         version = metadata.version("rmsprop-jit")
     except metadata.PackageNotFoundError:

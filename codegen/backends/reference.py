@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..axes import Axes, Over, size_in
+from ..blocks import is_unsigned
 from ..dtypes import storage
+from ..errors import ArrayError
 from ..kinds import SIZES, Space
 from ..ops import Fn, refuses
-from ..program import Arg, Draw, Generator, Kernel, Let, Program, made, new
+from ..program import Arg, Coded, Draw, Generator, Kernel, Let, Program, made, new
 from ..scalars import evaluate
 from ..sorts import is_of_words, is_wide, wides, words
 from . import coarse
@@ -119,7 +121,8 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     shape = tensor["parameter"].shape
     spaces = _coarser(program, kernel)
     places: dict[Over, Array] = {space: coarse.whose(shape, kernel.space, space) for space in spaces}
-    count = (size_in(shape, kernel.space),) if program.is_by_axes else shape
+    is_flat = program.is_by_axes or program.is_coded
+    count = (size_in(shape, kernel.space),) if is_flat else shape
     for load in kernel.loads:
         loaded = tensor[load.array].reshape(count if program.space_of(load.array) == kernel.space else -1)
         whose = places.get(program.space_of(load.array))
@@ -131,7 +134,14 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     for let in kernel.body:
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
+    coded = {one.array: one for one in kernel.blocks}
+    for store in kernel.stores:
+        if store.array in coded and is_unsigned(program.storage(store.array)):
+            _refuse_negative(store.array, _value(store.value, names, compute))
     for store in kernel.stores if tensor["parameter"].size else ():
+        if store.array in coded:
+            _store_blocks(coded[store.array], _value(store.value, names, compute), names, tensor)
+            continue
         kept = storage(program.storage(store.array)).scalar
         stored = np.broadcast_to(_value(store.value, names, compute), count)
         tensor[store.array][...] = stored.reshape(tensor[store.array].shape).astype(kept)
@@ -146,6 +156,38 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         else:
             found[reduce.name] = reduce.op(elements)
     return found
+
+
+def _refuse_negative(array: str, value: Any) -> None:
+    if (np.asarray(value) < 0).any():
+        raise ArrayError(
+            f"slot {array!r} is declared nonnegative, and kept in codes without sign. Received: a new value of "
+            f"{np.min(value)!s}. Declare it without `nonnegative`; compiled kernels would make zero of such values."
+        )
+
+
+def _store_blocks(coded: Coded, value: Any, names: Mapping[str, Any], tensor: Tensor) -> None:
+    """Codes and scales of new values."""
+    stored, size = tensor[coded.array], tensor[coded.array].size
+    whole = np.zeros((tensor[coded.scale].size, coded.length), np.float32)
+    whole.ravel()[:size] = value
+    inside = {**names, coded.element: whole}
+    known = words((*coded.sized, *coded.block, *coded.lets))
+
+    def compute(lets: Sequence[Let]) -> None:
+        for let in lets:
+            inside[let.name] = _computed(let, inside, np.uint32 if is_of_words(let, known) else np.float32, np.float32)
+
+    compute(coded.sized)
+    inside[coded.largest] = inside[coded.size].max(axis=1, keepdims=True)
+    compute(coded.block)
+    tensor[coded.scale][...] = _value(coded.kept, inside, np.float32).ravel()
+    drawn = np.zeros(whole.shape, np.uint32)
+    drawn.ravel()[:size] = names[coded.draw]
+    inside[coded.draw] = drawn
+    compute(coded.lets)
+    codes = _value(coded.code, inside, np.float32).ravel()[:size]
+    stored[...] = codes.reshape(stored.shape).astype(stored.dtype)
 
 
 def _coarser(program: Program, kernel: Kernel) -> set[Axes]:

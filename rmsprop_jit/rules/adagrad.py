@@ -7,7 +7,7 @@ from typing import Any
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, sqrt, square, where
 from ..codegen.names import Names
 from .dialects import Dialect, Spoken
-from .parts import small
+from .parts import SQUARES, small
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 INITIAL = {"initial_accumulator_value": Hyper(0.1, low=0.0)}
@@ -38,7 +38,7 @@ TORCH_ADAGRAD = Dialect(
         Rule(
             "adagrad",
             Spoken(adagrad, {"outside": False, "lr_decay": False}),
-            slots={"accumulator": 0.0},
+            slots={"accumulator": SQUARES},
             hypers={**INITIAL, "epsilon": small(1e-7)},
         ),
         "Divide the gradient by the root of the sum of its squares.",
@@ -65,7 +65,7 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
         Rule(
             "adadelta",
             Spoken(adadelta),
-            slots={"accumulated_grad": 0.0, "accumulated_delta_var": 0.0},
+            slots={"accumulated_grad": SQUARES, "accumulated_delta_var": SQUARES},
             hypers={"rho": Hyper(0.95, low=0.0, high=1.0), "epsilon": small(1e-7)},
         ),
         "Scale the gradient by the ratio of two running root mean squares, of past steps and of gradients.",

@@ -7,7 +7,7 @@ from typing import Any
 from ..codegen import Expr, Flag, Rule, maximum, sqrt, where
 from ..codegen.names import Names
 from .dialects import Dialect, Spoken
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, missing, moments, small, toward
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, SQUARES, missing, moments, small, toward
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 
@@ -26,7 +26,7 @@ def adam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
 
 def adam_rule(name: str) -> Rule:
     """The rule under one of its two names."""
-    slots = {**MOMENTS, "velocity_hat": 0.0}
+    slots = {**MOMENTS, "velocity_hat": SQUARES}
     return Rule(
         name,
         Spoken(adam, {"unbiased": False}),
@@ -84,7 +84,7 @@ def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "adamax",
             Spoken(adamax, {"inside": False}),
-            slots={"momentum": 0.0, "norm": 0.0},
+            slots={"momentum": 0.0, "norm": SQUARES},
             hypers={**BETAS, "epsilon": small(1e-7)},
         ),
         "Adam with the largest recent gradient in place of the root mean square.",

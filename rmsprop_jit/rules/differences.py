@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Input, Rule, Slot, clip, maximum, sign, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
-from .parts import BETA_LINES, EPSILON_LINE, MOMENTS, decay, mixed, small, unbiased
+from .parts import BETA_LINES, EPSILON_LINE, MOMENTS, SQUARES, decay, mixed, small, unbiased
 from .row import Bundled, Row, bundled
 
 
@@ -24,7 +24,7 @@ def rprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "rprop",
             rprop,
-            slots={"previous": 0.0, "size": 0.0},
+            slots={"previous": 0.0, "size": SQUARES},
             hypers={
                 "eta_minus": Hyper(0.5, low=0.0, high=1.0, low_open=True, high_open=True),
                 "eta_plus": Hyper(1.2, low=1.0, low_open=True),
@@ -66,7 +66,7 @@ def adan(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         Rule(
             "adan",
             adan,
-            slots={"momentum": 0.0, "difference": 0.0, "velocity": 0.0, "previous": COMPARED},
+            slots={"momentum": 0.0, "difference": 0.0, "velocity": SQUARES, "previous": COMPARED},
             hypers={"beta_1": decay(0.98), "beta_2": decay(0.92), "beta_3": decay(0.99), "epsilon": small(1e-8)},
         ),
         "Nesterov's momentum by differences of gradients, divided by the root of their squares.",

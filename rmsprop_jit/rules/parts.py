@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..codegen import Expr, Hyper, square
+from ..codegen import Expr, Hyper, Slot, square
 from ..codegen.names import Names
 
 
@@ -17,7 +17,10 @@ def small(default: float) -> Hyper:
 
 
 BETAS = {"beta_1": decay(0.9), "beta_2": decay(0.999)}
-MOMENTS = {"momentum": 0.0, "velocity": 0.0}
+SQUARES = Slot(0.0, nonnegative=True)
+"""Averages or sums of squares, and other sizes."""
+
+MOMENTS = {"momentum": Slot(0.0), "velocity": SQUARES}
 
 BETA_LINES = {
     "beta_1": "decay of the running average of gradients, in [0, 1).",

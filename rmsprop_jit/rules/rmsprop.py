@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, sqrt, square, where
@@ -31,12 +32,13 @@ def rmsprop(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]
 
 
 CENTERED = Slot(0.0, exact="centered")
+CENTERED_SQUARES = replace(CENTERED, nonnegative=True)
 """Of two averages whose difference is wanted: for gradients of 1 +- 0.01 it is a ten-thousandth of either."""
 
 RMSPROP = Rule(
     "rmsprop",
     Spoken(rmsprop, {"outside": False, "late": False, "nesterov": False, "bias_correction": False}),
-    slots={"velocity": CENTERED, "momentum": Slot(0.0), "average_gradient": CENTERED},
+    slots={"velocity": CENTERED_SQUARES, "momentum": Slot(0.0), "average_gradient": CENTERED},
     hypers={
         "rho": Hyper(0.9, low=0.0, high=1.0),
         "momentum": Hyper(0.0, low=0.0, high=1.0),
@@ -47,7 +49,7 @@ RMSPROP = Rule(
 
 DIALECTS = {
     "torch": Dialect(says={"outside": True, "late": True}, is_coupled=True),
-    "tf1": Dialect(slots={"velocity": Slot(1.0, exact="centered")}),
+    "tf1": Dialect(slots={"velocity": replace(CENTERED_SQUARES, initial=1.0)}),
     "optax": Dialect(
         flags={"nesterov": Flag(), "bias_correction": Flag()},
         arguments={

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, minimum, sqrt, square, where
 from ..codegen.names import Names
 from .around import PARAMETER
-from .parts import EPSILON_LINE, decay, small, toward, unbiased
+from .parts import EPSILON_LINE, SQUARES, decay, small, toward, unbiased
 from .row import BY_POSITION, Bundled, Row, bundled
 
 
@@ -103,7 +103,7 @@ def average_of_adamw(p: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]
         Rule(
             "schedulefreeadamw",
             schedule_free_adamw,
-            slots={"momentum": BEGINS, "velocity": 0.0, **SUMS},
+            slots={"momentum": BEGINS, "velocity": SQUARES, **SUMS},
             hypers={
                 "beta_1": BETA,
                 "beta_2": decay(0.999),

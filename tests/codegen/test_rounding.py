@@ -199,7 +199,7 @@ def test_reductions_read_what_was_loaded_and_equations_see_new_values_exactly() 
 
 
 def test_bytes_are_counted_and_told() -> None:
-    def of(**slots: str) -> int:
+    def of(**slots: str) -> float:
         return specialize(RMSPROP, (), "float32", slots=slots).bytes_per_element()
 
     assert (of(), of(velocity="bfloat16")) == (20, 16)

@@ -213,7 +213,7 @@ BROKEN = {
     "an array twice": (lambda: replace(PROGRAM, arrays=(*PROGRAM.arrays, PROGRAM.arrays[0])), "twice"),
     "an array that is not declared": (lambda: with_array(1, None), "an unknown array"),
     "an unknown array": (lambda: with_array(0, Array("other", "float32")), "arrays are unknown"),
-    "an unknown storage": (lambda: with_array(0, Array("parameter", "int8")), "no such storage"),
+    "an unknown storage": (lambda: with_array(0, Array("parameter", "int4")), "no such storage"),
     "an unknown type": (lambda: replace(PROGRAM, compute="float8"), "no such type"),
     "an array for all": (lambda: with_array(0, Array("parameter", "float32", Space.ALL)), "storage or space"),
 }

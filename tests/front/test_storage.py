@@ -68,7 +68,7 @@ def test_state_is_decoded_and_the_saved_one_has_the_bits() -> None:
 @pytest.mark.parametrize(
     ("storage", "said"),
     [
-        ("int4", r"must be 'float32' or 'bfloat16', or a dict .* Received: storage='int4'"),
+        ("int4", r"must be one of 'float32', 'bfloat16', 'int8', or a dict .* Received: storage='int4'"),
         ({".*:velocity": "float8"}, r"Received: storage=\{'.*:velocity': 'float8'\}"),
         ({"kernel:velocity": "bfloat16"}, r"`storage`: a pattern matches no variable. Received: 'kernel:velocity'"),
         ({"(": "bfloat16"}, r"`storage` holds regular expressions"),

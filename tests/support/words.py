@@ -24,6 +24,7 @@ TRUTHS: dict[Fn, Callable[[int, int], int]] = {
     Fn.WORD_LEFT: lambda x, y: x << (y & 31),
     Fn.WORD_RIGHT: lambda x, y: x >> (y & 31),
     Fn.WORD_SIGNS: lambda x, y: (x - (x >> 31 << 32)) >> (y & 31),
+    Fn.WORD_MOST: max,
 }
 """Of words x and y; what is moved is moved by the lowest five bits of y."""
 

@@ -14,8 +14,10 @@ from ...kinds import Space
 from ...ops import ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Kernel, Load, Program, Reduce
-from . import draws, frame
-from .frame import LANES, Frame, Header, at, pointer_to
+from . import blocks, draws, frame
+from .blocks import pointer_to
+from .frame import LANES, Frame
+from .header import Header, at
 
 BLOCK = draws.TOGETHER
 """Elements of a block: a few arrays of them stay in the first-level cache."""
@@ -34,7 +36,8 @@ def source(program: Program) -> str:
 
 def spaces_of(program: Program, kernel: Kernel) -> list[Axes]:
     """The coarser spaces over axes that a kernel reads or reduces to, in order; a table says where theirs are."""
-    found = [*(program.space_of(load.array) for load in kernel.loads), *(reduce.over for reduce in kernel.reductions)]
+    loads = [load for load in kernel.loads if load not in blocks.scales_of(program, kernel)]
+    found = [*(program.space_of(load.array) for load in loads), *(reduce.over for reduce in kernel.reductions)]
     return [space for space in dict.fromkeys(found) if isinstance(space, Axes) and space != kernel.space]
 
 
@@ -61,7 +64,10 @@ class AxesFrame(Frame):
 
     def coarse(self, kernel: Kernel) -> list[Load]:
         """What a kernel loads of coarser spaces."""
-        return [load for load in kernel.loads if self.program.space_of(load.array) != kernel.space]
+        scales = blocks.scales_of(self.program, kernel)
+        return [
+            load for load in kernel.loads if self.program.space_of(load.array) != kernel.space and load not in scales
+        ]
 
     def beside(self, kernel: Kernel, what: Load | Reduce) -> str:
         """What lies beside the elements of a block."""
@@ -80,7 +86,7 @@ class AxesFrame(Frame):
             lines = [*self.head(kernel), *self.piece(kernel)]
         return [f"if run == {k}:", *indented(lines)]
 
-    def offset(self, itemsize: int) -> str:
+    def offset(self, array: str) -> str:
         """Pointers are to where a tensor's arrays begin."""
         return ""
 
@@ -137,18 +143,17 @@ class AxesFrame(Frame):
                 yield from self.runs(i, (line for load in loads for line in self.laid_out(kernel, load)))
         prefix = "wide_" if kernel.is_coarse else ""
         yield from draws.filling(kernel, "begin + block", kind)
+        yield from blocks.laid_out(self.program, kernel, "first")
         yield "for lane in range(width):"
         yield from indented(draws.read(kernel))
         for load in kernel.loads:
-            coarse = self.program.space_of(load.array) != kernel.space
-            found = f"{self.beside(kernel, load)}[lane]" if coarse else self.taken(load, "first + lane", kind)
+            is_beside = load in self.coarse(kernel)
+            found = f"{self.beside(kernel, load)}[lane]" if is_beside else self.at_element(kernel, load, kind)
             yield f"    {prefix}{mangled(load.name)} = {found}"
-        yield from indented(print_lets(kernel.body, kind, prefix))
-        for store in kernel.stores:
-            value = cast(operand(store.value, kind, prefix), kind, self.program.storage(store.array))
-            yield f"    {pointer_to(store.array)}[first + lane] = {value}"
+        yield from indented([*print_lets(kernel.body, kind, prefix), *self.stores(kernel, "first + lane", prefix)])
         for reduce in kernel.reductions:
             yield f"    {self.beside(kernel, reduce)}[lane] = {operand(reduce.value, kind, prefix)}"
+        yield from blocks.stored(kernel, "first", kind)
         for reduce in kernel.reductions:
             if isinstance(reduce.over, Space):
                 yield from self.in_lanes(kernel, reduce)
@@ -156,6 +161,11 @@ class AxesFrame(Frame):
             own = [reduce for reduce in kernel.reductions if reduce.over == space]
             if own:
                 yield from self.runs(i, (line for reduce in own for line in self.added_up(kernel, reduce)))
+
+    def at_element(self, kernel: Kernel, load: Load, kind: str) -> str:
+        """What an element loads of its own, or of its block."""
+        is_scale = load in blocks.scales_of(self.program, kernel)
+        return self.loaded(kernel, load, "") if is_scale else self.taken(load, "first + lane", kind)
 
     def taken(self, load: Load, index: str, kind: str) -> str:
         """An element of an array, in the type of the kernel."""

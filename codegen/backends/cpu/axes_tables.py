@@ -19,7 +19,7 @@ from .. import coarse
 from . import jit, pieces, shares
 from .axes_frame import spaces_of
 from .cells import JobCell
-from .frame import Header
+from .header import Header
 from .pieces import Piece
 from .tables import Table
 

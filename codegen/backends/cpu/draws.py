@@ -9,7 +9,7 @@ the halves of a product, two multiplications and six moves of 32-bit vectors, ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...pieces import WORDS
 from ...printer import indented, mangled, operand, print_lets
@@ -31,27 +31,47 @@ def _room(made: Generator) -> int:
     return (TOGETHER // made.each + 1) * WORDS
 
 
-def loop(kernel: Kernel, start: str, compute: str, body: Iterable[str]) -> Iterator[str]:
-    """The loop over the `count` elements of a row that begins at element `start`; `body` is that of element `i`."""
-    if not kernel.generators:
+def loop(
+    kernel: Kernel,
+    start: str,
+    compute: str,
+    body: Iterable[str],
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> Iterator[str]:
+    """The loop over the `count` elements of a row that begins at element `start`; `body` is that of element `i`.
+
+    before, after: what is done for all of `width` elements from the `block`-th on.
+    """
+    if not kernel.generators and not before:
         yield "for i in range(count):"
         yield from indented(body)
         return
     yield f"for block in range(0, count, {TOGETHER}):"
     yield f"    width = count - block if count - block < {TOGETHER} else {TOGETHER}"
     yield from indented(filling(kernel, f"{start} + block", compute))
+    yield from indented(before)
     yield "    for lane in range(width):"
     yield "        i = block + lane"
     yield from indented([*read(kernel), *body], 2)
+    yield from indented(after)
 
 
 def read(kernel: Kernel) -> Iterator[str]:
-    """The bits of the element `lane` of those that buffers were filled for."""
-    for j, made in enumerate(kernel.generators):
-        for k, draw in enumerate(made.draws):
-            place = f"shift_{j} + lane + {made.each // WORDS * k * _room(made)}"
-            taken = f"words_drawn_{j}[{place}]" if made.bits == 32 else f"half(words_drawn_{j}, {place})"
-            yield f"{mangled(draw.name)} = {taken}"
+    """The bits of the element `lane` of those that buffers were filled for; blocks read their own later."""
+    later = {one.draw for one in kernel.blocks}
+    for made in kernel.generators:
+        for draw in made.draws:
+            if draw.name not in later:
+                yield f"{mangled(draw.name)} = {taken(kernel, draw.name, 'lane')}"
+
+
+def taken(kernel: Kernel, draw: str, lane: str) -> str:
+    """The bits of an element, of a draw."""
+    j, made = next((j, made) for j, made in enumerate(kernel.generators) if draw in [one.name for one in made.draws])
+    k = [one.name for one in made.draws].index(draw)
+    place = f"shift_{j} + {lane} + {made.each // WORDS * k * _room(made)}"
+    return f"words_drawn_{j}[{place}]" if made.bits == 32 else f"half(words_drawn_{j}, {place})"
 
 
 def filling(kernel: Kernel, first: str, compute: str) -> Iterator[str]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 from ...ops import JOINS
 from ..entries import Cell
 from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
-from .frame import Header
 from .guards import GUARDED
+from .header import Header
 
 SPIN = 10_000
 """How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""

@@ -7,16 +7,18 @@ and for each row of a claim runs the loop of the pass's kernel. Several threads 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum
 
 from ... import dtypes
+from ...axes import Axes
 from ...errors import BackendError
 from ...kinds import Space
 from ...ops import JOINS, Fn, ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
-from . import draws
+from . import blocks, draws
+from .blocks import pointer_to
+from .header import Header, at
 
 LANES = 128
 """Accumulators of a reduction: element i of a row goes to lane i % LANES, lanes are folded as a binary tree.
@@ -30,40 +32,6 @@ BEGIN = f"rows[row * 4 + {START}]"
 
 SLOW = (Fn.DIV, Fn.SQRT)
 """Operations that a processor does few of at a time."""
-
-
-class Header(IntEnum):
-    """The table's first entries; `..._AT` hold addresses.
-
-    NEXT, which every thread writes, is two cache lines away from the others, which every thread reads.
-    """
-
-    NEXT = 0  # the claim that is taken next
-    CLAIMS = 16  # the number of claims
-    PASS = 17  # the kernel to run
-    TENSORS = 18  # the number of tensors
-    CLAIMS_AT = 19  # int64[claims + 1]: first row of each claim
-    ROWS_AT = 20  # int64[rows][4]: tensor, start, count, alone
-    FIRST_AT = 21  # int64[tensors + 1]: first row of each tensor
-    ARRAYS_AT = 22  # int64[tensors][arrays]: addresses
-    SCALARS_AT = 23  # float64[scalars]
-    HYPERS_AT = 24  # float64[tensors][hypers]
-    PARTIAL_AT = 25  # float64[rows][reductions]
-    OWN_AT = 26  # float64[tensors][reductions]: results, one a tensor
-    TOTAL_AT = 27  # float64[reductions]: results over all tensors
-    REDUCTIONS = 28  # the number of reductions
-    FOLDS_AT = 29  # int64[reductions]: how each folds, see `fold_code`
-    STARTS_AT = 30  # float64[reductions]: what each folds of no elements
-    PLACES_AT = 31  # int64[tensors][spaces][3]: where numbers over axes are, see `axes.Places`
-    SUMS_AT = 32  # int64[rows][reductions over axes][3]: where a row adds up, and between which of these numbers
-
-
-HEADER_SIZE = 40
-
-
-def at(entry: Header) -> str:
-    """The text of a header entry."""
-    return f"table[{entry.value}]"
 
 
 def fold_code(op: ReduceOp) -> int:
@@ -122,6 +90,7 @@ class Frame:
             for kernel in filter(self.is_apart, self.program.kernels):
                 yield from (f"singles_{reduce.name} = singles({LANES})" for reduce in self.computed(kernel))
         yield from draws.buffers(self.program)
+        yield from blocks.buffers(self.program)
         in_loops = {name for kernel in self.program.kernels for name in kernel.uniforms}
         for j, name in enumerate(self.program.scalars):
             yield f"wide_{mangled(name)} = scalars[{j}]"
@@ -179,7 +148,7 @@ class Frame:
         for array in kernel.arrays:
             kept = dtypes.storage(self.program.storage(array))
             column = self.program.column(array)
-            address = f"arrays[tensor * {columns} + {column}]{self.offset(kept.itemsize)}"
+            address = f"arrays[tensor * {columns} + {column}]{self.offset(array)}"
             yield f"{pointer_to(array)} = strip_{kept.name}({address}, {column}, {columns})"
         for array in kernel.numbers:
             column = self.program.column(array)
@@ -192,8 +161,11 @@ class Frame:
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
         yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
 
-    def offset(self, itemsize: int) -> str:
+    def offset(self, array: str) -> str:
         """From where a tensor's array begins to where a row does."""
+        itemsize, space = dtypes.storage(self.program.storage(array)).itemsize, self.program.space_of(array)
+        if isinstance(space, Axes):
+            return f" + start // {space.length} * {itemsize}"
         return " + start" if self.stride else f" + start * {itemsize}"
 
     def given(self, given: Given) -> str:
@@ -213,20 +185,30 @@ class Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
-        yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in kernel.loads)
+        yield from (f"{mangled(load.name)} = {self.loaded(kernel, load, index)}" for load in kernel.loads)
         yield from print_lets(kernel.body, self.type)
 
-    def loaded(self, load: Load, index: str) -> str:
-        """An element of an array, in the type of the program."""
+    def loaded(self, kernel: Kernel, load: Load, index: str) -> str:
+        """An element of an array, in the type of the program; of scales the one that was laid out."""
+        scales = blocks.scales_of(self.program, kernel)
+        if load in scales:
+            return f"scales_{scales.index(load)}[lane]"
         return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), self.type)
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
         lines = [*self.body(kernel, "i")]
+        lines += self.stores(kernel, "i", "")
+        before, after = blocks.laid_out(self.program, kernel, "block"), blocks.stored(kernel, "block", self.type)
+        yield from draws.loop(kernel, BEGIN, self.type, lines, [*before], [*after])
+
+    def stores(self, kernel: Kernel, index: str, prefix: str) -> Iterator[str]:
+        """What an element's new values are stored to; what is stored in blocks waits for the others of its block."""
+        kind, later = self.program.type_of(kernel), {one.array for one in kernel.blocks}
         for store in kernel.stores:
-            value = cast(operand(store.value, self.type), self.type, self.program.storage(store.array))
-            lines.append(f"{pointer_to(store.array)}[i] = {value}")
-        yield from draws.loop(kernel, BEGIN, self.type, lines)
+            value = cast(operand(store.value, kind, prefix), kind, self.program.storage(store.array))
+            is_later = store.array in later
+            yield f"{blocks.kept(kernel, store.array) if is_later else f'{pointer_to(store.array)}[{index}]'} = {value}"
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
@@ -240,6 +222,7 @@ class Frame:
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
+        yield from indented(blocks.laid_out(self.program, kernel, "block"))
         yield "    for lane in range(width):"
         yield from indented([*draws.read(kernel), *self.body(kernel, "block + lane")], 2)
         if self.is_apart(kernel):
@@ -273,7 +256,7 @@ class Frame:
             return operand(reduce.value, self.type)
         loads = {load.name: load for load in kernel.loads}
         kept = f"singles_{reduce.name}[lane]"  # what is only loaded is loaded again, which the cache has
-        return self.loaded(loads[reduce.value], "block + lane") if reduce.value in loads else kept
+        return self.loaded(kernel, loads[reduce.value], "block + lane") if reduce.value in loads else kept
 
     def is_apart(self, kernel: Kernel) -> bool:
         """Whether what is reduced is computed in a loop of its own, before the loop that adds it up in float64.
@@ -302,8 +285,3 @@ class Frame:
         if self.together:
             yield "if alone:"
             yield f"    own[tensor * {n} + {j}] = folded"
-
-
-def pointer_to(array: str) -> str:
-    """The name of the pointer to an array."""
-    return f"ptr_{mangled(old(array))}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ops import JOINS
 from ...printer import expression, indented
-from .frame import Header, at
+from .header import Header, at
 
 if TYPE_CHECKING:
     import numpy.typing as npt

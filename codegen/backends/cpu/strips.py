@@ -44,7 +44,7 @@ class Strip(types.CPointer):
 register_model(Strip)(models.PointerModel)
 
 
-INT16, INT32 = ir.IntType(16), ir.IntType(32)
+INT8, INT16, INT32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
 
 def _upper_half(builder, number):
@@ -74,7 +74,17 @@ def _widened(builder, half):
     return builder.bitcast(builder.or_(found, sign), ir.FloatType())
 
 
-CODED = {"bfloat16": (INT16, _with_zeros, _upper_half), "float16": (INT16, _widened, None)}
+def _whole(builder, number):
+    """The code that a whole number is."""
+    return builder.trunc(builder.fptosi(number, INT32), INT8)
+
+
+CODED = {
+    "bfloat16": (INT16, _with_zeros, _upper_half),
+    "float16": (INT16, _widened, None),
+    "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), _whole),
+    "int8": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _whole),
+}
 """Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
 that are only loaded nothing is)."""
 

@@ -21,7 +21,7 @@ from ...rows import Rows, cut
 from ..detours import Detours, Lent
 from . import axes_frame, frame, jit
 from .cores import cores
-from .frame import Header
+from .header import HEADER_SIZE, Header
 from .numbers import numbers
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Table:
         partial = np.zeros((len(rows.rows), len(self.reductions)), np.float64)
         folds = np.array([frame.fold_code(reduce.op) for reduce in self.reductions], np.int64)
         starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
-        header = np.zeros(frame.HEADER_SIZE, np.int64)
+        header = np.zeros(HEADER_SIZE, np.int64)
         header[Header.CLAIMS] = len(rows.claims) - 1
         header[Header.TENSORS] = self.tensors
         header[Header.REDUCTIONS] = len(self.reductions)
@@ -169,7 +169,8 @@ class Table:
         A parameter and its slots lie alike (see the homes of arrays), so one of them speaks for all.
         """
         kept = [array for array in self.program.arrays if not array.is_brought and array.space is Space.ELEMENT]
-        if any(reduce.op is not ReduceOp.ALL_FINITE for reduce in self.reductions) or not kept:
+        are_blocks = self.program.is_coded  # rows begin where they do
+        if are_blocks or any(reduce.op is not ReduceOp.ALL_FINITE for reduce in self.reductions) or not kept:
             return None
         itemsize = storage(kept[0].storage).itemsize
         addresses = self.arrays[:, self.program.column(kept[0].name)]

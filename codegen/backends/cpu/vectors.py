@@ -17,7 +17,7 @@ from . import llvm
 FUNCTION = re.compile(r"^define .*?^}", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r'^("?[\w.$-]+"?):.*\n', re.MULTILINE)
 JUMP = re.compile(r'label %("?[\w.$-]+"?)')
-ACCESS = re.compile(r"\b(load|store) (?:<(?:vscale x )?(\d+) x )?(?:float|double|i16)\b.*!alias\.scope !(\d+)")
+ACCESS = re.compile(r"\b(load|store) (?:<(?:vscale x )?(\d+) x )?(?:float|double|i16|i8)\b.*!alias\.scope !(\d+)")
 PACKED = re.compile(r"<(?:vscale x )?(\d+) x (float|double)>")
 BITS = {"float": 32, "double": 64}
 NODE = re.compile(r"^!(\d+) = (?:distinct )?!\{(.*)\}$", re.MULTILINE)

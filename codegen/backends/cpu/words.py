@@ -31,6 +31,7 @@ TWO = {
     "word_left": lambda builder, x, y: builder.shl(x, y),
     "word_right": lambda builder, x, y: builder.lshr(x, y),
     "word_signs": lambda builder, x, y: builder.ashr(x, y),
+    "word_most": lambda builder, x, y: builder.select(builder.icmp_unsigned(">", x, y), x, y),
 }
 
 

@@ -60,6 +60,10 @@ def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
             f"GPUs have no kernels of numbers over axes here yet. Received: {program.title}. Keep such variables in "
             "host memory, or use a rule without `over=` axes."
         )
+    if program.is_coded:
+        raise BackendError(
+            f"GPUs keep no slots in 8 bits here yet. Received: {program.title}. Use storage='bfloat16' there."
+        )
     if dtypes.lacking(program.compute, [(array.storage, array.is_brought) for array in program.arrays]):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "

@@ -35,7 +35,7 @@ def words(
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
     memory = {"load_int64": load(named["int64"], "int64", 1)}
-    for kept in READ:
+    for kept in [name for name in READ if not storage(name).most]:
         kind, lanes = named[storage(kept).read], storage(kept).lanes
         memory[f"load_{kept}"] = load(kind, kept, 1)
         memory[f"load_vector_{kept}"] = load(kind, kept, lanes)
@@ -66,6 +66,7 @@ def _of_integers(device: Any, types: dict[str, Any]) -> dict[str, Any]:
         "word_left": lambda x, y: uint32(uint64(x) << uint64(y)),
         "word_right": lambda x, y: uint32(uint64(x) >> uint64(y)),
         "word_signs": lambda x, y: uint32(int32(x) >> int32(y)),
+        "word_most": lambda x, y: x if x > y else y,
         "word_of": lambda x: uint32(int32(x)),
         "float32_of_word": lambda x: float32(int32(x)),
         "float64_of_word": lambda x: float64(int32(x)),

@@ -1,0 +1,107 @@
+"""Blocks: numbers in 8 bits each, as parts of the largest size in their block.
+
+Codes have equal distances of the square root: code k of `most` says that a number is (k / most)**2 of its block's
+scale, which lies beside the codes as a float32. Between two codes chance decides, such that the number stays what it is
+on average: the distance of neighbours is 2 k + 1, so that is a comparison, and no division.
+
+A block of zeros stays one, and the largest number of a block stays what it is, a block of equal ones thus, too. What is
+below `TINY` becomes zero. An inf or nan makes nan of its whole block. Where no number is below zero a code has no sign;
+what is below zero then becomes zero.
+
+Backends know words, numbers and their kernel's `blocks`: all of the format is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from .dtypes import STORAGES, dtype, storage
+from .expr import Const, Expr, Select, Symbol, call
+from .kinds import Kind
+from .ops import Fn
+from .parts import Slot
+from .pieces import scale_of
+from .walk import rewrite, walk
+
+TINY = 2.0**-110
+"""Of smaller scales the inverse would be no number of float32."""
+
+COUNT = 2.0**16
+SIZE_BITS = 0x7FFFFFFF
+
+VALUE, RANDOM, LARGEST = (Symbol(Kind.DRAW, name) for name in ("_value", "_random", "_largest"))
+"""What is stored, 16 random bits for it, and the largest word of its block."""
+
+
+def chosen(kept: Mapping[str, str], slots: Mapping[str, Slot]) -> dict[str, str]:
+    """Storages by name, those without sign for slots that are never below zero. Raises OptionError for unknown ones."""
+    found = {}
+    for name, wanted in kept.items():
+        if name == "gradient" or name.startswith("x."):
+            dtype(wanted)
+        is_free = name in slots and slots[name].nonnegative
+        found[name] = (storage(wanted).unsigned if is_free else "") or wanted
+    return found
+
+
+def is_coded(kept: str) -> bool:
+    """Whether a storage has codes and scales."""
+    return storage(kept).most > 0
+
+
+def is_unsigned(kept: str) -> bool:
+    """Whether the codes of a storage have no sign."""
+    return any(one.unsigned == kept for one in STORAGES.values())
+
+
+def is_of_block(e: Expr) -> bool:
+    """Whether a part of a code is the same for its whole block."""
+    leaves = [node for node in walk(e) if not node.children]
+    return bool(e.children) and not {VALUE, RANDOM} & {*leaves}
+
+
+def decoded(values: Mapping[Symbol, Expr], kept: Mapping[str, str]) -> dict[Symbol, Expr]:
+    """Stores, with what codes mean wherever slots are read that are kept in blocks."""
+    coded = {name: storage(one).most for name, one in kept.items() if is_coded(one)}
+    if not coded:
+        return dict(values)
+
+    def meant(e: Expr) -> Expr:
+        if not isinstance(e, Symbol) or e.kind is not Kind.SLOT or e.name not in coded:
+            return e
+        most, size = coded[e.name], e if is_unsigned(kept[e.name]) else call(Fn.ABS, e)
+        return e * size * (1.0 / most**2) * Symbol(Kind.SLOT, scale_of(e.name))
+
+    made = rewrite(values.values(), meant)
+    return {target: made[value] for target, value in values.items()}
+
+
+def size(has_sign: bool) -> Expr:
+    """A number's size as a word: of two sizes the larger has the larger word, and that of nan is the largest."""
+    return call(Fn.WORD_AND, call(Fn.WORD_BITS, _absolute(has_sign)), SIZE_BITS)
+
+
+def _absolute(has_sign: bool) -> Expr:
+    return call(Fn.ABS, VALUE) if has_sign else Select(VALUE < 0.0, Const(0.0), VALUE)
+
+
+def scale() -> Expr:
+    """The scale of a block."""
+    found = call(Fn.NUMBER_OF_BITS, LARGEST)
+    return Select(found < math.inf, Select(found >= TINY, found, Const(0.0)), Const(math.nan))
+
+
+def code(most: int, has_sign: bool) -> Expr:
+    """The code of a number: the lower of the two beside it, or the upper one."""
+    largest, top = scale(), float(most**2)
+    has_any = largest > 0.0
+    inverse, most_there = Select(has_any, top / largest, Const(0.0)), Select(has_any, Const(top), Const(0.0))
+    absolute = _absolute(has_sign)
+    part = Select(absolute < largest, absolute * inverse, most_there)
+    lower = call(Fn.NUMBER, call(Fn.WORD, call(Fn.SQRT, part)))
+    square = lower * lower
+    distance = lower + lower + 1.0
+    chance = (call(Fn.NUMBER, RANDOM) + 0.5) * (1.0 / COUNT)
+    found = Select(square + distance * chance <= part, lower + 1.0, lower)
+    return Select(VALUE < 0.0, -found, found) if has_sign else found
