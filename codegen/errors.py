@@ -60,3 +60,25 @@ class NonFiniteError(RmspropJitError, FloatingPointError):
 def non_finite(position: int) -> NonFiniteError:
     """The error of a call that was refused, before anybody has given the variable its name."""
     return NonFiniteError(f"the gradient of variable {position} holds inf or nan; nothing was done.", position)
+
+
+def torn(call: int, is_under_way: bool) -> BackendError:
+    """Nothing may run on what a call works on, or has left behind: the number of that call."""
+    if is_under_way:
+        return BackendError(
+            f"call {call} of this optimizer is under way. Received: another one at the same time. "
+            "On a GPU, or over several devices, let one thread call it."
+        )
+    return BackendError(
+        f"step {call} was torn; load a state. Received: a call on variables and slots of which some are "
+        "updated and some are not. Use load_state_dict(...), after restoring the variables."
+    )
+
+
+def held() -> OptionError:
+    """Nothing may run while the variables have other values."""
+    return OptionError(
+        "the variables of this optimizer hold their averaged weights, and not those that it trains. Received: "
+        "a call that trains, builds, saves, loads or makes slots inside `with optimizer.averaged():`, or "
+        "another such block. Leave the block first."
+    )

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from operator import and_, is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import counting
+from .ahead import ALONE, Ahead
 from .capture import capture_check, refuse_open_window
 from .chosen import Kind, chosen, places
 from .flags import FIRST, due_flags
+from .habits import Habit
 from .identity import FEW, same
-from .members import Members, Variables
+from .members import Variables
 from .phases import WHOLE, Phase
 from .plan import AnyPlan, Bound, Call, Plan
 from .readers import Resolved
@@ -84,7 +86,7 @@ class Calls:
         is_followed = self._ledger.clock is not None and not self._is_there
         if is_followed or (self._is_capturing is not None and self._is_capturing()):
             return False
-        if self._is_there and self._ledger.opening != self._all:  # None where nothing is added up
+        if self._is_there and not self._is_known():
             return False
         calls: int | None = None if self._is_there else self._counted.value
         plan = habit.plans.get(self.phase(calls))
@@ -125,7 +127,10 @@ class Calls:
         resolved = self.resolved(grads, variables, inputs)
         calls = None if self._counts_itself(resolved) else self._ledger.calls
         phase = self.phase(calls)
-        plan = self.plan(resolved, calls)
+        ahead = counting.ahead_of(self._ledger, self.settings, self._by) if calls is None else None
+        plan = self.plan(resolved, calls, ahead)
+        if calls is None:
+            counting.send_ahead(self._ledger, ahead, plan, self.state)
         passed = list(grads.values() if isinstance(grads, Mapping) else grads)
         if not self._run(plan, passed, resolved.read, resolved.addresses, calls, plan.bound):
             return False
@@ -137,20 +142,24 @@ class Calls:
 
     def _counts_itself(self, resolved: Resolved) -> bool:
         """Whether a GPU counts this call, and the host does not know which it is."""
-        clock = self.clock
-        if self._all is None or clock is None:
-            return clock is not None
-        given = bytes(map(and_, self._all, [dtype is not None for dtype in resolved.dtypes]))
-        return counting.adds_up_for(self._ledger, clock, given)
+        clock, given = self.clock, [dtype is not None for dtype in resolved.dtypes]
+        if clock is None or counting.waits_for_first(self._rule, self._ledger, given):
+            return False
+        return self._all is None or counting.adds_up_for(self._ledger, clock, bytes(map(and_, self._all, given)))
+
+    def _is_known(self) -> bool:
+        """Whether the GPU knows all of a call like those before; of windows, None where nothing is added up."""
+        return self._ledger.opening == self._all and counting.is_known(self._ledger, self.settings, self._by)
 
     def _run(
         self, plan: AnyPlan, passed: Any, read: Read | None, addresses: Int64 | None, calls: int | None, old: Bound
     ) -> bool:
         settings = self.settings
-        rate = 0.0 if plan.micro else settings.constant
         if calls is None:
-            rate = counting.rate_there(self._ledger, self.options) if rate is None else rate
-            return plan.run(plan.prepared(passed, read, addresses, settings, rate, 1, old), None)
+            there = settings.places if self._by.columns else settings.constant
+            assert there is not None
+            return plan.run(plan.prepared(passed, read, addresses, settings, there, 1, old), None)
+        rate = 0.0 if plan.micro else settings.constant
         if rate is None:
             rate = settings.rate(calls)
         update = calls // (self.options.gradient_accumulation_steps or 1) + 1  # `update_of`, without a call
@@ -186,9 +195,9 @@ class Calls:
             return frozenset()
         return frozenset(np.flatnonzero(self._ledger.started == 0).tolist())
 
-    def plan(self, resolved: Resolved, calls: int | None) -> AnyPlan:
+    def plan(self, resolved: Resolved, calls: int | None, ahead: Ahead | None = None) -> AnyPlan:
         """The launches of a call, made once for calls of its kind, then kept."""
-        kind = self._kind(resolved, calls)
+        kind = self._kind(resolved, calls, ahead)
         plan = self._plans.get(kind)
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
@@ -203,8 +212,8 @@ class Calls:
             refuse_open_window()
         return self._new_plan(self._kind(resolved, None if is_there else self._ledger.calls), clock)
 
-    def _kind(self, resolved: Resolved, calls: int | None) -> Kind:
-        """The kind of a call; of one step in each place of a window, where a GPU knows which is due."""
+    def _kind(self, resolved: Resolved, calls: int | None, ahead: Ahead | None = None) -> Kind:
+        """The kind of a call; of each step that it may be, where only a GPU knows which one is due."""
         phase, given = self.phase(calls), [dtype is not None for dtype in resolved.dtypes]
         opened = self._ledger.windows.tolist() if calls is not None else given if self._all else [False] * len(given)
         call = Call(
@@ -219,79 +228,15 @@ class Calls:
             skips=self.options.skips,
             own=self.settings.with_due(phase.due),
         )
-        return call if calls is not None or self._all is None else places(call)
+        if calls is not None or not self._by.chooses:
+            return call
+        return places(call, ALONE if ahead is None else ahead.kinds, self.settings.with_due)
 
     def _new_plan(self, kind: Kind, clock: Clock | None) -> AnyPlan:
         common = self.options.backend, self._ledger, clock, self.state.shared, self.settings.part
         if isinstance(kind, Call):
             return Plan(self._rule, self._members.members, kind, *common)
         return chosen(self._rule, self._members.members, kind, *common)
-
-
-class Habit:
-    """Gradients come for every variable, in a container of one type, with the same names or variables beside them.
-
-    plans: for each phase, the plan of such calls. `is_named`: whether gradients come in a dict.
-    """
-
-    def __init__(self, grads: Gradients, variables: Variables | None, in_build_order: Sequence[Any]) -> None:
-        self.plans: dict[Phase, AnyPlan] = {}
-        self._type, self._names = type(grads), _names(grads)
-        self.is_named = self._names is not None
-        self._variables = None if variables is None else (type(variables), _names(variables), tuple(_arrays(variables)))
-        position = {id(gradient): i for i, gradient in enumerate(_arrays(grads))}
-        order = [position[id(gradient)] for gradient in in_build_order]
-        self._order = None if order == sorted(order) else order
-
-    @classmethod
-    def formed(
-        cls,
-        old: Habit | None,
-        grads: Gradients,
-        variables: Variables | None,
-        in_build_order: Sequence[Any],
-        members: Members,
-        phase: Phase,
-        plan: AnyPlan,
-        read: Read | None,
-    ) -> Habit | None:
-        """The habit after a call: the old one if the call was like it, a new one, or None for an irregular call."""
-        gradients = list(_arrays(grads))
-        distinct = len({id(gradient) for gradient in gradients}) == len(in_build_order)
-        if (
-            None in (phase.window, phase.started)
-            or not distinct
-            or any(gradient is None for gradient in in_build_order)
-        ):
-            return None
-        if read is None and not members.keep_their_memory(gradients):
-            return None
-        habit = old if old is not None and old.covers(grads, variables) else cls(grads, variables, in_build_order)
-        habit.plans[phase] = plan
-        return habit
-
-    def covers(self, grads: Gradients, variables: Variables | None) -> bool:
-        """Whether a call is like this, whatever the gradient arrays."""
-        if type(grads) is not self._type or (self._names is not None and list(grads) != self._names):
-            return False
-        if variables is None or self._variables is None:
-            return variables is None and self._variables is None
-        kind, names, arrays = self._variables
-        if type(variables) is not kind or len(variables) != len(arrays) or _names(variables) != names:
-            return False
-        return all(map(is_, _arrays(variables), arrays))
-
-    def in_build_order(self, passed: Sequence[Any]) -> Sequence[Any]:
-        """The gradients as the built variables are ordered."""
-        return passed if self._order is None else [passed[i] for i in self._order]
-
-
-def _names(arrays: Variables | Gradients) -> list[str] | None:
-    return list(arrays) if isinstance(arrays, Mapping) else None
-
-
-def _arrays(arrays: Variables | Gradients) -> Any:
-    return arrays.values() if isinstance(arrays, Mapping) else arrays
 
 
 def _of_all(cells: Int64) -> bool | None:

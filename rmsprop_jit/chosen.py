@@ -8,24 +8,35 @@ from typing import TYPE_CHECKING, Any
 from .arrays.homes import Array, Int64
 from .buckets import Buckets, Part
 from .codegen import backends
-from .codegen.backends.entries import Clock
+from .codegen.backends.entries import Clock, Marks
 from .codegen.backends.ledger import Ledger
 from .members import Member
-from .plan import UNBOUND, Bound, Call, decays, step_and_rest
+from .plan import UNBOUND, Bound, Call, decays, due_in, step_and_rest
+from .rests import ENDS_DUE, Rest
 from .rules.around import Rule, step_of
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
+    from .flags import Flags
     from .settings import Rates, Settings
+    from .shared import Shared
 
+
+MICRO = 2
+"""The first of `places`, which only add up."""
 
 Kind = Call | tuple[Call, ...]
-"""A kind of call, or what it may be in the places of a window: see `places`."""
+"""A kind of call, or what it may be in the places of a window and by the step's number: see `places`."""
 
 
-def places(last: Call) -> tuple[Call, ...]:
-    """The calls that open a window, go on with it and close it, of the one that closes it."""
-    return last._replace(micro=True, windows=(False,) * len(last.windows)), last._replace(micro=True), last
+def places(last: Call, kinds: Sequence[tuple[Flags, ...]], with_due: Callable[[Any], tuple[Flags, ...]]) -> Kind:
+    """The calls that open a window and go on with it, then those that close it, one for each of `kinds`.
+
+    last: a call that closes a window, without what the step decides. `with_due`: the flags of each variable then.
+    """
+    opens = last._replace(micro=True, windows=(False,) * len(last.windows))
+    closing = [last._replace(flags=last.flags | due[0], own=with_due(due)) for due in kinds]
+    return opens, last._replace(micro=True), *closing
 
 
 def chosen(
@@ -37,16 +48,17 @@ def chosen(
     clock: Clock | None,
     *others: Any,
 ) -> Chosen:
-    """What such calls launch; of windows of two calls, none goes on with any."""
+    """What such calls launch; of windows of two calls, none goes on with any, and one call alone closes its own."""
     assert clock is not None
-    steps = [*zip(calls, clock.kinds, strict=True)]
-    return Chosen(rule, members, steps if clock.every > 2 else steps[::2], options, ledger, clock, *others)
+    steps = [*zip(calls, clock.kinds(len(calls) - MICRO), strict=True)]
+    micro = steps[: min(clock.every - 1, MICRO)]
+    return Chosen(rule, members, [*micro, *steps[MICRO:]], len(micro), options, ledger, clock, *others)
 
 
 class Chosen:
     """What such a call launches, as a `Plan` is of calls of which the host knows the step.
 
-    calls: what each step does, with what it sees of the clock; no variable has a constraint.
+    calls: what each step does, with what it sees of the clock; so many of them only add up.
     """
 
     micro = False
@@ -56,6 +68,7 @@ class Chosen:
         rule: Rule,
         members: Sequence[Member],
         calls: Sequence[tuple[Call, Any]],
+        micro: int,
         options: BackendOptions,
         ledger: Ledger,
         clock: Clock,
@@ -75,9 +88,24 @@ class Chosen:
             )
             for call, due in calls
         ]
-        self._launch = backends.of(members[0].place).choice([step.launch for step in self._steps], ledger, clock)
+        self._last, self._ledger = self._steps[micro:], ledger
+        last, own = calls[-1][0], decays(calls[-1][0])
+        updated, _, after = step_and_rest(rule, members, last)
+        self._rest = Rest(members, due_in(last, updated), ledger, clock)
+        if after:
+            self._rest.after = Buckets(
+                rule, members, after, options, own, ledger, ENDS_DUE, clock.done, part=part(step_of)
+            )
+        marks = Marks(due=self._rest.due, by=self._rest.number)
+        launches = [step.launch for step in self._steps]
+        self._launch = backends.of(members[0].place).choice(launches, ledger, clock, marks)
         self.dtypes = calls[0][0].gradients
         self.bound = UNBOUND
+
+    @property
+    def shared(self) -> Sequence[Shared]:
+        """What makes slots over all on the host, of each kind of step that ends an update."""
+        return [step.shared for step in self._last]
 
     def prepared(
         self,
@@ -96,7 +124,8 @@ class Chosen:
         hypers = None if old.numbers == numbers else settings.numbers(rate, update)
         held = old.step or [None] * len(self._steps)
         steps = [step.prepared(addresses, hypers, like) for step, like in zip(self._steps, held, strict=True)]
-        return Bound(passed, read, numbers, steps, None)
+        after = self._rest.after and self._rest.after.prepared(None, hypers, old.after)
+        return Bound(passed, read, numbers, steps, after)
 
     def send_numbers(self, hypers: Mapping[str, Any]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""
@@ -105,7 +134,10 @@ class Chosen:
 
     def run(self, bound: Bound, calls: int | None) -> bool:
         """Do the step that is due, which the clock counts; in a graph, record all of them. `calls` is None."""
+        self._rest.expect(self._ledger.owed + 1, bound.after)
         if not self._launch(bound.step):
             return False
         self.bound = bound
+        if self._rest.due:
+            self._ledger.settle()
         return True

@@ -2,25 +2,30 @@
 
 The number of a call, and what follows from it, are then made on the GPU, by the clock that graphs use. Under gradient
 accumulation it depends on that number which step is due: the one that opens a window, one that goes on with it, or the
-one that closes it. Each call launches all of them, and the GPU does the one that is due; the others read and write
-nothing.
+one that closes it; so it does where a rule has several kinds of steps. Each call launches all of them, and the GPU does
+the one that is due; the others read and write nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .ahead import Ahead, columns_of, has_kinds
 from .capture import capture_check, of_host
 from .codegen import backends
 from .codegen.backends.entries import Clock
 from .codegen.backends.ledger import Ledger
 from .errors import OptionError
+from .flags import FIRST
 from .schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from .options import Options
+    from .plan import AnyPlan
+    from .rules.around import Rule
     from .settings import Settings
     from .state import State
 
@@ -28,12 +33,15 @@ if TYPE_CHECKING:
 class Counted(NamedTuple):
     """Who counts calls.
 
-    is_there:     whether the one GPU does where all variables are: the host need not know which are skipped.
-    is_scheduled: whether it looks up the learning rate of each update, too, which a schedule gives.
+    is_there: whether the one GPU does where all variables are: the host need not know which are skipped.
+    chooses:  whether it chooses among several steps that each call launches.
+    columns:  what it finds in a row for each update, which the host works out ahead; `width`: the row's numbers.
     """
 
     is_there: bool = False
-    is_scheduled: bool = False
+    chooses: bool = False
+    columns: tuple[str, ...] = ()
+    width: int = 0
 
 
 BY_US = Counted()
@@ -42,29 +50,28 @@ BY_US = Counted()
 def counted(settings: Settings, state: State) -> Counted:
     """Who counts calls. Raises OptionError for a learning rate that only the host could compute, call by call.
 
-    The host counts, and waits in each call, where it decides what a call launches (flags of the step), where it
-    computes other numbers from call to call (slots over all, rates of groups), and where its own Python follows.
+    The host counts, and waits in each call, where its own Python comes between launches (functions outside, which must
+    not be called with what is not finite), and where it has to know of a call whether it brings what its step reads.
     """
     rule, options = settings.rule, settings.options
-    if not options.skips or rule.decided_by_step or state.endings.constrained or of_host(rule):
-        return BY_US
-    if rule.functions:  # outside, which must not be called with what is not finite
+    if not options.skips or rule.functions or (has_kinds(rule) and rule.inputs):
         return BY_US
     is_one = len({member.place for member in state.variables}) == 1
     if not is_one or capture_check(state.variables) is None:
         return BY_US
-    if settings.constant is not None:
-        return Counted(is_there=True)
-    if "learning_rate" in settings.names:
-        return BY_US
-    rate = options.learning_rate
-    if not isinstance(rate, LearningRateSchedule):
-        raise OptionError(
-            "with nonfinite='skip' a GPU counts the calls, and a function cannot be asked for the rate of a call whose "
-            f"number the host does not know. Received: learning_rate={rate!r}. Pass a LearningRateSchedule, of which "
-            "you can write a subclass; or a float, and assign `optimizer.learning_rate` between calls."
-        )
-    return Counted(is_there=True, is_scheduled=True)
+    for rate in settings.sources:
+        if not isinstance(rate, float | LearningRateSchedule):
+            raise OptionError(
+                "with nonfinite='skip' a GPU counts the calls, and a function cannot be asked for the rate of a call "
+                f"whose number the host does not know. Received: learning_rate={rate!r}. Pass a LearningRateSchedule, "
+                "of which you can write a subclass; or a float, and assign `optimizer.learning_rate` between calls."
+            )
+    accumulates = options.gradient_accumulation_steps is not None
+    chooses = accumulates or has_kinds(rule) or bool(state.endings.constrained)
+    if settings.constant is not None and not has_kinds(rule) and not of_host(rule):
+        return Counted(True, chooses)
+    columns = columns_of(rule)
+    return Counted(True, chooses, columns, len(columns) + len(settings.kinds))
 
 
 def clock_of(ledger: Ledger, state: State, options: Options, by: Counted) -> Clock | None:
@@ -72,9 +79,9 @@ def clock_of(ledger: Ledger, state: State, options: Options, by: Counted) -> Clo
     if not by.is_there:
         return None
     steps = options.gradient_accumulation_steps
-    every, chooses = steps or 1, steps is not None
+    every, like = steps or 1, (by.chooses, by.columns, by.width)
     old = ledger.clock
-    if old is not None and (old.every, old.chooses, old.is_scheduled) != (every, chooses, by.is_scheduled):
+    if old is not None and (old.every, old.chooses, old.columns, old.width) != (every, *like):
         if old.calls() is None:
             raise OptionError(
                 "what the GPU has counted cannot be asked while a stream is captured. Received: a first call after "
@@ -83,34 +90,45 @@ def clock_of(ledger: Ledger, state: State, options: Options, by: Counted) -> Clo
         ledger.leave()
     if ledger.clock is None:
         place = state.variables[0].place
-        clock = backends.of(place).clock(place, ledger.calls, every, options.backend, chooses, by.is_scheduled)
+        clock = backends.of(place).clock(place, ledger.calls, every, options.backend, *like)
         clock.set(ledger.calls, ledger.skipped)
         ledger.follow(clock, every, [False] * len(state.variables))
     return ledger.clock
 
 
-def rate_there(ledger: Ledger, options: Options) -> float:
-    """See to it that the clock knows the rate of its next update; what is returned instead is never read.
+def is_known(ledger: Ledger, settings: Settings, by: Counted) -> bool:
+    """Whether the clock has a row for the next update, if it has to find one."""
+    if not by.columns:
+        return True
+    clock = ledger.clock
+    return clock is not None and clock.ahead > 0 and clock.known.is_of(settings.rule, settings)
 
-    The schedule is asked for many updates at once, after the clock was asked how many calls were made. Whichever calls
-    are skipped then, the clock finds the rate of each update's number. What the schedule raises of the next one is
-    raised, and of a later one when it is the next.
+
+def ahead_of(ledger: Ledger, settings: Settings, by: Counted) -> Ahead | None:
+    """What is known of the next update and of later ones, if that is asked for: what the clock has, or what it shall.
+
+    The latter is worked out for many updates at once, after the clock was asked how many calls were made.
     """
     clock = ledger.clock
-    assert clock is not None
-    if clock.ahead > 0 and clock.schedule is options.learning_rate:
-        return 0.0
-    calls, skipped = ledger.calls, ledger.skipped
-    first, rates = options.update_of(calls), []
-    for update in range(first, first + clock.horizon):
-        try:
-            rates.append(options.rate(update * clock.every - 1))  # of the call that is done as this update
-        except Exception:
-            if update == first:
-                raise
-            break
-    clock.write_rates(calls, skipped, np.array([*rates, rates[-1]], np.float64), options.learning_rate)
-    return 0.0
+    if clock is None or not by.columns:
+        return None
+    if is_known(ledger, settings, by):
+        found: Ahead = clock.known
+        return found
+    calls = ledger.calls  # before what it skipped
+    return Ahead(settings.rule, settings, clock, calls, ledger.skipped)
+
+
+def send_ahead(ledger: Ledger, ahead: Ahead | None, plan: AnyPlan, state: State) -> None:
+    """See to it that the clock has these rows."""
+    clock = ledger.clock
+    if ahead is not None and clock is not None and clock.known is not ahead:
+        ahead.send(clock, plan.shared, state.shared)
+
+
+def waits_for_first(rule: Rule, ledger: Ledger, given: Sequence[bool]) -> bool:
+    """Whether a call may be the first update of some variables, which the host has to know."""
+    return FIRST in rule.decided_by_step and bool((np.array(given, bool) & (ledger.started == 0)).any())
 
 
 def adds_up_for(ledger: Ledger, clock: Clock, given: bytes) -> bool:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .arrays.homes import Array, Int64
 from .buckets import Brought, Buckets, Kind, Part, inputs_read
-from .codegen import backends
-from .codegen.backends.entries import NO_ARRAYS, Marks, Span
+from .codegen.backends.entries import NO_ARRAYS, Marks
 from .codegen.backends.ledger import Ledger
-from .constraints import constrained
 from .endings import NO_ENDINGS, Endings
 from .errors import ArrayError, NonFiniteError
 from .flags import FIRST, NO_FLAGS, OVERWRITE, Flags, part_flags, shape_flags
 from .members import Member
 from .nonfinite import refused
+from .rests import ENDS_DUE, Rest
 from .rules.around import Rule, step_of, unread
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
     from .settings import Rates, Settings
+    from .shared import Shared
 
 
 class Call(NamedTuple):
@@ -78,11 +76,6 @@ class Bound(NamedTuple):
 
 UNBOUND = Bound([], None, (), None, None)
 
-_NUMBERS = itertools.count(1)
-"""Of plans, so that the ledger can say which of them knows what is due."""
-
-ENDS_DUE = Marks(ends_due=True)
-
 
 class AnyPlan(Protocol):
     """What a kind of call launches: `Plan`, or one that leaves it to a GPU which step is due."""
@@ -115,6 +108,10 @@ class AnyPlan(Protocol):
     def run(self, bound: Bound, calls: int | None) -> bool:
         """Do the call and count it, if so many were made. False if nothing was done. None: a clock counts it."""
 
+    @property
+    def shared(self) -> Sequence[Shared]:
+        """What makes slots over all on the host, of each kind of step that ends an update."""
+
 
 class Plan:
     """What a kind of call launches: the step, then (for variables with a constraint) their averages.
@@ -140,16 +137,16 @@ class Plan:
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
         updated, step, after = step_and_rest(rule, members, call)
         own = decays(call)
-        self._ledger, self._number = ledger, next(_NUMBERS)
-        constrained, overwritten = call.endings.constrained, call.endings.overwritten
-        self._constrained = [] if call.micro else [(i, members[i]) for i in updated if i in constrained]
+        self._ledger = ledger
+        self._rest = Rest(members, due_in(call, updated), ledger, None)
         windows = updated if "gradient_accumulation_steps" in call.flags else []
-        started = [] if call.micro else [i for i in updated if i in call.unstarted - overwritten]
-        due = [position for position, _ in self._constrained]
-        marks = Marks(windows, call.micro, started, due, self._number, skips=call.skips)
+        started = [] if call.micro else [i for i in updated if i in call.unstarted - call.endings.overwritten]
+        marks = Marks(windows, call.micro, started, self._rest.due, self._rest.number, skips=call.skips)
         whole = part(step_of)
         self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared, whole)
-        self.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock, part=whole) if after else None
+        if after:
+            self._rest.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock, part=whole)
+        self.after = self._rest.after
         self._has_shared = self.step.shared.is_any
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
         self.bound = UNBOUND
@@ -191,37 +188,27 @@ class Plan:
 
         Without `calls` it is not counted here: it is being captured.
         """
-        if self._constrained and calls is not None:
-            self._ledger.expect(calls + 1, self._number, functools.partial(self._settle, bound))
+        if calls is not None:
+            self._rest.expect(calls + 1, bound.after)
         try:
             if not self.step.launch(bound.step, calls):
                 return False
         except NonFiniteError as problem:
             raise refused(self._pointed_at[problem.position].name, self._inputs) from None
         self.bound = bound
-        if self._constrained:
-            self._ledger.settle() if calls is not None else self._record_rest(bound)
+        if self._rest.due:
+            self._ledger.settle() if calls is not None else self._rest.record(bound.after)
         return True
 
-    def _settle(self, bound: Bound, call: int) -> None:
-        """Do what is due of a counted call: constraints that were not applied yet, then averages."""
-        for position, member in self._constrained:
-            cell = self._ledger.due_cell(position)
-            if self._ledger.cells[cell] == call:
-                value = constrained(member)
-                new, old = Span(value, member.home.address(value)), Span(member.array, member.address())
-                backends.of(member.place).replace(self._ledger, old, new, cell, call)
-        if self.after is None:
-            backends.end_due(self._ledger, call)
-        else:
-            self.after.launch(bound.after, call)
+    @property
+    def shared(self) -> Sequence[Shared]:
+        """What makes slots over all on the host, of each kind of step that ends an update."""
+        return [self.step.shared]
 
-    def _record_rest(self, bound: Bound) -> None:
-        """Make constraints and averages part of the graph that is being captured."""
-        for _, member in self._constrained:
-            member.home.write(member.array, constrained(member, is_recording=True))
-        if self.after is not None:
-            self.after.launch(bound.after)
+
+def due_in(call: Call, updated: Sequence[int]) -> list[int]:
+    """Of the variables that a call updates, those that have a constraint."""
+    return [] if call.micro else [position for position in updated if position in call.endings.constrained]
 
 
 def decays(call: Call) -> dict[str, list[float]]:

@@ -183,6 +183,21 @@ class Settings:
             rates[at] = _asked(sources, calls)[of]
         return Rates(common, rates.tobytes())
 
+    def rates(self, calls: int) -> list[float]:
+        """The learning rate of each of `kinds` after so many calls. Each schedule is asked once, whoever has it."""
+        found: dict[int, float] = {}
+        for kind in self.kinds:
+            source = id(kind.learning_rate)
+            found[source] = found[source] if source in found else kind.rate(calls)
+        return [found[id(kind.learning_rate)] for kind in self.kinds]
+
+    @functools.cached_property
+    def places(self) -> float | Rates:
+        """In place of rates, where those of `kinds` lie one behind the other: which of them each variable has."""
+        if "learning_rate" not in self.names or not self._kind_of:
+            return 0.0
+        return Rates(0.0, np.array(self._kind_of, np.float64).tobytes())
+
     @functools.cached_property
     def _is_common(self) -> Array:
         """The variables that have the optimizer's own rate."""

@@ -209,18 +209,22 @@ class Backend(Protocol):
         every: int,
         options: BackendOptions,
         chooses: bool = False,
-        is_scheduled: bool = False,
+        columns: Sequence[str] = (),
+        width: int = 0,
     ) -> Clock:
-        """What counts the calls of a graph, `every` of them an update, from `calls` on.
+        """What counts calls of which the host does not know whether they are done, `every` of them an update.
 
-        chooses: whether each call launches all kinds of steps of a window, of which it lets one be done.
-        is_scheduled: whether it looks up the learning rate of each update; see `Clock.write_rates`.
+        chooses: whether each call launches several kinds of steps, of which it lets one be done.
+        columns: which numbers it finds in a row for each update, of `width` numbers; see `Clock.write_ahead`.
         """
 
-    def choice(self, launches: Sequence[Any], ledger: Ledger, clock: Any) -> Callable[[Sequence[Any]], bool]:
+    def choice(
+        self, launches: Sequence[Any], ledger: Ledger, clock: Any, marks: Marks | None = None
+    ) -> Callable[[Sequence[Any]], bool]:
         """A call of what each launch is prepared for, of which that clock chooses one, and counts; see `Launch`.
 
         launches: in the order of the clock's `kinds`, each made with one of these as its clock, and without a ledger.
+        marks:    what is due of a call that is done as an update; whether it was, the clock's `done` knows.
         """
 
     is_capturing: Callable[[], bool] | None

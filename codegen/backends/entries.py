@@ -34,26 +34,38 @@ class Cell(IntEnum):
 class Clock(Protocol):
     """What counts the calls of an optimizer in a graph, which runs without the host.
 
-    every: calls of one update. `chooses`: whether it lets one kind of step be done of several, each with one of `kinds`
-           as its clock: that which opens a window of gradient accumulation, one that goes on with it, that which
-           closes it.
-    is_scheduled: whether it looks up the learning rate of each update, which `schedule` gives; `ahead` says for how
-           many calls it can, and `horizon` for how many it shall next time.
+    every:   calls of one update. `chooses`: whether it lets one kind of step be done of several, each with one of
+             `kinds` as its clock: that which opens a window of gradient accumulation, one that goes on with it, those
+             that close it, of which there can be `MOST_KINDS`.
+    columns: the numbers that it finds in a row for each update. `width`: of all numbers of a row, the kind among them.
+    ahead:   for how many calls there are such rows, which `known` has told; its `give` is told how many calls were made
+             where the clock has counted some. `horizon`: for how many next time.
     """
 
+    MOST_KINDS: int
     every: int
     chooses: bool
-    is_scheduled: bool
+    columns: tuple[str, ...]
+    width: int
     ahead: int
     horizon: int
-    schedule: object
+    known: Any
 
-    def write_rates(self, calls: int, skipped: int, rates: npt.NDArray[np.float64], schedule: object) -> None:
-        """The learning rates of the updates from the present one on, after so many calls; the last is of none yet."""
+    def write_ahead(self, calls: int, skipped: int, rows: npt.NDArray[np.float64], known: object) -> None:
+        """What is known of the updates from the present one on, after so many calls; the last row is of none yet.
+
+        A row: which of the kinds that close a window, then `columns`, then numbers that tensors have of their own.
+        """
+
+    def kinds(self, count: int) -> Sequence[Any]:
+        """What each kind of step sees of it, of so many that close a window."""
 
     @property
-    def kinds(self) -> Sequence[Any]:
-        """What each kind of step sees of it."""
+    def done(self) -> Any:
+        """What launches see of the call before, that do what is due of it."""
+
+    def replace(self, ledger: Any, target: Span, source: Span, cell: int, expected: int) -> bool:
+        """As `Backend.replace`; nothing is copied unless the call before was done as an update."""
 
     def calls(self) -> int | None:
         """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""

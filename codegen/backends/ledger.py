@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import locks
-from ..errors import BackendError, OptionError
+from ..errors import BackendError, held, torn
 from .entries import Cell, Clock, Marks
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ LOOK_AGAIN = 1e-4
 MOST_RESTS = 16
 """What calls leave behind that expected to be counted and were not (another thread was faster, or a signal came)."""
 
+
 _CLAIM = locks.new()
 """Held while a call takes its mark or gives it back, never while it works."""
 
@@ -53,6 +54,7 @@ class Ledger:
     opening:      which variables have windows while any is open, a byte of 1 for each, where a clock chooses among
                   steps; None where that is not said.
     is_in_graphs: whether calls are part of graphs, which the clock counts whether the host is there or not.
+    owed:         how many calls of a clock had something due.
     """
 
     def __init__(self, variables: int) -> None:
@@ -67,7 +69,7 @@ class Ledger:
         self.clock: Clock | None = None
         self._every, self._opens = 1, np.ones(variables, bool)
         self.opening: bytes | None = None
-        self.is_in_graphs = False
+        self.is_in_graphs, self.owed = False, 0
         _LEDGERS.add(self)
 
     def __getstate__(self) -> dict[str, object]:
@@ -92,8 +94,11 @@ class Ledger:
 
     @property
     def started(self) -> Int64:
-        """For each variable, 1 once it has been updated, if its rule asks for that; shared with compiled code."""
-        return self.progress[1 + self._variables :]
+        """For each variable, 1 once it has been updated, if its rule asks for that; shared with compiled code.
+
+        No clock is asked: one counts calls of such variables only.
+        """
+        return self.cells[Cell.PROGRESS + self._variables : Cell.PROGRESS + 2 * self._variables]
 
     @property
     def skipped(self) -> int:
@@ -115,6 +120,8 @@ class Ledger:
         if counted is not None and counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
             self.cells[Cell.PROGRESS : Cell.PROGRESS + self._variables] = self._opens & (counted % self._every != 0)
+            if clock.known:
+                clock.known.give(counted)
 
     def count(self, calls: int) -> None:
         """Let so many calls have been made."""
@@ -124,7 +131,7 @@ class Ledger:
 
     def skip(self) -> None:
         """Count a call as skipped."""
-        self.cells[Cell.SKIPPED] += 1
+        self._words[Cell.SKIPPED] += 1
         self.count(self._words[Cell.CALLS])
 
     def captured(self) -> None:
@@ -161,14 +168,21 @@ class Ledger:
                 self._rests.pop(key, None)
         self._rests[by, call] = rest
 
+    def owe(self, marks: Marks | None) -> None:
+        """What `marks` say is due of a call that a clock has counted, if it was done as an update: the clock knows."""
+        self.owed += 1
+        if marks is not None:
+            self._let_be_due(marks, self.owed)
+
+    def _let_be_due(self, marks: Marks, call: int) -> None:
+        if marks.due:
+            self.cells[[self.due_cell(position) for position in marks.due]] = call
+            self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, call
+
     def refuse_held(self) -> None:
         """Raise OptionError if the variables have other values for a while."""
         if self.due < 0:
-            raise OptionError(
-                "the variables of this optimizer hold their averaged weights, and not those that it trains. Received: "
-                "a call that trains, builds, saves, loads or makes slots inside `with optimizer.averaged():`, or "
-                "another such block. Leave the block first."
-            )
+            raise held()
 
     def settle(self) -> None:
         """Do what is due. Raises what the caller's own Python raises; then it stays due.
@@ -195,22 +209,13 @@ class Ledger:
 
     @property
     def _is_under_way(self) -> bool:
-        """Whether a call is at work outside compiled code, on a thread that can bring it to its end."""
+        """Whether a call is at work outside compiled code, on a thread that lives."""
         return bool(self._worker) and any(thread.ident == self._worker for thread in threading.enumerate())
 
     def refuse_torn(self) -> None:
         """Raise BackendError if a call was torn, or is under way outside compiled code."""
-        if not self.torn:
-            return
-        if self._is_under_way:
-            raise BackendError(
-                f"call {self.torn} of this optimizer is under way. Received: another one at the same time. "
-                "On a GPU, or over several devices, let one thread call it."
-            )
-        raise BackendError(
-            f"step {self.torn} was torn; load a state. Received: a call on variables and slots of which some are "
-            "updated and some are not. Use load_state_dict(...), after restoring the variables."
-        )
+        if self.torn:
+            raise torn(self.torn, self._is_under_way)
 
     def wait_for_marked(self) -> None:
         """Wait until another thread's call outside compiled code is over. Raises BackendError if a call was torn."""
@@ -250,9 +255,7 @@ class Ledger:
         self.set_progress(marks)
         if marks is not None:
             marks.share(numbers)
-        if marks is not None and marks.due:
-            self.cells[[self.due_cell(position) for position in marks.due]] = expected + 1
-            self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, expected + 1
+            self._let_be_due(marks, expected + 1)
         self.count(expected + 1)
 
     @contextmanager

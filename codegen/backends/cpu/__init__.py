@@ -100,13 +100,21 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
 
 
 def clock(
-    place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False, is_scheduled: bool = False
+    place: str,
+    calls: int,
+    every: int,
+    options: BackendOptions,
+    chooses: bool = False,
+    columns: Sequence[str] = (),
+    width: int = 0,
 ) -> Clock:
     """Never needed: nothing is captured here."""
     raise BackendError(f"nothing is captured into a graph on a processor. Received: place={place!r}. Use a GPU.")
 
 
-def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Callable[[Sequence[Any]], bool]:
+def choice(
+    launches: Sequence[Launch], ledger: Ledger, clock: Clock, marks: Marks | None = None
+) -> Callable[[Sequence[Any]], bool]:
     """Never needed: the host knows which step is due."""
     raise BackendError("a processor counts calls itself. Received: steps among which a clock chooses. Use a GPU.")
 

@@ -26,6 +26,7 @@ launch      a step over tables
 parted      the same where functions outside are called between its kernels
 clock       what counts steps where the host does not
 ticks       its source
+copies      copies that are made where it says so
 choice      a call of which the GPU does one of several steps
 """
 
@@ -109,15 +110,21 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
 
 
 def clock(
-    place: str, calls: int, every: int, options: BackendOptions, chooses: bool = False, is_scheduled: bool = False
+    place: str,
+    calls: int,
+    every: int,
+    options: BackendOptions,
+    chooses: bool = False,
+    columns: Sequence[str] = (),
+    width: int = 0,
 ) -> Clock:
-    """What counts the calls of a graph on the GPU, chooses among kinds of steps, and knows their rates."""
-    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses, is_scheduled)
+    """What counts calls on the GPU, chooses among kinds of steps, and finds what was worked out ahead for each."""
+    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses, tuple(columns), width)
 
 
-def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock) -> Choice:
+def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock, marks: Marks | None = None) -> Choice:
     """A call that launches several kinds of steps, of which the clock lets one be done."""
-    return Choice(launches, ledger, clock)
+    return Choice(launches, ledger, clock, marks)
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:

@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import device, ticks
+from ..marked import Marked
+from . import copies, device, ticks
 from .uploads import UPLOADS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..entries import Span
+    from ..ledger import Ledger
+
 CELL = 8
 """Bytes of each of a clock's numbers."""
 
 FIRST_AHEAD, MOST_AHEAD = 8, 1024
-"""Calls for which rates are there before the host asks again how many were made: at first, and in the end."""
+"""Updates that are worked out before the host asks again how many calls were made: at first, and in the end."""
+
+ROOM = 4 * 2**20
+"""Bytes of their rows at most, if `FIRST_AHEAD` of them do not take more."""
 
 
 class Due(NamedTuple):
@@ -24,19 +31,22 @@ class Due(NamedTuple):
 
     step_at: int
     verdict_at: int
-    is_scheduled: bool
+    columns: tuple[str, ...] = ()
 
 
 class Clock:
-    """Counts calls on a GPU, for steps that a graph repeats without the host; see `ticks` for what it is there.
+    """Counts calls on a GPU, for steps that go on without the host; see `ticks` for what it is there.
 
     every:   calls of one update. `step_at` is where kernels find the number of the present update, from 1; `verdict_at`
              where they find 0 if a guard has refused the present call, else 1.0.
-    chooses: whether each call launches all kinds of steps, of which the clock lets one be done: that which opens a
-             window of gradient accumulation, one that goes on with it, and that which closes it (`kinds`).
-    is_scheduled: whether each update has a learning rate of its own, which the host has asked `schedule` for.
-    ahead:   for how many calls, whether they are skipped or not, there are such rates. `horizon`: how many next time.
+    chooses: whether each call launches all kinds of steps, of which the clock lets one be done (`kinds`).
+    columns: the numbers of a step that it finds in a row for each update, which the host has worked out ahead; then
+             come those of `width` in all that tensors have of their own. Before them is the kind of step.
+    ahead:   for how many calls, whether they are skipped or not, there are such rows; of what, `known` says.
+    horizon: how many next time.
     """
+
+    MOST_KINDS = ticks.MOST_KINDS
 
     def __init__(
         self,
@@ -45,61 +55,70 @@ class Clock:
         every: int,
         compiler: str | None = None,
         chooses: bool = False,
-        is_scheduled: bool = False,
+        columns: tuple[str, ...] = (),
+        width: int = 0,
     ) -> None:
         self._index, self._compiler = index, compiler
-        self.every, self.chooses, self.is_scheduled, self.ahead = every, chooses, is_scheduled, 0
+        self.every, self.chooses, self.columns, self.width = every, chooses, columns, width
+        self.ahead, self.known = 0, None
+        self._most = max(FIRST_AHEAD, min(MOST_AHEAD, ROOM // (CELL * max(width, 1))))
         self.horizon = FIRST_AHEAD
-        self.schedule: object = None
         with device.use(index):
             self._ticks = {False: device.loaded(ticks.TICK, compiler, index)}
-            self._memory = device.empty_bytes(ticks.VERDICTS + CELL * (3 if chooses else 1))
-            self._rates = device.empty_bytes(CELL * (MOST_AHEAD + 1) if is_scheduled else CELL)
-        self._at = int(self._memory.data.ptr)
+            self._memory = device.empty_bytes(ticks.VERDICTS + CELL * (ticks.CHOICES if chooses else 1))
+            self._rows = device.empty_bytes(CELL * max(width, 1) * (self._most + 1 if columns else 1))
+        self._at, self._rows_at = int(self._memory.data.ptr), int(self._rows.data.ptr)
         self.step_at, self.verdict_at = self._at + ticks.STEP, self._at + ticks.VERDICTS
         self._places: tuple[int, ...] = (self._at, every)
-        self._places += (int(self._rates.data.ptr),) if is_scheduled else ()
+        self._places += (self._rows_at, CELL * width) if columns else ()
         self.set(calls)
 
+    known: Any
+
+    def kinds(self, count: int) -> list[Due]:
+        """What each kind of step sees, if it chooses: which opens a window, goes on with it, closes it in some way."""
+        kinds = range(ticks.CLOSES + count)
+        return [Due(self.step_at, self.verdict_at + CELL * kind, self.columns) for kind in kinds]
+
     @property
-    def kinds(self) -> list[Due]:
-        """What each kind of step sees, if it chooses: which opens a window, goes on with it, closes it."""
-        return [Due(self.step_at, self.verdict_at + CELL * kind, self.is_scheduled) for kind in range(3)]
+    def done(self) -> Due:
+        """What is seen of the call before by what follows it."""
+        return Due(self._at + ticks.DONE_STEP, self._at + ticks.DONE, self.columns)
 
     def set(self, calls: int, skipped: int = 0) -> None:
-        """Let so many calls have been made, and skipped; at once, even during a capture. No rates are known then."""
-        self._write(calls, skipped, 0.0)
+        """Let so many calls have been made, and skipped; at once, even during a capture. No rows are known then."""
+        self._write(calls, skipped, 0)
 
-    def write_rates(self, calls: int, skipped: int, rates: npt.NDArray[np.float64], schedule: object) -> None:
-        """The learning rates of the updates from the present one on, after so many calls; the last is of none yet."""
+    def write_ahead(self, calls: int, skipped: int, rows: npt.NDArray[np.float64], known: object) -> None:
+        """What is worked out of the updates from the present one on, after so many calls; the last row is of none."""
         with device.use(self._index):
-            UPLOADS.copy(self._rates[: rates.nbytes], rates)
-        self._write(calls, skipped, float(rates[0]))
-        self.schedule = schedule
-        self.ahead, self.horizon = len(rates) - 1, min(2 * self.horizon, MOST_AHEAD)
+            UPLOADS.copy(self._rows[: rows.nbytes], rows.ravel())
+        self._write(calls, skipped, int(rows[0, 0]))
+        self.known = known
+        self.ahead, self.horizon = len(rows) - 1, min(2 * self.horizon, self._most)
 
-    def _write(self, calls: int, skipped: int, rate: float) -> None:
-        self.ahead = 0
+    def _write(self, calls: int, skipped: int, kind: int) -> None:
+        self.ahead, self.known = 0, None
         verdicts = [1]
         if self.chooses:
             place = calls % self.every
-            verdicts = [0, 0, 0]
-            verdicts[2 if place == self.every - 1 else 0 if place == 0 else 1] = 1
+            verdicts = [0] * ticks.CHOICES
+            closes = place == self.every - 1
+            verdicts[ticks.CLOSES + kind if closes else ticks.GOES_ON if place else ticks.OPENS] = 1
         step = calls // self.every + 1
+        cells = np.array([calls, step, 0, skipped, step, 0, 0, 0, *verdicts], np.float64)
+        cells.view(np.int64)[ticks.ROW // CELL] = self._rows_at
         with device.use(self._index):
-            UPLOADS.copy(self._memory, np.array([calls, step, skipped, rate, step, *verdicts], np.float64))
+            UPLOADS.copy(self._memory, cells)
 
     def tick(self, is_guarded: bool = False) -> None:
         """Count a call, or (while the stream is captured) record that it is counted; if guarded, by the verdict."""
         with device.use(self._index):
             if is_guarded and True not in self._ticks:
-                self._ticks[True] = self._guarded_tick()
+                source = ticks.ticking(self.chooses, bool(self.columns))
+                self._ticks[True] = device.loaded(source, self._compiler, self._index)
             self._ticks[is_guarded](1, *(self._places if is_guarded else self._places[:2]))
         self.ahead -= 1
-
-    def _guarded_tick(self) -> Any:
-        kernel = ticks.TICK_CHOSEN if self.chooses else ticks.TICK_GUARDED
-        return device.loaded(ticks.scheduled(kernel) if self.is_scheduled else kernel, self._compiler, self._index)
 
     def calls(self) -> int | None:
         """The calls made; waits for the GPU, whatever stream graphs were launched on. None during a capture."""
@@ -110,4 +129,13 @@ class Clock:
 
     def skipped(self) -> int:
         """The calls that were refused; waits for the GPU."""
-        return int(device.fetch(self._memory).view(np.float64)[2])
+        return int(device.fetch(self._memory).view(np.float64)[ticks.SKIPPED // CELL])
+
+    def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
+        """Copy an array over another as the backend's `replace` does, but only if the call before was an update."""
+        with Marked(ledger, None):
+            is_there = bool(ledger.cells[cell] == expected)
+            if is_there:
+                copies.copy_where(self.done.verdict_at, target, source, self._compiler, self._index)
+                ledger.cells[cell] = 0
+        return is_there

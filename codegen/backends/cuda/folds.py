@@ -10,7 +10,7 @@ from ...printer import indented, mangled, operand, print_lets
 from ...program import Kernel, Reduce
 from .shape import Shape, folded, start
 from .sums import Partial, part_names, parts_of
-from .ticks import RATE_AFTER_STEP
+from .ticks import ROW_AFTER_STEP
 
 
 def fold_kernel(shape: Shape, kernel: Kernel) -> list[str]:
@@ -95,13 +95,15 @@ def _scalars(shape: Shape, kernel: Kernel) -> Iterator[str]:
     """The step's numbers that this kernel needs, where they are not given to it."""
     if not shape.from_memory:
         return
+    if shape.ways.columns:
+        yield f"ahead = load_int64(clock + {ROW_AFTER_STEP})"
     lets = shape.program.needed(kernel.outside)
     read = {*kernel.outside, *(arg for let in lets for arg in let.args)}
     for j, name in enumerate(shape.program.inputs):
         if name in read:
             place = "clock" if name == "h.step" else f"cells + {j * 8}"
-            if name == "h.learning_rate" and shape.ways.scheduled:
-                place = f"clock + {RATE_AFTER_STEP}"
+            if name in shape.ways.columns:
+                place = f"ahead + {8 + 8 * shape.ways.columns.index(name)}"
             yield f"wide_{mangled(name)} = load_float64({place})"
     for let in lets:
         yield shape.wide(let)
@@ -113,6 +115,8 @@ def _head(shape: Shape, kernel: Kernel) -> Iterator[str]:
     for given in kernel.givens:
         if given.hyper:
             at = f"hypers + (tensor * {len(hypers)} + {hypers.index(given.hyper)}) * 8"
+            if given.hyper == "learning_rate" and shape.ways.columns:  # which of those in the row it is
+                at = f"ahead + {8 * len(shape.ways.columns)} + int64(load_float64({at})) * 8"
             yield f"wide_{mangled(given.name)} = load_float64({at})"
         elif given.array:
             yield f"wide_{mangled(given.name)} = load_float64({_number(shape, given.array)})"

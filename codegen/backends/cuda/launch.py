@@ -48,7 +48,8 @@ class Launch:
     """A step over several tables of one GPU that belong together: reductions over all tensors run over all of them.
 
     clock: what counts the steps where the host does not: in a graph, or where a guard decides which are done. Each step
-           then makes its numbers anew. It is `Due` for one of several launches of which the GPU does one.
+           then makes its numbers anew. It is `Due` for one of several launches of which the GPU does one, without a
+           ledger; or, with one, for what is due of the call before.
     is_whole: whether a step that is under way has written nothing but scratch.
     """
 
@@ -77,7 +78,7 @@ class Launch:
                 table.bind(tables, BY_HOST)
             else:
                 is_chosen = isinstance(clock, Due)
-                ways = Ways(True, guards or is_chosen, is_chosen, clock.is_scheduled)
+                ways = Ways(True, guards or is_chosen, is_chosen, clock.columns)
                 table.bind(tables, ways, clock.step_at, clock.verdict_at)
         self.follow(schedule([table.program for table in tables]))
 
@@ -101,18 +102,8 @@ class Launch:
         if self._ledger is None:
             self._run(prepared)
             return True
-        assert not isinstance(self._clock, Due)
-        if self._clock is not None and device.is_capturing():  # nothing can be torn before the graph runs
-            self._ledger.refuse_torn()
-            self._run(prepared)
-            self._ledger.set_progress(self._marks)
-            return True
-        if self._clock is not None:
-            with Marked(self._ledger, None) as is_there:
-                if is_there:
-                    self._run(prepared)
-                    self._clock.tick(is_guarded=True)
-            return is_there
+        if isinstance(self._clock, Clock):
+            return self._by_clock(self._clock, self._ledger, prepared)
         hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
         mark = Marked(self._ledger, expected, self._marks, hypers, self)
         if self._guards:
@@ -120,6 +111,19 @@ class Launch:
         with mark as is_there:
             if is_there:
                 self._run(prepared)
+        return is_there
+
+    def _by_clock(self, clock: Clock, ledger: Ledger, prepared: Record | None) -> bool:
+        """Do the step, which the clock counts."""
+        if device.is_capturing():  # nothing can be torn before the graph runs
+            ledger.refuse_torn()
+            self._run(prepared)
+            ledger.set_progress(self._marks)
+            return True
+        with Marked(ledger, None) as is_there:
+            if is_there:
+                self._run(prepared)
+                clock.tick(is_guarded=True)
         return is_there
 
     def _run(self, prepared: Record | None) -> list[int]:

@@ -22,13 +22,13 @@ class Ways(NamedTuple):
     from_memory: the step's numbers; else the host makes and passes them.
     guarded:     whether kernels that write look at a verdict first: the host does not wait for it.
     chosen:      whether those that only read do so, too: the step is one of several, of which the GPU does one.
-    scheduled:   the learning rate, of a clock that looks it up for the step's number.
+    columns:     which of them are found in the row of the step's number, that a clock has ready.
     """
 
     from_memory: bool = False
     guarded: bool = False
     chosen: bool = False
-    scheduled: bool = False
+    columns: tuple[str, ...] = ()
 
 
 BY_HOST = Ways()
