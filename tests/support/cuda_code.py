@@ -11,7 +11,8 @@ from typing import Any
 from every_rule import some
 
 from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.codegen.backends.cuda import compilers, copies, frame, ticks
+from rmsprop_jit.codegen.dtypes import KEPT
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -38,6 +39,11 @@ IN_GRAPHS = [(), ("clipnorm", "use_ema"), ("centered", "momentum", "global_clipn
 
 USUAL = (9, 0)
 ARCHS = [(8, 0), USUAL, (10, 0)]
+
+COUNTING = [ticks.ticking(chooses, is_ahead) for chooses in (False, True) for is_ahead in (False, True)]
+COUNTING += [copies.kernel(kept, 256) for kept in KEPT]
+"""What counts calls, and copies where a call was done."""
+
 MIXED = [("float32", "float64"), ("float64", "float32")]
 
 
@@ -59,7 +65,7 @@ def compiled(compiler: str) -> Iterator[Entry]:
         kernels = frame.sources(program)
         if (dtype, arch) == ("float32", USUAL):
             kernels += frame.sources(program, ways=frame.Ways(from_memory=True)) if flags in IN_GRAPHS else []
-            kernels += [frame.fold(program, 0)] if "global_clipnorm" in flags else []
+            kernels += [frame.fold(program, 0)] if "global_clipnorm" in flags else COUNTING if not flags else []
         for kernel in dict.fromkeys(kernels):
             code = compilers.machine_code(kernel, compiler, arch)
             yield {
