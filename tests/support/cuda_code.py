@@ -12,7 +12,6 @@ from every_rule import some
 
 from rmsprop_jit.codegen import specialize
 from rmsprop_jit.codegen.backends.cuda import compilers, copies, frame, ticks
-from rmsprop_jit.codegen.dtypes import KEPT
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -41,7 +40,7 @@ USUAL = (9, 0)
 ARCHS = [(8, 0), USUAL, (10, 0)]
 
 COUNTING = [ticks.ticking(chooses, is_ahead) for chooses in (False, True) for is_ahead in (False, True)]
-COUNTING += [copies.kernel(kept, 256) for kept in KEPT]
+COUNTING += [copies.kernel(kept, 256) for kept in ("bfloat16", "float32", "float64")]
 """What counts calls, and copies where a call was done."""
 
 MIXED = [("float32", "float64"), ("float64", "float32")]
