@@ -8,25 +8,27 @@ from typing import Any
 
 import pytest
 from compare import Array, make
-from gpu import assert_as_on_host, capture, cupy
+from gpu import assert_as_on_host, capture, cupy, is_real
 
 from rmsprop_jit import OptionError, RMSprop
 
 LAUNCHES = 100
+"""On a real GPU; the simulator takes its time over each, and knows after some."""
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.5, "momentum": 0.9}], ids=["plain", "norm"])
-def test_a_graph_is_launched_a_hundred_times_with_changing_rates(options: dict[str, Any]) -> None:
+def test_a_graph_is_launched_many_times_with_changing_rates(options: dict[str, Any]) -> None:
+    launches = LAUNCHES if is_real() else LAUNCHES // 8
     variable, gradient = cupy.asarray(make()), cupy.asarray(make(seed=1))
     optimizer, twin, host = RMSprop(**options), RMSprop(**options), make()
     optimizer.build([variable])
     graph = capture(lambda: optimizer.apply([gradient]))
-    for launch in range(LAUNCHES):
+    for launch in range(launches):
         optimizer.learning_rate = twin.learning_rate = 0.1 / (1 + launch)
         graph.launch()
         twin.apply([make(seed=1)], [host])
-    assert optimizer.iterations == LAUNCHES
+    assert optimizer.iterations == launches
     assert_as_on_host(variable.get(), host, "variable")
 
 
