@@ -22,6 +22,9 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     Groups, hooks, states and what `lr_scheduler` and `GradScaler` do with them are torch's. Parameters and gradients
     are dense float32 or float64 tensors, used where they lie; every step asks each where it is.
+
+    Differs: a scaler's scale is taken out within the step, and gradients stay as they are; torch's fused optimizers
+    divide them in place. Where no profiler is on, a step makes no mark for it.
     """
 
     _words: ClassVar[Words]
