@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `rules`, `groups`, `formats` or `cuda`: measure, and print the table; most are kept.
+"""`python -m benchmarks cpu`, `torch`, `rules`, `groups`, `formats` or `cuda`: measure, print the table; most are kept.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, drawing, formats, groups, machine, readme, report, starts, sweep
+from . import children, drawing, formats, groups, machine, of_torch, readme, report, starts, sweep
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
@@ -49,11 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--host", action="store_true", help="how long the host is busy with a step of 1,000 tensors; needs no GPU"
     )
     cuda.set_defaults(run=run_cuda)
-    for command in (cpu, cuda):
+    torch = commands.add_parser("torch", help="rmsprop_jit.torch on the CPU, beside torch's own and its ceiling")
+    torch.add_argument("--seconds", type=float, default=3.0, help="time for each case (default: %(default)s)")
+    torch.set_defaults(run=run_torch)
+    for command in (cpu, cuda, torch):
         command.add_argument(
             "--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep"
         )
-    for command in (cpu, cuda, _add_rules(commands)):
+    for command in (cpu, cuda, torch, _add_rules(commands)):
         command.add_argument(
             "--out", metavar="FOLDER", type=Path, default=report.RESULTS, help="where to write (default: %(default)s)"
         )
@@ -97,6 +100,20 @@ def run_cpu(options: argparse.Namespace) -> None:
         )
         points = _with_progress(swept, console, "size and count", len(SWEEP_PEERS) * count)
     _finish(rows, points, "cpu", machine.this_one(), console, options)
+
+
+def run_torch(options: argparse.Namespace) -> None:
+    """The cases of torch's kind, one process for each peer, then a sweep."""
+    console, chosen, module = _console(), _chosen(of_torch.CASES, options.only), "benchmarks.of_torch"
+    rows = _with_progress(
+        children.rows_of(module, options.seconds, of_torch.CASES, chosen), console, "cases", len(chosen)
+    )
+    points: Rows = []
+    if not options.only:
+        count, seconds = len(of_torch.SIZES) + len(of_torch.COUNTS), str(min(1.0, options.seconds / 3))
+        swept = children.swept(module, seconds, "sweep", peer=of_torch.PEER, points=count)
+        points = _with_progress(swept, console, "size and count", count)
+    _finish(rows, points, "torch", machine.this_one(), console, options)
 
 
 def run_cuda(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import begin_of, is_usual, items_of
+from ..memory import begin_of, equal, is_usual, items_of
 from .attribute import Attribute
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Tensors:
     def say_again(self, said: Said) -> bool:
         """Whether they say the same, and begin at the same places."""
         begins = self.where_alike(said)
-        return begins is not None and np.array_equal(begins, said.begins)
+        return begins is not None and equal(begins, said.begins)
 
     def _begins(self, code: Any, facts: Int64, held: list[Any]) -> Int64 | None:
         """Where all begin; and what they say beside is written, or compared.

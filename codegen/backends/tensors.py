@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..memory import equal
 from . import dlpack
 from .attribute import Attribute, Held
 
@@ -130,7 +131,7 @@ class Together:
 
     def begin_at(self, begins: HostArray) -> bool:
         """Whether what they hold began here at first."""
-        return self._said is not None and np.array_equal(self._said.begins[self._count :], begins)
+        return self._said is not None and equal(self._said.begins[self._count :], begins)
 
     def alike(self, held: Held) -> HostArray | None:
         """Where what they hold begins, if they begin where they began and all else is as at first; else None."""
@@ -139,7 +140,7 @@ class Together:
         count, said = self._count, self._said
         found: list[Any] = [None] * count
         begins = self._tensors.where_alike(said, found)
-        if begins is None or not np.array_equal(begins[:count], said.begins[:count]):
+        if begins is None or not equal(begins[:count], said.begins[:count]):
             return None
         held.found = found
         return begins[count:]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..codegen.backends.attribute import Attribute, Held
 from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, Together, layout_of, of_tensors
+from ..codegen.memory import equal
 from .homes import Int64
 
 
@@ -157,7 +158,7 @@ class Reader:
 
     def _is_good(self, begins: Int64, accepted: Accepted) -> bool:
         """Whether all have memory, aligned to their elements, and none that a step writes."""
-        if accepted is self._accepted and np.array_equal(begins, self._good):  # memory is mostly used again
+        if accepted is self._accepted and equal(begins, self._good):  # memory is mostly used again
             return True
         nbytes = accepted.nbytes
         if ((begins == 0) & (nbytes > 0)).any() or (begins & accepted.odd).any():

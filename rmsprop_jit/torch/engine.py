@@ -57,10 +57,11 @@ class Engine:
         settings = [settings_of(words, group, scale, known) for group, known in pairs]
         rates = [rate_of(words, group) for group in groups]
         self._settings = list(settings)
-        parameters = list(chain.from_iterable([group["params"] for group in groups]))
+        lists = [group["params"] for group in groups]
+        parameters = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
         bound = self._bound
         if bound is None or not bound.covers(parameters, settings, states, is_shown) or not bound.step(settings, rates):
-            bound = _Bound(words, groups, parameters, settings, states)
+            bound = _Bound(words, groups, list(parameters), settings, states)
             bound.step(settings, rates)
             self._bound = bound
 

@@ -83,7 +83,7 @@ KNOWN = {
     "torch.optimizers": {""},
     "torch.words": {""},
     "arrays.torch": {"backends.contract"},
-    "arrays.tensors": {"backends.attribute", "backends.tensors"},
+    "arrays.tensors": {"backends.attribute", "backends.tensors", "memory"},
     "arrays.exchanged": {"backends.contract"},
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.entries", "backends.ledger", "kinds"},
