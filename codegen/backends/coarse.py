@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..axes import Axes, Over, Shape, size_in
-from ..program import Program
+from ..program import Kernel, Program
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +30,13 @@ def whose(shape: Shape, domain: Over, space: Over) -> Array:
     there = domain.kept(shape) if isinstance(domain, Axes) else (True,) * len(shape)
     seen = [size if own else 1 for size, own in zip(shape, there, strict=True)]
     return np.broadcast_to(whole, seen).ravel()
+
+
+def spaces_of(program: Program, kernel: Kernel) -> list[Axes]:
+    """The coarser spaces over axes that a kernel reads or reduces to, in order; a table says where theirs are."""
+    loads = [load for load in kernel.loads if not program.arrays[program.column(load.array)].is_scale]
+    found = [*(program.space_of(load.array) for load in loads), *(reduce.over for reduce in kernel.reductions)]
+    return [space for space in dict.fromkeys(found) if isinstance(space, Axes) and space != kernel.space]
 
 
 def own_arrays(program: Program, shape: Shape) -> dict[str, Array]:

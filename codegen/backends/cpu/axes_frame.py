@@ -14,6 +14,7 @@ from ...kinds import Space
 from ...ops import ReduceOp
 from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
 from ...program import Kernel, Load, Program, Reduce
+from ..coarse import spaces_of
 from . import blocks, draws, frame
 from .blocks import pointer_to
 from .frame import LANES, Frame
@@ -32,13 +33,6 @@ PIECE_CELLS = 5
 def source(program: Program) -> str:
     """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
     return frame.source(program, AxesFrame if program.is_by_axes else Frame)
-
-
-def spaces_of(program: Program, kernel: Kernel) -> list[Axes]:
-    """The coarser spaces over axes that a kernel reads or reduces to, in order; a table says where theirs are."""
-    loads = [load for load in kernel.loads if load not in blocks.scales_of(program, kernel)]
-    found = [*(program.space_of(load.array) for load in loads), *(reduce.over for reduce in kernel.reductions)]
-    return [space for space in dict.fromkeys(found) if isinstance(space, Axes) and space != kernel.space]
 
 
 class AxesFrame(Frame):

@@ -17,7 +17,6 @@ from ...program import Kernel, Reduce, made
 from ...rows import CLAIM, Rows
 from .. import coarse
 from . import jit, pieces, shares
-from .axes_frame import spaces_of
 from .cells import JobCell
 from .header import Header
 from .pieces import Piece
@@ -56,7 +55,7 @@ class AxesTable(Table):
     def _jobs_of(self, k: int, kernel: Kernel) -> list[list[int]]:
         if kernel.numbered:
             return [[self.code.address, self.at, k, 0, *self.ends[k]]]
-        spaces = spaces_of(self.program, kernel)
+        spaces = coarse.spaces_of(self.program, kernel)
         found = [[places(shape, kernel.space, space) for space in spaces] for shape in self.shapes]
         reduced = [reduce for reduce in kernel.reductions if isinstance(reduce.over, Axes)]
         own = [[row[spaces.index(reduce.over)] for reduce in reduced if isinstance(reduce.over, Axes)] for row in found]

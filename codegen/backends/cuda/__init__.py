@@ -7,6 +7,11 @@ guards      whether what they reduce says that all is finite
 shape       what all kernels of a program share
 source      a kernel's source, with what it takes
 launches    what a step launches, as text
+tiles       how tensors are cut for kernels over axes, and where their blocks leave what they reduce
+plan        the integers that say so, as source, and arithmetic with them
+axes_step   the loop over a piece of elements, or of numbers over axes
+joins       what blocks have left, as numbers
+axes_tables what such kernels run on
 layout      where the elements of arrays lie
 draws       random bits, by which what is stored in fewer bits is rounded
 sums        how they reduce
@@ -44,6 +49,7 @@ from ..entries import Marks
 from ..ledger import Ledger
 from ..marked import Marked
 from . import compilers, device, frame, launches
+from .axes_tables import AxesTable
 from .choice import Choice
 from .clock import Clock
 from .launch import Launch
@@ -86,7 +92,7 @@ def table(
     program: Program, sizes: Sequence[int], place: str, options: BackendOptions, shapes: Sequence[Shape] = ()
 ) -> Table:
     """A table for arrays of these sizes on the GPU of `place`; `options["compiler"]` chooses the compiler."""
-    return Table(program, sizes, place, options, shapes)
+    return (AxesTable if program.is_by_axes else Table)(program, sizes, place, options, shapes)
 
 
 def launch(

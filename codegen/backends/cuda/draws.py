@@ -37,9 +37,9 @@ def of_vector(kernel: Kernel, k: int, index: str, v: int, lanes: int) -> Iterato
                     yield from (f"{name} = {_part(made, words, i)}" for i, name in enumerate(names))
 
 
-def of_single(kernel: Kernel, k: int) -> Iterator[str]:
-    """The bits of the row's element `i`."""
-    element = f"{BEGIN} + int64(i)"
+def of_single(kernel: Kernel, k: int, index: str) -> Iterator[str]:
+    """The bits of the row's element `index`."""
+    element = f"{BEGIN} + int64({index})"
     for j, made in enumerate(kernel.generators):
         for draw in made.draws:
             words = [f"w_{mangled(draw.name)}_{i}" for i in range(WORDS)]

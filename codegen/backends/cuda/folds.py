@@ -52,8 +52,8 @@ def _rows(shape: Shape, partials: Sequence[Partial], begin: str, end: str) -> It
     yield from (f"{partial.reduce.name} = {start(partial.reduce)}" for partial in partials)
     yield from (f"row = int64({begin} + thread)", f"end = {end}", "while row < end:")
     for partial in partials:
-        at = f"partial + (row * {shape.width} + {partial.at}) * {shape.type.itemsize}"
-        yield from indented(_row(partial.reduce, shape.type.name, at))
+        at = f"partial + (row * {shape.width} + {partial.at}) * {shape.kept.itemsize}"
+        yield from indented(_row(partial.reduce, shape.kept.name, at))
     yield f"    row = row + {shape.threads}"
 
 
@@ -122,13 +122,14 @@ def _head(shape: Shape, kernel: Kernel) -> Iterator[str]:
             yield f"wide_{mangled(given.name)} = load_float64({_number(shape, given.array)})"
         else:
             yield f"wide_{given.name} = {given.name}"
-    yield from print_lets(kernel.head, "float64", "wide_", shape.type.name)
+    yield from print_lets(kernel.head, "float64", "wide_", shape.type_of(kernel).name)
 
 
 def _stores(shape: Shape, kernel: Kernel) -> Iterator[str]:
     """The numbers, each rounded once; the tensors' own are float64."""
+    kind = shape.type_of(kernel).name
     for name, place in shape.places(kernel).items():
-        yield f"store_{shape.type.name}({place}, {shape.type.name}(wide_{mangled(name)}))"
+        yield f"store_{kind}({place}, {kind}(wide_{mangled(name)}))"
     for put in kernel.numbered:
         yield f"store_float64({_number(shape, put.array)}, {operand(put.value, 'float64', 'wide_')})"
 

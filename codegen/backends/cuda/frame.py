@@ -7,6 +7,7 @@ A program becomes one source with several kernels, launched in this order for ea
     puts_k       the tensors' own numbers, in the same way, where k puts them
     gathers_k    numbers for all tensors, by one thread, in one of the programs that make a step
     step_k       a block a row: the loop itself; it loads, computes and stores vectors of 16 bytes where it can
+    join_k       where numbers are over axes, what the blocks of step_k have reduced, as one number each
     judge_0      the verdict of a guard over the rows of one table, where nobody asks the host; what writes looks at it
 
 Numbers of the step, made on the host, come by value as arguments. In a graph, which repeats its arguments for ever, and
@@ -24,8 +25,10 @@ from ... import dtypes
 from ...errors import BackendError
 from ...printer import indented, mangled
 from ...program import Kernel, Program
+from .axes_step import AxesStep
 from .folds import fold_kernel, uniforms_kernel
 from .guards import judge
+from .joins import Join
 from .shape import BY_HOST, Shape, Ways
 from .source import Blocks, KernelSource
 from .step import Step
@@ -55,11 +58,6 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
 
 def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
-    if program.is_by_axes:
-        raise BackendError(
-            f"GPUs have no kernels of numbers over axes here yet. Received: {program.title}. Keep such variables in "
-            "host memory, or use a rule without `over=` axes."
-        )
     if program.is_coded:
         raise BackendError(
             f"GPUs keep no slots in 8 bits here yet. Received: {program.title}. Use storage='bfloat16' there."
@@ -88,17 +86,36 @@ def _kernels(shape: Shape, k: int, kernel: Kernel) -> Iterator[KernelSource]:
         taken = [*arguments, *(f"wide_{mangled(number)}" for number in numbers)]
         yield KernelSource(name, _text(name, taken, body), arguments, shape.threads, blocks, numbers)
     if kernel.stores or kernel.reductions:
-        name, step, numbers = f"step_{k}", Step(shape, k, kernel), shape.by_value(kernel)
-        arguments = ("rows", "tensors", "arrays")
-        arguments += ("uniforms",) if shape.places(kernel) else ()
-        arguments += ("partial",) if kernel.reductions else ()
-        body = step.lines()
-        arguments, body = _guarded(shape, arguments, body, bool(kernel.stores))
-        text = _text(name, [*arguments, *map(mangled, numbers)], body, step.functions())
-        yield KernelSource(name, text, arguments, shape.threads, Blocks.ROW, numbers, shape.type.name)
+        yield _step(shape, k, kernel)
+    if shape.program.is_by_axes and kernel.reductions:
+        yield _join(shape, k, kernel)
     if k == 0 and shape.ways.guarded and shape.program.guard:
         arguments = ("every_row", "partial", "verdict")
         yield KernelSource("judge_0", _text("judge_0", arguments, judge(shape)), arguments, shape.threads, Blocks.ONE)
+
+
+def _step(shape: Shape, k: int, kernel: Kernel) -> KernelSource:
+    """The loop over elements, or over numbers over axes."""
+    is_by_axes = shape.program.is_by_axes
+    name, step, numbers = f"step_{k}", (AxesStep if is_by_axes else Step)(shape, k, kernel), shape.by_value(kernel)
+    arguments: tuple[str, ...] = ("pieces", "plan") if is_by_axes else ("rows",)
+    arguments += ("tensors", "arrays")
+    arguments += ("uniforms",) if shape.places(kernel) else ()
+    arguments += ("shares" if is_by_axes else "partial",) if kernel.reductions else ()
+    body = step.lines()
+    arguments, body = _guarded(shape, arguments, body, bool(kernel.stores))
+    text = _text(name, [*arguments, *map(mangled, numbers)], body, step.functions())
+    blocks = Blocks.PIECE if is_by_axes else Blocks.ROW
+    return KernelSource(name, text, arguments, shape.threads, blocks, numbers, shape.type_of(kernel).name)
+
+
+def _join(shape: Shape, k: int, kernel: Kernel) -> KernelSource:
+    """What the pieces of step_k have left, as numbers."""
+    name, join = f"join_{k}", Join(shape, k, kernel)
+    arguments: tuple[str, ...] = ("joins", "plan", "tensors", "arrays", "shares", "partial")
+    arguments, body = _guarded(shape, arguments, [*join.lines()], writes=False)
+    text = _text(name, arguments, body, join.functions())
+    return KernelSource(name, text, arguments, shape.threads, Blocks.JOIN)
 
 
 def _guarded(

@@ -26,7 +26,7 @@ def judge(shape: Shape) -> list[str]:
     """One block: the verdict becomes 0 where any row of a table holds what is not finite. All who write it write 0."""
     guard = shape.program.guarding
     assert guard is not None
-    partial, kind = shape.partials[guard.name], shape.type
+    partial, kind = shape.partials[guard.name], shape.kept
     lines = ["row = int64(cuda.threadIdx.x)", "while row < every_row:"]
     for i in range(len(partial.parts.start)):
         at = f"partial + (row * {shape.width} + {partial.at + i}) * {kind.itemsize}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     HostArray = npt.NDArray[Any]
 
 
-PARTS = ("step", "judge", "puts", "gathers")
+PARTS = ("step", "join", "judge", "puts", "gathers")
 """Of a turn, the kernels of each table in this order, after those that make its numbers."""
 
 

@@ -10,6 +10,9 @@ from .source import Blocks, KernelSource
 
 COPIED = {
     "rows": "once: where each row begins",
+    "pieces": "once: where each piece begins, its columns and its lines",
+    "plan": "once: how tensors are cut, and where pieces leave what they reduce over axes",
+    "joins": "once: which numbers over axes a block makes of that",
     "first": "once: which rows are a tensor's",
     "peers": "once: where the tables of this device have the rows' parts of sums over all tensors",
     "others": "once; with tensors on other devices in each step: what those have summed",
@@ -19,6 +22,9 @@ COPIED = {
 }
 """When what a kernel finds in the GPU's memory is copied there; the rest is made there."""
 
+
+LOOPS = (Blocks.ROW, Blocks.PIECE, Blocks.JOIN)
+"""Kernels that are launched in each step."""
 
 COUNTED = ", or with nonfinite='skip'"
 WAITS = "  else the host waits after step_0 for what it says of inf and nan, and launches the others or not"
@@ -54,13 +60,15 @@ def _number(count: int, what: str) -> str:
 
 def _waits(kernel: KernelSource) -> bool:
     """Whether a kernel is launched only when other numbers are there: none of its own are made in each step."""
-    return kernel.k == 0 and kernel.blocks is not Blocks.ROW and "arrays" not in kernel.arguments
+    return kernel.k == 0 and kernel.blocks not in LOOPS and "arrays" not in kernel.arguments
 
 
 def _launch(number: int, kernel: KernelSource, of: Kernel) -> Iterator[str]:
     """One launch: name and purpose, then a line for each of what it is launched with."""
     yield f"{number}. {kernel.name}" + (", only when a number changes" if _waits(kernel) else "")
-    if kernel.blocks is Blocks.ROW:
+    if kernel.blocks is Blocks.JOIN:
+        does = [f"what step_{kernel.k} has reduced: {', '.join(reduce.name for reduce in of.reductions)}"]
+    elif kernel.blocks in LOOPS:
         does = [str(reduce) for reduce in of.reductions]
         does += [f"stores {', '.join(store.array for store in of.stores)}"] if of.stores else []
         does += [f"then {str(detour).partition(' <- ')[2]}" for detour in of.detours]

@@ -10,7 +10,7 @@ from ...kinds import Space
 from ...printer import expression, indented, literal, print_let
 from ...program import Kernel, Let, Program, Reduce
 from .layout import Layout
-from .sums import Partial, partial_width, partials_of
+from .sums import Partial, kept_in, partial_width, partials_of
 
 MOST_NUMBERS = 64
 """That a kernel takes by value: to hand over more costs the host as much as a copy and a launch that reads them."""
@@ -40,21 +40,26 @@ class Shape:
 
     from_memory: whether kernels find the step's numbers in memory; else the host makes and passes them.
     index:       by name, where a reduction is among all of the program.
-    width:       parts of a row's partial results.
+    width:       parts of a row's partial results, which are of the type `kept`.
     """
 
     def __init__(self, program: Program, threads: int, ways: Ways = BY_HOST) -> None:
         self.program, self.threads, self.ways = program, threads, ways
         self.type = dtypes.storage(program.compute)
+        self.kept = dtypes.storage(kept_in(program))
         self.from_memory = ways.from_memory or any(len(kernel.outside) > MOST_NUMBERS for kernel in program.kernels)
         self._passed = frozenset(() if self.from_memory else program.scalars)
         self.partials = {partial.reduce.name: partial for partial in partials_of(program)}
         self.index = {name: j for j, name in enumerate(self.partials)}
         self.width = partial_width(program)
 
+    def type_of(self, kernel: Kernel) -> dtypes.Storage:
+        """What a kernel computes in."""
+        return dtypes.storage(self.program.type_of(kernel))
+
     def partials_of(self, kernel: Kernel) -> list[Partial]:
-        """What a kernel reduces."""
-        return [self.partials[reduce.name] for reduce in kernel.reductions]
+        """What a kernel reduces to numbers a tensor, or for all."""
+        return [self.partials[reduce.name] for reduce in kernel.reductions if reduce.name in self.partials]
 
     def given_to(self, kernel: Kernel) -> tuple[list[Partial], list[Partial]]:
         """What earlier kernels have reduced for this one: over all tensors, and over each."""
@@ -78,16 +83,22 @@ class Shape:
     def places(self, kernel: Kernel) -> dict[str, str]:
         """The address of each other number that the loop uses: those that are made on the GPU."""
         names = [name for name in kernel.uniforms if name not in self._passed]
-        begin = f"uniforms + tensor * {len(names) * self.type.itemsize}" if self.is_per_tensor(kernel) else "uniforms"
-        return {name: f"{begin} + {j * self.type.itemsize}" for j, name in enumerate(names)}
+        size = self.type_of(kernel).itemsize
+        begin = f"uniforms + tensor * {len(names) * size}" if self.is_per_tensor(kernel) else "uniforms"
+        return {name: f"{begin} + {j * size}" for j, name in enumerate(names)}
 
     def is_per_tensor(self, kernel: Kernel) -> bool:
         """Whether numbers in memory are different for each tensor."""
         return bool(kernel.puts) or any(given.over is Space.TENSOR for given in kernel.givens)
 
+    def storage_of(self, array: str) -> dtypes.Storage:
+        """How an array is kept."""
+        return dtypes.storage(self.program.storage(array))
+
     def layout(self, kernel: Kernel) -> Layout:
-        """How the arrays of a kernel lie in memory."""
-        return Layout({array: dtypes.storage(self.program.storage(array)) for array in kernel.arrays}, self.type)
+        """How the arrays that a kernel goes over lie in memory."""
+        own = [array for array in kernel.arrays if self.program.space_of(array) == kernel.space]
+        return Layout({array: self.storage_of(array) for array in own}, self.type_of(kernel))
 
     def wide(self, let: Let) -> str:
         """A let of the step in float64."""

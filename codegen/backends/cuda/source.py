@@ -13,11 +13,16 @@ class Blocks(Enum):
     TENSOR = "one a tensor, at most 1024"
     ONE = "one"
     STEP = "one a step"
+    PIECE = "one a piece"
+    JOIN = "one for some numbers"
 
     __hash__ = object.__hash__
 
     def count(self, rows: int, tensors: int) -> int:
-        """The number, for a table of so many rows and tensors; without rows there is only what a step does once."""
+        """The number, for a table of so many rows and tensors; without rows there is only what a step does once.
+
+        Of pieces and joins a table knows more, for each kernel.
+        """
         if self is Blocks.STEP:
             return 1
         return {Blocks.ROW: rows, Blocks.TENSOR: min(tensors, MOST), Blocks.ONE: 1}[self] if rows else 0

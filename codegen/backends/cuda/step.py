@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from ...dtypes import VECTOR_BYTES
 from ...printer import cast, indented, literal, mangled, operand, print_lets
-from ...program import Kernel, new
+from ...program import Kernel, Load, new
 from . import draws
 from .layout import pointer
 from .shape import Shape
-from .sums import name_of
+from .sums import Partial, name_of
 
 LOADS_IN_FLIGHT = 4
 """Vector loads that a thread starts before it waits for one; kernels of fewer loads take several vectors at once."""
@@ -21,9 +21,14 @@ class Step:
 
     def __init__(self, shape: Shape, k: int, kernel: Kernel) -> None:
         self.shape, self.k, self.kernel = shape, k, kernel
-        self.program, self.type, self.threads = shape.program, shape.type, shape.threads
-        self.partials = shape.partials_of(kernel)
+        self.program, self.type, self.threads = shape.program, shape.type_of(kernel), shape.threads
+        self.partials = self.of_rows()
+        self.loads = [load for load in kernel.loads if self.program.space_of(load.array) == kernel.space]
         self.layout = shape.layout(kernel)
+
+    def of_rows(self) -> list[Partial]:
+        """What is reduced to one result a row, by its threads together."""
+        return self.shape.partials_of(self.kernel)
 
     def functions(self) -> Iterator[str]:
         """What is called for each element, and to fold what has been summed."""
@@ -77,9 +82,14 @@ class Step:
             yield f"if ({' | '.join(map(pointer, arrays))}) & {VECTOR_BYTES - 1} == 0:"
             yield f"    vectors = int32(count // {self.layout.lanes} * {self.layout.lanes})"
 
+    @property
+    def several(self) -> int:
+        """Vectors that a thread takes at once."""
+        return max(1, LOADS_IN_FLIGHT // max(1, len(self.loads)))
+
     def loops(self) -> Iterator[str]:
         """Several vectors a thread while there are so many, then one, then single elements."""
-        several = max(1, LOADS_IN_FLIGHT // max(1, len(self.kernel.loads)))
+        several = self.several
         lanes = self.layout.lanes
         block = self.threads * lanes
         yield f"i = int32(thread * {lanes})"
@@ -108,16 +118,16 @@ class Step:
         layout = self.layout
         for v in range(several):
             index = f"int32(i + {v * self.threads * layout.lanes}{further})" if v or further else "i"
-            yield f"at_{v} = {layout.bytes(f'int64({index})')}"
-            for load in self.kernel.loads:
+            yield from self.found(v, index)
+            for load in self.loads:
                 kept = self.program.storage(load.array)
                 for piece, lanes in layout.pieces(load.array):
                     names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
                     yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
-            yield from draws.of_vector(self.kernel, self.k, index, v, layout.lanes)
+            yield from draws.of_vector(self.kernel, self.k, self.offset(v, index), v, layout.lanes)
         for v in range(several):
             for lane in range(layout.lanes):
-                yield from self.one(f"l{v}{lane}_")
+                yield from self.one(f"l{v}{lane}_", v, lane)
         for v in range(several):
             for store in self.kernel.stores:
                 for piece, lanes in layout.pieces(store.array):
@@ -125,13 +135,21 @@ class Step:
                     place = layout.place(store.array, v, piece)
                     yield f"store_vector_{self.program.storage(store.array)}({place}, {', '.join(values)})"
 
+    def found(self, v: int, index: str) -> Iterator[str]:
+        """Where the v-th vector, or a single element, is."""
+        yield f"at_{v} = {self.layout.bytes(f'int64({index})')}"
+
+    def offset(self, v: int, index: str) -> str:
+        """Where an element is behind the first."""
+        return index
+
     def single(self) -> Iterator[str]:
         """One element."""
-        yield f"at_0 = {self.layout.bytes('int64(i)')}"
-        for load in self.kernel.loads:
+        yield from self.found(0, "i")
+        for load in self.loads:
             kept = self.program.storage(load.array)
             yield f"{mangled(load.name)} = load_{kept}({self.layout.place(load.array, 0)})"
-        yield from draws.of_single(self.kernel, self.k)
+        yield from draws.of_single(self.kernel, self.k, self.offset(0, "i"))
         yield from self.one("")
         for store in self.kernel.stores:
             kept = self.program.storage(store.array)
@@ -141,20 +159,23 @@ class Step:
         """A new value in the storage of its array."""
         return cast(f"{prefix}{mangled(new(array))}", self.type.name, self.program.storage(array))
 
-    def one(self, prefix: str) -> Iterator[str]:
+    def one(self, prefix: str, v: int = 0, lane: int = 0) -> Iterator[str]:
         """The element whose loads have names with `prefix`: its new values, added to the thread's sums."""
         kernel = self.kernel
         arguments = [mangled(name) for name in self.numbers()]
-        for load in kernel.loads:
-            name = f"{prefix}{mangled(load.name)}"
-            arguments.append(cast(name, self.program.storage(load.array), self.type.name))
+        arguments += [self.taken(load, prefix, v, lane) for load in kernel.loads]
         arguments += [f"{prefix}{mangled(draw.name)}" for draw in kernel.draws]
         values = [f"{prefix}{mangled(new(store.array))}" for store in kernel.stores]
         reduced = [f"{prefix}value_{reduce.name}" for reduce in kernel.reductions]
         yield f"{', '.join(values + reduced)} = element_{self.k}({', '.join(arguments)})"
-        for partial, value in zip(self.partials, reduced, strict=True):
+        found = dict(zip((reduce.name for reduce in kernel.reductions), reduced, strict=True))
+        for partial in self.partials:
             names = ", ".join(partial.names())
-            yield f"{names} = {name_of(partial.parts.add)}({names}, {value})"
+            yield f"{names} = {name_of(partial.parts.add)}({names}, {found[partial.reduce.name]})"
+
+    def taken(self, load: Load, prefix: str, v: int, lane: int) -> str:
+        """What was loaded of an element, in the type of the loop."""
+        return cast(f"{prefix}{mangled(load.name)}", self.program.storage(load.array), self.type.name)
 
     def block_fold(self) -> Iterator[str]:
         """The threads' parts as the row's, by a binary tree."""
@@ -170,5 +191,8 @@ class Step:
         yield "if thread == 0:"
         for partial in self.partials:
             for i, name in enumerate(partial.names()):
-                at = f"(row * {self.shape.width} + {partial.at + i}) * {self.type.itemsize}"
-                yield f"    store_{self.type.name}(partial + {at}, {name})"
+                yield f"    store_{self.type.name}({self.result(partial, i)}, {name})"
+
+    def result(self, partial: Partial, i: int) -> str:
+        """Where a part of a row's result goes."""
+        return f"partial + (row * {self.shape.width} + {partial.at + i}) * {self.type.itemsize}"

@@ -109,12 +109,17 @@ class Partial:
         return part_names(self.reduce, self.parts)
 
 
+def kept_in(program: Program) -> str:
+    """The type of a row's partial results: with axes, rows are tensors, and their results are whole numbers."""
+    return "float64" if program.is_by_axes else program.compute
+
+
 def partials_of(program: Program) -> tuple[Partial, ...]:
-    """All reductions of a program with the places of their parts."""
+    """What a program reduces to numbers a tensor, or for all, with the places of their parts."""
     partials: list[Partial] = []
     at = 0
-    for reduce in program.reductions():
-        partials.append(Partial(reduce, parts_of(reduce.op, program.compute), at))
+    for reduce in program.reduced:
+        partials.append(Partial(reduce, parts_of(reduce.op, kept_in(program)), at))
         at += len(partials[-1].parts.start)
     return tuple(partials)
 

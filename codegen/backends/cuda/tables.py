@@ -16,14 +16,14 @@ from ...dtypes import COMPILED, storage
 from ...expr import Reduction
 from ...kinds import Space
 from ...program import Program
-from ...rows import cut, length_for
+from ...rows import Rows, cut, length_for
 from ..detours import Detours, Lent
 from . import device, frame
 from .guards import refused_rows
 from .numbers import StepNumbers, rounded
 from .shape import Ways
 from .source import KernelSource
-from .sums import partial_width, partials_of
+from .sums import kept_in, partial_width, partials_of
 from .uploads import UPLOADS
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ def rows_of(length: int) -> Iterator[None]:
         yield
     finally:
         SHORTEST, LONGEST = before
+
+
+def row_length(total: int) -> int:
+    """Elements of a row, where tables are to have so many."""
+    return length_for(total, BLOCKS, SHORTEST, LONGEST)
 
 
 class Ready:
@@ -107,15 +112,15 @@ class Table:
     ) -> None:
         self.program, self.shapes = program, shapes
         self.index = int(place.partition(":")[2])
-        rows = cut(sizes, row=length_for(sum(sizes), BLOCKS, SHORTEST, LONGEST))
+        rows = self._cut(sizes)
         self.sizes, self.tensors, self.rows = sizes, len(sizes), len(rows.rows)
         self.counts: Numbers = {}
-        self.reduced = {reduce.what: j for j, reduce in enumerate(program.reductions())}
+        self.reduced = {reduce.what: j for j, reduce in enumerate(program.reduced)}
         self._made_by = {reduce.what: k for k, one in enumerate(program.kernels) for reduce in one.reductions}
         self.arrays = np.zeros((len(program.arrays), self.tensors), np.int64)
         self.cells = np.zeros(len(program.hypers), np.float64)
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
-        self.others = np.array([reduce.op.identity for reduce in program.reductions()], np.float64)
+        self.others = np.array([reduce.op.identity for reduce in program.reduced], np.float64)
         self._compiler = options.get("compiler")
         self._numbers, self._taken = StepNumbers(program), b""
         self._from_memory = False
@@ -128,10 +133,14 @@ class Table:
             if program.reductions(Space.TENSOR) or any(kernel.puts for kernel in program.kernels):
                 self._send("first", rows.first)
 
+    def _cut(self, sizes: Sequence[int]) -> Rows:
+        """The rows of tensors."""
+        return cut(sizes, row=row_length(sum(sizes)))
+
     def _room(self) -> dict[str, int]:
         """The bytes of each part in the GPU's memory."""
         own = {what: getattr(self, what).nbytes for what in ("arrays", "cells", "hypers", "others")}
-        partial = self.rows * partial_width(self.program) * storage(self.program.compute).itemsize
+        partial = self.rows * partial_width(self.program) * storage(kept_in(self.program)).itemsize
         return own | {"partial": partial, "totals": self.others.nbytes}
 
     def bind(self, tables: Sequence[Table], ways: Ways, clock: int = 0, verdict: int = 0) -> None:
@@ -148,7 +157,7 @@ class Table:
         with device.use(self.index):
             for k, kernel in enumerate(self.program.kernels):
                 each = self.tensors if shape.is_per_tensor(kernel) else 1
-                nbytes = len(shape.places(kernel)) * shape.type.itemsize * each
+                nbytes = len(shape.places(kernel)) * shape.type_of(kernel).itemsize * each
                 self._memory[f"uniforms_{k}"] = device.empty_bytes(max(nbytes, 8))
             if self.program.reductions(Space.ALL):
                 self._send("peers", self._peers(tables))
@@ -160,13 +169,21 @@ class Table:
 
     def _prepare(self, kernel: KernelSource, **known: int) -> None:
         """Load a kernel and find its arguments, if there is work for it."""
-        blocks = kernel.blocks.count(self.rows, self.tensors)
+        blocks = self._blocks(kernel)
         if blocks:
-            known |= {"tensors": self.tensors, "every_row": self.rows}
+            known |= {"tensors": self.tensors, "every_row": self.rows, **self._places(kernel)}
             places = tuple(known[what] if what in known else self.address(what) for what in kernel.arguments)
             function = device.loaded(kernel, self._compiler, self.index)
             taken = self._numbers.taken_by(kernel)
             self._ready[kernel.name] = Ready(kernel, function, blocks, places, taken)
+
+    def _blocks(self, kernel: KernelSource) -> int:
+        """How many a kernel is launched with."""
+        return kernel.blocks.count(self.rows, self.tensors)
+
+    def _places(self, kernel: KernelSource) -> dict[str, int]:
+        """What a kernel takes of its own."""
+        return {}
 
     def ready(self, name: str) -> list[Ready]:
         """The kernel of this name, if there is work for it."""
@@ -198,7 +215,7 @@ class Table:
     def _peers(self, tables: Sequence[Table]) -> HostArray:
         """Where the rows' partial results of each reduction over all tensors are, by the type that they are in."""
         lists = [
-            [table.rows_of(what) for table in tables if what in table.reduced and table.program.compute == dtype]
+            [table.rows_of(what) for table in tables if what in table.reduced and kept_in(table.program) == dtype]
             for what in self.reduced
             for dtype in COMPILED
         ]
@@ -208,7 +225,7 @@ class Table:
 
     def rows_of(self, what: Reduction) -> tuple[int, int, int]:
         """Where the rows' partial results of a reduction are: address, count, stride in bytes."""
-        itemsize = storage(self.program.compute).itemsize
+        itemsize = storage(kept_in(self.program)).itemsize
         partial = partials_of(self.program)[self.reduced[what]]
         return self.address("partial") + partial.at * itemsize, self.rows, partial_width(self.program) * itemsize
 
@@ -235,7 +252,7 @@ class Table:
             return []
         partial = partials_of(self.program)[self.reduced[guard.what]]
         with device.use(self.index), device.ordered(self.index):
-            found = device.fetch(self._memory["partial"]).view(self.program.compute)
+            found = device.fetch(self._memory["partial"]).view(kept_in(self.program))
         parts = found.reshape(self.rows, -1)[:, partial.at : partial.at + len(partial.parts.start)]
         return [*dict.fromkeys(self._sent["rows"][refused_rows(partial, parts), 0].tolist())]
 
