@@ -58,9 +58,12 @@ class Engine:
         rates = [rate_of(words, group) for group in groups]
         self._settings = list(settings)
         lists = [group["params"] for group in groups]
+        counts = list(map(len, lists))
         parameters = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
         bound = self._bound
-        if bound is None or not bound.covers(parameters, settings, states, is_shown) or not bound.step(settings, rates):
+        if bound is not None and not (bound.counts == counts and bound.covers(parameters, settings, states, is_shown)):
+            bound = None
+        if bound is None or not bound.step(settings, rates):
             bound = _Bound(words, groups, list(parameters), settings, states)
             bound.step(settings, rates)
             self._bound = bound
@@ -70,6 +73,8 @@ class _Bound:
     """Some parameters with their states, as they are now.
 
     Those take part that have a gradient or a state; the others need not be of a kind that could.
+
+    counts: how many each group has.
     """
 
     def __init__(
@@ -82,7 +87,8 @@ class _Bound:
     ) -> None:
         self._words, self._parameters = words, parameters
         gradients = [one.grad for one in parameters]
-        owners = [i for i, group in enumerate(groups) for _ in group["params"]]
+        self.counts = [len(group["params"]) for group in groups]
+        owners = [i for i, count in enumerate(self.counts) for _ in range(count)]
         names = names_of(groups)
         pairs = enumerate(zip(parameters, gradients, strict=True))
         self._active = [i for i, (one, gradient) in pairs if gradient is not None or states.get(one)]

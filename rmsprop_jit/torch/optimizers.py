@@ -172,6 +172,9 @@ def _subclass(words: Words) -> type[Fused]:
             f"rule {words.rule.name!r}, with this input. Give it another name."
         )
     text = f"The rule {words.rule.name!r} as an optimizer of torch's; see `Fused`, and `RMSprop` for what is ours."
+    if words.rule.inputs:
+        brought = " and ".join(f"`parameter.{name}`" for name in words.rule.inputs)
+        text += f"\n\nBefore a step that reads it, set {brought} to a tensor of the parameter's shape."
     contents = {"_words": words, "__doc__": text, "__module__": __package__, "__signature__": words.signature}
     return type(words.title, (Fused,), contents)
 

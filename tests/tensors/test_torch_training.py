@@ -508,3 +508,17 @@ def test_a_small_cnn_learns_the_digits_as_with_torch_s(dtype: Any, steps: int, t
         losses.append(seen)
     assert max(abs(a - b) for a, b in zip(*losses, strict=True)) <= tolerance
     assert sum(losses[0][-10:]) < 0.8 * sum(losses[0][:10])
+
+
+def test_a_parameter_that_goes_over_to_the_group_beside_has_that_one_s_numbers() -> None:
+    ours = torch_side.parameters(0)
+    theirs = torch_side.twins(ours)
+    sides: list[Any] = []
+    for kind, parameters in ((fused.RMSprop, ours), (torch.optim.RMSprop, theirs)):
+        sides.append(kind([{"params": parameters[:2], "lr": 0.1}, {"params": parameters[2:], "lr": 0.001}]))
+    torch_side.train(ours, theirs, sides[0], sides[1], 2)
+    for one in sides:
+        first, second = one.param_groups
+        second["params"].insert(0, first["params"].pop())
+    torch_side.train(ours, theirs, sides[0], sides[1], 2)
+    assert torch_side.distance(ours, theirs) <= 1e-12
