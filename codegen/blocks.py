@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from .dtypes import STORAGES, dtype, storage
 from .expr import Const, Expr, Select, Symbol, call
+from .integers import MOST
 from .kinds import Kind
 from .ops import Fn
 from .parts import Slot
@@ -27,8 +28,10 @@ from .walk import rewrite, walk
 TINY = 2.0**-110
 """Of smaller scales the inverse would be no number of float32."""
 
-COUNT = 2.0**16
+HALF = 16
 SIZE_BITS = 0x7FFFFFFF
+BETWEEN = 0x3F800000 | 1 << 22 - HALF
+"""The bits of 1, and of half a step of what random bits make of it."""
 
 VALUE, RANDOM, LARGEST = (Symbol(Kind.DRAW, name) for name in ("_value", "_random", "_largest"))
 """What is stored, 16 random bits for it, and the largest word of its block."""
@@ -77,13 +80,14 @@ def decoded(values: Mapping[Symbol, Expr], kept: Mapping[str, str]) -> dict[Symb
     return {target: made[value] for target, value in values.items()}
 
 
-def size(has_sign: bool) -> Expr:
+def bounded(value: Expr, kept: str) -> Expr:
+    """What of a number a storage can have: without sign nothing below zero, but nan."""
+    return Select(value < 0.0, Const(0.0), value) if is_unsigned(kept) else value
+
+
+def size() -> Expr:
     """A number's size as a word: of two sizes the larger has the larger word, and that of nan is the largest."""
-    return call(Fn.WORD_AND, call(Fn.WORD_BITS, _absolute(has_sign)), SIZE_BITS)
-
-
-def _absolute(has_sign: bool) -> Expr:
-    return call(Fn.ABS, VALUE) if has_sign else Select(VALUE < 0.0, Const(0.0), VALUE)
+    return call(Fn.WORD_AND, call(Fn.WORD_BITS, VALUE), SIZE_BITS)
 
 
 def scale() -> Expr:
@@ -92,16 +96,25 @@ def scale() -> Expr:
     return Select(found < math.inf, Select(found >= TINY, found, Const(0.0)), Const(math.nan))
 
 
+def inverse(most: int) -> Expr:
+    """What a number of a block is multiplied with: the next after the quotient, so that the largest has all of it."""
+    largest, quotient = scale(), call(Fn.WORD_BITS, float(most**2) / scale())
+    return Select(largest > 0.0, call(Fn.NUMBER_OF_BITS, call(Fn.WORD_ADD, quotient, 1)), Const(0.0))
+
+
 def code(most: int, has_sign: bool) -> Expr:
-    """The code of a number: the lower of the two beside it, or the upper one."""
-    largest, top = scale(), float(most**2)
-    has_any = largest > 0.0
-    inverse, most_there = Select(has_any, top / largest, Const(0.0)), Select(has_any, Const(top), Const(0.0))
-    absolute = _absolute(has_sign)
-    part = Select(absolute < largest, absolute * inverse, most_there)
-    lower = call(Fn.NUMBER, call(Fn.WORD, call(Fn.SQRT, part)))
-    square = lower * lower
+    """The code of a number, a word: the lower of the two beside it, or the upper one.
+
+    Chance is a number from 1 to 2, the random bits being those behind its point and a half of their last one.
+    """
+    absolute = call(Fn.ABS, VALUE) if has_sign else VALUE
+    part = absolute * inverse(most)
+    part = Select(part < float(most**2), part, Const(float(most**2)))  # without nan, too
+    whole = call(Fn.WORD, call(Fn.SQRT, part))
+    lower = call(Fn.NUMBER, whole)
     distance = lower + lower + 1.0
-    chance = (call(Fn.NUMBER, RANDOM) + 0.5) * (1.0 / COUNT)
-    found = Select(square + distance * chance <= part, lower + 1.0, lower)
-    return Select(VALUE < 0.0, -found, found) if has_sign else found
+    chance = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_OR, call(Fn.WORD_LEFT, RANDOM, 23 - HALF), BETWEEN))
+    is_upper = distance * chance <= (part - lower * lower) + distance
+    found = Select(is_upper, call(Fn.WORD_ADD, whole, 1), whole)
+    negative = call(Fn.WORD_ADD, call(Fn.WORD_XOR, found, MOST), 1)
+    return Select(VALUE < 0.0, negative, found) if has_sign else found

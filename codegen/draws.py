@@ -36,6 +36,9 @@ EACH = 4
 """Elements that one call has words for."""
 
 CALL, PLACE = Symbol(Kind.DRAW, "_four"), Symbol(Kind.DRAW, "_place")
+CALLS = TURNS = 1
+"""All calls have words of their own: whoever sees them may compare any number of them."""
+
 COUNTERS = (CALL, PLACE)
 """The words that count the calls for a tensor, and that tell draws of a rule apart."""
 
@@ -66,6 +69,11 @@ def drawn_words() -> tuple[Expr, ...]:
     counter = (CALL, PLACE, Const(float(PURPOSE)), _word(low, (step - low) / COUNT % COUNT))
     key = (_word(*(Symbol(kind, half) for half in halves)) for kind, halves in KEYS.items())
     return philox(counter, tuple(key))
+
+
+def added_words() -> tuple[Expr, ...]:
+    """Nothing."""
+    return ()
 
 
 def stream_of(draw: str) -> int:

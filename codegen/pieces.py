@@ -151,6 +151,9 @@ class Generator(NamedTuple):
 
     Of four elements each has a word. Of eight, the first has the lower half of the first word, the next one the upper
     half, and so on.
+
+    calls, turns: of each `calls` times `turns` calls the first `calls` have words of their own. Those of a call that
+                  is n times `calls` later are these, and n times the `added` ones.
     """
 
     counted: str
@@ -159,6 +162,9 @@ class Generator(NamedTuple):
     words: tuple[Arg, ...]
     each: int
     draws: tuple[Draw, ...]
+    calls: int = 1
+    turns: int = 1
+    added: tuple[Arg, ...] = ()
 
     @property
     def bits(self) -> int:
@@ -183,7 +189,7 @@ class Coded(NamedTuple):
     element:      the name of what is stored of an element, as all of this has it. `draw`: of its random bits.
     sized, size:  what makes a word of an element; the largest of a block is called `largest`.
     block, kept:  what is made of that, once a block, and of that the scale.
-    lets, code:   what is made of both, and of that the code.
+    lets, code:   what is made of both, and of that the code, a word.
     """
 
     array: str
@@ -197,7 +203,7 @@ class Coded(NamedTuple):
     block: tuple[Let, ...]
     kept: Arg
     lets: tuple[Let, ...]
-    code: Arg
+    code: str
 
     def lines(self) -> Iterator[str]:
         """The text of it."""

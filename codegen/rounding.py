@@ -3,7 +3,7 @@
 The chance of each is such that the number stays what it is on average: rounding to nearest would forget what changes by
 less than half a step, weight decay say, however often it does. The bits come from Philox, keyed by the seed and the
 variable's name, counted by the step, the array and the element: the same on every backend, in any order. One call has
-them for eight elements.
+them for eight elements, and makes those of seven more calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .axes import Axes
-from .blocks import is_coded
+from .blocks import bounded, is_coded
 from .dtypes import BLOCK, storage
 from .errors import OptionError
 from .expr import Const, Expr, Select, Symbol, call
@@ -28,8 +28,16 @@ EACH = 8
 """Elements that one call has bits for."""
 
 ROUNDS = 7
-"""Of Philox: as few as no test tells from random ones (Salmon et al. 2011, table 2); on processors they are most of the
-work that a slot of bfloat16 is."""
+"""Of Philox: as few as no test tells from random ones (Salmon et al. 2011, table 2)."""
+
+CALLS, TURNS = 8, 8
+"""On processors Philox was most of the work that a slot of bfloat16 is. So of 64 calls eight have words of their own,
+the others sums of these, each with multiples of the next one. Any two of the 512 elements that have them are
+independent (Carter & Wegman 1979), three in a row of turns are not: a mean of roundings has the variance of independent
+ones. In every step an element has new bits."""
+
+BITS = 3
+"""Of the place of a call among `CALLS`, and of its turn."""
 
 HALF = 16
 """Random bits of an element: as many as bfloat16 lacks of float32."""
@@ -73,8 +81,8 @@ def rounded(stores: Mapping[Symbol, Expr], kept: Mapping[str, str], compute: str
                 f"{row.name} is a storage of what is computed in {row.compute}. Received: {name!r} in {row.name}, "
                 f"where the program computes in {compute}. Keep {name!r} in {compute}, or use {row.compute} variables."
             )
-        if not is_coded(row.name):
-            made[target] = CODECS[row.name](value, Symbol(Kind.DRAW, name))
+        is_block = is_coded(row.name)
+        made[target] = bounded(value, row.name) if is_block else CODECS[row.name](value, Symbol(Kind.DRAW, name))
     return made
 
 
@@ -103,10 +111,26 @@ def stream_of(array: str) -> int:
 @functools.cache
 def drawn_words() -> tuple[Expr, ...]:
     """The four words of a call, which have the bits of eight elements: each its lower half, then its upper one."""
+    turn = call(Fn.WORD_AND, call(Fn.WORD_RIGHT, CALL, BITS), TURNS - 1)
+    pairs = zip(own_words(), added_words(), strict=True)
+    return tuple([call(Fn.WORD_ADD, own, call(Fn.WORD_MUL, turn, added)) for own, added in pairs])
+
+
+def added_words() -> tuple[Expr, ...]:
+    """What is added to the words of a call from turn to turn: each time the next one."""
+    first, *others = own_words()
+    return (*others, first)
+
+
+@functools.cache
+def own_words() -> tuple[Expr, ...]:
+    """The words of Philox, which calls of all turns have in common."""
     step = Symbol(Kind.STEP, "step")
     low = step % COUNT
     counted = _word(low, (step - low) / COUNT % COUNT)
-    counter = (CALL, STREAM, Const(float(PURPOSE)), counted)
+    group = call(Fn.WORD_LEFT, call(Fn.WORD_RIGHT, CALL, 2 * BITS), BITS)
+    own = call(Fn.WORD_OR, group, call(Fn.WORD_AND, CALL, CALLS - 1))
+    counter = (own, STREAM, Const(float(PURPOSE)), counted)
     seed, key = (_word(*(Symbol(kind, half) for half in names)) for kind, names in KEYS.items())
     return philox(counter, (seed, key), ROUNDS)
 

@@ -211,6 +211,8 @@ def _check_draws(program: Program, kernel: Kernel, known: dict[str, str]) -> Non
         known |= {generator.counted: WORD, generator.stream: WORD}
         for let in generator.lets:
             define(program, known, let, in_loop=True)
+        if any(kind_of(known, word) != WORD for word in generator.added):
+            raise broken("number", kernel.name, generator.added, "no words are added")
         for draw in generator.draws:
             if not is_new or draw.name in known or [kind_of(known, word) for word in generator.words] != [WORD] * 4:
                 raise broken("number", kernel.name, draw, "it has a name that is taken, or is not of four words")
@@ -229,7 +231,7 @@ def _check_blocks(program: Program, kernel: Kernel, known: dict[str, str]) -> No
         for lets, result, wanted in (
             (one.sized, one.size, WORD),
             (one.block, one.kept, NUMBER),
-            (one.lets, one.code, NUMBER),
+            (one.lets, one.code, WORD),
         ):
             for let in lets:
                 define(program, known, let, in_loop=True)

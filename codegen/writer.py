@@ -30,9 +30,14 @@ class Words(Protocol):
 
     COUNTERS: tuple[Symbol, Symbol]
     EACH: int
+    CALLS: int
+    TURNS: int
 
     def drawn_words(self) -> tuple[Expr, ...]:
         """The four words of a call, which are for so many elements."""
+
+    def added_words(self) -> tuple[Expr, ...]:
+        """What is added to them from turn to turn."""
 
     def stream_of(self, name: str, /) -> int:
         """The word that tells what is drawn under a name from the others of a variable."""
@@ -116,9 +121,10 @@ class Writer:
         """What makes words; all names in it are its own."""
         outer, self.body, self.letter = self.body, {}, "w"
         words = tuple([self.element(word) for word in kind.drawn_words()])
+        added = tuple([self.element(word) for word in kind.added_words()])
         lets, self.body, self.letter = tuple(self.body.values()), outer, "t"
         counted, stream = (COUNTERS[e] for e in kind.COUNTERS)
-        return Generator(counted, stream, lets, words, kind.EACH, ())
+        return Generator(counted, stream, lets, words, kind.EACH, (), kind.CALLS, kind.TURNS, added)
 
     def _coded(self, array: str) -> Coded:
         """How an array of codes is stored."""
@@ -127,14 +133,14 @@ class Writer:
         kept = storage(self.kept[array])
         known: dict[Expr, Arg] = {blocks.VALUE: element, blocks.LARGEST: largest, blocks.RANDOM: draw}
         has_sign = not is_unsigned(kept.name)
-        size, scale, code = blocks.size(has_sign), blocks.scale(), blocks.code(kept.most, has_sign)
+        size, scale, code = blocks.size(), blocks.scale(), blocks.code(kept.most, has_sign)
         of_size = dict(known)  # what the second loop needs of this it computes anew
         sized = self._lets([size], of_size)
         once = [node for node in walk(code) if blocks.is_of_block(node)]
         block = self._lets([scale, *once], known)
         lets = self._lets([code], known)
         names = array, scale_of(array), BLOCK, element, draw
-        return Coded(*names, sized, str(of_size[size]), largest, block, known[scale], lets, known[code])
+        return Coded(*names, sized, str(of_size[size]), largest, block, known[scale], lets, str(known[code]))
 
     def _lets(self, roots: Sequence[Expr], known: dict[Expr, Arg]) -> tuple[Let, ...]:
         """What makes some values of what is known, which has them then, too."""

@@ -135,9 +135,10 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
     coded = {one.array: one for one in kernel.blocks}
-    for store in kernel.stores:
-        if store.array in coded and is_unsigned(program.storage(store.array)):
-            _refuse_negative(store.array, _value(store.value, names, compute))
+    unsigned = {store.value: store.array for store in kernel.stores if is_unsigned(program.storage(store.array))}
+    for let in kernel.body:
+        if let.name in unsigned:  # what is made of it has nothing below zero
+            _refuse_negative(unsigned[let.name], _value(let.args[-1], names, compute))
     for store in kernel.stores if tensor["parameter"].size else ():
         if store.array in coded:
             _store_blocks(coded[store.array], _value(store.value, names, compute), names, tensor)
@@ -186,7 +187,7 @@ def _store_blocks(coded: Coded, value: Any, names: Mapping[str, Any], tensor: Te
     drawn.ravel()[:size] = names[coded.draw]
     inside[coded.draw] = drawn
     compute(coded.lets)
-    codes = _value(coded.code, inside, np.float32).ravel()[:size]
+    codes = np.asarray(inside[coded.code]).ravel()[:size].view(np.int32)
     stored[...] = codes.reshape(stored.shape).astype(stored.dtype)
 
 

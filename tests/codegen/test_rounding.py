@@ -115,16 +115,32 @@ def test_what_bfloat16_holds_stays_and_all_else_becomes_a_neighbour(backend: str
 
 
 def test_bits_are_those_of_philox_by_seed_step_name_array_and_element() -> None:
-    size, seed, key, step = 40, 0x00020007, (0x1234, 0x8765), 70_001
+    size, seed, key, step = 1100, 0x00020007, (0x1234, 0x8765), 70_001
     value = np.full(size, np.array(0x3F808000, np.uint32).view(np.float32))  # half-way: the highest bit decides
     tensors = [{"parameter": np.zeros(size, np.float32), "gradient": value, "seen": np.zeros(size, BFLOAT16)}]
     hypers = defaults(COPY, step=float(step)) | dict(zip(SEED, (7.0, 2.0), strict=True))
     run("cpu", light(COPY, ()), tensors, hypers, {name: [float(half)] for name, half in zip(KEY, key, strict=True)})
     for i, found in enumerate(tensors[0]["seen"].view(np.uint16).tolist()):
-        counter = [i // EACH, zlib.crc32(b"seen"), PURPOSE, step]
-        word = plain(counter, [seed, key[1] << 16 | key[0]], ROUNDS)[i % EACH // 2]
+        group, turn, own = i // 512, i // 64 % 8, i // EACH % 8
+        counter = [8 * group + own, zlib.crc32(b"seen"), PURPOSE, step]
+        words, k = plain(counter, [seed, key[1] << 16 | key[0]], ROUNDS), i % EACH // 2
+        word = (words[k] + turn * words[(k + 1) % 4]) & 0xFFFFFFFF
         half = word >> 16 if i % 2 else word & 0xFFFF
         assert found == 0x3F80 + (half >= 0x8000)
+
+
+def test_any_two_roundings_are_independent() -> None:
+    """Those of the same words in other turns, too: both up, as often as by chance."""
+    program, size = light(COPY, ()), 512 * 4000
+    value = np.full(size, np.array(0x3F808000, np.uint32).view(np.float32))
+    tensors = [{"parameter": np.zeros(size, np.float32), "gradient": value, "seen": np.zeros(size, BFLOAT16)}]
+    run("cpu", program, tensors, numbers(COPY), keys(1))
+    up = (tensors[0]["seen"].view(np.uint16) & 1).reshape(4000, 8, 64).astype(int)
+    for first in range(8):
+        for other in range(first):
+            for shift in (0, 1, 2, 63):
+                both = (up[:, first] * np.roll(up[:, other], shift, axis=1)).mean()
+                assert abs(both - 0.25) < 4.5 * np.sqrt(3 / 16 / (4000 * 64))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

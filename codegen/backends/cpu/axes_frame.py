@@ -58,10 +58,8 @@ class AxesFrame(Frame):
 
     def coarse(self, kernel: Kernel) -> list[Load]:
         """What a kernel loads of coarser spaces."""
-        scales = blocks.scales_of(self.program, kernel)
-        return [
-            load for load in kernel.loads if self.program.space_of(load.array) != kernel.space and load not in scales
-        ]
+        loads, _ = blocks.loaded_here(self.program, kernel)
+        return [load for load in loads if self.program.space_of(load.array) != kernel.space]
 
     def beside(self, kernel: Kernel, what: Load | Reduce) -> str:
         """What lies beside the elements of a block."""
@@ -137,14 +135,16 @@ class AxesFrame(Frame):
                 yield from self.runs(i, (line for load in loads for line in self.laid_out(kernel, load)))
         prefix = "wide_" if kernel.is_coarse else ""
         yield from draws.filling(kernel, "begin + block", kind)
-        yield from blocks.laid_out(self.program, kernel, "first")
+        yield from blocks.laid_out(self.program, kernel, "first", kind)
         yield "for lane in range(width):"
         yield from indented(draws.read(kernel))
-        for load in kernel.loads:
-            is_beside = load in self.coarse(kernel)
-            found = f"{self.beside(kernel, load)}[lane]" if is_beside else self.at_element(kernel, load, kind)
+        loads, lets = blocks.loaded_here(self.program, kernel)
+        for load in loads:
+            coarse = self.program.space_of(load.array) != kernel.space
+            found = f"{self.beside(kernel, load)}[lane]" if coarse else self.taken(load, "first + lane", kind)
             yield f"    {prefix}{mangled(load.name)} = {found}"
-        yield from indented([*print_lets(kernel.body, kind, prefix), *self.stores(kernel, "first + lane", prefix)])
+        yield from indented(blocks.read(self.program, kernel))
+        yield from indented([*print_lets(lets, kind, prefix), *self.stores(kernel, "first + lane", prefix)])
         for reduce in kernel.reductions:
             yield f"    {self.beside(kernel, reduce)}[lane] = {operand(reduce.value, kind, prefix)}"
         yield from blocks.stored(kernel, "first", kind)
@@ -155,11 +155,6 @@ class AxesFrame(Frame):
             own = [reduce for reduce in kernel.reductions if reduce.over == space]
             if own:
                 yield from self.runs(i, (line for reduce in own for line in self.added_up(kernel, reduce)))
-
-    def at_element(self, kernel: Kernel, load: Load, kind: str) -> str:
-        """What an element loads of its own, or of its block."""
-        is_scale = load in blocks.scales_of(self.program, kernel)
-        return self.loaded(kernel, load, "") if is_scale else self.taken(load, "first + lane", kind)
 
     def taken(self, load: Load, index: str, kind: str) -> str:
         """An element of an array, in the type of the kernel."""

@@ -24,11 +24,18 @@ def buffers(program: Program) -> Iterator[str]:
     for j in range(max(len(kernel.generators) for kernel in program.kernels)):
         made = [kernel.generators[j] for kernel in program.kernels if j < len(kernel.generators)]
         yield f"words_drawn_{j} = words({max(len(one.draws) * _room(one) for one in made)})"
+        if any(one.added for one in made):
+            yield f"words_added_{j} = words({max(one.calls * WORDS for one in made)})"
 
 
 def _room(made: Generator) -> int:
-    """Words of a draw: elements may begin and end within a call."""
-    return (TOGETHER // made.each + 1) * WORDS
+    """Words of a draw: elements may begin and end within what is made together."""
+    return (TOGETHER // _span(made) + 1) * _span(made) // made.each * WORDS
+
+
+def _span(made: Generator) -> int:
+    """Elements whose words are made together."""
+    return made.each * made.calls * made.turns
 
 
 def loop(
@@ -85,14 +92,31 @@ def filling(kernel: Kernel, first: str, compute: str) -> Iterator[str]:
 def _filling(j: int, made: Generator, compute: str) -> Iterator[str]:
     """One text for all draws of a generator, which takes its time to compile."""
     first, *others = made.draws
-    yield f"shift_{j} = first % {made.each}"
+    span, stride = _span(made), made.calls * WORDS
+    yield f"shift_{j} = first % {span}"
     yield f"for k in range({len(made.draws)}):"
     yield f"    {made.stream} = uint64({first.stream})"
     for k, draw in enumerate(others, 1):
         yield f"    {made.stream} = uint64({draw.stream}) if k == {k} else {made.stream}"
-    yield f"    for j in range((shift_{j} + width + {made.each - 1}) // {made.each}):"
-    yield f"        {made.counted} = uint64(first // {made.each} + j)"
+    spans = f"range((shift_{j} + width + {span - 1}) // {span})"
+    if made.turns == 1:
+        yield f"    words_begin = k * {_room(made)}"
+        yield f"    for j in {spans}:"
+        yield from indented(_called(j, made, f"first // {span} + j", compute), 2)
+        return
+    yield f"    for group in {spans}:"
+    yield f"        words_begin = k * {_room(made)} + group * {stride * made.turns}"
+    yield f"        for j in range({made.calls}):"
+    yield from indented(_called(j, made, f"(first // {span} + group) * {made.calls * made.turns} + j", compute), 3)
+    yield f"        take_turns(words_drawn_{j}, words_begin, words_added_{j}, {stride}, {made.turns})"
+
+
+def _called(j: int, made: Generator, call: str, compute: str) -> Iterator[str]:
+    """The words of the `j`-th call of those that are made together, and what is added to them."""
+    yield f"{made.counted} = uint64({call})"
     for line in print_lets(made.lets, compute):
-        yield "        " + line.replace("word_", "lane_").replace("uint32(", "uint64(")
+        yield line.replace("word_", "lane_").replace("uint32(", "uint64(")
     for k, word in enumerate(made.words):
-        yield f"        words_drawn_{j}[k * {_room(made)} + {WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"
+        yield f"words_drawn_{j}[words_begin + {WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"
+    for k, word in enumerate(made.added):
+        yield f"words_added_{j}[{WORDS} * j + {k}] = uint32({operand(word, 'uint32')})"

@@ -185,22 +185,21 @@ class Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
-        yield from (f"{mangled(load.name)} = {self.loaded(kernel, load, index)}" for load in kernel.loads)
-        yield from print_lets(kernel.body, self.type)
+        loads, lets = blocks.loaded_here(self.program, kernel)
+        yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in loads)
+        yield from blocks.read(self.program, kernel)
+        yield from print_lets(lets, self.type)
 
-    def loaded(self, kernel: Kernel, load: Load, index: str) -> str:
-        """An element of an array, in the type of the program; of scales the one that was laid out."""
-        scales = blocks.scales_of(self.program, kernel)
-        if load in scales:
-            return f"scales_{scales.index(load)}[lane]"
+    def loaded(self, load: Load, index: str) -> str:
+        """An element of an array, in the type of the program."""
         return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), self.type)
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
         lines = [*self.body(kernel, "i")]
         lines += self.stores(kernel, "i", "")
-        before, after = blocks.laid_out(self.program, kernel, "block"), blocks.stored(kernel, "block", self.type)
-        yield from draws.loop(kernel, BEGIN, self.type, lines, [*before], [*after])
+        before = blocks.laid_out(self.program, kernel, "block", self.type)
+        yield from draws.loop(kernel, BEGIN, self.type, lines, [*before], [*blocks.stored(kernel, "block", self.type)])
 
     def stores(self, kernel: Kernel, index: str, prefix: str) -> Iterator[str]:
         """What an element's new values are stored to; what is stored in blocks waits for the others of its block."""
@@ -222,7 +221,7 @@ class Frame:
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
-        yield from indented(blocks.laid_out(self.program, kernel, "block"))
+        yield from indented(blocks.laid_out(self.program, kernel, "block", self.type))
         yield "    for lane in range(width):"
         yield from indented([*draws.read(kernel), *self.body(kernel, "block + lane")], 2)
         if self.is_apart(kernel):
@@ -256,7 +255,7 @@ class Frame:
             return operand(reduce.value, self.type)
         loads = {load.name: load for load in kernel.loads}
         kept = f"singles_{reduce.name}[lane]"  # what is only loaded is loaded again, which the cache has
-        return self.loaded(kernel, loads[reduce.value], "block + lane") if reduce.value in loads else kept
+        return self.loaded(loads[reduce.value], "block + lane") if reduce.value in loads else kept
 
     def is_apart(self, kernel: Kernel) -> bool:
         """Whether what is reduced is computed in a loop of its own, before the loop that adds it up in float64.

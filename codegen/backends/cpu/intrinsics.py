@@ -98,6 +98,34 @@ def half(_context, pointer, place):
 
 
 @intrinsic
+def take_turns(_context, pointer, begin, added, stride, turns):
+    """Store after `stride` words from `begin` on these with others added, and so on; `stride`, `turns` are literals.
+
+    In vectors at once: LLVM takes a loop of so few for one that is better written out, word by word.
+    """
+    if not (isinstance(stride, types.IntegerLiteral) and isinstance(turns, types.IntegerLiteral)):
+        return None
+    width, times = stride.literal_value, turns.literal_value
+
+    def generate(_context, builder, _signature, args):
+        vector = ir.VectorType(ir.IntType(32), width).as_pointer()
+
+        def at(pointer, place):
+            return builder.bitcast(builder.gep(pointer, [place]), vector)
+
+        value, step = builder.load(at(args[0], args[1]), align=4), builder.load(at(args[2], INT64(0)), align=4)
+        for turn in range(1, times):
+            value = builder.add(value, step)
+            builder.store(value, at(args[0], builder.add(args[1], INT64(turn * width))), align=4)
+        return INT64(0)
+
+    return int64(pointer, int64, added, stride, turns), generate
+
+
+take_turns.prefer_literal = True
+
+
+@intrinsic
 def fill(_context, pointer, count, value):
     """Set `count` (a literal) float64 to a value, by stores: LLVM must not see that it is zero, or it calls memset."""
     if not isinstance(count, types.IntegerLiteral):
@@ -186,6 +214,7 @@ BY_NAME = {
     **STRIPS,
     **WORDS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},
+    "take_turns": take_turns,
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""

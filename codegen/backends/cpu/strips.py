@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 
 from llvmlite import ir
-from numba import float32, float64, types
+from numba import float32, float64, int64, types
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ...dtypes import READ, storage
@@ -74,19 +74,14 @@ def _widened(builder, half):
     return builder.bitcast(builder.or_(found, sign), ir.FloatType())
 
 
-def _whole(builder, number):
-    """The code that a whole number is."""
-    return builder.trunc(builder.fptosi(number, INT32), INT8)
-
-
 CODED = {
     "bfloat16": (INT16, _with_zeros, _upper_half),
     "float16": (INT16, _widened, None),
-    "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), _whole),
-    "int8": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _whole),
+    "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), None),
+    "int8": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), None),
 }
 """Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
-that are only loaded nothing is)."""
+that are only loaded nothing is; codes are stored by `put_code`)."""
 
 
 def _element(builder, strip, args):
@@ -112,6 +107,19 @@ def _store(_context, builder, signature, args):
     strip.mark(builder.module, builder.store(value, _element(builder, strip, args)))
 
 
+@intrinsic
+def put_code(_context, strip, place, word):
+    """Store the lowest bits of a word as a code."""
+
+    def generate(_context, builder, signature, args):
+        strip = signature.args[0]
+        code = builder.trunc(args[2], CODED[strip.kept][0])
+        strip.mark(builder.module, builder.store(code, _element(builder, strip, args)))
+        return ir.Constant(ir.IntType(64), 0)
+
+    return int64(strip, place, word), generate
+
+
 def _strip_of(kept, element):
     """An intrinsic that reads an integer as the address of elements of one of `arrays` arrays (literals)."""
 
@@ -131,5 +139,5 @@ def _strip_of(kept, element):
 
 ELEMENTS = {"float32": float32, "float64": float64}
 
-STRIPS = {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).read]) for name in READ}
+STRIPS = {"put_code": put_code} | {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).read]) for name in READ}
 """By the names under which generated code finds them."""

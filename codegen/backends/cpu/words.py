@@ -66,6 +66,8 @@ LANES = {
     "lane_mul": lambda builder, x, y: builder.mul(_lower(builder, x), _lower(builder, y)),
     "lane_high": lambda builder, x, y: builder.lshr(builder.mul(_lower(builder, x), _lower(builder, y)), WIDE(32)),
     "lane_or": lambda builder, x, y: builder.or_(x, y),
+    "lane_and": lambda builder, x, y: builder.and_(x, y),
+    "lane_right": lambda builder, x, y: builder.lshr(_lower(builder, x), y),
     "lane_xor": lambda builder, x, y: builder.xor(x, y),
     "lane_left": lambda builder, x, y: builder.shl(x, y),
 }
