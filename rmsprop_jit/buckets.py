@@ -68,9 +68,9 @@ def explain_step(
     return codegen.explain(part(rule), flags, dtype, form, (options or {}).get("compiler"), slots=dict(light))
 
 
-def needed_slots(rule: Rule, flags: Flags, dtype: str) -> dict[str, Slot]:
+def needed_slots(rule: Rule, flags: Flags, dtype: str, part: Part = step_of) -> dict[str, Slot]:
     """The slots that a variable needs, by liveness; those over all are among them."""
-    return program_of(rule, flags, dtype).slots
+    return program_of(rule, flags, dtype, part=part).slots
 
 
 def inputs_read(rule: Rule, flags: Flags, dtype: str) -> frozenset[str]:

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .buckets import program_of
 from .codegen import backends, room, store
 from .errors import BackendError, OptionError
-from .flags import common_flags
+from .flags import averages_flags, common_flags
+from .rules.around import averages_of, step_of
 from .rules.table import Table
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -116,15 +117,13 @@ def _clear(options: argparse.Namespace) -> None:
 def _warm(options: argparse.Namespace) -> None:
     _refuse_no_store()
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    sets = [
-        (row.rule, flags, dtype)
-        for row, _ in map(options.rules.__getitem__, options.rule or options.rules)
-        for dtype in ("float32", "float64")
-        for flags in common_flags(row.rule)
-    ]
+    rules = [row.rule for row, _ in map(options.rules.__getitem__, options.rule or options.rules)]
+    sets = [(rule, flags, dtype) for rule in rules for dtype in ("float32", "float64") for flags in common_flags(rule)]
+    read = dict.fromkeys((rule, averages_flags(rule, flags), dtype) for rule, flags, dtype in sets)
+    weights = [(rule, flags, dtype) for rule, flags, dtype in read if flags is not None]
     with Progress(*columns) as progress:
-        for rule, flags, dtype in progress.track(sets):
-            backends.warm(program_of(rule, flags, dtype))
+        for i, (rule, flags, dtype) in enumerate(progress.track([*sets, *weights])):
+            backends.warm(program_of(rule, flags, dtype, part=step_of if i < len(sets) else averages_of))
     _refuse_no_store()
     _print(f"{len(sets)} option sets are compiled in {store.folder()}")
 

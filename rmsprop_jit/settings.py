@@ -18,7 +18,7 @@ from .errors import OptionError
 from .flags import Flags, option_flags, shape_flags, step_flags
 from .options import OPTIONS, Options
 from .rates import RATE, rate_of
-from .rules.around import Rule
+from .rules.around import Rule, step_of
 from .seeds import seeded
 from .storages import USUAL, Storages, of_each
 
@@ -104,17 +104,23 @@ class Settings:
         return Matched(keys, names, self.options.each_group.of(names) if names and keys else [])
 
     def _refuse_common(self) -> None:
-        """Raise OptionError where what is kept once for all variables would follow from a number that differs."""
+        """Raise OptionError where what a step gathers over all variables would follow from a number that differs.
+
+        What the host keeps once for all is one a variable then, and follows from its own number.
+        """
         if not self.names:
             return
         from .rules.by_tensor import made_own
 
         for flags in dict.fromkeys(self._kind_flags):
+            gathered = step_of(self.rule).gathered
             for name, slot in made_own(self.rule, self.names, flags):
-                raise OptionError(
-                    f"`groups`: rule {self.rule.name!r} keeps {slot!r} once for all variables, and it follows from "
-                    f"{name}. Received: a group with {name} of its own. Give {name} to the optimizer alone."
-                )
+                if slot in gathered:
+                    raise OptionError(
+                        f"`groups`: rule {self.rule.name!r} keeps {slot!r} once for all variables, which a step sums "
+                        f"up, and it follows from {name}. Received: a group with {name} of its own. Give {name} to the "
+                        "optimizer alone."
+                    )
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -247,10 +253,14 @@ class Settings:
 
 
 class Asked(NamedTuple):
-    """What the options ask for, of each of some variables: flags, and what slots are kept in."""
+    """What the options ask for, of each of some variables: flags, and what slots are kept in.
+
+    part: a rule's step, in which what groups name is one a variable.
+    """
 
     flags: Sequence[Flags]
     storages: Sequence[Storages]
+    part: Callable[[Rule], Rule]
 
 
 AskedOf = Callable[[Sequence[Any]], Asked]
@@ -263,9 +273,9 @@ def asked_of(rule: Rule, options: Options) -> AskedOf:
         settings = Settings(rule, options, members)
         flags = settings.each or [settings.flags] * len(members)
         if options.storage is None:
-            return Asked(flags, [USUAL] * len(members))
+            return Asked(flags, [USUAL] * len(members), settings.part(step_of))
         shaped = [own | shape_flags(rule, one.array.shape) for own, one in zip(flags, members, strict=True)]
-        return Asked(flags, of_each(rule, options.storage, members, shaped))
+        return Asked(flags, of_each(rule, options.storage, members, shaped), settings.part(step_of))
 
     return found
 

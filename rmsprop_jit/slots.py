@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .arrays.homes import Array, to_host
-from .buckets import needed_slots
+from .buckets import Part, needed_slots
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .codegen.pieces import scale_of
-from .errors import ArrayError
+from .errors import ArrayError, OptionError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
 from .storages import Storages, codes_for, decoded, dtype_of, usual_of, with_scales
@@ -23,18 +24,24 @@ Kind = tuple[str, Flags, Flags, bool]
 become their gradients."""
 
 
-def of_kind(rule: Rule, kind: Kind) -> dict[str, Slot]:
-    """The slots that variables of a kind need, by name."""
+def of_kind(rule: Rule, kind: Kind, part: Part) -> dict[str, Slot]:
+    """The slots that variables of a kind need, by name. `part`: the step, as variables have numbers of their own."""
     dtype, flags, of_shape, is_overwritten = kind
-    return needed_slots(rule, part_flags(rule, flags, OVERWRITE) if is_overwritten else flags | of_shape, dtype)
+    return needed_slots(rule, part_flags(rule, flags, OVERWRITE) if is_overwritten else flags | of_shape, dtype, part)
 
 
-def of_variable(member: Member, wanted: Mapping[str, Slot], storages: Storages, ledger: Ledger) -> dict[str, Array]:
-    """A variable's slots of these names: those that it has, in what they are to be kept in, and new ones."""
+def of_variable(
+    member: Member, wanted: Mapping[str, Slot], storages: Storages, ledger: Ledger, common: Mapping[str, Array]
+) -> dict[str, Array]:
+    """A variable's slots of these names: those that it has, in what they are to be kept in, and new ones.
+
+    common: those over all. A variable that has its own of one from now on, as a number differs, goes on with that.
+    """
     made: dict[str, Array] = {}
     for name, slot in wanted.items():
         if slot.over != "all":
-            made |= _kept(member, name, slot, storages.get(name), ledger)
+            own = dataclasses.replace(slot, initial=float(common[name])) if name in common else slot
+            made |= _kept(member, name, own, storages.get(name), ledger)
     return made
 
 
@@ -96,7 +103,14 @@ def of_all(
     def new(name: str, slot: Slot) -> Array:
         if name in gathered:
             return members[0].home.new_number(members[0].array, float(slot.initial))
-        return np.array(slot.initial, np.float64)
+        own = {float(to_host(member.slots[name])) for member in members if name in member.slots}
+        if len(own) > 1:
+            raise OptionError(
+                f"the slot {name!r} is one for all variables where no group has a number that it follows from, and "
+                f"theirs are different by now. Received: groups without such a number, and {sorted(own)[:3]} there. "
+                "Leave a group that names the number, with the value that it shall have."
+            )
+        return np.array(own.pop() if own else slot.initial, np.float64)
 
     return {name: had[name] if name in had else new(name, slot) for name, slot in found.items()}
 

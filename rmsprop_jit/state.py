@@ -144,14 +144,15 @@ class State:
         """A state with the slots that the options ask for: new ones, and its own that are needed, converted or not."""
         self.ledger.settle()
         endings = endings_of(self.variables)
-        flags, storages = asked(self.variables)
+        flags, storages, part = asked(self.variables)
         each = enumerate(zip(self.variables, flags, strict=True))
         shaped = [(i, one, own, shape_flags(self.rule, one.array.shape)) for i, (one, own) in each]
         kinds = [(one.dtype, own, of_shape, i in endings.overwritten) for i, one, own, of_shape in shaped]
-        wanted = {kind: slots.of_kind(self.rule, kind) for kind in dict.fromkeys(kinds)}
+        wanted = {kind: slots.of_kind(self.rule, kind, part) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing
         every = zip(self.variables, kinds, storages, strict=True)
-        made = [one.with_slots(slots.of_variable(one, wanted[kind], kept, self.ledger)) for one, kind, kept in every]
+        had = self.ledger, self.shared
+        made = [one.with_slots(slots.of_variable(one, wanted[kind], kept, *had)) for one, kind, kept in every]
         shared = slots.of_all(self.shared, wanted.values(), step_of(self.rule).gathered, self.variables)
         return dataclasses.replace(self, members=Members(made), shared=shared, endings=endings)
 

@@ -127,7 +127,7 @@ def brought(rule: Rule, s: Names, h: Names, on: Names, x: Names) -> tuple[dict[E
         if given.accumulate == "mean":
             slot = getattr(s, f"{name}_accumulator")
             sofar = where(on.window_empty, 0.0, slot)
-            added = where(getattr(on, unread(name)) | on.gradient_missing, slot, value + sofar)
+            added = where(getattr(on, unread(name)) | on.gradient_missing, sofar, value + sofar)
             stores[slot] = where(on.micro_step & ~on.overwrite_with_gradient, added, slot)
             value = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, value)
         seen[name] = clipped(value, h, on) if given.clipped else value

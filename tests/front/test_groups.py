@@ -265,10 +265,13 @@ def test_what_is_wrong_is_refused_and_changes_nothing(name: str) -> None:
 
 
 def test_what_is_kept_once_for_all_variables_cannot_follow_from_a_group_s_number() -> None:
-    for make, name in ((rmsprop_jit.Nadam, "beta_1"), (rmsprop_jit.Prodigy, "learning_rate")):
-        with pytest.raises(OptionError, match=f"keeps '.*' once for all variables, and it follows from {name}"):
+    for make, name in (
+        (rmsprop_jit.DAdaptAdamW, "beta_2"),
+        (rmsprop_jit.Prodigy, "learning_rate"),
+    ):
+        with pytest.raises(OptionError, match=f"keeps '.*' once for all variables, .*and it follows from {name}"):
             make(groups={"a": {name: 0.5}})
-    rmsprop_jit.Nadam(groups={"a": {"beta_2": 0.5, "learning_rate": 0.5}})
+    rmsprop_jit.Nadam(groups={"a": {"beta_1": 0.5, "beta_2": 0.5, "learning_rate": 0.5}})
     rmsprop_jit.ScheduleFreeAdamW(groups={"a": {"learning_rate": 0.5}})
 
 
