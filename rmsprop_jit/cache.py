@@ -6,18 +6,18 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .buckets import program_of
+from .buckets import Part, program_of
 from .codegen import backends, room, store
 from .errors import BackendError, OptionError
-from .flags import averages_flags, common_flags
-from .rules.around import averages_of, step_of
+from .flags import Flags, averages_flags, common_flags
+from .rules.around import Rule, averages_of, step_of
 from .rules.table import Table
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -119,13 +119,19 @@ def _warm(options: argparse.Namespace) -> None:
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     rules = [row.rule for row, _ in map(options.rules.__getitem__, options.rule or options.rules)]
     sets = [(rule, flags, dtype) for rule in rules for dtype in ("float32", "float64") for flags in common_flags(rule)]
-    read = dict.fromkeys((rule, averages_flags(rule, flags), dtype) for rule, flags, dtype in sets)
-    weights = [(rule, flags, dtype) for rule, flags, dtype in read if flags is not None]
     with Progress(*columns) as progress:
-        for i, (rule, flags, dtype) in enumerate(progress.track([*sets, *weights])):
-            backends.warm(program_of(rule, flags, dtype, part=step_of if i < len(sets) else averages_of))
+        for rule, flags, dtype, part in progress.track([*wanted(sets)]):
+            backends.warm(program_of(rule, flags, dtype, part=part))
     _refuse_no_store()
     _print(f"{len(sets)} option sets are compiled in {store.folder()}")
+
+
+def wanted(sets: Sequence[tuple[Rule, Flags, str]]) -> Iterator[tuple[Rule, Flags, str, Part]]:
+    """Of option sets the programs of steps, and what writes averaged weights over variables, where they have any."""
+    yield from ((*one, step_of) for one in sets)
+    for rule, flags, dtype in dict.fromkeys((rule, averages_flags(rule, flags), dtype) for rule, flags, dtype in sets):
+        if flags is not None:
+            yield rule, flags, dtype, averages_of
 
 
 def _refuse_no_store() -> None:

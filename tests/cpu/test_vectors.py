@@ -63,6 +63,13 @@ def test_an_array_that_is_filled_apart_does_not_hide_the_loop() -> None:
     assert re.search("elements at a time in vectors", explain(rule, form="summary"))
 
 
+def test_what_is_filled_with_zeros_is_not_called_slow() -> None:
+    """LLVM makes a call of memset of such a loop; of another number it makes vectors."""
+    for value, text in ((0.0, "zeros alone, by memset"), (1.0, "elements at a time in vectors")):
+        rule = Rule("filled", lambda p, value=value: {p: value})
+        assert text in explain(rule, form="summary")
+
+
 def test_a_summary_has_a_line_for_each_of_several_loops() -> None:
     first, *lines = explain(NORMALISED, form="summary").splitlines()
     assert first == "normalised_twice float32: 5 loads, 1 stores, 24 bytes per parameter"

@@ -8,7 +8,7 @@ import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
 
-from rmsprop_jit import ArrayError, Optimizer, OptionError, RuleError
+from rmsprop_jit import ArrayError, Optimizer, OptionError, RuleError, Sophia
 from rmsprop_jit.codegen import Expr, Flag, Input, Rule, maximum, specialize, sqrt, where
 from rmsprop_jit.codegen.names import Names
 
@@ -303,3 +303,13 @@ def test_a_rule_builds_on_another() -> None:
     Optimizer(rule, 0.5).apply([np.full(3, 0.3)], [ours])
     Optimizer(base, 0.5).apply([np.full(3, 0.6)], [theirs])
     assert_same_bits(ours, theirs, "variable")
+
+
+def test_a_window_that_reads_no_input_shows_nothing_of_an_earlier_one() -> None:
+    """What was added up for an update that read the Hessian is over with it."""
+    optimizer, given = Sophia(0.1, every=2, gradient_accumulation_steps=2), np.ones(4, np.float32)
+    variable, shown = np.ones(4, np.float32), []
+    for _ in range(6):
+        optimizer.apply([given], [variable], hessian=[3 * given])
+        shown.append(float(optimizer.state["variable_0"]["hessian_accumulator"][0]))
+    assert shown == [3.0, 0.0, 0.0, 0.0, 3.0, 0.0]

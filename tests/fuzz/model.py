@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from oracle import Oracle
 
+from . import functions
+
 Array = npt.NDArray[Any]
 ACCUMULATOR = "gradient_accumulator"
 RMSPROP: dict[str, list[Any]] = {
@@ -129,6 +131,11 @@ class Model(Oracle):
             self.window = list(windows)
 
 
+def _power(base: np.float64, exponent: np.float64) -> np.float64:
+    """A power as the language has it, whose last bit is not always that of C's."""
+    return np.float64(functions.of("pow", base, exponent))
+
+
 class Adam(Model):
     """Kingma & Ba 2015; amsgrad: Reddi, Kale & Kumar 2018."""
 
@@ -149,5 +156,5 @@ class Adam(Model):
             if o.get("amsgrad"):
                 largest = s["largest"][i]
                 seen = s["largest"][i] = np.where((largest >= seen) | (largest != largest), largest, seen)
-            first, second = s["m"][i] / k(1 - b1**step), seen / k(1 - b2**step)
+            first, second = s["m"][i] / k(1 - _power(b1, step)), seen / k(1 - _power(b2, step))
             self.v[i] = self.v[i] - k(rate) * first / (np.sqrt(second) + k(o["epsilon"]))

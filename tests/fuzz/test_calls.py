@@ -23,3 +23,8 @@ def test_a_model_that_differs_is_noticed(spoil: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Model, spoil, lambda self, *_: None)
     assert any(calls.failure(seed) is not None for seed in range(20))
+
+
+def test_a_power_whose_last_bit_is_not_that_of_c_is_the_model_s_too() -> None:
+    """0.9 to the fourth: six calls with it, of another seed than those above."""
+    assert calls.failure(31) is None, calls.report(31)

@@ -18,6 +18,7 @@ FUNCTION = re.compile(r"^define .*?^}", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r'^("?[\w.$-]+"?):.*\n', re.MULTILINE)
 JUMP = re.compile(r'label %("?[\w.$-]+"?)')
 ACCESS = re.compile(r"\b(load|store) (?:<(?:vscale x )?(\d+) x )?(?:float|double|i16|i8)\b.*!alias\.scope !(\d+)")
+FILL = re.compile(r"@llvm\.memset\..*!alias\.scope !(\d+)")
 PACKED = re.compile(r"<(?:vscale x )?(\d+) x (float|double)>")
 BITS = {"float": 32, "double": 64}
 NODE = re.compile(r"^!(\d+) = (?:distinct )?!\{(.*)\}$", re.MULTILINE)
@@ -25,12 +26,18 @@ DOMAIN = '!"rmsprop_jit"'
 
 
 class Loop(NamedTuple):
-    """The loop of a kernel: elements in one iteration, and the bits of its vectors (0 if there are none)."""
+    """The loop of a kernel: elements in one iteration, and the bits of its vectors (0 if there are none).
+
+    is_filled: whether there is none, since all that it stores is zeros: the system's own function fills memory.
+    """
 
     elements: int = 1
     bits: int = 0
+    is_filled: bool = False
 
     def __str__(self) -> str:
+        if self.is_filled:
+            return "zeros alone, by memset"
         if not self.bits:
             return "no vectors: one element at a time, several times slower"
         return f"{self.elements} elements at a time in vectors of {self.bits} bits"
@@ -48,7 +55,14 @@ def loops(program: Program, ir: str) -> dict[str, Loop]:
     """The loop of each kernel that goes over elements, by the kernel's name."""
     found = list(_found(ir, llvm.vector_bits(ir)))
     kernels = [kernel for kernel in program.kernels if kernel.loads or kernel.stores]
-    return {kernel.name: _of(program, kernel, kernels, found) for kernel in kernels}
+    made = {kernel.name: _of(program, kernel, kernels, found) for kernel in kernels}
+    columns = _columns(ir)
+    filled = {columns[at] for at in FILL.findall(ir) if at in columns}
+    for kernel in kernels:
+        loads, stores = _touched(program, kernel)
+        if not (made[kernel.name].bits or loads) and stores <= filled:
+            made[kernel.name] = Loop(is_filled=True)
+    return made
 
 
 def _of(program: Program, kernel: Kernel, kernels: list[Kernel], found: list[_Found]) -> Loop:
