@@ -108,7 +108,7 @@ class _Bound:
             depends(program_of(words.rule, *kind)) for kind in dict.fromkeys(kinds)
         )
         Members(members).read([gradients[i] for i in self._active])  # before a state is made for any
-        self._kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered)
+        self._kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered, words.has_twin)
         self._members = Members(self._kept.members)
         self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
         self._given: tuple[tuple[str | None, ...], list[int]] = ((), [])

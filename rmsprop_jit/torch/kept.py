@@ -45,6 +45,7 @@ class Kept:
         wanted: Sequence[Mapping[str, Slot]],
         words: Mapping[str, str],
         gathered: Collection[str] = (),
+        has_twin: bool = True,
     ) -> None:
         own = [states.get(one.given) or {} for one in members]
         shared = {name: slot for slots in wanted for name, slot in slots.items() if slot.over == "all"}
@@ -66,7 +67,11 @@ class Kept:
             for name, values in found.items()
             if name in gathered
         }
-        self.numbers = {name: _vector(own, keys[name], found[name]) for name in found.keys() - self.common.keys()}
+        self.numbers = {
+            name: _vector(own, keys[name], values, has_twin)
+            for name, values in found.items()
+            if name not in self.common
+        }
         self._keys, self._states, self._tensors = keys, states, [tensors for _, tensors in arrays]
         self._is_entered = False
 
@@ -164,10 +169,13 @@ def _one(own: Sequence[Mapping[str, Any]], key: str, value: float, device: Any) 
     return torch.tensor(value, dtype=torch.float64, device=device)
 
 
-def _vector(own: Sequence[Mapping[str, Any]], key: str, values: Sequence[float]) -> Array:
-    """The numbers of all parameters, for the tensors in their states to look at."""
+def _vector(own: Sequence[Mapping[str, Any]], key: str, values: Sequence[float], has_twin: bool) -> Array:
+    """The numbers of all parameters, for the tensors in their states to look at.
+
+    Torch's own are float32 until they are loaded for parameters of float64; of rules that it does not have, float64.
+    """
     given = {state[key].dtype for state in own if isinstance(state.get(key), torch.Tensor)}
-    wide = (key != STEP and torch.float64 in given) or torch.get_default_dtype() == torch.float64
+    wide = (key != STEP and (torch.float64 in given or not has_twin)) or torch.get_default_dtype() == torch.float64
     return np.array(values, np.float64 if wide else np.float32)
 
 

@@ -87,6 +87,7 @@ class Words:
     slots:    what slots are called in a parameter's state.
     numbers:  what those are called there that are one number, not one an element.
     fixed:    words that may have no other value than this; what is in no other list is not read.
+    has_twin: whether torch has the rule, too.
     signature: of the constructor, behind `self`.
     """
 
@@ -97,6 +98,7 @@ class Words:
     slots: Mapping[str, str]
     fixed: Mapping[str, Any]
     numbers: frozenset[str]
+    has_twin: bool
     signature: inspect.Signature = field(compare=False)
 
 
@@ -167,6 +169,7 @@ def _spoken(
         named,
         fixed,
         frozenset(named[name] for name, slot in rule.slots.items() if slot.over in ("tensor", "all")),
+        bool(slots),
         inspect.Signature([*parameters, *more]),
     )
 
