@@ -6,6 +6,7 @@ So the format is nowhere but in `blocks.py`. Chance decides as in kernels, of no
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 
 KEPT = "kept"
 
-
-def _turned(nonnegative: bool) -> Rule:
-    """Puts what was kept in place of the parameter, and keeps the gradient."""
-    slots = {KEPT: Slot(0.0, nonnegative=nonnegative)}
-    return Rule("turned", lambda p, g, s, h, on: {s.kept: g, p: s.kept}, slots=slots)
+SLAB = 1 << 18
+"""Elements that are made at a time."""
 
 
-TURNED = {"uint8": _turned(True), "int8": _turned(False)}
+SLOTS = {"uint8": {KEPT: Slot(0.0, nonnegative=True)}, "int8": {KEPT: Slot(0.0)}}
+READ = {kept: Rule("read", lambda p, g, s, h, on: {p: s.kept}, slots=slots) for kept, slots in SLOTS.items()}
+WRITTEN = {
+    kept: Rule("written", lambda p, g, s, h, on: {s.kept: g, p: s.kept}, slots=slots) for kept, slots in SLOTS.items()
+}
+"""Rules that put what was kept in place of the parameter, and one kind that keeps the gradient, too."""
 
 
 def count(shape: tuple[int, ...]) -> int:
@@ -42,22 +45,39 @@ def count(shape: tuple[int, ...]) -> int:
 
 def decoded(codes: Array, scales: Array) -> Array:
     """The numbers that codes mean."""
-    return _turn(codes.copy(), scales.copy(), np.zeros(codes.shape, np.float32))
+    held = np.zeros(codes.size, np.float32)
+    for slab, blocks in _slabs(codes.size):
+        _run(READ, codes.reshape(-1)[slab], scales[blocks], held[slab], held[slab])
+    return held.reshape(codes.shape)
 
 
 def encoded(values: Array, kept: str) -> tuple[Array, Array]:
     """Codes and scales of some numbers; of those below zero, where a storage has no sign, as of zeros."""
-    codes, scales = np.zeros(values.shape, kept), np.zeros(count(values.shape), np.float32)
-    given = values.astype(np.float32)
-    _turn(codes, scales, np.where(given < 0, np.float32(0), given) if kept == "uint8" else given)
-    return codes, scales
+    codes, scales = np.zeros(values.size, kept), np.zeros(count(values.shape), np.float32)
+    flat = values.reshape(-1)
+    for slab, blocks in _slabs(values.size):
+        given = flat[slab].astype(np.float32)
+        given = np.where(given < 0, np.float32(0), given) if kept == "uint8" else given
+        _run(WRITTEN, codes[slab], scales[blocks], given, np.zeros_like(given))
+    return codes.reshape(values.shape), scales
 
 
-def _turn(codes: Array, scales: Array, given: Array) -> Array:
-    """What is kept, and what was kept before."""
-    program = specialize(TURNED[codes.dtype.name], slots={KEPT: "int8"})
-    held = np.zeros(codes.shape, np.float32)
+def filled(shape: tuple[int, ...], value: float, kept: str) -> tuple[Array, Array]:
+    """Codes and scales of one number, which is exact."""
+    codes, scales = encoded(np.full(BLOCK, value, np.float32), kept)
+    return np.full(shape, codes[0]), np.full(count(shape), scales[0])
+
+
+def _slabs(size: int) -> Iterator[tuple[slice, slice]]:
+    """Runs of whole blocks, so that the interpreter needs room for no more than one."""
+    for begin in range(0, size, SLAB):
+        end = min(begin + SLAB, size)
+        yield slice(begin, end), slice(begin // BLOCK, -(-end // BLOCK))
+
+
+def _run(rules: Mapping[str, Rule], codes: Array, scales: Array, given: Array, held: Array) -> None:
+    """A step of a rule: `held` is its parameter, and `given` the gradient."""
+    program = specialize(rules[codes.dtype.name], slots={KEPT: "int8"})
     tensor = {"parameter": held, "gradient": given, KEPT: codes, scale_of(KEPT): scales}
     own = {name: [0.0] for name in KEY}
     reference.run(program, [tensor], {"learning_rate": 0.0, "step": 0.0, **dict.fromkeys(SEED, 0.0)}, own)
-    return held

@@ -57,10 +57,10 @@ def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], o
 
 
 def _light(calls: Calls, flags: Flags, dtype: str) -> Light:
-    """What the slots of the first variable are kept in, or of any, before there is one."""
+    """What the slots of the first variable that has lighter ones are kept in, or of any, before there is one."""
     members = calls.state.variables
     if members and members[0].dtype == dtype:
-        return members[0].light
+        return next((one.light for one in members if one.light and one.dtype == dtype), ())
     return () if members else usual_light(calls.state.rule, calls.options.storage, flags, dtype)
 
 

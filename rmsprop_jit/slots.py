@@ -57,10 +57,10 @@ def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Le
     now = _first(member, slot.initial, ledger) if had is None else _now(member, name, ledger)
     if not codes:
         return {name: member.home.new_like(member.array, now, dtype)}
-    from .codegen.codes import encoded
+    from .codegen.codes import encoded, filled
 
-    values = np.full(member.array.shape, now, np.float32) if had is None else to_host(now)
-    made, scales = encoded(values, codes)
+    shape = member.array.shape
+    made, scales = filled(shape, float(now), codes) if had is None else encoded(to_host(now), codes)
     return {name: member.home.new_like(member.array, made, dtype), scale_of(name): scales}
 
 

@@ -56,6 +56,7 @@ def test_small_variables_stay_as_they_are() -> None:
     optimizer.build(own)
     assert coded(optimizer) == {"large_velocity"}
     assert "small (4095,) float32: velocity\n" in repr(optimizer.state)
+    assert "14.125 bytes per parameter" in optimizer.explain("summary")  # of the variables that have them
     with pytest.raises(OptionError, match=r"int8 is for slots of float32 variables"):
         RMSprop(storage="int8").build([np.zeros(SMALLEST)])
     with pytest.raises(OptionError, match=r"Received: storage='int4'"):
