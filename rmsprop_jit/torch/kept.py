@@ -206,16 +206,25 @@ def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
         if found is None:
             return torch.tensor(float(slot.initial), dtype=torch.float64, device=parameter.device)
         return found if found.dtype == torch.float64 else found.double()
+    like = parameter if slot.over == "element" else parameter.new_empty(_shape(one, slot, what))
     if found is None:
         if slot.initial == "parameter":
             return parameter.clone(memory_format=torch.preserve_format)
-        return torch.full_like(parameter, float(slot.initial), memory_format=torch.preserve_format)
-    if (found.shape, found.dtype, found.device) != (parameter.shape, parameter.dtype, parameter.device):
+        return torch.full_like(like, float(slot.initial), memory_format=torch.preserve_format)
+    if (found.shape, found.dtype, found.device) != (like.shape, like.dtype, like.device):
         raise ArrayError(
             f"{what} does not fit the parameter any more. Received: shape={tuple(found.shape)}, dtype={found.dtype}, "
-            f"device={str(found.device)!r}; the parameter has {tuple(parameter.shape)}, {parameter.dtype}, "
-            f"{str(parameter.device)!r}. Convert the model before the optimizer is made, or load a state."
+            f"device={str(found.device)!r}; the parameter asks for {tuple(like.shape)}, {like.dtype}, "
+            f"{str(like.device)!r}. Convert the model before the optimizer is made, or load a state."
         )
-    if not lie_alike(check_variable(found, what), one.array):
-        return torch.empty_like(parameter).copy_(found)
+    if not lie_alike(check_variable(found, what), one.array if like is parameter else check_variable(like, what)):
+        return torch.empty_like(like).copy_(found)
     return found
+
+
+def _shape(one: Member, slot: Slot, what: str) -> tuple[int, ...]:
+    """Of a slot over axes. Raises ArrayError for a parameter that does not have them."""
+    try:
+        return slot.shape_of(one.array.shape)
+    except ArrayError as problem:
+        raise ArrayError(f"{what}: {problem}") from None
