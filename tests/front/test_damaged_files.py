@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from resumed import built, stepped
 
-from rmsprop_jit import FileError, RMSprop, files, tensor_file
+from rmsprop_jit import FileError, Optimizer, files, tensor_file
+from rmsprop_jit.codegen import Expr, Rule, Slot, mean_of, normal, sqrt, square
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.files import load
 
 MUTATED = int(os.environ.get("MUTATED_FILES", "200"))
@@ -175,7 +177,7 @@ WAYS: list[Callable[[bytes, np.random.Generator], bytes]] = [
 ]
 
 
-def bits(optimizer: RMSprop) -> Any:
+def bits(optimizer: Optimizer) -> Any:
     return {name: array.tobytes() for name, array in optimizer.state_dict(variables=True).items()}
 
 
@@ -183,8 +185,35 @@ def test_damaged_files_are_refused_by_place_and_change_nothing(tmp_path: Path) -
     path = tmp_path / "state"
     good = saved(path)
     theirs = built(0.1, centered=True, use_ema=True, gradient_accumulation_steps=2)
+    assert_refused(theirs, path, good, range(MUTATED))
+
+
+def drawn(p: Expr, g: Expr, s: Names, h: Names) -> dict[Expr, Expr]:
+    rows = 0.9 * s.rows + 0.1 * mean_of(square(g), over=-1)
+    mean = 0.9 * s.mean + 0.1 * g / (sqrt(rows) + 1)
+    return {s.rows: rows, s.mean: mean, p: p - h.learning_rate * (mean + 0.1 * normal())}
+
+
+DRAWN = Rule("drawn", drawn, slots={"rows": Slot(0.0, over=-1), "mean": 0.0})
+
+
+@pytest.mark.parametrize("storage", ["bfloat16", "int8"])
+def test_damaged_files_of_numbers_over_axes_light_slots_and_seeds(storage: str, tmp_path: Path) -> None:
+    """As any others."""
+    pytest.importorskip("ml_dtypes")
+    path, given = tmp_path / "state", {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)}
+    optimizers = [Optimizer(DRAWN, 0.1, storage={".*:mean": storage}, seed=seed) for seed in (1, 1)]
+    for optimizer in optimizers:
+        optimizer.build({name: array.copy() for name, array in given.items()})
+    optimizers[0].apply(given)
+    optimizers[0].save(path, variables=True)
+    assert_refused(optimizers[1], path, path.read_bytes(), range(MUTATED, MUTATED + MUTATED // 5))
+
+
+def assert_refused(theirs: Optimizer, path: Path, good: bytes, seeds: range) -> None:
+    """Each of so many damaged files, and then the whole one is loaded."""
     before = bits(theirs)
-    for seed in range(MUTATED):
+    for seed in seeds:
         rng = np.random.default_rng([seed, 9])
         way = WAYS[seed % len(WAYS)]
         bad = way(good, rng)
