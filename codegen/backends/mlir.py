@@ -2,39 +2,29 @@
 
 The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
 kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
-`tensor<f64>`; it returns the stored arrays, the kernel's reductions and the numbers that it puts or gathers, in order.
-It works on one tensor: over all tensors, the caller adds reductions up between two functions, as every backend does,
-and calls functions outside there.
+`tensor<f64>`, then the integers of its spaces over axes; it returns the stored arrays, the kernel's reductions and the
+numbers that it puts or gathers, in order. It works on one tensor: over all tensors, the caller adds reductions up
+between two functions, as every backend does, and calls functions outside there.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..axes import Axes
 from ..dtypes import Storage, storage
-from ..errors import BackendError, LoweringError
-from ..ops import Fn
+from ..errors import BackendError
 from ..pieces import WORDS
 from ..printer import mangled
-from ..program import Arg, Draw, Generator, Kernel, Let, Load, Program, Reduce, new, old
-from ..sorts import is_of_words, is_wide, truths, wides, words
-
-LOCAL = re.compile(r"%\w+")
-WIDE = storage("float64")
-WORD = "i32"
+from ..program import Arg, Draw, Generator, Kernel, Load, Program, Reduce, new, old
+from ..sorts import truths
+from . import coarse, mlir_places
+from .mlir_lines import WIDE, WORD, Block, cast, literal
 
 
 def source(program: Program) -> str:
-    """The MLIR module of a program. Raises BackendError for one with numbers over axes, or of blocks."""
+    """The MLIR module of a program. Raises BackendError for one of blocks."""
     from importlib import metadata
-
-    if program.is_by_axes:
-        raise BackendError(
-            f"MLIR has no form of numbers over axes here. Received: {program.title}. Read form='kernel' or 'python'."
-        )
 
     if program.is_coded:
         raise BackendError(
@@ -45,7 +35,8 @@ def source(program: Program) -> str:
     except metadata.PackageNotFoundError:
         version = "from source"
     lines = [f"// {program.title}; rmsprop_jit {version}"]
-    lines += ["#element = affine_map<(d0) -> (d0)>", "#whole = affine_map<(d0) -> ()>", "module {"]
+    lines += ["#element = affine_map<(d0) -> (d0)>", "#whole = affine_map<(d0) -> ()>"]
+    lines += [*(mlir_places.PAIRS if program.is_by_axes else ()), "module {"]
     for k in range(len(program.kernels)):
         lines += ["  " + line for line in _Function(program, k).lines()]
     return "\n".join([*lines, "}"])
@@ -57,57 +48,9 @@ def arguments(program: Program, kernel: int) -> tuple[list[str], list[str]]:
     return function.arrays, function.numbers
 
 
-class _Block:
-    """Lines of one block, with fresh names for what has none; `own` is the program's type, if that is another."""
-
-    def __init__(self, kind: str, prefix: str = "", own: str = "") -> None:
-        self.kind, self._own = kind, own or kind
-        self.lines: list[str] = []
-        self._prefix = prefix
-        self._constants: dict[str, str] = {}
-
-    def new(self, text: str) -> str:
-        """A line that defines a name of its own."""
-        name = f"%{self._prefix}x{len(self.lines)}"
-        self.lines.append(f"{name} = {text}")
-        return name
-
-    def constant(self, value: float, kind: str) -> str:
-        """A constant of a type, or a truth."""
-        text = str(value).lower() if isinstance(value, bool) else f"{_literal(value, kind)} : {kind}"
-        if text not in self._constants:
-            self._constants[text] = self.new(f"arith.constant {text}")
-        return self._constants[text]
-
-    def operand(self, arg: Arg, kind: str = "") -> str:
-        """A name, or a constant of a type, by default the block's."""
-        return f"%{self._prefix}{mangled(arg)}" if isinstance(arg, str) else self.constant(arg, kind or self.kind)
-
-    def lets(self, lets: Sequence[Let], conditions: frozenset[str]) -> None:
-        """The lines of some lets; the last one of each has its name."""
-        wide, known = wides(lets), words(lets)
-        for let in lets:
-            kind = WIDE.mlir if is_wide(let, wide) else WORD if is_of_words(let, known) else self.kind
-            types = {"t": kind, "v": "i1" if let.name in conditions else kind}
-            text = self.meaning(let.fn, [self.operand(arg, kind) for arg in let.args], types)
-            self.lines.append(f"{self.operand(let.name)} = {text}")
-
-    def meaning(self, fn: Fn, args: Sequence[str], types: Mapping[str, str] | None = None) -> str:
-        """The text of one operation, by default on the block's type; what it needs before is added to the block."""
-        if not fn.row.mlir:
-            raise LoweringError(
-                f"{fn.name} of {', '.join(args)} has no MLIR text; it should have been left to the host."
-            )
-        made: dict[str, str] = {}
-        *before, last = fn.row.mlir.splitlines()
-        for line in before:
-            name, _, text = line.partition(" = ")
-            made[name] = self.new(self._filled(text, args, made, types))
-        return self._filled(last, args, made, types)
-
-    def _filled(self, text: str, args: Sequence[str], made: Mapping[str, str], types: Mapping[str, str] | None) -> str:
-        named = LOCAL.sub(lambda found: made[found[0]], text)
-        return named.format(*args, own=self._own, **(types or {"t": self.kind, "v": self.kind}))
+def spaces(program: Program, kernel: int) -> list[Axes]:
+    """The spaces over axes of which a kernel's function takes `Places`; where there are any, then a size."""
+    return coarse.spaces_of(program, program.kernels[kernel])
 
 
 class _Function:
@@ -117,8 +60,9 @@ class _Function:
         self.program = program
         self.kernel: Kernel = program.kernels[k]
         self.name = f"step_{k}"
-        self.kind = storage(program.compute).mlir
-        self.loads = self.kernel.loads
+        self.kind = storage(program.type_of(self.kernel)).mlir
+        self.spaces = spaces(program, k)
+        self.loads = tuple([load for load in self.kernel.loads if program.space_of(load.array) not in self.spaces])
         if self.kernel.reductions and not self.loads:  # of a number, which counts as often as there are elements
             counted = program.last.stores[0].array
             self.loads = (Load(old(counted), counted),)
@@ -137,17 +81,20 @@ class _Function:
         """The function."""
         inputs = [f"{_array(name)}: {self.tensor(name)}" for name in self.arrays]
         inputs += [f"%number_{mangled(name)}: tensor<f64>" for name in self.numbers]
+        inputs += mlir_places.arguments(self.spaces)
         results = [self.tensor(store.array) for store in self.kernel.stores]
-        results += ["tensor<f64>"] * (len(self.kernel.reductions) + len(self.kernel.numbered))
+        results += [f"tensor<{'?x' * (reduce.over in self.spaces)}f64>" for reduce in self.kernel.reductions]
+        results += ["tensor<f64>"] * len(self.kernel.numbered)
         yield f"func.func @{self.name}({', '.join(inputs)}) -> ({', '.join(results)}) {{"
-        yield from (f"  {line}" for line in self.outside())
+        yield from (f"  {line}" for line in (*self.outside(), *mlir_places.indices(self.spaces)))
         returned = []
         if self.kernel.stores:
             yield from (f"  {line}" for line in self.update())
             count = len(self.kernel.stores)
             returned += [f"%updated#{i}" if count > 1 else "%updated" for i in range(count)]
         for reduce in self.kernel.reductions:
-            yield from (f"  {line}" for line in self.reduction(reduce))
+            lines = self.along(reduce) if reduce.over in self.spaces else self.reduction(reduce)
+            yield from (f"  {line}" for line in lines)
             returned.append(f"%result_{reduce.name}")
         for put in self.kernel.numbered:
             returned.append(f"%number_{mangled(new(put.array))}")
@@ -158,7 +105,7 @@ class _Function:
         """Numbers, and what is computed from them, in f64; then what the loop uses of them in its own type."""
         for name in map(mangled, self.numbers):
             yield f"%wide_{name} = tensor.extract %number_{name}[] : tensor<f64>"
-        block = _Block("f64", "wide_", self.kind)
+        block = Block("f64", "wide_", self.kind)
         block.lets(self.kernel.head, truths(self.kernel.head))
         values = [block.operand(put.value) for put in self.kernel.numbered]
         yield from block.lines
@@ -169,26 +116,40 @@ class _Function:
                 yield f"%zero_{name} = arith.constant 0.0 : f64"
                 yield f"%{name} = arith.subf %wide_{name}, %zero_{name} : f64"
             else:
-                yield f"%{name} = {_cast(f'%wide_{name}', WIDE.mlir, self.kind)}"
+                yield f"%{name} = {cast(f'%wide_{name}', WIDE.mlir, self.kind)}"
 
-    def body(self) -> _Block:
-        """The arithmetic of one element."""
-        block = _Block(self.kind)
-        for load in self.loads:
-            kept = self.kept(load.array).mlir
-            if kept != self.kind:
-                block.lines.append(f"%{mangled(load.name)} = {_cast(f'%in_{mangled(load.name)}', kept, self.kind)}")
+    def body(self, block: Block, at: str = "linalg.index 0 : index", is_given: bool = True) -> Block:
+        """The arithmetic of one element, added to a block; `is_given`: the loop brings what it runs over."""
+        self.at = at
+        for load in dict.fromkeys([*self.kernel.loads, *self.loads]):
+            self.loaded(block, load, is_given and load in self.loads)
         for made in self.kernel.generators:
             for draw in made.draws:
                 self.drawn(block, made, draw)
         block.lets(self.kernel.body, truths(self.kernel.body))
         return block
 
-    def drawn(self, block: _Block, made: Generator, draw: Draw) -> None:
+    def loaded(self, block: Block, load: Load, is_given: bool) -> None:
+        """What a loop brings, or what is extracted of an array, in the type of the kernel."""
+        kept, name = self.kept(load.array).mlir, f"%{mangled(load.name)}"
+        found = f"%in_{name[1:]}" if kept != self.kind else name
+        if not is_given:
+            place, space = self.element(block), self.program.space_of(load.array)
+            if space in self.spaces:
+                place = mlir_places.place(block.new, self.spaces.index(space), place)
+            block.lines.append(f"{found} = tensor.extract {_array(load.array)}[{place}] : {self.tensor(load.array)}")
+        if kept != self.kind:
+            block.lines.append(f"{name} = {cast(found, kept, self.kind)}")
+
+    def element(self, block: Block) -> str:
+        """Which element it is."""
+        return self.at if self.at.startswith("%") else block.new(self.at)
+
+    def drawn(self, block: Block, made: Generator, draw: Draw) -> None:
         """The random bits of an element: its part of the four words, which are made anew for each."""
         own = {name: f"{name}{draw.name}" for name in (made.counted, made.stream, *(let.name for let in made.lets))}
         lets = [let._replace(name=own[let.name], args=_renamed(let.args, own)) for let in made.lets]
-        element = block.new(f"arith.index_cast {block.new('linalg.index 0 : index')} : index to {WORD}")
+        element = block.new(f"arith.index_cast {self.element(block)} : index to {WORD}")
         block.lines.append(
             f"%{own[made.counted]} = arith.shrui {element}, {block.constant(made.each.bit_length() - 1, WORD)} : {WORD}"
         )
@@ -210,12 +171,12 @@ class _Function:
 
     def update(self) -> Iterator[str]:
         """The loop that stores."""
-        block = self.body()
+        block = self.body(Block(self.kind))
         values, kinds = [], []
         for store in self.kernel.stores:
             value = block.operand(store.value)
             kinds.append(self.kept(store.array).mlir)
-            values.append(value if kinds[-1] == self.kind else block.new(_cast(value, self.kind, kinds[-1])))
+            values.append(value if kinds[-1] == self.kind else block.new(cast(value, self.kind, kinds[-1])))
         outs = [_array(store.array) for store in self.kernel.stores]
         types = ", ".join(self.tensor(store.array) for store in self.kernel.stores)
         result = "%updated" + (f":{len(outs)}" if len(outs) > 1 else "")
@@ -244,25 +205,42 @@ class _Function:
 
     def reduction(self, reduce: Reduce) -> Iterator[str]:
         """The loop that reduces."""
-        name, start = reduce.name, _literal(reduce.op.identity, "f64")
+        name, start = reduce.name, literal(reduce.op.identity, "f64")
         yield f"%start_{name} = arith.constant dense<{start}> : tensor<f64>"
         yield from self.generic(f"%result_{name}", [f"%start_{name}"], "tensor<f64>", ["f64"], "reduction")
-        block = self.body()
+        block = self.body(Block(self.kind))
         value = block.operand(reduce.value)
-        if not self.kernel.loads:
+        if self.loads[0] not in self.kernel.loads:
             # Always true. IREE 3.13 counts wrongly (every eighth element) where a loop does not use what it runs over.
             counted = block.operand(self.loads[0].name)
             always = block.new(f"arith.cmpf ueq, {counted}, {counted} : {self.kind}")
             value = block.new(f"arith.select {always}, {value}, {counted} : {self.kind}")
-        if self.kind != "f64":
-            value = block.new(_cast(value, self.kind, "f64"))
-        wide = _Block("f64", "joined_")  # not the names of `outside`, which reach into the loop
-        if reduce.op.element is not None:
-            value = wide.new(wide.meaning(reduce.op.element, [value]))
+        wide = Block("f64", "joined_")  # not the names of `outside`, which reach into the loop
+        value = self.reducible(reduce, block, wide, value)
         folded = wide.new(wide.meaning(reduce.op.join, ["%out_0", value]))
         yield from (f"    {line}" for line in block.lines + wide.lines)
         yield f"    linalg.yield {folded} : f64"
         yield "} -> tensor<f64>"
+
+    def reducible(self, reduce: Reduce, block: Block, wide: Block, value: str) -> str:
+        """An element in f64, as it is joined to others."""
+        if self.kind != "f64":
+            value = block.new(cast(value, self.kind, "f64"))
+        return value if reduce.op.element is None else wide.new(wide.meaning(reduce.op.element, [value]))
+
+    def along(self, reduce: Reduce) -> Iterator[str]:
+        """The loops that reduce over axes."""
+        i = next(i for i, space in enumerate(self.spaces) if space == reduce.over)
+        block, wide = Block(self.kind), Block("f64", "joined_")
+        at, is_there = mlir_places.element(block.new, i, reduce.name)
+        self.body(block, at, is_given=False)
+        value = self.reducible(reduce, block, wide, block.operand(reduce.value))
+        start = literal(reduce.op.identity, "f64")
+        value = wide.new(f"arith.select {is_there}, {value}, {wide.constant(reduce.op.identity, 'f64')} : f64")
+        join = Block("f64", "joined_")
+        folded = join.new(join.meaning(reduce.op.join, ["%out_0", "%in_0"]))
+        lines = block.lines + wide.lines
+        yield from mlir_places.reduced(i, reduce.name, start, lines, value, [*join.lines, folded])
 
 
 def _renamed(args: Sequence[Arg], own: Mapping[str, str]) -> tuple[Arg, ...]:
@@ -272,19 +250,3 @@ def _renamed(args: Sequence[Arg], own: Mapping[str, str]) -> tuple[Arg, ...]:
 
 def _array(name: str) -> str:
     return f"%array_{mangled(old(name))}"
-
-
-def _cast(value: str, kept: str, wanted: str) -> str:
-    """A number of one type as one of another, wider or narrower, rounded to nearest."""
-    return f"arith.{'extf' if kept < wanted else 'truncf'} {value} : {kept} to {wanted}"
-
-
-def _literal(value: float, kind: str) -> str:
-    """A constant; what has no decimal form is written by its bits."""
-    if kind == WORD:
-        return str(int(value))
-    if math.isfinite(value):
-        text = repr(float(value))
-        return text if "e" not in text or "." in text else text.replace("e", ".0e")
-    code = {"f16": "e", "f32": "f", "f64": "d"}[kind]
-    return "0x" + struct.pack(f">{code}", value).hex().upper()

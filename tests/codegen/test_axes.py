@@ -21,6 +21,7 @@ from rmsprop_jit.codegen import (
     Slot,
     block,
     but,
+    explain,
     max_of,
     mean_of,
     size,
@@ -31,9 +32,9 @@ from rmsprop_jit.codegen import (
     where,
 )
 from rmsprop_jit.codegen.axes import Axes, Places, is_coarser, joined, places, space_of
-from rmsprop_jit.codegen.backends import coarse, mlir
+from rmsprop_jit.codegen.backends import coarse
 from rmsprop_jit.codegen.backends.cpu import loops, pieces
-from rmsprop_jit.codegen.errors import ArrayError, BackendError
+from rmsprop_jit.codegen.errors import ArrayError
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.names import Names
 
@@ -308,10 +309,12 @@ def test_a_tensor_of_too_few_axes_is_named() -> None:
     assert Slot(over=block(7)).shape_of((3, 5)) == (3,)
 
 
-def test_what_has_no_form_of_axes_says_so() -> None:
-    program = specialize(axes_rules.ADAFACTOR.rule, (), "float32")
-    with pytest.raises(BackendError, match="MLIR has no form of numbers over axes"):
-        mlir.source(program)
+def test_every_form_of_such_a_rule_can_be_read() -> None:
+    assert "tensor.extract %array__m2[" in explain(axes_rules.ADAFACTOR.rule, form="mlir")
+    assert "step_6(pieces, plan, tensors, arrays, uniforms, h_learning_rate)" in explain(
+        axes_rules.ADAFACTOR.rule, form="cuda"
+    )
+    assert "a piece" in explain(axes_rules.ADAFACTOR.rule, form="launches")
 
 
 def test_a_new_value_over_axes_can_be_used() -> None:

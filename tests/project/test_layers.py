@@ -44,8 +44,8 @@ ORDER = [
 """The layers of codegen/, each knowing only those before it; "" is the package itself."""
 
 BACKENDS = [
-    {"entries", "object_file", "cuda_compilers", "mlir", "coarse"},
-    {"ledger"},
+    {"entries", "object_file", "cuda_compilers", "mlir_lines", "mlir_places", "coarse"},
+    {"ledger", "mlir"},
     {"detours", "marked"},
     {"contract"},
     {"hypers"},

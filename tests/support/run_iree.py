@@ -6,9 +6,11 @@ import numpy as np
 from run_rule import Tensors
 
 from rmsprop_jit.codegen import Kernel, Program
-from rmsprop_jit.codegen.backends import mlir
+from rmsprop_jit.codegen.axes import places, size_in
+from rmsprop_jit.codegen.backends import coarse, mlir
+from rmsprop_jit.codegen.backends.hypers import lengths
 from rmsprop_jit.codegen.kinds import SIZES, Space
-from rmsprop_jit.codegen.program import old
+from rmsprop_jit.codegen.program import made, old
 from rmsprop_jit.codegen.scalars import evaluate
 
 FLAGS = ["--iree-input-demote-f64-to-f32=false", "--iree-llvmcpu-target-cpu=host"]
@@ -21,20 +23,30 @@ def run_with_iree(
     module = load(mlir.source(program))
     sizes = [float(tensor["parameter"].size) for tensor in tensors]
     numbers = [evaluate(program, {**hypers, SIZES[Space.ALL]: sum(sizes)}) for _ in tensors]
-    tensor_hypers = {**tensor_hypers, SIZES[Space.TENSOR]: sizes}
+    shapes = [tensor["parameter"].shape for tensor in tensors]
+    tensor_hypers = {**tensor_hypers, SIZES[Space.TENSOR]: sizes, **lengths(program, shapes)}
     for own, i in zip(numbers, range(len(tensors)), strict=True):
         own.update({old(slot): float(tensors[i][slot]) for k in program.kernels for slot in k.numbers})
         own.update({f"h.{name}": float(values[i]) for name, values in tensor_hypers.items()})
+    tensors = [tensor | coarse.own_arrays(program, tensor["parameter"].shape) for tensor in tensors]
     for k, kernel in enumerate(program.kernels):
         arrays, scalars = mlir.arguments(program, k)
         for tensor, own in zip(tensors, numbers, strict=True):
-            inputs = [tensor[name].copy() for name in arrays] + [np.array(own[name], np.float64) for name in scalars]
+            shape = tensor["parameter"].shape
+            inputs: list[Any] = [tensor[name].ravel() for name in arrays]
+            inputs += [np.array(own[name], np.float64) for name in scalars]
+            spaces = mlir.spaces(program, k)
+            inputs += [number for space in spaces for number in places(shape, kernel.space, space)]
+            inputs += [size_in(shape, kernel.space)] if spaces else []
             results = module[f"step_{k}"](*inputs) if kernel.stores or kernel.reductions or kernel.numbered else ()
             results = results if isinstance(results, tuple | list) else (results,)
             for store, result in zip(kernel.stores, results, strict=False):
-                tensor[store.array][...] = result.to_host()
+                tensor[store.array][...] = result.to_host().reshape(tensor[store.array].shape)
             for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=False):
-                own[reduce.name] = float(result.to_host())
+                if reduce.over in spaces:
+                    tensor[made(reduce.name)][...] = result.to_host()
+                else:
+                    own[reduce.name] = float(result.to_host())
             for put, result in zip(kernel.numbered, results, strict=False):
                 tensor[put.array][...] = result.to_host()
         join(kernel, numbers)
