@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zoo
 from compare import Array, assert_same_bits
-from every_rule import Variant, rule_of, some_rules
+from every_rule import ALL, Variant, rule_of, some_rules
 from run_rule import Tensors, copied, defaults, run, run_together
 
 from rmsprop_jit.codegen import (
@@ -43,13 +43,13 @@ ROUNDINGS = int(os.environ.get("ROUNDINGS", "200_000"))
 
 
 def factored(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """Numbers over rows and columns, and a slot of elements beside them."""
-    r, c = ema(h.beta, s.r, mean_of(square(g), over=-1)), ema(h.beta, s.c, mean_of(square(g), over=-2))
-    m = ema(h.beta, s.m, g * rsqrt(r / mean_of(r, over=(-2, -1)) + 1e-9) * rsqrt(c + 1e-9))
-    return {s.r: r, s.c: c, s.m: m, p: p - h.learning_rate * m}
+    """A number for each column, and a slot of elements beside it."""
+    c = ema(h.beta, s.c, mean_of(square(g), over=-2))
+    m = ema(h.beta, s.m, g * rsqrt(c + 1e-9))
+    return {s.c: c, s.m: m, p: p - h.learning_rate * m}
 
 
-FACTORED = Rule("factored", factored, slots={"r": Slot(over=-1), "c": Slot(over=-2), "m": 0.0}, hypers={"beta": 0.9})
+FACTORED = Rule("factored", factored, slots={"c": Slot(over=-2), "m": 0.0}, hypers={"beta": 0.9})
 SIGNLESS = {"v", "largest", "velocity"}
 RULES: dict[str, tuple[Rule, tuple[str, ...], str, str]] = {
     "plain": (RMSPROP, (), "float32", "float32"),
@@ -117,7 +117,7 @@ def signless(rule: Rule) -> Rule:
     return replace(rule, slots=slots)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", RULES if ALL else ["everything", "lamb"])
 def test_the_processor_has_the_bits_of_the_interpreter(name: str) -> None:
     rule, flags, dtype, gradient = RULES[name]
     program = light(signless(rule), flags, dtype, gradient)
@@ -142,7 +142,7 @@ def test_rules_with_numbers_over_axes_have_the_bits_of_the_interpreter() -> None
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_and_the_place_of_an_array_change_no_bit(threads: int) -> None:
-    program = light(RMSPROP, ("momentum",))
+    program = light(RMSPROP)
     (expected,) = tensors_of(program, [(140_003,)])
     tensor = {}
     for shift, (name, array) in enumerate(expected.items()):
