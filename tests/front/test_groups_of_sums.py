@@ -38,8 +38,7 @@ def gradients(call: int) -> dict[str, Array]:
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
 
 
-@pytest.mark.parametrize("way", ["on", "state", "pickle", "deepcopy"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "way"), [*zip(CASES, ["on", "state", "pickle", "deepcopy"], strict=True)])
 def test_each_group_has_the_bits_of_an_optimizer_of_its_own(name: str, way: str) -> None:
     make, groups, slots = CASES[name]
     ours, apart = variables(), variables()
