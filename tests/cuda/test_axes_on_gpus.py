@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from axes_rules import CASES, Case
 from compare import Array, assert_same_bits, cast, ordinary
+from every_rule import some
 from gpu import SLACK, assert_close, blocks_of, capture, cupy, is_real
 from run_rule import Tensors, copied, defaults, run, run_together
 
@@ -71,9 +72,12 @@ def compare(rule: Rule, shapes: Sequence[tuple[int, ...]], dtype: str) -> None:
             assert_close(mine[name], array, 0, TOLERANCE[dtype] * scale, f"{rule.name} {name} {shape}")
 
 
+EACH = [(case, "float32") for case in CASES] + [(axes_rules.ADAFACTOR, "float64")]
+
+
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [(case, "float32") for case in CASES] + [(axes_rules.ADAFACTOR, "float64")],
+    some(EACH, "axes gpu", 3),
     ids=lambda one: one if isinstance(one, str) else one.rule.name,
 )
 def test_a_rule_does_what_the_interpreter_says(case: Case, dtype: str) -> None:

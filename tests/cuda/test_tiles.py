@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from simulated_gpu import TYPES
 
-from rmsprop_jit.codegen import block, but
+from rmsprop_jit.codegen import Expr, Rule, block, but, mean_of, specialize
 from rmsprop_jit.codegen.axes import Axes, Places, Shape, places
 from rmsprop_jit.codegen.backends import coarse
-from rmsprop_jit.codegen.backends.cuda import plan, tiles
+from rmsprop_jit.codegen.backends.cuda import frame, plan, tiles
 from rmsprop_jit.codegen.backends.cuda.tiles import Form, Tiles, Way
+from rmsprop_jit.codegen.errors import BackendError
 from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.codegen.names import Names
 
 THREADS, ROOM = 256, 4_096
 KERNEL = {"device": lambda function: function, **vars(TYPES)}
@@ -25,12 +27,12 @@ exec("\n".join(plan.functions(plan.FOLLOWING, plan.WITHIN, plan.SEGMENT, plan.SH
 ROWS, COLUMNS = Axes((-1,)), Axes((-2,))
 REDUCED: dict[Shape, list[Axes]] = {
     (40, 300): [ROWS, COLUMNS],
-    (3, 9000): [ROWS, COLUMNS, block(7)],
-    (9000, 3): [ROWS, COLUMNS, block(128)],
+    (3, 4500): [ROWS, COLUMNS, block(7)],
+    (4500, 3): [ROWS, COLUMNS, block(128)],
     (70, 257): [COLUMNS],
-    (12_000, 1): [ROWS, COLUMNS],
+    (4500, 1): [ROWS, COLUMNS],
     (20, 16, 40): [ROWS, COLUMNS, but(0), but(2), but(1)],
-    (3, 5, 700): [Axes((0,)), COLUMNS, ROWS, block(5000)],
+    (3, 5, 700): [Axes((0,)), COLUMNS, ROWS, block(4200)],
     (16, 8, 3, 3): [but(0), but(1), but(2), but(3)],
 }
 
@@ -126,3 +128,13 @@ def test_places_go_on_from_those_of_a_first_element(own: Places) -> None:
             assert mine * c + along == own.of(i)
             assert rest == a - i % a
             mine, along, rest = KERNEL["following"](mine, along, rest, a, b, c)
+
+
+def test_what_a_block_has_no_room_for_is_refused_with_a_remedy() -> None:
+    def equations(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
+        return {p: p - sum((mean_of(g * (i + 2.0), over=-1) for i in range(13)), start=0.0 * g)}
+
+    rule = Rule("wide", equations)
+    assert frame.sources(specialize(rule, (), "float32"))
+    with pytest.raises(BackendError, match=r"no room.*Received: 13 values.*in host memory"):
+        frame.sources(specialize(rule, (), "float64"))
