@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `torch`, `rules`, `groups`, `formats` or `cuda`: measure, print the table; most are kept.
+"""`python -m benchmarks cpu`, `torch`, `rules`, `groups`, `formats`, `quality` or `cuda`: measure; most is kept.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -16,7 +16,20 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from . import children, drawing, formats, groups, machine, of_torch, readme, report, starts, sweep
+from . import (
+    children,
+    drawing,
+    formats,
+    groups,
+    machine,
+    of_torch,
+    quality,
+    quality_picture,
+    readme,
+    report,
+    starts,
+    sweep,
+)
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
@@ -66,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     light = commands.add_parser("formats", help="how 8 bits hold a slot, in NumPy; some minutes, nothing is kept")
     light.add_argument("--seeds", type=int, default=formats.SEEDS, help="trainings of each (default: %(default)s)")
     light.set_defaults(run=run_formats)
+    _add_quality(commands)
     write = commands.add_parser("readme", help="write the README's figures, and draw the pictures, from kept results")
     write.set_defaults(run=run_readme)
     options = parser.parse_args(arguments)
@@ -82,6 +96,15 @@ def _add_rules(commands: Any) -> argparse.ArgumentParser:
     rules.add_argument("--quick", action="store_true", help="small arrays and nothing compiled; nothing is written")
     rules.set_defaults(run=run_rules)
     return rules
+
+
+def _add_quality(commands: Any) -> None:
+    """The command that trains with light storage."""
+    trained = commands.add_parser("quality", help="two trainings with light storage, in pairs; half an hour, kept")
+    trained.add_argument("--seeds", type=int, default=quality.SEEDS, help="runs of each (default: %(default)s)")
+    for name, known in (("ways", quality.WAYS), ("trainings", quality.TRAININGS)):
+        trained.add_argument(f"--{name}", nargs="+", choices=list(known), default=list(known), help="only these")
+    trained.set_defaults(run=run_quality)
 
 
 def run_cpu(options: argparse.Namespace) -> None:
@@ -167,6 +190,17 @@ def run_groups(options: argparse.Namespace) -> None:
 def run_formats(options: argparse.Namespace) -> None:
     """What each format makes of the slots of a training."""
     report.show_table(formats.HEAD, list(formats.measured(options.seeds)), _console())
+
+
+def run_quality(options: argparse.Namespace) -> None:
+    """What is not among the kept results yet; then the table and the picture of all of them."""
+    console = _console()
+    for results, said in quality.measured(options.seeds, options.ways, options.trainings):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        quality.write(results)
+    results = quality.read()
+    report.show_table(quality.HEAD, list(quality.rows(results)), console)
+    console.print(str(quality_picture.draw(results, quality.KEPT.with_suffix(".png"))), soft_wrap=True)
 
 
 def run_readme(_options: argparse.Namespace) -> None:

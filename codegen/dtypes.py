@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from .errors import BackendError, OptionError
 
-VECTOR_BYTES = 16
-"""What a GPU's thread loads or stores at once, at most."""
+VECTOR_BYTES, MOST_LANES = 16, 8
+"""What a GPU's thread loads or stores at once of an array, at most: bytes, and elements."""
 
 BLOCK = 64
 """Elements that share a scale, a float32: with it a byte of codes weighs 1.0625."""
@@ -66,8 +66,8 @@ class Storage(NamedTuple):
 
     @property
     def lanes(self) -> int:
-        """Elements of a vector of 16 bytes."""
-        return VECTOR_BYTES // self.itemsize
+        """Elements of a vector."""
+        return min(MOST_LANES, VECTOR_BYTES // self.itemsize)
 
 
 STORAGES = {
@@ -75,6 +75,7 @@ STORAGES = {
     for storage in (
         Storage("uint8", 1, "float32", "i8", most=255),
         Storage("int8", 1, "float32", "i8", most=127, unsigned="uint8"),
+        Storage("byte", 1, "float32", "i8"),
         Storage("float16", 2, "float16", "f16", compiled=False, loaded="float32"),
         Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes"),
         Storage("float32", 4, "float32", "f32"),
@@ -118,7 +119,8 @@ def storage(name: str) -> Storage:
 
 def dtype(name: str) -> Storage:
     """The row of a storage without codes. Raises OptionError for an unknown one, and for one that only slots have."""
-    if name not in STORAGES or STORAGES[name].most:
-        known = ", ".join(name for name, row in STORAGES.items() if not row.most)
+    others = [one for one, row in STORAGES.items() if row.most or one == "byte"]  # of which none is all of an array
+    if name not in STORAGES or name in others:
+        known = ", ".join(one for one in STORAGES if one not in others)
         raise OptionError(f"a dtype is one of {known}. Received: {name!r}.")
     return STORAGES[name]

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from . import blocks, dtypes, verify
+from . import beside, blocks, dtypes, verify
 from .expand import expanded
 from .expr import Expr, Symbol
 from .guards import guarded
 from .kinds import Kind
 from .names import BUILT_IN_FLAGS
 from .parts import Slot
-from .pieces import Array
+from .pieces import COPY, ERROR, Array
 from .program import Program, Store
 from .rounding import arrays_of, rounded
 from .rule import PARAMETER, Rule
@@ -45,24 +45,24 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     live_stores, slots = live(rule, flags)
     compute = dtypes.dtype(dtype).compute
     storages = blocks.chosen(kept or {}, slots)
-    values = blocks.decoded(expanded(live_stores, compute), storages)
+    values = beside.read(blocks.decoded(expanded(live_stores, compute), storages), storages)
     verify.expanded(rule.name, values, compute)
     shared = {target: value for target, value in values.items() if target.kind is Kind.SHARED_SLOT}
     numbers = {target: value for target, value in values.items() if target.kind is Kind.TENSOR_SLOT}
     gathers = {target: value for target, value in values.items() if target.kind is Kind.GATHERED_SLOT}
     stores = {target: value for target, value in values.items() if target not in shared | numbers | gathers}
-    kept_as = {"parameter": dtype, **storages}
+    kept_as = {"parameter": compute if ERROR in storages else dtype, **storages}
     if is_by_axes(values.values()):
         found = partial(guarded, rule, flags, compute, stored=values.values())
         plan = staged(rule.name, stores, [*numbers.values(), *gathers.values()], found)
-        plan.round(lambda own: rounded(own, kept_as, compute))
+        plan.round(lambda own: beside.written(rounded(own, kept_as, compute), storages))
         by_axes = StagedWriter(plan, compute, storages)
         writer: Writer = by_axes
         guard, kernels = plan.guard, tuple(by_axes.kernels(rule.name))
     else:
         stages = split({**stores, **numbers, **gathers})
         guard = guarded(rule, flags, compute, stages, values.values())
-        stores = rounded(stores, kept_as, compute)
+        stores = beside.written(rounded(stores, kept_as, compute), storages)
         writer = Writer(storages)
         kernels = tuple(
             writer.kernel(f"{rule.name}.{depth}", stage, stores if depth == len(stages) - 1 else {})
@@ -74,7 +74,7 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     if gathers:
         kernels += (writer.gathering(f"{rule.name}.{len(kernels)}", gathers),)
     put = tuple(Store(target.name, writer.known(value)) for target, value in shared.items())
-    names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots)
+    names = ("parameter", "gradient", *(f"x.{name}" for name in rule.inputs), *slots, ERROR, COPY)
     step, arrays = tuple(writer.step.values()), tuple(arrays_of(kernels, names, slots, dtype, storages))
     arrays += tuple(Array(name, compute) for name in writer.scratch.values())
     held = None if guard is None else writer.results[guard]

@@ -17,6 +17,9 @@ Arg = str | float | bool
 
 SHORT = {"parameter": "p", "gradient": "g"}
 
+ERROR, COPY = "p.error", "p.copy"
+"""The arrays that may lie beside a parameter (see `beside.py`)."""
+
 
 def array_of(leaf: Symbol) -> str:
     """The name of the array that a symbol stands for: no slot has a dot in its name, every input has."""

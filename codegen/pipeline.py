@@ -51,7 +51,7 @@ def specialize(
     dtype:    what parameters and slots are kept in, and computed in.
     gradient: what gradients are kept in, by default the same; they are cast where they are loaded.
     inputs:   by name, what inputs are kept in, by default the same.
-    slots:    by name, what slots are kept in, by default what is computed in.
+    slots:    by name, what slots are kept in, by default what is computed in; and what lies beside the parameter.
     Raises RuleError for a flag that the rule does not declare, OptionError for an unknown dtype.
     """
     unknown = set(flags) - rule.flags.keys() - {*BUILT_IN_FLAGS}

@@ -16,6 +16,7 @@ from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import ReduceOp
 from .outsides import Outside
+from .pieces import COPY, ERROR
 from .program import Kernel, Program, Reduce, Store, made, old, scale_of, scratch_of
 from .rule import PARAMETER, Rule
 from .walk import walk
@@ -148,6 +149,8 @@ def _check_arrays(program: Program) -> None:
         *inputs,
         *program.slots,
         *scales,
+        ERROR,
+        COPY,
         *map(scratch_of, range(len(program.scratch))),
         *own,
     ]

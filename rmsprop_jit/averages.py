@@ -19,6 +19,7 @@ from .capture import refuse_block
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
+from .codegen.pieces import COPY, ERROR
 from .errors import OptionError
 from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, shape_flags
 from .members import Member
@@ -53,7 +54,7 @@ class _Block:
     def __init__(self) -> None:
         self._name = next(_NAMES)
         self._ledger = Ledger(0)
-        self._kept: list[tuple[Member, Array]] = []
+        self._kept: list[tuple[Member, str, Array]] = []
 
     def enter(self, calls: Callable[[], Calls], is_in_graph: bool) -> None:
         """Hold the ledger, keep copies, and write the averaged weights; all of it, or (after `leave`) nothing."""
@@ -69,7 +70,9 @@ class _Block:
         for member in members:
             member.refuse_changed()
         for member in members:
-            self._kept.append((member, member.home.new_like(member.array, member.array)))
+            for name in ("parameter", *[one for one in (ERROR, COPY) if one in member.slots]):
+                array = member.array if name == "parameter" else member.slots[name]
+                self._kept.append((member, name, member.home.new_like(array, array)))
         buckets = _buckets(now)
         if buckets.programs and now.options.update_of(self._ledger.calls) > 1:
             buckets.launch(buckets.prepared(None, _numbers(now)))
@@ -78,15 +81,15 @@ class _Block:
         """Write back what was kept, and release the ledger. Raises ArrayError for variables that are elsewhere now."""
         if self._ledger.due != -self._name:
             return
-        whole = [(member, kept) for member, kept in self._kept if member.is_as_built()]
+        whole = [one for one in self._kept if one[0].is_as_built()]
         pairs: dict[str, list[tuple[Span, Span]]] = {}
-        for member, kept in whole:
-            source = Span(kept, member.home.address(kept))
-            pairs.setdefault(member.place, []).append((Span(member.array, member.address()), source))
-        for place, own in pairs.items():
-            backends.of(place).copy(Ledger(0), own)
+        for member, name, kept in whole:
+            source, own = Span(kept, member.home.address(kept)), member.slots.get(name, member.array)
+            pairs.setdefault(member.place, []).append((Span(own, member.address(name)), source))
+        for place, each in pairs.items():
+            backends.of(place).copy(Ledger(0), each)
         backends.release(self._ledger, self._name)
-        for member, _ in self._kept:
+        for member, *_ in self._kept:
             member.refuse_changed()
 
 

@@ -80,12 +80,15 @@ def one_nonfinite(name: str, value: object) -> str:
 STORAGES = ("float32", *LIGHT)
 """What slots of float32 variables can be kept in."""
 
+FINE = "bfloat16+int8"
+"""What bfloat16 variables can be kept in, by patterns over "variable:parameter"."""
+
 
 def one_storage(name: str, value: object) -> str | dict[str, str]:
     """What slots are kept in: one storage, or a dict from patterns over "variable:slot" to storages."""
     each = dict(value) if isinstance(value, Mapping) else {"": value}
     for kept in each.values():
-        if kept not in STORAGES:
+        if kept not in (*STORAGES, *([FINE] if isinstance(value, Mapping) else [])):
             raise OptionError(
                 f"`{name}` must be one of {', '.join(map(repr, STORAGES))}, or a dict from patterns to one of them. "
                 f"Received: {name}={value!r}. Write {{'.*:velocity': {LIGHT[0]!r}}}, for 'variable:slot'."

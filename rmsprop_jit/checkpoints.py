@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, resuming, saving
+from . import beside, fitting, resuming, saving
 from .arrays.checks import check_writable
 from .arrays.homes import Array
 from .attributes import Attributes
@@ -148,7 +148,7 @@ class Checkpoints(Attributes):
         opened, with_values = fitting.wanted_variables(saving.opened(state), variables)
         new, others = self._resumed(calls, opened, mode, strict)
         own = _own(new, opened, with_values)
-        opened = opened._replace(slots=recoded(opened.slots, own.slots))
+        opened = opened._replace(slots=recoded(beside.adapted(opened.slots, own.slots), own.slots))
         found = fitting.fitted(opened, own, [*others.values()]) if strict else fitting.fitted_in_part(opened, own)
         if strict:
             resuming.refuse([*others.values()])

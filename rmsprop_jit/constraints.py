@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays.checks import name_of
 from .arrays.homes import Array, find_home, to_host
 from .errors import ArrayError
 from .members import Member
@@ -91,7 +92,7 @@ def _checked(returned: Any, member: Member) -> Array:
             f"what the constraint of variable {member.name!r} returned is no array ({problem}). "
             f"Received: {type(returned).__name__}. {REMEDY}"
         ) from problem
-    if array.shape != member.array.shape or array.dtype.kind not in "fiu":
+    if array.shape != member.array.shape or (array.dtype.kind not in "fiu" and not name_of(array.dtype)):
         raise ArrayError(
             f"the constraint of variable {member.name!r} must return real numbers of shape {member.array.shape}. "
             f"Received: shape={array.shape}, dtype={array.dtype}. {REMEDY}"

@@ -13,6 +13,7 @@ from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check
 from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .codegen.dtypes import light_name
+from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError
 from .readers import Readers, Resolved
 from .variable import Variable
@@ -95,8 +96,9 @@ class Member:
 
     @property
     def light(self) -> tuple[tuple[str, str], ...]:
-        """The slots that are kept in fewer bits than the variable, each with what it is kept in."""
-        return tuple([(name, kept) for name, one in self.slots.items() if (kept := light_name(one.dtype.name))])
+        """The slots that are kept in fewer bits than the variable, and what lies beside it, each with its storage."""
+        slots = [(name, light_name(one.dtype.name)) for name, one in self.slots.items()]
+        return tuple([(name, "byte" if name == ERROR else kept) for name, kept in slots if kept])
 
     @property
     def accumulates(self) -> bool:
@@ -104,7 +106,8 @@ class Member:
         return "gradient_accumulator" in self.slots
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "given": None, "home": None, "_begins": None, "scratch": None}
+        slots = {name: array for name, array in self.slots.items() if name != COPY}  # which is the caller's own
+        return {**self.__dict__, "slots": slots, "given": None, "home": None, "_begins": None, "scratch": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -16,6 +16,7 @@ from .alone import rule_alone
 from .arrays.homes import is_array
 from .attributes import own_values, refuse_without_rule
 from .calls import Calls
+from .copying import Copying
 from .errors import ArrayError, OptionError, RuleError
 from .graphs import Graph
 from .grouping import grouped
@@ -25,11 +26,10 @@ from .resolve import Gradients, is_empty
 from .rules.around import Rule, check_names
 from .settings import Settings
 from .state import State
-from .stateless import Stateless
 from .variable import Variable
 
 
-class Optimizer(Stateless):
+class Optimizer(Copying):
     """An optimizer for any rule written as equations.
 
     rule:          the update, a `codegen.Rule`.

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import beside
 from .codegen import backends
 from .codegen.backends.entries import Clock, Marks, Span
 from .codegen.backends.ledger import Ledger
@@ -50,6 +51,7 @@ class Rest:
                 value = constrained(member)
                 new, old = Span(value, member.home.address(value)), Span(member.array, member.address())
                 replace = backends.of(member.place).replace if self._clock is None else self._clock.replace
+                beside.overwritten([member], value)
                 replace(self._ledger, old, new, cell, call)
         if self.after is None:
             backends.end_due(self._ledger, call)
@@ -59,6 +61,8 @@ class Rest:
     def record(self, record: Any) -> None:
         """Make constraints and averages part of the graph that is being captured."""
         for _, member in self._constrained:
-            member.home.write(member.array, constrained(member, is_recording=True))
+            value = constrained(member, is_recording=True)
+            beside.overwritten([member], value)
+            member.home.write(member.array, value)
         if self.after is not None:
             self.after.launch(record)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from . import beside
 from .arrays.homes import Array, to_host
 from .buckets import Part, needed_slots
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
-from .codegen.pieces import scale_of
+from .codegen.pieces import ERROR, scale_of
 from .errors import ArrayError, OptionError
 from .flags import OVERWRITE, Flags, part_flags
 from .members import Member
@@ -42,7 +43,7 @@ def of_variable(
         if slot.over != "all":
             own = dataclasses.replace(slot, initial=float(common[name])) if name in common else slot
             made |= _kept(member, name, own, storages.get(name), ledger)
-    return made
+    return made | beside.kept(member, storages)
 
 
 def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Ledger) -> dict[str, Array]:
@@ -125,7 +126,8 @@ def _first(member: Member, initial: float | str, ledger: Ledger) -> Any:
     """What a new slot holds; of a parameter what it is between two calls, for another thread may be in one."""
     if initial != "parameter":
         return float(initial)
-    return _as_they_are(member, [Span(member.array, member.address())], ledger)[0]
+    now = _as_they_are(member, [Span(member.array, member.address())], ledger)[0]
+    return now if ERROR not in member.slots else beside.whole(member)
 
 
 def _as_they_are(member: Member, spans: Sequence[Span], ledger: Ledger) -> Sequence[Any]:

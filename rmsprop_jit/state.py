@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from . import capture, patterns, slots
+from . import beside, capture, patterns, slots
 from .arrays.homes import Array, address_of, home_of, place_of
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
+from .codegen.pieces import ERROR
 from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
@@ -161,11 +162,13 @@ class State:
         self.ledger.settle()
         positions = range(len(self.variables)) if var_list is None else self.members.positions_of(var_list)
         pairs: dict[str, list[tuple[Span, Span]]] = {}
-        for one in (self.variables[position] for position in positions if position not in self.endings.overwritten):
+        written = [self.variables[position] for position in positions if position not in self.endings.overwritten]
+        for one in written:
             target = Span(one.array, one.address())
             pairs.setdefault(one.place, []).append((target, as_variable(one, "average")))
         for place, own in pairs.items():
             backends.of(place).copy(self.ledger, own)
+        beside.overwritten(written)
 
     def excluding(self, names: Sequence[str], arrays: Sequence[Array]) -> State:
         """A state of which further variables do not decay."""
@@ -204,6 +207,9 @@ class State:
             for (position, member), kind in itertools.product(enumerate(self.variables), group):
                 for slot in with_scales(member, kind):
                     yield full_name(member.prefix, slot), slot, position, member.slots[slot]
+        for position, member in enumerate(self.variables):
+            if ERROR in member.slots:
+                yield f"{member.prefix}{beside.SUFFIX}", ERROR, position, member.slots[ERROR]
 
     def values(self) -> Iterator[tuple[str, str, int, Array]]:
         """The variables themselves, as `slots` has slots."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from . import beside
 from .arrays.homes import Array, find_home, home_of
 from .arrays.numpy import HOME as NUMPY
+from .codegen.pieces import COPY, ERROR
 from .members import Member
 from .nearest import meant
 from .plural import counted
@@ -62,7 +63,7 @@ class StateView(Mapping[str, Slots]):
             built = f"; its variables: {[*places][:5]}." if state.built else ": it is not built, call build() first."
             raise KeyError(f"this optimizer has no variable {path!r}{built}{_near(path, places)}")
         position = places[path]
-        own = _slots(state.variables[position]) if position >= 0 else {}
+        own = _shown(state.variables[position]) if position >= 0 else {}
         every = {**own, **state.shared} if path == ALL else own
         return Slots(path, lambda name: _seen(state, position, name, every[name]), every)
 
@@ -93,23 +94,24 @@ class StateView(Mapping[str, Slots]):
 
 def _listed(one: Member) -> str:
     """A variable's slots, and what they are kept in where that is not its dtype."""
-    light = dict(one.light)
-    return ", ".join(f"{name} in {light[name]}" if name in light else name for name in _slots(one)) or "no slots"
+    light = dict(one.light) | {"parameter": beside.FINE}
+    return ", ".join(f"{name} in {light[name]}" if name in light else name for name in _shown(one)) or "no slots"
 
 
-def _slots(one: Member) -> dict[str, Array]:
-    """A variable's slots, without the scales of those that are kept in blocks."""
-    return {name: array for name, array in one.slots.items() if not is_scale(name)}
+def _shown(one: Member) -> dict[str, Array]:
+    """A variable's slots, without their scales; and itself, if it is more than its array shows; no copies."""
+    shown = {name: array for name, array in one.slots.items() if name not in (ERROR, COPY) and not is_scale(name)}
+    return shown | ({"parameter": one.array} if ERROR in one.slots else {})
 
 
 def sizes(state: State) -> str:
     """How large a state is, in words."""
     if not state.built:
         return "0 variables"
-    slots = [*state.shared.values(), *itertools.chain.from_iterable(_slots(one).values() for one in state.variables)]
+    own = [(name, array) for one in state.variables for name, array in one.slots.items() if name != COPY]
+    slots = [*state.shared.values(), *(array for name, array in own if not is_scale(name))]
     parameters = sum(one.array.size for one in state.variables)
-    every = [*state.shared.values(), *itertools.chain.from_iterable(one.slots.values() for one in state.variables)]
-    nbytes = sum(array.nbytes for array in every)
+    nbytes = sum(array.nbytes for array in [*state.shared.values(), *(array for _, array in own)])
     each = f", {nbytes / parameters:.3g} a parameter" if any(one.light for one in state.variables) else ""
     return (
         f"{counted(len(state.variables), 'variable')} of {counted(parameters, 'parameter')}, "
@@ -119,6 +121,8 @@ def sizes(state: State) -> str:
 
 def _seen(state: State, position: int, name: str, array: Array) -> Array:
     """A slot, or zeros in place of what an empty window has left over."""
+    if name == "parameter":
+        return beside.whole(state.variables[position])
     is_left_over = name in state.accumulators and not state.ledger.windows[position]
     now = home_of(array).new_like(array, 0.0) if is_left_over else array
     return shown(now, name, state.variables[position] if position >= 0 else None)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import patterns
+from . import beside, patterns
 from .arrays.homes import Array, home_of
 from .codegen.backends.entries import Span
 from .codegen.dtypes import LIGHT, light_name, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
-from .codegen.pieces import scale_of
+from .codegen.pieces import ERROR, scale_of
 from .errors import OptionError
 from .rules.around import Rule, step_of
 from .saving import is_real, on_host
@@ -52,7 +52,7 @@ def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence
     if asked is None or not members:
         return [USUAL] * len(members)
     slots = {name: slot for name, slot in step_of(rule).slots.items() if slot.over == "element"}
-    by_name = isinstance(asked, Mapping)
+    by_name, fine = isinstance(asked, Mapping), {*_fine(asked, members)}
     chosen = (
         _matched(asked, slots, members) if isinstance(asked, Mapping) else [dict.fromkeys(slots, asked)] * len(members)
     )
@@ -62,7 +62,8 @@ def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence
         exact = {name: kept for name, kept in light.items() if slots[name].is_exact(own)}
         if by_name:
             _refuse(rule, member, exact)
-        found.append({name: _known(kept, member) for name, kept in light.items() if name not in exact})
+        own_error = {ERROR: beside.BYTE} if member.path in fine else {}
+        found.append({name: _known(kept, member) for name, kept in light.items() if name not in exact} | own_error)
     return found
 
 
@@ -74,10 +75,18 @@ def usual_light(rule: Rule, asked: Asked, flags: Flags, dtype: str) -> tuple[tup
     return tuple([(name, str(asked)) for name, one in slots if one.over == "element" and not one.is_exact(flags)])
 
 
+def _fine(asked: Asked, members: Sequence[Member]) -> list[str]:
+    """The paths of variables of 24 bits."""
+    own, names = beside.fine(asked, members) if isinstance(asked, Mapping) else ({}, [])
+    chosen = patterns.first_matches("storage", own, names)
+    return [path.removesuffix(":parameter") for (path, _), kept in zip(names, chosen, strict=True) if kept]
+
+
 def _matched(asked: Mapping[str, str], slots: Collection[str], members: Sequence[Member]) -> list[Storages]:
     """What patterns over "variable:slot" say of each variable's slots."""
     names = [(f"{one.path}:{slot}", f"{one.name}:{slot}") for one in members for slot in slots]
-    values = iter(patterns.first_matches("storage", asked, names))
+    of_slots = {pattern: kept for pattern, kept in asked.items() if kept != beside.FINE}
+    values = iter(patterns.first_matches("storage", of_slots, names))
     each = [{slot: next(values) for slot in slots} for _ in members]
     return [{slot: kept for slot, kept in own.items() if kept is not None} for own in each]
 
@@ -182,6 +191,8 @@ def with_scales(member: Member, name: str) -> list[str]:
 
 def shown(array: Array, name: str, member: Member | None) -> Array:
     """What an array holds of a slot, decoded; `member`: whose, if it is not over all."""
+    if name == ERROR:
+        return array
     return decoded(array, None if member is None else member.slots.get(scale_of(name)))
 
 

@@ -68,6 +68,8 @@ class Variable(NDArrayOperatorsMixin):
         self._trainable = _checked_switch(trainable, "trainable", name)
         self._recorded: Any = None
         self._was_read = False
+        self.error: Any = None
+        """What lies beside a bfloat16 value that an optimizer keeps in 24 bits; cleared where something is assigned."""
         found = adopted(value, f"variable {name!r}", for_variable)[0] if is_array(value) else None
         try:
             if found is None:
@@ -96,7 +98,12 @@ class Variable(NDArrayOperatorsMixin):
         given = to_host(value) if is_array(value) else np.asarray(value)
         if given.shape != self.shape:
             raise ArrayError(f"variable {self.name!r} has shape {self.shape}. Received: shape={given.shape}.")
-        write(self._array, given)
+        self._write(given)
+
+    def _write(self, value: Array) -> None:
+        write(self._array, value)
+        if self.error is not None:
+            write(self.error, 0)
 
     def assign_add(self, value: npt.ArrayLike) -> None:
         """Add a number, or an array that fits, to the array in place. Raises ArrayError if the shape would change."""
@@ -120,7 +127,7 @@ class Variable(NDArrayOperatorsMixin):
                 f"variable {self.name!r} has shape {self.shape} and dtype {self.dtype}. "
                 f"Received: shape={given.shape}, dtype={given.dtype}. Pass a number, or an array of its shape."
             )
-        write(self._array, changed)
+        self._write(changed)
 
     @property
     def trainable(self) -> bool:

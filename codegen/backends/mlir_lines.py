@@ -73,7 +73,9 @@ class Block:
 
 
 def cast(value: str, kept: str, wanted: str) -> str:
-    """A number of one type as one of another, wider or narrower, rounded to nearest."""
+    """A number of one type as one of another, wider or narrower, rounded to nearest; of bytes, whole ones."""
+    if "i8" in (kept, wanted):
+        return f"arith.{'sitofp' if kept == 'i8' else 'fptosi'} {value} : {kept} to {wanted}"
     return f"arith.{'extf' if kept < wanted else 'truncf'} {value} : {kept} to {wanted}"
 
 

@@ -255,3 +255,27 @@ def test_gradients_in_float16_are_moved_in_vectors(compiler: str) -> None:
     wide = re.findall(r"ld\.global\.v(\d)\.[buf](\d+)", ptx)
     assert sum(int(lanes) * int(bits) for lanes, bits in wide) == 8 * (16 + 32 + 32)  # eight elements of each array
     assert len(re.findall(r"cvt\.f32\.f16", ptx)) >= 8
+
+
+BESIDE = """
+from rmsprop_jit.codegen import specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+from rmsprop_jit.codegen.pieces import COPY, ERROR
+from rmsprop_jit.rules.rmsprop import RMSPROP
+for dtype, beside in (("bfloat16", {ERROR: "byte"}), ("float32", {COPY: "bfloat16"})):
+    program = specialize(RMSPROP, (), dtype, dtype, slots=beside)
+    for kernel in frame.sources(program):
+        if kernel.name == "step_0":
+            print(compilers.machine_code(kernel, %r, (9, 0)).ptx, "=====")
+"""
+
+
+def test_errors_and_copies_are_moved_in_vectors_without_float64(compiler: str) -> None:
+    halves, copies, _ = in_another_process("-c", BESIDE % compiler).split("=====")
+    for ptx, loaded, stored in ((halves, 16 + 16 + 32 + 8, 16 + 32 + 8), (copies, 32 + 32 + 32, 32 + 32 + 16)):
+        assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
+        for what, bits in (("ld", loaded), ("st", stored)):  # of eight elements, at least 4 bytes an access
+            wide = re.findall(rf"{what}\.global\.v(\d)\.[busf](\d+)", ptx)
+            widths = [int(lanes) * int(width) for lanes, width in wide]
+            assert sum(widths) == 8 * bits
+            assert min(widths) >= 32

@@ -1,179 +1,176 @@
-"""Copies of an optimizer: one that nobody sees is not trained in silence."""
+"""Copies in bfloat16 that updates write beside the variables, for who computes with them."""
 
 import copy
-import io
-import pickle
-from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
+from compare import Array, make
+from gpu import cupy
 
 from rmsprop_jit import ArrayError, RMSprop, Variable
 
-Copier = Callable[[Any], Any]
-
-COPIERS: dict[str, Copier] = {
-    "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
-    "python-pickle": lambda thing: pickle._Unpickler(io.BytesIO(pickle.dumps(thing))).load(),
-    "deepcopy": copy.deepcopy,
-}
-copying = pytest.mark.parametrize("copied", COPIERS.values(), ids=COPIERS)
-G = np.ones(3, np.float32)
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
-def array() -> npt.NDArray[Any]:
-    return np.arange(3, dtype=np.float32)
+def weights() -> dict[str, Array]:
+    return {"kernel": make(700).reshape(7, 100), "bias": make(9, 1)}
 
 
-def variable() -> Variable:
-    return Variable(array(), name="w")
+def gradients(seed: int) -> dict[str, Array]:
+    return {name: make(one.size, seed).reshape(one.shape) for name, one in weights().items()}
 
 
-KINDS: dict[str, Callable[[], Any]] = {"array": array, "variable": variable}
-kinds = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def copies_of(own: dict[str, Array]) -> dict[str, Array]:
+    return {name: np.zeros(one.shape, BFLOAT16) for name, one in own.items()}
 
 
-def stepped(*variables: Any, **options: Any) -> RMSprop:
-    optimizer = RMSprop(0.1, momentum=0.5, **options)
-    optimizer.apply([G] * len(variables), list(variables))
-    return optimizer
+def assert_shown(own: dict[str, Array], copies: dict[str, Array]) -> None:
+    for name, one in copies.items():
+        assert one.tobytes() == own[name].astype(BFLOAT16).tobytes(), name
 
 
-def value(one: Any) -> bytes:
-    return np.asarray(one).tobytes()
+def test_they_are_written_now_and_by_every_update() -> None:
+    own, same = weights(), weights()
+    optimizer, plain = (RMSprop(momentum=0.9, global_clipnorm=1.0) for _ in range(2))
+    optimizer.build(own)
+    copies = copies_of(own)
+    optimizer.copy_to(copies)
+    assert_shown(own, copies)
+    for step in range(3):
+        optimizer.apply(gradients(step))
+        plain.apply(gradients(step), same)
+        assert_shown(own, copies)
+    assert all(own[name].tobytes() == same[name].tobytes() for name in own)
+    assert "copy" not in " ".join(optimizer.state_dict())
+    assert "p.copy" not in repr(optimizer.state)
+    assert "32 bytes per parameter" in plain.explain("summary")
+    assert "34 bytes per parameter" in optimizer.explain("summary")
 
 
-@copying
-@kinds
-@pytest.mark.parametrize("excluded", [False, True])
-def test_a_copy_alone_is_not_trained_before_it_has_the_callers_variables(
-    copied: Copier, make: Callable[[], Any], excluded: bool
-) -> None:
-    ours = make()
-    optimizer = stepped(ours)
-    if excluded:
-        optimizer.exclude_from_weight_decay([ours])
-    twin = copied(optimizer)
-    before = {name: kept.tobytes() for name, kept in twin.state_dict().items()}
-    for _ in range(2):
-        with pytest.raises(ArrayError, match=r"copies that nothing.*Received.*build\(variables\).*trainable_variables"):
-            twin.apply([G])
-    assert {name: kept.tobytes() for name, kept in twin.state_dict().items()} == before
-    theirs = copied(ours)
-    twin.build([theirs])
-    twin.apply([G])
-    optimizer.apply([G])
-    assert value(theirs) == value(ours)
+def test_some_variables_may_have_none_and_all_may_lose_them() -> None:
+    own = weights()
+    optimizer = RMSprop()
+    optimizer.build(own)
+    copies = copies_of(own)
+    optimizer.copy_to([None, copies["bias"]])
+    optimizer.apply(gradients(1))
+    assert not copies["kernel"].any()
+    assert_shown(own, {"bias": copies["bias"]})
+    optimizer.copy_to(None)
+    before = copies["bias"].copy()
+    optimizer.apply(gradients(2))
+    assert copies["bias"].tobytes() == before.tobytes()
 
 
-@copying
-@kinds
-def test_variables_that_are_passed_with_the_first_call_are_taken(copied: Copier, make: Callable[[], Any]) -> None:
-    ours = make()
-    optimizer = stepped(ours)
-    twin, theirs = copied(optimizer), copied(ours)
-    twin.apply([G], [theirs])
-    twin.apply([G])
-    for _ in range(2):
-        optimizer.apply([G])
-    assert value(theirs) == value(ours)
-    assert twin.iterations == 3
+def test_constraints_blocks_and_loading_write_them() -> None:
+    own = {"w": Variable(make(9), name="w", constraint=lambda value: np.minimum(value, 0.25))}
+    arrays = {"w": own["w"].value}
+    optimizer = RMSprop(learning_rate=0.1, use_ema=True, ema_momentum=0.5)
+    optimizer.build(own)
+    copies = copies_of(arrays)
+    optimizer.copy_to(copies)
+    for step in range(3):
+        optimizer.apply([make(9, step)])
+        assert_shown(arrays, copies)
+    saved = optimizer.state_dict(variables=True)
+    with optimizer.averaged():
+        assert_shown(arrays, copies)
+    assert_shown(arrays, copies)
+    optimizer.finalize_variable_values()
+    assert_shown(arrays, copies)
+    optimizer.load_state_dict(saved)
+    assert_shown(arrays, copies)
 
 
-@copying
-def test_names_say_which_variable_is_which_in_the_first_call(copied: Copier) -> None:
-    ours = {"a": array(), "b": array()}
-    optimizer = RMSprop(0.1, momentum=0.5)
-    optimizer.build(ours)
-    twin, theirs = copied(optimizer), copied(ours)
-    twin.apply({"b": G, "a": G}, theirs)
-    optimizer.apply({"b": G, "a": G})
-    assert [value(one) for one in theirs.values()] == [value(one) for one in ours.values()]
+def test_a_deep_copy_writes_none_and_other_options_go_on_writing() -> None:
+    own = weights()
+    optimizer = RMSprop()
+    optimizer.build(own)
+    copies = copies_of(own)
+    optimizer.copy_to(copies)
+    theirs = {name: array.copy() for name, array in own.items()}
+    other = copy.deepcopy(optimizer)
+    other.build(theirs)
+    before = {name: one.tobytes() for name, one in copies.items()}
+    other.apply(gradients(1))
+    assert {name: one.tobytes() for name, one in copies.items()} == before
+    optimizer.momentum = 0.9
+    optimizer.apply(gradients(2))
+    assert_shown(own, copies)
 
 
-@copying
-@kinds
-def test_copied_together_with_its_variables_it_goes_on(copied: Copier, make: Callable[[], Any]) -> None:
-    ours = make()
-    optimizer = stepped(ours)
-    optimizer.exclude_from_weight_decay([ours])
-    twin, theirs = copied((optimizer, ours))
-    optimizer.apply([G])
-    twin.apply([G])
-    assert value(theirs) == value(ours)
-    twin, model = copied((optimizer, {"layers": [ours]}))
-    optimizer.apply([G])
-    twin.apply([G])
-    assert value(model["layers"][0]) == value(ours)
-    del theirs, model
-    twin.apply([G])  # it was seen
+def test_a_gradient_that_is_skipped_leaves_them() -> None:
+    own = weights()
+    optimizer = RMSprop(nonfinite="skip")
+    optimizer.build(own)
+    copies = copies_of(own)
+    optimizer.copy_to(copies)
+    bad = gradients(1)
+    bad["bias"][3] = np.nan
+    optimizer.apply(bad)
+    assert optimizer.skipped_steps == 1
+    assert_shown(own, copies)
 
 
-@copying
-def test_a_variable_of_which_the_caller_has_the_array_is_seen(copied: Copier) -> None:
-    ours = variable()
-    twin, theirs = copied((stepped(ours), ours.value))
-    twin.apply([G])
-    assert value(theirs) != value(ours)
-    view = copied((stepped(ours), ours.value))
-    twin, part = view[0], view[1][1:]
-    del view
-    twin.apply([G])
-    assert value(part) != value(ours.value[1:])
+def bad_copies() -> dict[str, tuple[Any, str]]:
+    room = np.zeros(20, BFLOAT16)
+    return {
+        "an unknown name": ({"weight": room[:9]}, r"Received: 'weight'; its variables: \['kernel', 'bias'\]"),
+        "another dtype": ({"bias": make(9)}, r"copy of variable 'bias' must be of dtype bfloat16.*dtype=float32"),
+        "another shape": ({"bias": room[:8]}, r"of shape \(9,\).*shape=\(8,\)"),
+        "no array": ({"bias": [1.0]}, "not a NumPy array"),
+        "every second": ({"bias": room[:18:2]}, "not C-contiguous"),
+        "too few": ([room[:9]], r"one for each of 2 variables. Received: list of 1"),
+        "one array": (room[:9], r"a dict by the variables' names.*Received: ndarray"),
+    }
 
 
-@copying
-def test_one_hidden_variable_among_others_is_named(copied: Copier) -> None:
-    pair = Variable(array(), name="seen"), Variable(array(), name="lost")
-    twin, seen = copied((stepped(*pair), pair[0]))
-    with pytest.raises(ArrayError, match=r"copies of \['lost'\]"):
-        twin.apply([G, G])
-    twin.apply([G], [seen])
-    assert value(seen) != value(pair[0])
-    with pytest.raises(ArrayError, match=r"copies of \['lost'\]"):
-        twin.apply([G, G])
+@pytest.mark.parametrize("what", bad_copies())
+def test_what_is_no_copy_is_refused_and_nothing_is_written(what: str) -> None:
+    given, said = bad_copies()[what]
+    own = weights()
+    optimizer = RMSprop()
+    optimizer.build(own)
+    copies = copies_of(own)
+    optimizer.copy_to(copies)
+    with pytest.raises(ArrayError, match=said):
+        optimizer.copy_to(given)
+    optimizer.apply(gradients(1))
+    assert_shown(own, copies)
 
 
-@copying
-def test_averages_are_not_written_to_copies_that_nobody_sees(copied: Copier) -> None:
-    twin = copied(stepped(array(), use_ema=True))
-    with pytest.raises(ArrayError, match="copies that nothing"):
-        twin.finalize_variable_values()
+def test_overlaps_read_only_arrays_and_other_variables_are_refused() -> None:
+    own = weights()
+    optimizer = RMSprop()
+    optimizer.build(own)
+    room = np.zeros(710, BFLOAT16)
+    with pytest.raises(ArrayError, match="share memory"):
+        optimizer.copy_to({"kernel": room[:700].reshape(7, 100), "bias": room[695:704]})
+    with pytest.raises(ArrayError, match="share memory"):
+        optimizer.copy_to({"bias": own["kernel"].ravel()[:5].view(BFLOAT16)[:9]})
+    room.flags.writeable = False
+    with pytest.raises(ArrayError, match=r"bias: copy' is read-only"):
+        optimizer.copy_to({"bias": room[:9]})
+    other = RMSprop()
+    other.build({"w": np.zeros(9, BFLOAT16)})
+    with pytest.raises(ArrayError, match=r"would be of a variable of float32. Received: one of bfloat16"):
+        other.copy_to({"w": np.zeros(9, BFLOAT16)})
+    copies = copies_of(own)
+    optimizer.copy_to(copies)
+    with pytest.raises(ArrayError, match=r"the gradient of 'bias' shares memory with slot 'p.copy' of 'kernel'"):
+        optimizer.apply({"kernel": gradients(1)["kernel"], "bias": copies["kernel"].ravel()[:9]})
 
 
-@copying
-@kinds
-def test_a_copy_of_a_copy_is_one_too(copied: Copier, make: Callable[[], Any]) -> None:
-    ours = make()
-    twin = copied(copied(stepped(ours)))
-    with pytest.raises(ArrayError, match="copies that nothing"):
-        twin.apply([G])
-    twin.build([ours])
-    with pytest.raises(ArrayError, match="built on other variables"):
-        twin.build([make()])
-
-
-@copying
-def test_reading_loading_and_setting_need_no_variables(copied: Copier) -> None:
-    optimizer = stepped(array())
-    state, twin = optimizer.state_dict(), copied(optimizer)
-    twin.load_state_dict(state)
-    twin.centered = True
-    assert twin.iterations == 1
-    assert len(twin.variables) == 5
-    with pytest.raises(ArrayError, match="copies that nothing"):
-        twin.apply([G])
-
-
-@copying
-def test_a_bad_gradient_leaves_the_copy_as_it_was(copied: Copier) -> None:
-    ours = array()
-    twin = copied(stepped(ours))
-    with pytest.raises(ArrayError, match="shape"):
-        twin.apply([np.ones(4, np.float32)], [ours])
-    with pytest.raises(ArrayError, match="the restored state belongs"):
-        twin.apply([np.ones(4, np.float32)], [np.ones(4, np.float32)])
-    with pytest.raises(ArrayError, match="copies that nothing"):
-        twin.apply([G])
+def test_on_a_gpu_they_are_written_there() -> None:
+    own = cupy.asarray(make(700))
+    optimizer = RMSprop()
+    optimizer.build([own])
+    there = cupy.asarray(np.zeros(700, BFLOAT16))
+    optimizer.copy_to([there])
+    for step in range(2):
+        optimizer.apply([cupy.asarray(make(700, step))])
+    assert there.get().tobytes() == own.get().astype(BFLOAT16).tobytes()
+    with pytest.raises(ArrayError, match="on cuda:0"):
+        optimizer.copy_to([np.zeros(700, BFLOAT16)])

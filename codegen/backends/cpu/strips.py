@@ -75,6 +75,7 @@ def _widened(builder, half):
 
 
 CODED = {
+    "byte": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _whole),
     "bfloat16": (INT16, _with_zeros, _upper_half),
     "float16": (INT16, _widened, None),
     "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), None),

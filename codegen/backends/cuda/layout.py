@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...dtypes import VECTOR_BYTES, Storage
+from ...dtypes import Storage
 from ...printer import mangled
 from ...program import old
 
@@ -27,7 +27,7 @@ class Layout:
     @property
     def lanes(self) -> int:
         """Elements that a thread takes at once: a vector of those that are smallest."""
-        return VECTOR_BYTES // min(self._sizes)
+        return max([kept.lanes for kept in self.storages.values()] or [self.compute.lanes])
 
     def bytes(self, elements: str) -> str:
         """An offset of so many elements."""
@@ -39,11 +39,12 @@ class Layout:
 
     def place(self, array: str, v: int, piece: int = 0) -> str:
         """The address of the v-th vector of an array, or of a piece of it."""
-        further = f" + {piece * VECTOR_BYTES}" if piece else ""
+        kept = self.storages[array]
+        further = f" + {piece * kept.lanes * kept.itemsize}" if piece else ""
         return f"{pointer(array)} + {self.offset(array, f'at_{v}')}{further}"
 
     def pieces(self, array: str) -> Iterator[tuple[int, range]]:
-        """The vectors of 16 bytes that hold all lanes of an array: number, and the lanes in it."""
+        """The vectors that hold all lanes of an array: number, and the lanes in it."""
         lanes = self.storages[array].lanes
         yield from ((piece, range(piece * lanes, piece * lanes + lanes)) for piece in range(self.lanes // lanes))
 

@@ -27,7 +27,7 @@ LLVM_TYPES = {
     types.uint32: ll.IntType(32),
 }
 
-INT16, INT32, INT64 = ll.IntType(16), ll.IntType(32), ll.IntType(64)
+INT8, INT16, INT32, INT64 = ll.IntType(8), ll.IntType(16), ll.IntType(32), ll.IntType(64)
 
 
 def _with_zeros(builder: Any, half: Any) -> Any:
@@ -45,7 +45,21 @@ def _widened(builder: Any, half: Any) -> Any:
     return builder.fpext(builder.bitcast(half, ll.HalfType()), ll.FloatType())
 
 
-CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half), "float16": (INT16, _widened, None)}
+def _number(builder: Any, byte: Any) -> Any:
+    """A float32 of a byte with sign."""
+    return builder.sitofp(byte, ll.FloatType())
+
+
+def _byte(builder: Any, number: Any) -> Any:
+    """A byte of a whole number."""
+    return builder.trunc(builder.fptosi(number, INT32), INT8)
+
+
+CODED: dict[str, Any] = {
+    "byte": (INT8, _number, _byte),
+    "bfloat16": (INT16, _with_zeros, _upper_half),
+    "float16": (INT16, _widened, None),
+}
 """Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
 that are only loaded nothing is)."""
 

@@ -30,7 +30,7 @@ MLIR_TYPES = {
 }
 
 
-INT16, INT32 = mlir_types.i16, mlir_types.i32
+INT8, INT16, INT32 = mlir_types.i8, mlir_types.i16, mlir_types.i32
 
 
 def _with_zeros(half: Any) -> Any:
@@ -52,7 +52,21 @@ def _widened(half: Any) -> Any:
     return arith.extf(mlir_types.f32(), arith.bitcast(mlir_types.f16(), half))
 
 
-CODED: dict[str, Any] = {"bfloat16": (INT16, _with_zeros, _upper_half, 2), "float16": (INT16, _widened, None, 2)}
+def _number(byte: Any) -> Any:
+    """A float32 of a byte with sign."""
+    return arith.sitofp(mlir_types.f32(), byte)
+
+
+def _byte(number: Any) -> Any:
+    """A byte of a whole number."""
+    return arith.trunci(INT8(), arith.fptosi(INT32(), number))
+
+
+CODED: dict[str, Any] = {
+    "byte": (INT8, _number, _byte, 1),
+    "bfloat16": (INT16, _with_zeros, _upper_half, 2),
+    "float16": (INT16, _widened, None, 2),
+}
 """Of storages that are no type by themselves: an element in memory, what is loaded of it, what is stored (of those that
 are only loaded nothing is), its bytes."""
 

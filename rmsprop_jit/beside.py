@@ -1,0 +1,165 @@
+"""What lies beside variables: the errors of those that are kept in 24 bits, and copies for who computes with those.
+
+An error says what a bfloat16 variable is more than it shows (see `codegen/beside.py`); it is state, and of a `Variable`
+it is cleared where something is assigned. A copy is the caller's own array, which each update writes, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays.checks import check_array, check_writable
+from .arrays.homes import Array
+from .arrays.memory import Memory, lie_alike
+from .codegen.pieces import COPY, ERROR
+from .errors import ArrayError, OptionError
+from .members import Member, Variables
+
+FINE = "bfloat16+int8"
+"""What variables of 24 bits are called."""
+
+BYTE = "byte"
+"""The compiler's name of the storage of an error."""
+
+SUFFIX = ".error"
+"""At the end of an error's name in a state."""
+
+
+def kept(member: Member, storages: Mapping[str, str]) -> dict[str, Array]:
+    """What lies beside a variable: its error, if it is to have one, and the caller's copy."""
+    found = {name: array for name, array in member.slots.items() if name == COPY}
+    if ERROR not in storages:
+        return found
+    error = member.slots.get(ERROR)
+    if error is None:
+        error = member.home.new_like(member.array, 0, np.dtype(np.int8))
+    if member.variable is not None:
+        member.variable.error = error
+    return {ERROR: error, **found}
+
+
+def whole(member: Member) -> Array:
+    """What a variable is: with its error, if it has one, a new array of float32."""
+    if ERROR not in member.slots:
+        return member.array
+    bits, error = member.array.view(np.uint16), member.slots[ERROR].astype(np.int32)
+    has_error = ((bits & 0x7FFF) != 0) | (error > 0)
+    found = (bits.astype(np.int32) << 16) + (error * has_error << 8)
+    made: Array = found.astype(np.int32).view(np.float32)
+    return made
+
+
+def overwritten(members: Iterable[Member], by: Array | None = None) -> None:
+    """Clear the errors of variables that something else was written to (or will be `by`), and write their copies."""
+    for member in members:
+        if ERROR in member.slots:
+            error = member.slots[ERROR]
+            error *= 0 if by is None else by.view(np.uint16) == member.array.view(np.uint16)
+        _show(member, member.array if by is None else by)
+
+
+def shown(members: Iterable[Member]) -> None:
+    """Write the copies of variables, where there are some."""
+    for member in members:
+        _show(member, member.array)
+
+
+def _show(member: Member, value: Array) -> None:
+    if COPY in member.slots:
+        with np.errstate(all="ignore"):
+            member.home.write(member.slots[COPY], value)
+
+
+def adapted(slots: Mapping[str, Any], targets: Mapping[str, Array]) -> dict[str, Any]:
+    """A saved state's slots for an optimizer with these: without errors that have no place, with none where it has."""
+    found = {name: array for name, array in slots.items() if not name.endswith(SUFFIX) or name in targets}
+    for name, array in targets.items():
+        if name.endswith(SUFFIX) and name not in found:
+            found[name] = np.zeros(array.shape, np.int8)
+    return found
+
+
+def with_copies(members: Sequence[Member], copies: Variables | None) -> list[Member]:
+    """The variables, with these arrays as their copies, and no others. Raises ArrayError, naming the culprit."""
+    given = {} if copies is None else _by_position(members, copies)
+    made = []
+    for position, member in enumerate(members):
+        slots = {name: array for name, array in member.slots.items() if name != COPY}
+        if position in given:
+            slots[COPY] = _checked(member, given[position])
+        made.append(member.with_slots(slots))
+    _refuse_overlaps(made)
+    return made
+
+
+def _refuse_overlaps(members: Sequence[Member]) -> None:
+    """Raise ArrayError where a copy shares memory with anything else that a step writes."""
+    every = [(one, name) for one in members for name in ("parameter", *one.slots)]
+    arrays = [one.slots.get(name, one.array) for one, name in every]
+    begins, nbytes = [one.address(name) for one, name in every], [array.nbytes for array in arrays]
+    pair = Memory(np.array(begins, np.int64), np.array(nbytes, np.int64)).overlapping_pair()
+    if pair:
+        first, second = (f"{every[i][1]} of variable {every[i][0].name!r}" for i in pair)
+        raise ArrayError(
+            f"{first} and {second} share memory, so that writing one would destroy the other. Received: overlapping "
+            "arrays. Pass arrays of their own."
+        )
+
+
+def _by_position(members: Sequence[Member], copies: Variables) -> dict[int, Any]:
+    if not isinstance(copies, Mapping):
+        if not isinstance(copies, list | tuple) or len(copies) != len(members):
+            size = f" of {len(copies)}" if isinstance(copies, list | tuple) else ""
+            raise ArrayError(
+                f"copies are a dict by the variables' names, or a list of one for each of {len(members)} variables. "
+                f"Received: {type(copies).__name__}{size}."
+            )
+        return {position: copy for position, copy in enumerate(copies) if copy is not None}
+    places = {name: i for i, one in reversed([*enumerate(members)]) for name in (one.name, one.path)}
+    unknown = [name for name in copies if name not in places]
+    if unknown:
+        raise ArrayError(
+            f"a copy is of a variable that this optimizer was built on. Received: {unknown[0]!r}; its variables: "
+            f"{[one.path for one in members][:5]}."
+        )
+    return {places[name]: copy for name, copy in copies.items()}
+
+
+def _checked(member: Member, copy: Any) -> Array:
+    """An array that a variable's copy can be written to."""
+    what = f"the copy of variable {member.name!r}"
+
+    def remedy(_: str) -> str:
+        return "Pass an array like the variable, of dtype bfloat16."
+
+    array, home, _ = check_array(copy, what, remedy)
+    place = home.place(array)
+    if member.dtype != "float32":
+        raise ArrayError(
+            f"{what} would be of a variable of float32. Received: one of {member.dtype}. Keep the variable in float32, "
+            f"or, to have the precision without a copy, use storage={{'.*:parameter': {FINE!r}}}."
+        )
+    if array.dtype.name != "bfloat16" or array.shape != member.array.shape or place != member.place:
+        raise ArrayError(
+            f"{what} must be of dtype bfloat16, of shape {member.array.shape}, on {member.place}. "
+            f"Received: dtype={array.dtype}, shape={array.shape}, on {place}."
+        )
+    if not lie_alike(array, member.array):
+        raise ArrayError(f"{what} must lie in memory as the variable does. Received: strides={array.strides}.")
+    check_writable(copy, f"{member.name}: copy", home)
+    return array
+
+
+def fine(asked: Mapping[str, str], members: Sequence[Member]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Patterns of 24 bits, and the names that they are about. Raises OptionError where no variable can have them."""
+    own = {pattern: kept for pattern, kept in asked.items() if kept == FINE}
+    names = [(f"{one.path}:parameter", f"{one.name}:parameter") for one in members if one.dtype == "bfloat16"]
+    if own and not names:
+        raise OptionError(
+            f"`storage`: {FINE} is for variables of bfloat16. Received: {next(iter(own))!r} for variables of "
+            f"{', '.join(sorted({one.dtype for one in members}))}. Make them bfloat16, or leave it out."
+        )
+    return own, names
