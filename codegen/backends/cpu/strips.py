@@ -74,8 +74,13 @@ def _widened(builder, half):
     return builder.bitcast(builder.or_(found, sign), ir.FloatType())
 
 
+def _byte(builder, number):
+    """A byte of a whole number."""
+    return builder.trunc(builder.fptosi(number, INT32), INT8)
+
+
 CODED = {
-    "byte": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _whole),
+    "byte": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _byte),
     "bfloat16": (INT16, _with_zeros, _upper_half),
     "float16": (INT16, _widened, None),
     "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), None),
