@@ -143,6 +143,10 @@ class Coupled(Rule):
     """A rule whose weight decay is part of the gradient, as in torch: it goes through all that the rule makes of it."""
 
 
+class Beside(Rule):
+    """A rule that sees parameters before their decay, as torch's Adafactor does, which is as long as they are."""
+
+
 def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
     """The gradient of the loss with `weight_decay / 2` times the parameter's square."""
     return where_decaying(g + h.weight_decay * p, g, h, on)
@@ -193,11 +197,15 @@ def whole_step(rule: Rule) -> Rule:
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
         within = clipped(wanted, h, on)
-        before = (p, with_decay(p, within, h, on)) if isinstance(rule, Coupled) else (decayed(p, h, on), within)
-        stores = dict(rule.applied(*before, (s, h, on, inputs)))
+        weights = p if isinstance(rule, Coupled | Beside) else decayed(p, h, on)
+        gradient = with_decay(p, within, h, on) if isinstance(rule, Coupled) else within
+        stores = dict(rule.applied(weights, gradient, (s, h, on, inputs)))
 
         stays = on.idle | on.micro_step | instead
-        updated = where(stays, p, stores.pop(PARAMETER))
+        moved = stores.pop(PARAMETER)
+        if isinstance(rule, Beside):
+            moved = where_decaying(moved - p * h.weight_decay * h.learning_rate, moved, h, on)
+        updated = where(stays, p, moved)
         for slot, value in stores.items():
             yield slot, where(stays, slot, value)
         yield from added_up.items()

@@ -14,7 +14,7 @@ from ..codegen import Expr, Flag, Hyper, Rule, Slot
 from ..codegen.expr import Const
 from ..codegen.names import Names, knowing
 from ..errors import OptionError
-from .around import Coupled
+from .around import Beside, Coupled
 
 KERAS = "keras"
 """The dialect of a rule that says nothing else."""
@@ -33,6 +33,7 @@ class Dialect:
     slots:      those that start as another number.
     always:     arguments that have one value only.
     is_coupled: weight decay is part of the gradient.
+    is_beside:  weight decay is not seen by the rule.
     """
 
     says: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Dialect:
     slots: Mapping[str, float | Slot] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
     is_coupled: bool = False
+    is_beside: bool = False
 
     @property
     def further(self) -> dict[str, tuple[float | bool, str]]:
@@ -80,7 +82,7 @@ def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
     if isinstance(equations, Spoken):  # others are the same in every dialect
         known = {key: value for key, value in {**equations.known, **dialect.says}.items() if key not in own}
         equations = Spoken(equations.equations, known)
-    kind = Coupled if dialect.is_coupled else Rule
+    kind = Coupled if dialect.is_coupled else Beside if dialect.is_beside else Rule
     return kind(
         f"{keras.name}_{name}",
         equations,

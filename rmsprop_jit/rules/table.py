@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .distances import DAdaptAdamW as DAdaptAdamW
     from .distances import DoG as DoG
     from .distances import Prodigy as Prodigy
+    from .factored import Adafactor as Adafactor
     from .langevin import SGLD as SGLD
     from .moments import ADOPT as ADOPT
     from .moments import AdaBelief as AdaBelief
@@ -89,6 +90,7 @@ HOMES = {
     "DAdaptAdamW": "distances",
     "DoG": "distances",
     "CautiousAdamW": "cautious",
+    "Adafactor": "factored",
 }
 """The family of each class. The first is what the command line shows unless it is asked for another."""
 

@@ -165,6 +165,8 @@ def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
     for flags in flag_sets(rule, f"{variant} moved", 4, 0):
         made = trial(rule, flags, "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
         kernels = made.program.kernels
+        if made.program.is_by_axes:  # what depends on what does not tell two passes from three: see test_axes_moved.py
+            continue
         ours = sum(len(one.loads) for one in kernels), sum(len(one.stores) for one in kernels)
         if any(one.draws for one in kernels):  # two elements draw other numbers: what moves is that without them
             made = trial(rule, (), "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)

@@ -99,16 +99,16 @@ def test_a_dialect_is_one_that_the_rule_has() -> None:
 
 
 @each_class
-def test_decay_is_part_of_the_gradient_but_in_adamw(name: str) -> None:
+def test_decay_is_part_of_the_gradient_but_in_adamw_and_adafactor(name: str) -> None:
     """What it does to a variable without a gradient is what that gradient would do; nothing, if it is excluded."""
     variables = [np.ones(3), np.ones(3)]
-    options: dict[str, Any] = {"learning_rate": 0.125} | ({} if name == "SGD" else {"epsilon": 1.0})
+    options: dict[str, Any] = {"learning_rate": 0.125} | ({} if name in ("SGD", "Adafactor") else {"epsilon": 1.0})
     optimizer = made(name, **options, weight_decay=0.5)
     optimizer.build({"a": variables[0], "b": variables[1]})
     optimizer.exclude_from_weight_decay(var_names=["^b$"])
     optimizer.apply({"a": np.zeros(3), "b": np.zeros(3)})
     assert (variables[1] == 1).all()
-    if name == "AdamW":
+    if name in ("AdamW", "Adafactor"):
         np.testing.assert_array_equal(variables[0], 1 - 0.125 * 0.5)
     else:
         alone = np.ones(3)

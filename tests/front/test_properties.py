@@ -12,21 +12,28 @@ import pytest
 from compare import Array, assert_same_bits
 from every_rule import VARIANTS, Variant, brought, is_exact, rule_of, some, trial
 
-SIZES = (1, 7, 64, 129, 0, 1000, 3)
+Arrays = Sequence[Array]
+Sizes = Sequence[int | tuple[int, ...]]
+
+SIZES: Sizes = (1, 7, 64, (3, 43), 0, (10, 100), 3)
+"""Of vectors, and shapes of matrices."""
 STEPS = 3
 
-Arrays = Sequence[Array]
 
-
-def weights(dtype: str = "float32", sizes: Sequence[int] = SIZES) -> list[Array]:
+def weights(dtype: str = "float32", sizes: Sizes = SIZES) -> list[Array]:
     rng = np.random.default_rng(1)
     return [rng.normal(size=size).astype(dtype) for size in sizes]
 
 
-def gradients(step: int, dtype: str = "float32", sizes: Sequence[int] = SIZES) -> list[Array]:
+def gradients(step: int, dtype: str = "float32", sizes: Sizes = SIZES) -> list[Array]:
     """Whole multiples of 2 ** -6 below 8, so that sums of some, and halves and quarters, are exact in float32."""
     rng = np.random.default_rng(100 + step)
     return [(rng.integers(-512, 512, size=size) / 64).astype(dtype) for size in sizes]
+
+
+def flat(arrays: Arrays) -> Array:
+    """All elements, in order."""
+    return np.concatenate([one.ravel() for one in arrays])
 
 
 def stepped(variant: Variant, optimizer: Any, variables: Arrays, calls: Sequence[Sequence[Any]]) -> dict[str, Array]:
@@ -90,17 +97,17 @@ def takes_rows_in_any_order(variant: Variant) -> None:
     programs = [trial(rule, (*own,), "float32", lambda n: np.ones(n), [1]).program for own in ((), tuple(rule.flags))]
     if not all(map(is_exact, programs)) or rule.draws:
         return
-    order = np.random.default_rng(5).permutation(sum(SIZES))
+    ours = flat(weights())
+    order = np.random.default_rng(5).permutation(ours.size)
     cuts = [5, 6, 400, 529]
-    ours = np.concatenate(weights())
-    stepped(variant, variant.made(), [ours], [[np.concatenate(gradients(i))] for i in range(STEPS)])
-    pieces = [one.copy() for one in np.split(np.concatenate(weights())[order], cuts)]
-    given = [[one.copy() for one in np.split(np.concatenate(gradients(i))[order], cuts)] for i in range(STEPS)]
+    stepped(variant, variant.made(), [ours], [[flat(gradients(i))] for i in range(STEPS)])
+    pieces = [one.copy() for one in np.split(flat(weights())[order], cuts)]
+    given = [[one.copy() for one in np.split(flat(gradients(i))[order], cuts)] for i in range(STEPS)]
     stepped(variant, variant.made(), pieces, given)
     assert_same_bits(np.concatenate(pieces), ours[order], "elements")
     apart = weights()
     stepped(variant, variant.made(), apart, [gradients(i) for i in range(STEPS)])
-    assert_same_bits(np.concatenate(apart), ours, "variables")
+    assert_same_bits(flat(apart), ours, "variables")
 
 
 def goes_on_from_its_state(variant: Variant) -> None:
@@ -118,7 +125,7 @@ def goes_on_from_its_state(variant: Variant) -> None:
 
 
 def has_the_bits_of_any_number_of_threads(variant: Variant) -> None:
-    sizes = (33_333, 5, 4_097)
+    sizes: Sizes = (33_333, 5, (17, 241), (241, 17))
     found = []
     for threads in (1, 2, 3):
         calls = [gradients(i, sizes=sizes) for i in range(2)]

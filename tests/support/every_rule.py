@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ AROUND: list[tuple[str, ...]] = [
 """What stands around a rule in a step."""
 
 T = TypeVar("T")
+Shape = tuple[int, ...]
 
 
 class Variant(NamedTuple):
@@ -118,10 +120,34 @@ def some_rules(label: str, count: int) -> list[Variant]:
 
 
 def own_flags(rule: Rule) -> list[tuple[str, ...]]:
-    """Every combination of the flags that a rule's equations ask for."""
+    """Every combination of the flags that a rule's equations ask for, of which there is a shape."""
     names = list(dict.fromkeys((*rule.flags, *sorted(rule.decided_by_step))))
     every = itertools.product((False, True), repeat=len(names))
-    return [tuple(name for name, on in zip(names, chosen, strict=True) if on) for chosen in every]
+    found = [tuple(name for name, on in zip(names, chosen, strict=True) if on) for chosen in every]
+    return [flags for flags in found if any(_are_of(rule, flags, _shaped(24, axes)) for axes in MOST_AXES)]
+
+
+MOST_AXES = (1, 2, 4)
+"""How many axes tensors have for the flags that their shapes decide; the first that fits."""
+
+
+def _are_of(rule: Rule, flags: Sequence[str], shape: Shape) -> bool:
+    """Whether the flags that a shape decides are these."""
+    return all((name in flags) is bool(flag.of(shape)) for name, flag in rule.flags.items() if flag.of is not None)
+
+
+def _shaped(size: int, axes: int) -> Shape:
+    """A shape of so many elements and axes."""
+    if axes == 1:
+        return (size,)
+    rows = max((one for one in range(1, math.isqrt(size) + 1) if size % one == 0), default=1)
+    return (rows, size // rows) if axes == 2 else (1, rows, *_shaped(size // rows, 2))
+
+
+def shapes_of(rule: Rule, flags: Sequence[str], sizes: Sequence[int]) -> list[Shape]:
+    """Shapes of so many elements, such as a rule has with these flags."""
+    axes = next(one for one in MOST_AXES if _are_of(rule, flags, _shaped(24, one)))
+    return [_shaped(size, axes) for size in sizes]
 
 
 def flag_sets(rule: Rule, label: str, plain: int, around: int) -> list[tuple[str, ...]]:
@@ -143,14 +169,18 @@ class Trial(NamedTuple):
 def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequence[int], step: float = 3.0) -> Trial:
     """The program, with tensors of so many elements: slots are not as they start, but as they may be later."""
     whole, program = step_of(rule), program_of(rule, flags, dtype)
+    shapes = shapes_of(rule, flags, sizes)
     tensors = make_tensors(whole, sizes, dtype, make)
-    for tensor, size in zip(tensors, sizes, strict=True):
+    for tensor, shape, size in zip(tensors, shapes, sizes, strict=True):
         tensor |= {f"x.{name}": make(size).astype(dtype) for name in rule.inputs}
         for name, slot in whole.slots.items():
             if slot.over == "element":
                 tensor[name] = np.abs(make(size)).astype(dtype)
             elif slot.over == "tensor":
                 tensor[name][...] = 0.5
+            elif slot.over != "all" and name in program.slots:
+                tensor[name] = np.abs(make(math.prod(slot.shape_of(shape)))).astype(dtype).reshape(slot.shape_of(shape))
+        tensor |= {name: one.reshape(shape) for name, one in tensor.items() if one.shape == (size,)}
     numbers = {
         "learning_rate": 0.05,
         "step": step,

@@ -168,6 +168,24 @@ TORCH = (
         {"learning_rate": 0.125, "eta_minus": 0.5, "eta_plus": 1.2, "smallest": 1e-6, "largest": 50.0},
         ({}, {"eta_minus": 0.25, "eta_plus": 1.5, "smallest": 0.1}, {"largest": 0.25, "maximize": True}),
     ),
+    Judged(
+        "Adafactor",
+        "Adafactor",
+        {
+            **RATE,
+            "beta_2_decay": "beta2_decay",
+            "epsilon_1": "eps.0",
+            "epsilon_2": "eps.1",
+            "clip_threshold": "d",
+        },
+        {"learning_rate": 0.125, "beta_2_decay": -0.8, "epsilon_1": 1e-7, "epsilon_2": 1e-3, "clip_threshold": 1.0},
+        (
+            {},
+            {"learning_rate": 0.5, "beta_2_decay": -0.5, "epsilon_1": 0.5, "clip_threshold": 1.5},
+            {"weight_decay": 0.1, "epsilon_2": 1.0, "maximize": True},
+        ),
+        "torch",
+    ),
 )
 """torch.optim. Its RAdam couples decay to the gradient unless it is told not to."""
 
@@ -235,6 +253,21 @@ OPTAX = (
         {**MOMENTS, "clipped": "use_clipping"},
         {**BETAS, "clipped": True},
         ({}, {"clipped": False, "epsilon": 0.5}, {"beta_1": 0.5, "beta_2": 0.5}),
+    ),
+    # its rate has no bound of its own, and its two largest axes are rows and columns, if they are long enough
+    Judged(
+        "Adafactor",
+        "adafactor",
+        {
+            "learning_rate": "learning_rate",
+            "beta_2_decay": "",
+            "epsilon_1": "eps",
+            "epsilon_2": "",
+            "clip_threshold": "clipping_threshold",
+        },
+        {"learning_rate": 0.125, "beta_2_decay": -0.8, "epsilon_1": 1e-30, "epsilon_2": 1e-3, "clip_threshold": 1.0},
+        ({}, {"learning_rate": 0.0625, "epsilon_1": 0.5}, {"learning_rate": 0.2, "clip_threshold": 1.5}),
+        further={"min_dim_size_to_factor": 1, "decay_rate": np.float64(0.8)},  # of float64: so are its averages then
     ),
     Judged(
         "AdEMAMix",

@@ -114,7 +114,7 @@ def make_tensors(
         tensor = {"parameter": make(size).astype(dtype), "gradient": make(size).astype(gradient or dtype)}
         for name, slot in rule.slots.items():
             initial = tensor["parameter"] if slot.initial == "parameter" else slot.initial
-            if slot.over != "all":
+            if slot.over in ("element", "tensor"):  # over axes: those who know the shape make them
                 tensor[name] = np.full(
                     *((size, initial, dtype) if slot.over == "element" else ((), initial, np.float64))
                 )
