@@ -18,11 +18,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from .codegen import Expr, Flag, Hyper, Rule, RuleError, Slot, maximum, mean_of, where
+from .codegen import Expr, Flag, Hyper, Rule, RuleError, Slot, but, maximum, mean_of, sqrt, sum_of_squares, where
 from .codegen.names import Names
 from .composing import Inside, RuleLike, Stores, combined, rule_of
 
-__all__ = ["cautious", "chain", "coupled", "decoupled", "ema", "heavy_ball", "lookahead", "nesterov"]
+__all__ = [
+    "cautious",
+    "centralised",
+    "chain",
+    "clip_adaptive",
+    "coupled",
+    "decoupled",
+    "ema",
+    "heavy_ball",
+    "lookahead",
+    "nesterov",
+]
 
 LEAST_AGREEMENT = 1e-3
 """Of the elements of a tensor, as in the authors' code of cautious optimizers."""
@@ -151,3 +162,63 @@ def cautious(rule: RuleLike, name: str | None = None) -> Rule:
         return {**stores, p: p - step * moved / maximum(mean_of(moved), LEAST_AGREEMENT)}
 
     return combined(cautious, (rule, name), [rule_of(rule)], equations, name=name)
+
+
+def has_rows(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has more axes than one."""
+    return len(shape) > 1
+
+
+def centralised(rule: RuleLike) -> Rule:
+    """Yong et al. 2020, eq. 1: gradients without the mean of what belongs to each place along the first axis.
+
+    As optax's `centralize`; vectors stay as they are.
+    """
+
+    def equations(inside: Inside, p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Stores:
+        step, stores = inside.step(p, where(on.rows, g - mean_of(g, over=but(0)), g))
+        return {**stores, p: p - step}
+
+    return combined(centralised, (rule,), [rule_of(rule)], equations, flags={"rows": Flag(of=has_rows)})
+
+
+LEAST_NORM = 1e-6
+"""By which at least a gradient is divided, as in optax; the bound of its norm is far from it."""
+
+
+def is_one_unit(shape: tuple[int, ...]) -> bool:
+    """Whether all of a tensor is one unit: a vector, whatever axes of one place it has beside."""
+    return sum(places != 1 for places in shape) <= 1
+
+
+def has_heads(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has a unit for each place along its last two axes."""
+    return len(shape) == 3 and not is_one_unit(shape)
+
+
+def clip_adaptive(rule: RuleLike, clipping: float = 0.01, epsilon: float = 1e-3) -> Rule:
+    """Brock et al. 2021, eq. 3: no unit's gradient has a norm of more than `unit_clipping` times that of its weights.
+
+    Units as in optax's `adaptive_grad_clip`: along all axes but the last, in tensors of three axes along the first.
+    Norms of weights count as `unit_epsilon` at least.
+    """
+
+    def equations(inside: Inside, p: Expr, g: Expr, s: Names, h: Names, on: Names) -> Stores:
+        weights, norm = (_norm_of_units(x, on) for x in (p, g))
+        most = h.unit_clipping * maximum(weights, h.unit_epsilon)
+        step, stores = inside.step(p, g * where(norm < most, 1.0, most / maximum(norm, LEAST_NORM)))
+        return {**stores, p: p - step}
+
+    return combined(
+        clip_adaptive,
+        (rule, clipping, epsilon),
+        [rule_of(rule)],
+        equations,
+        hypers={"unit_clipping": Hyper(clipping, low=0.0), "unit_epsilon": Hyper(epsilon, low=0.0)},
+        flags={"one_unit": Flag(of=is_one_unit), "heads": Flag(of=has_heads)},
+    )
+
+
+def _norm_of_units(x: Expr, on: Names) -> Expr:
+    squares = where(on.heads, sum_of_squares(x, over=0), sum_of_squares(x, over=but(-1)))
+    return sqrt(where(on.one_unit, sum_of_squares(x), squares))

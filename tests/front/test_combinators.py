@@ -16,10 +16,22 @@ import rmsprop_jit
 from rmsprop_jit import Optimizer, RuleError, combinators
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Flag, Hyper, Rule
-from rmsprop_jit.combinators import cautious, chain, coupled, decoupled, ema, heavy_ball, lookahead, nesterov
+from rmsprop_jit.codegen.kinds import Space
+from rmsprop_jit.combinators import (
+    cautious,
+    centralised,
+    chain,
+    clip_adaptive,
+    coupled,
+    decoupled,
+    ema,
+    heavy_ball,
+    lookahead,
+    nesterov,
+)
 
 RATE, STEPS = 0.01, 13
-SHAPES = ((7,), (3, 5), (2, 1, 3, 2))
+SHAPES = ((7,), (3, 5), (2, 1, 3, 2), (2, 3, 2), (1, 4))
 
 Step = Callable[[Array, Array, int], Array]
 """What goes away of a tensor for a gradient in an update from 1: in NumPy, with state of its own for each tensor."""
@@ -129,6 +141,20 @@ def with_slow(inner: Step) -> Step:
     return step
 
 
+def without_means(g: Array) -> Array:
+    return g - g.mean(tuple(range(1, g.ndim)), keepdims=True) if g.ndim > 1 else g
+
+
+def norm_of_units(x: Array) -> Array:
+    axes: Any = None if sum(one > 1 for one in x.shape) <= 1 else 0 if x.ndim == 3 else tuple(range(x.ndim - 1))
+    return np.asarray(np.sqrt((x**2).sum(axes, keepdims=True)))
+
+
+def clipped_by_units(p: Array, g: Array) -> Array:
+    most, norm = 0.5 * np.maximum(norm_of_units(p), 0.01), norm_of_units(g)
+    return np.asarray(g * np.where(norm < most, 1.0, most / np.maximum(norm, 1e-6)))
+
+
 OURS: dict[str, Callable[[Any], Rule]] = {
     "heavy_ball": lambda rule: heavy_ball(rule, 0.7),
     "nesterov": lambda rule: nesterov(rule, 0.6),
@@ -137,6 +163,8 @@ OURS: dict[str, Callable[[Any], Rule]] = {
     "decoupled": lambda rule: decoupled(rule, 0.2),
     "cautious": cautious,
     "lookahead": lambda rule: lookahead(rule, 3, 0.25),
+    "centralised": centralised,
+    "clip_adaptive": lambda rule: clip_adaptive(rule, 0.5, 0.01),
     "after_sgd": lambda rule: chain(rmsprop_jit.SGD, rule),
 }
 BY_HAND: dict[str, Callable[[Step, float], Step]] = {
@@ -147,6 +175,8 @@ BY_HAND: dict[str, Callable[[Step, float], Step]] = {
     "decoupled": lambda inner, rate: lambda p, g, t: inner(p, g, t) + rate * 0.2 * p,
     "cautious": lambda inner, _: held_back(inner),
     "lookahead": lambda inner, _: with_slow(inner),
+    "centralised": lambda inner, _: lambda p, g, t: inner(p, without_means(g), t),
+    "clip_adaptive": lambda inner, _: lambda p, g, t: inner(p, clipped_by_units(p, g), t),
     "after_sgd": lambda inner, _: inner,  # a step of rate 1 along the gradient is the gradient
 }
 
@@ -163,6 +193,9 @@ COMBINATIONS = (
     ("heavy_ball", "decoupled", "lookahead"),
     ("ema", "coupled", "decoupled"),
     ("after_sgd", "ema", "lookahead"),
+    ("centralised", "heavy_ball"),
+    ("clip_adaptive", "decoupled"),
+    ("centralised", "clip_adaptive", "ema"),
 )
 """From the inside."""
 
@@ -213,7 +246,19 @@ def test_a_combination_is_the_composition_by_hand(rule: str, names: tuple[str, .
 @pytest.mark.parametrize("names", COMBINATIONS, ids="-".join)
 def test_it_is_one_pass_and_two_with_a_mean(names: tuple[str, ...]) -> None:
     program = program_of(combination(names, rmsprop_jit.Adam), (), "float32")
-    assert len(program.kernels) == (2 if "cautious" in names else 1)
+    norms = {"cautious"} & {*names} or "clip_adaptive" in names  # of a vector: it is centred as it is
+    assert len(program.kernels) == (2 if norms else 1)
+
+
+def test_of_matrices_means_and_norms_are_one_pass_more() -> None:
+    moved = {
+        "centralised": ("rows", 1 + 4 + 3),
+        "clip_adaptive": ("", 2 + 4 + 3),
+    }
+    for name, (flags, count) in moved.items():
+        program = program_of(OURS[name](rmsprop_jit.Adam), flags.split(), "float32")
+        assert program.bytes_per_element() == 4 * count, name
+        assert sum(kernel.space is Space.ELEMENT for kernel in program.kernels) == 2
 
 
 def test_slow_weights_are_moved_only_when_they_follow() -> None:
