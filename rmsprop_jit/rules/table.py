@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from .distances import DAdaptAdamW as DAdaptAdamW
     from .distances import DoG as DoG
     from .distances import Prodigy as Prodigy
+    from .factored import CAME as CAME
+    from .factored import SM3 as SM3
     from .factored import Adafactor as Adafactor
+    from .factored import AdamMini as AdamMini
     from .langevin import SGLD as SGLD
     from .moments import ADOPT as ADOPT
     from .moments import AdaBelief as AdaBelief
@@ -91,6 +94,9 @@ HOMES = {
     "DoG": "distances",
     "CautiousAdamW": "cautious",
     "Adafactor": "factored",
+    "CAME": "factored",
+    "SM3": "factored",
+    "AdamMini": "factored",
 }
 """The family of each class. The first is what the command line shows unless it is asked for another."""
 

@@ -270,6 +270,13 @@ OPTAX = (
         further={"min_dim_size_to_factor": 1, "decay_rate": np.float64(0.8)},  # of float64: so are its averages then
     ),
     Judged(
+        "SM3",
+        "sm3",
+        {"learning_rate": "learning_rate", "epsilon": ""},
+        {"learning_rate": 0.125, "momentum": 0.9, "epsilon": 1e-8},
+        ({}, {"momentum": 0.5}, {"momentum": 0.0, "learning_rate": 0.5}),
+    ),
+    Judged(
         "AdEMAMix",
         "contrib.ademamix",
         MOMENTS,

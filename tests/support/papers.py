@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from compare import Array
 from papers_of_averages import schedulefreesgd
+from papers_of_axes import adammini, came, sm3
 from papers_of_moments import State, adabelief, adam_step, ademamix, adopt, ema, grams, laprop, norm, radam, yogi
 from words import plain
 
@@ -238,7 +239,9 @@ PAPERS: dict[str, Paper] = {
     "ADOPT": adopt,
     "AdEMAMix": ademamix,
     "CautiousAdamW": cautiousadamw,
+    "AdamMini": adammini,
     "Adan": adan,
+    "CAME": came,
     "Grams": grams,
     "LaProp": laprop,
     "LARS": lars,
@@ -251,6 +254,7 @@ PAPERS: dict[str, Paper] = {
     "Rprop": rprop,
     "Sophia": sophia,
     "SGLD": sgld,
+    "SM3": sm3,
     "StableAdamW": stableadamw,
     "Tiger": tiger,
     "Yogi": yogi,
