@@ -11,6 +11,7 @@ import apart
 import numpy as np
 import pytest
 from compare import Array
+from every_rule import ALL
 
 import rmsprop_jit
 from rmsprop_jit import Optimizer, RuleError, combinators
@@ -232,6 +233,8 @@ def by_hand(names: tuple[str, ...], rule: str) -> list[Array]:
 @pytest.mark.parametrize("names", COMBINATIONS, ids="-".join)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_combination_is_the_composition_by_hand(rule: str, names: tuple[str, ...]) -> None:
+    if not ALL and {*names} & {"centralised", "clip_adaptive"} and (rule != "SGD" or len(names) > 2):
+        pytest.skip("kernels over axes compile for seconds: RMSPROP_JIT_ALL_RULES=1 tries all")
     wanted = by_hand(names, rule)
     bounds = {"float64": 1e-9, "float32": 5e-5} if rule == "Adam" else {"float64": 1e-9}
     for dtype, bound in bounds.items():

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array
+from every_rule import ALL
 from judges import JUDGES, RECORD, Case, Judged, cases, key
 from record_judges import ANSWERS
 
@@ -14,8 +15,11 @@ import rmsprop_jit
 DTYPES = {"float64": 1e-9, "float32": 5e-5}
 """How far a result may be from the judge's, as a part of the largest weight."""
 
-ALL = [(judge, judged) for judge, each in JUDGES.items() for judged in each]
-each_judged = pytest.mark.parametrize(("judge", "judged"), ALL, ids=[key(*one) for one in ALL])
+EVERY = [(judge, judged) for judge, each in JUDGES.items() for judged in each]
+each_judged = pytest.mark.parametrize(("judge", "judged"), EVERY, ids=[key(*one) for one in EVERY])
+
+OVER_AXES = {("optax", "Adafactor"), ("optax", "SM3"), ("torch", "Adafactor")}
+"""Of which kernels compile for seconds."""
 
 
 def recorded(judge: str, judged: Judged) -> Array:
@@ -43,6 +47,8 @@ def off(case: Case, answer: Array, dtype: str) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @each_judged
 def test_its_numbers_are_the_judges(judge: str, judged: Judged, dtype: str) -> None:
+    if not ALL and (judge, judged.ours) in OVER_AXES and (judge, dtype) != ("torch", "float64"):
+        pytest.skip("kernels over axes compile for seconds: RMSPROP_JIT_ALL_RULES=1 tries all")
     answers = recorded(judge, judged)
     asked = cases(judged)
     assert len(asked) == len(answers)
@@ -63,7 +69,7 @@ def test_the_record_is_what_the_judge_says(judge: str, judged: Judged) -> None:
 
 def test_nothing_else_is_recorded() -> None:
     with np.load(RECORD, allow_pickle=False) as record:
-        assert {*record} == {*JUDGES, *(key(*one) for one in ALL)}
+        assert {*record} == {*JUDGES, *(key(*one) for one in EVERY)}
         assert (str(record["optax"]), str(record["torch"]).split("+")[0]) == ("0.2.8", "2.14.1")
     assert RECORD.stat().st_size < 300_000
 

@@ -124,7 +124,8 @@ def own_flags(rule: Rule) -> list[tuple[str, ...]]:
     names = list(dict.fromkeys((*rule.flags, *sorted(rule.decided_by_step))))
     every = itertools.product((False, True), repeat=len(names))
     found = [tuple(name for name, on in zip(names, chosen, strict=True) if on) for chosen in every]
-    return [flags for flags in found if any(_are_of(rule, flags, _shaped(24, axes)) for axes in MOST_AXES)]
+    tried = MOST_AXES if ALL else MOST_AXES[:1]  # kernels over axes compile for seconds
+    return [flags for flags in found if any(_are_of(rule, flags, _shaped(24, axes)) for axes in tried)]
 
 
 MOST_AXES = (1, 2, 4)
