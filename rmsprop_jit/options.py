@@ -154,7 +154,7 @@ OPTIONS: dict[str, Option] = {
     "storage": Option(
         None,
         or_none(one_storage),
-        'what slots are kept in: "bfloat16", "int8", or patterns over "variable:slot"; None is float32.',
+        'slots are kept in: "bfloat16", "int8", or patterns over "variable:slot"; None is float32.',
         command={"choices": LIGHT},
     ),
     "seed": Option(
