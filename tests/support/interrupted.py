@@ -57,7 +57,7 @@ class Training:
     def __init__(self, kind: str, seed: int) -> None:
         rng = np.random.default_rng([seed, 7])
         self.kind, self.seed, self.rng = kind, seed, rng
-        self.options = {name: self.value(name) for name in CHOICES if rng.integers(3) == 0}
+        self.options = {"seed": seed} | {name: self.value(name) for name in CHOICES if rng.integers(3) == 0}
         self.excluded = ["bias"] if rng.integers(2) else []
         dtypes = {name: str(rng.choice(["f4", "f8"])) for name in SHAPES}
         self.first = {name: np.array(rng.normal(size=shape) + 2, dtypes[name]) for name, shape in SHAPES.items()}
