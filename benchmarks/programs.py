@@ -10,7 +10,7 @@ from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Rule
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
-from rmsprop_jit.flags import option_flags, part_flags, shape_flags, step_flags
+from rmsprop_jit.flags import option_flags, part_flags, step_flags, variable_flags
 from rmsprop_jit.options import OPTIONS, Options
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -31,7 +31,7 @@ def step_program(optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, sh
     """
     options = options_of(optimizer, rule)
     numbers = options.numbers(optimizer.learning_rate, update)
-    flags = option_flags(rule, options) | step_flags(rule, lambda: numbers) | shape_flags(rule, shape)
+    flags = option_flags(rule, options) | step_flags(rule, lambda: numbers) | variable_flags(rule, shape, "")
     if options.gradient_accumulation_steps:
         flags = part_flags(rule, flags, "micro_step")
     return program_of(rule, flags, "float32")

@@ -97,8 +97,8 @@ def live(rule: Rule, flags: Collection[str]) -> tuple[Stores, dict[str, Slot]]:
 
 
 def _common(rule: Rule, flags: Collection[str]) -> frozenset[Symbol]:
-    """Gathered slots that tensors of some shape read: tensors of any shape have a part in what is reduced for those."""
-    shapes = {name for name, flag in rule.flags.items() if flag.of is not None}
+    """Gathered slots that some tensors read, by shape or name: all tensors have a part in what is reduced for those."""
+    shapes = {name for name, flag in rule.flags.items() if flag.is_of_variables}
     if not rule.gathered or not shapes:
         return frozenset()
     reaching, _ = prune(rule, _open(rule, flags, rule.decided_by_step | shapes))

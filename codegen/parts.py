@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -146,17 +147,22 @@ class Flag:
     when:    the step decides: a function of the step's numbers (`h.step`, `h.learning_rate`, hyperparameters, as
              floats), asked before each update. In a step where the flag is off nothing of what it guards is moved.
     of:      the shape decides: a function of a variable's shape, a tuple of ints, asked once for each shape.
+    named:   the name decides: on for variables in whose path one of these regular expressions is found, anywhere, as
+             Keras looks for those of `exclude_from_weight_decay`; of none it is off.
 
-    Raises RuleError for several of them, and for what is no function.
+    Raises RuleError for several of them, for what is no function, and for what is no regular expression.
     """
 
     default: bool = False
     follows: str | None = None
     when: Callable[[Any], bool] | None = None
     of: Callable[[tuple[int, ...]], bool] | None = None
+    named: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ("follows", "when", "of")}
+        if self.named is not None:
+            object.__setattr__(self, "named", _expressions(self.named))
+        given = {name: getattr(self, name) for name in ("follows", "when", "of", "named")}
         chosen = [f"{name}={value!r}" for name, value in given.items() if value is not None]
         if len(chosen) + bool(self.default) > 1:
             raise RuleError(
@@ -179,7 +185,27 @@ class Flag:
     @property
     def is_option(self) -> bool:
         """Whether the caller decides: an option of its own."""
-        return self.follows is None and self.when is None and self.of is None
+        return self.follows is None and self.when is None and not self.is_of_variables
+
+    @property
+    def is_of_variables(self) -> bool:
+        """Whether it is decided for each variable, by its shape or its name."""
+        return self.of is not None or self.named is not None
+
+
+def _expressions(given: Any) -> tuple[str, ...]:
+    """What a flag looks for in names. Raises RuleError for what is no sequence of regular expressions."""
+    is_sequence = isinstance(given, Sequence) and not isinstance(given, str)
+    try:
+        found = tuple([re.compile(one).pattern for one in given]) if is_sequence else None
+    except (re.error, TypeError):
+        found = None
+    if found is None or not all(isinstance(one, str) for one in found):
+        raise RuleError(
+            f"Flag(named=...) looks for regular expressions in names. Received: named={given!r}. "
+            "Write Flag(named=['bias', 'norm']); a name as it is goes through re.escape."
+        )
+    return found
 
 
 @dataclass(frozen=True)

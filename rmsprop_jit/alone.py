@@ -9,7 +9,7 @@ from .arrays.homes import home_of
 from .buckets import Buckets
 from .calls import Calls
 from .errors import ArrayError, OptionError
-from .flags import FIRST, own_flags, shape_flags
+from .flags import FIRST, own_flags, variable_flags
 from .rules.around import step_of
 
 
@@ -40,7 +40,8 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
             "Received: overwrite_with_gradient=True. Call apply(), or set that to False first."
         )
     resolved = state.members.read([gradient if i == position else None for i in range(len(members))])
-    flags = own_flags(rule, calls.settings.flags_of(position)) | shape_flags(rule, members[position].array.shape)
+    member = members[position]
+    flags = own_flags(rule, calls.settings.flags_of(position)) | variable_flags(rule, member.array.shape, member.path)
     flags |= calls.settings.due_at(position, rate, calls.options.update_of(state.ledger.calls))
     if position in calls.unstarted:
         flags |= {FIRST}

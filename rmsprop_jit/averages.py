@@ -21,7 +21,7 @@ from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
 from .codegen.pieces import COPY, ERROR
 from .errors import OptionError
-from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, shape_flags
+from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, variable_flags
 from .members import Member
 from .rules.around import averages_of
 
@@ -105,7 +105,7 @@ def _buckets(calls: Calls) -> Buckets:
     unstarted = calls.unstarted
     kinds: dict[int, Kind] = {}
     for position, member in enumerate(state.variables):
-        flags = settings.flags_of(position) | shape_flags(rule, member.array.shape)
+        flags = settings.flags_of(position) | variable_flags(rule, member.array.shape, member.path)
         flags |= settings.due_at(position, settings.rate_of(position, made), calls.options.update_of(made) - 1)
         flags |= {FIRST} if position in unstarted else NO_FLAGS
         flags |= {OVERWRITE} if position in state.endings.overwritten else NO_FLAGS

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .codegen import Flag
 from .rules.around import Rule
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic)
@@ -45,12 +46,16 @@ def of_rule(rule: Rule) -> str:
         inner = inner.func
     if (getattr(inner, "__module__", None) or "").startswith(f"{__package__}.rules."):
         return BUNDLED
-    flags = {name: (flag.follows, *map(_function_or_none, (flag.when, flag.of))) for name, flag in rule.flags.items()}
+    flags = {name: _of_flag(flag) for name, flag in rule.flags.items()}
     hypers = {name: hyper.per for name, hyper in rule.hypers.items()}
     inputs = {name: repr(given) for name, given in rule.inputs.items()}
     slots = {name: repr(slot) for name, slot in rule.slots.items()}
     outside = tuple([_described(function, ()) for function in rule.functions])
     return _digest(RULES, (str(rule), slots, hypers, flags, inputs, *([outside] if outside else [])))
+
+
+def _of_flag(flag: Flag) -> tuple[Any, ...]:
+    return (flag.follows, *map(_function_or_none, (flag.when, flag.of)), *(() if flag.named is None else flag.named))
 
 
 def agree(saved: object, own: object) -> bool:

@@ -18,6 +18,7 @@ from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
 from .codegen.walk import rewrite, walk
 from .options import OPTIONS, Options
+from .patterns import found_in
 from .rules.around import averages_of, step_of
 
 Flags = frozenset[str]
@@ -50,12 +51,15 @@ def _is_followed(rule: Rule, options: Options, flag: Flag) -> bool:
     return name is not None and largest(options.hypers[name], rule.hypers[name]) > 0
 
 
-def shape_flags(rule: Rule, shape: tuple[int, ...]) -> Flags:
-    """The flags that are on for a variable of this shape. Raises RuleError where the rule's own function fails."""
-    decide = _of_shapes(rule)
-    if not decide:
-        return NO_FLAGS
-    found: Flags = rule.memo(("flags of", shape), lambda: _decided(rule, decide, shape))
+def variable_flags(rule: Rule, shape: tuple[int, ...], path: str) -> Flags:
+    """The flags that are on for a variable of this shape and path.
+
+    Raises RuleError where the rule's own function fails.
+    """
+    decide, expressions = _of_shapes(rule), _of_names(rule)
+    found: Flags = rule.memo(("flags of", shape), lambda: _decided(rule, decide, shape)) if decide else NO_FLAGS
+    if expressions:
+        found |= rule.memo(("flags of name", path), lambda: _looked_for(expressions, path))
     return found
 
 
@@ -65,6 +69,18 @@ def _of_shapes(rule: Rule) -> Mapping[str, Callable[[Any], bool]]:
         "of shapes", lambda: {name: flag.of for name, flag in rule.flags.items() if flag.of is not None}
     )
     return found
+
+
+def _of_names(rule: Rule) -> Mapping[str, Sequence[str]]:
+    """What is looked for in names, by flags."""
+    found: Mapping[str, Sequence[str]] = rule.memo(
+        "of names", lambda: {name: flag.named for name, flag in rule.flags.items() if flag.named}
+    )
+    return found
+
+
+def _looked_for(expressions: Mapping[str, Sequence[str]], path: str) -> Flags:
+    return frozenset(name for name, wanted in expressions.items() if found_in(wanted, path))
 
 
 def step_flags(rule: Rule, numbers: Callable[[], Mapping[str, float]]) -> Flags:
@@ -156,7 +172,7 @@ def has_averages(rule: Rule, flags: Flags) -> bool:
     from .codegen.simplify import settle
 
     own = averages_of(rule)
-    asked = {FIRST, *(name for name, flag in rule.flags.items() if flag.when is not None or flag.of is not None)}
+    asked = {FIRST, *(name for name, flag in rule.flags.items() if flag.when is not None or flag.is_of_variables)}
     values = settle(own.stores.values(), flags, asked)
     return any(values[value] is not target for target, value in own.stores.items())
 

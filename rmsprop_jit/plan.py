@@ -11,11 +11,11 @@ from .codegen.backends.entries import NO_ARRAYS, Marks
 from .codegen.backends.ledger import Ledger
 from .endings import NO_ENDINGS, Endings
 from .errors import ArrayError, NonFiniteError
-from .flags import FIRST, NO_FLAGS, OVERWRITE, Flags, part_flags, shape_flags
+from .flags import FIRST, NO_FLAGS, OVERWRITE, Flags, part_flags, variable_flags
 from .members import Member
 from .nonfinite import refused
 from .rests import ENDS_DUE, Rest
-from .rules.around import Rule, step_of, unread
+from .rules.around import Rule, decays_of, step_of, unread
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
@@ -258,7 +258,7 @@ def _brought(rule: Rule, call: Call, position: int, member: Member, flags: Flags
 def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | None:
     """The flags of a variable in a call; None if it has no part in it."""
     is_overwritten = position in call.endings.overwritten
-    own = shape_flags(rule, member.array.shape)
+    own = variable_flags(rule, member.array.shape, member.path)
     flags = call.flags_of(position)  # the same set for many: it is hashed once
     flags = flags | own if own else flags
     given, window = call.gradients[position] is not None, call.windows[position]
@@ -280,6 +280,6 @@ def _flags_of(rule: Rule, call: Call, position: int, member: Member) -> Flags | 
         flags |= {"gradient_missing"}
     if is_overwritten:
         return part_flags(rule, flags, OVERWRITE)
-    if "weight_decay" in flags and len(call.decaying) < len(call.gradients):
+    if decays_of(rule) & flags and len(call.decaying) < len(call.gradients):
         flags |= {"weight_decay_exclusions"}
     return flags

@@ -15,7 +15,7 @@ import numpy as np
 
 from .by_name import resolved
 from .errors import OptionError
-from .flags import Flags, option_flags, shape_flags, step_flags
+from .flags import Flags, option_flags, step_flags, variable_flags
 from .options import OPTIONS, Options
 from .rates import RATE, rate_of
 from .rules.around import Rule, step_of
@@ -274,7 +274,8 @@ def asked_of(rule: Rule, options: Options) -> AskedOf:
         flags = settings.each or [settings.flags] * len(members)
         if options.storage is None:
             return Asked(flags, [USUAL] * len(members), settings.part(step_of))
-        shaped = [own | shape_flags(rule, one.array.shape) for own, one in zip(flags, members, strict=True)]
+        pairs = zip(flags, members, strict=True)
+        shaped = [own | variable_flags(rule, one.array.shape, one.path) for own, one in pairs]
         return Asked(flags, of_each(rule, options.storage, members, shaped), settings.part(step_of))
 
     return found

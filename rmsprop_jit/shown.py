@@ -15,10 +15,10 @@ from .by_name import largest
 from .calls import Calls
 from .codegen import Rule
 from .errors import OptionError
-from .flags import FIRST, Flags, shape_flags
+from .flags import FIRST, Flags, variable_flags
 from .nearest import meant
 from .options import Options
-from .rules.around import step_of
+from .rules.around import decays_of, step_of
 from .storages import usual_light
 
 FORMS = (*codegen.FORMS, "programs")
@@ -32,7 +32,7 @@ SHOWN_GROUPS = 5
 
 
 def explained(calls: Calls, dtype: str | None, form: str, on: Collection[str], off: Collection[str]) -> str:
-    """A form of the program of these calls, of the flags that the step or the shape decides with `on`, without `off`.
+    """A form of the program of these calls, with the flags `on`, without `off`, that step, shape or name decide.
 
     Raises OptionError for another form, and for flags that are not decided so.
     """
@@ -69,8 +69,8 @@ def widest_flags(calls: Calls) -> Flags:
     members, rule = calls.state.variables, calls.state.rule
     flags = calls.flags | {name for name, flag in rule.flags.items() if flag.when is not None}
     if members:
-        flags |= shape_flags(rule, members[0].array.shape)
-    excluded = "weight_decay" in calls.flags and len(calls.state.decaying()) < len(members)
+        flags |= variable_flags(rule, members[0].array.shape, members[0].path)
+    excluded = decays_of(rule) & calls.flags and len(calls.state.decaying()) < len(members)
     return flags | {"weight_decay_exclusions"} if excluded else flags
 
 
@@ -83,6 +83,8 @@ def decided(rule: Rule) -> dict[str, str]:
             found[name] = f"steps where {_words(flag.when)}"
         elif flag.of is not None:
             found[name] = f"variables where {_words(flag.of)}"
+        elif flag.named is not None:
+            found[name] = f"variables in whose name there is {' or '.join(map(repr, flag.named)) or 'nothing'}"
     return found
 
 
@@ -90,7 +92,7 @@ def _check(rule: Rule, who: Collection[str], on: Collection[str], off: Collectio
     for name in (*on, *off):
         if name not in who:
             raise OptionError(
-                f"rule {rule.name!r} has no flag {name!r} that the step or the shape decides; such are: "
+                f"rule {rule.name!r} has no flag {name!r} that the step, the shape or the name decides; such are: "
                 f"{', '.join(who) or 'none'}. Received: on={[*on]}, off={[*off]}.{meant(name, who)}"
             )
         if name in on and name in off:

@@ -26,7 +26,7 @@ from .codegen.pieces import ERROR
 from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
-from .flags import FIRST, shape_flags
+from .flags import FIRST, variable_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES, Progress
@@ -147,7 +147,7 @@ class State:
         endings = endings_of(self.variables)
         flags, storages, part = asked(self.variables)
         each = enumerate(zip(self.variables, flags, strict=True))
-        shaped = [(i, one, own, shape_flags(self.rule, one.array.shape)) for i, (one, own) in each]
+        shaped = [(i, one, own, variable_flags(self.rule, one.array.shape, one.path)) for i, (one, own) in each]
         kinds = [(one.dtype, own, of_shape, i in endings.overwritten) for i, one, own, of_shape in shaped]
         wanted = {kind: slots.of_kind(self.rule, kind, part) for kind in dict.fromkeys(kinds)}
         self.ledger.windows[[i for i, one in enumerate(self.variables) if not one.accumulates]] = 0  # they mean nothing

@@ -6,7 +6,9 @@ is on. The order of operations and the association of products are those of Kera
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from ..codegen import (
     Expr,
@@ -99,15 +101,42 @@ def clipped(g: Expr, h: Names, on: Names) -> Expr:
     return where(on.clipnorm, by_own, where(on.global_clipnorm, by_all, where(on.clipvalue, by_value, g)))
 
 
-def decayed(p: Expr, h: Names, on: Names) -> Expr:
+class Apart(Rule):
+    """A rule of which some variables decay by a number of their own, and not by `weight_decay`.
+
+    apart: the number, which a flag of its name follows, and what says of a rule's flags which variables those are.
+    """
+
+    apart: tuple[str, Callable[[Names], Expr]]
+
+    def __init__(self, *given: Any, apart: tuple[str, Callable[[Names], Expr]], **more: Any) -> None:
+        object.__setattr__(self, "apart", apart)
+        super().__init__(*given, **more)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restored, (*parts, kind) = super().__reduce__()
+        return restored, (*parts, functools.partial(kind, apart=self.apart))
+
+
+def decays_of(rule: Rule) -> frozenset[str]:
+    """The flags of what variables decay by."""
+    return frozenset({"weight_decay", *([rule.apart[0]] if isinstance(rule, Apart) else [])})
+
+
+def decayed(rule: Rule, p: Expr, h: Names, on: Names) -> Expr:
     """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019)."""
-    return where_decaying(p - p * h.weight_decay * h.learning_rate, p, h, on)
+    usual = where_decaying(p - p * h.weight_decay * h.learning_rate, p, h, on)
+    if not isinstance(rule, Apart):
+        return usual
+    name, is_apart = rule.apart
+    own = where_decaying(p - p * getattr(h, name) * h.learning_rate, p, h, on, name)
+    return where(is_apart(on), own, usual)
 
 
-def where_decaying(decayed: Expr, same: Expr, h: Names, on: Names) -> Expr:
+def where_decaying(decayed: Expr, same: Expr, h: Names, on: Names, name: str = "weight_decay") -> Expr:
     """The first where there is weight decay, but for the variables that are excluded from it."""
     chosen = where(on.weight_decay_exclusions, where(h.decays > 0, decayed, same), decayed)
-    return where(on.weight_decay, chosen, same)
+    return where(getattr(on, name), chosen, same)
 
 
 def accumulators(rule: Rule) -> dict[str, Slot]:
@@ -197,7 +226,7 @@ def whole_step(rule: Rule) -> Rule:
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
         within = clipped(wanted, h, on)
-        weights = p if isinstance(rule, Coupled | Beside) else decayed(p, h, on)
+        weights = p if isinstance(rule, Coupled | Beside) else decayed(rule, p, h, on)
         gradient = with_decay(p, within, h, on) if isinstance(rule, Coupled) else within
         stores = dict(rule.applied(weights, gradient, (s, h, on, inputs)))
 

@@ -14,7 +14,7 @@ from ..codegen import Expr, Flag, Hyper, Rule, Slot
 from ..codegen.expr import Const
 from ..codegen.names import Names, knowing
 from ..errors import OptionError
-from .around import Beside, Coupled
+from .around import Apart, Beside, Coupled
 
 KERAS = "keras"
 """The dialect of a rule that says nothing else."""
@@ -82,14 +82,31 @@ def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
     if isinstance(equations, Spoken):  # others are the same in every dialect
         known = {key: value for key, value in {**equations.known, **dialect.says}.items() if key not in own}
         equations = Spoken(equations.equations, known)
-    kind = Coupled if dialect.is_coupled else Beside if dialect.is_beside else Rule
-    return kind(
-        f"{keras.name}_{name}",
-        equations,
-        slots={**keras.slots, **dialect.slots},
-        hypers={**keras.hypers, **dialect.hypers},
-        flags={**keras.flags, **dialect.flags},
+    slots, hypers = {**keras.slots, **dialect.slots}, {**keras.hypers, **dialect.hypers}
+    flags = {**keras.flags, **dialect.flags}
+    if dialect.is_coupled or dialect.is_beside:
+        kind = Coupled if dialect.is_coupled else Beside
+        return kind(f"{keras.name}_{name}", equations, slots=slots, hypers=hypers, flags=flags)
+    return _of_kind(keras, f"{keras.name}_{name}", equations, slots=slots, hypers=hypers, flags=flags)
+
+
+def _of_kind(rule: Rule, name: str, equations: Any, **other: Any) -> Rule:
+    """A rule that decays as another one does, and declares what that does unless it is told otherwise."""
+    parts = {"slots": rule.slots, "hypers": rule.hypers, "flags": rule.flags, **other}
+    return (
+        Apart(name, equations, apart=rule.apart, **parts) if isinstance(rule, Apart) else Rule(name, equations, **parts)
     )
+
+
+def looking_for(rule: Rule, wanted: Mapping[str, tuple[str, ...]]) -> Rule:
+    """The rule with other expressions for flags that names decide, made once for the same ones."""
+    if all(rule.flags[name].named == expressions for name, expressions in wanted.items()):
+        return rule
+    flags = {**rule.flags, **{name: Flag(named=expressions) for name, expressions in wanted.items()}}
+    made: Rule = rule.memo(
+        ("looking for", *wanted.items()), lambda: _of_kind(rule, rule.name, rule.equations, flags=flags)
+    )
+    return made
 
 
 def dialect_of(rule: Rule) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..codegen import Rule, RuleError
 from ..optimizer import Optimizer, check_rule
 from ..options import OPTIONS, LearningRate
-from .dialects import KERAS, Dialect, dialect_of, in_dialect, refuse_others
+from ..patterns import checked
+from .dialects import KERAS, Dialect, dialect_of, in_dialect, looking_for, refuse_others
 
 Class = TypeVar("Class", bound=type)
 
@@ -51,6 +52,8 @@ class Row:
     defaults:      of options that have another one here.
     dialects:      how others have it, by the name that the argument `dialect` takes.
     together:      slots, one after the other, that Keras makes variable by variable, and so numbers in its states.
+    patterns:      flags that names decide, and whose expressions are an argument, with a line of documentation.
+    off_is_none:   numbers for which None is given, too, and shown: off, as 0 is.
 
     Raises RuleError unless `arguments` are those of the rule, and for names that belong to every optimizer.
     """
@@ -65,6 +68,8 @@ class Row:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     together: tuple[str, ...] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    off_is_none: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_rule(self.rule)
@@ -73,7 +78,7 @@ class Row:
                 f"a row documents each argument of rule {self.rule.name!r}: {', '.join(self.own) or 'none'}. "
                 f"Received: {', '.join(self.arguments) or 'none'}. Give each of them a line."
             )
-        known = {**OPTIONS, **self.own}
+        known = {**OPTIONS, **self.own, **self.patterns}
         strange = [name for name in (*self.order, *self.defaults) if name not in known]
         forgotten = [name for name in self.own if self.order and name not in self.order]
         if strange or forgotten:
@@ -90,11 +95,12 @@ class Row:
 
     @property
     def further(self) -> dict[str, tuple[Any, str]]:
-        """Arguments that are neither the rule's nor options, with default and line: those of dialects."""
+        """Arguments that are neither the rule's numbers nor options, with default and line: patterns, dialects'."""
+        found: dict[str, tuple[Any, str]] = {name: (None, line) for name, line in self.patterns.items()}
         if not self.dialects:
-            return {}
+            return found
         known = ", ".join((KERAS, *self.dialects))
-        found: dict[str, tuple[Any, str]] = {"dialect": (KERAS, f"whose arithmetic it is: {known}. See the README.")}
+        found |= {"dialect": (KERAS, f"whose arithmetic it is: {known}. See the README.")}
         for name, dialect in self.dialects.items():
             found |= {key: (usual, f"{line} For dialect={name!r}.") for key, (usual, line) in dialect.further.items()}
         return found
@@ -125,7 +131,9 @@ class Row:
         rule = in_dialect(self.rule, dialect, self.dialects)
         refuse_others(given, dialect, self.dialects)
         always = self.dialects[dialect].always if dialect in self.dialects else {}
-        return rule, {**arguments, **always}
+        wanted = {name: tuple(checked(name, arguments.pop(name, None) or ())) for name in self.patterns}
+        arguments |= {name: 0.0 for name in self.off_is_none if arguments.get(name, 0.0) is None}
+        return looking_for(rule, wanted), {**arguments, **always}
 
     @property
     def documentation(self) -> str:
@@ -146,6 +154,12 @@ class Bundled(Optimizer):
     """An optimizer whose rule is bundled: what its constructor takes stands in its row."""
 
     _row: Row
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        config |= {name: None for name in self._row.off_is_none if config[name] == 0.0}
+        return config | {name: list(self._rule.flags[name].named or ()) for name in self._row.patterns}
 
     if TYPE_CHECKING:
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .moments import Grams as Grams
     from .moments import LaProp as LaProp
     from .moments import Yogi as Yogi
+    from .muon import Muon as Muon
     from .norms import LARS as LARS
     from .norms import Lamb as Lamb
     from .norms import StableAdamW as StableAdamW
@@ -79,6 +80,7 @@ HOMES = {
     "ADOPT": "moments",
     "AdEMAMix": "moments",
     "Grams": "moments",
+    "Muon": "muon",
     "Nadam": "numbers",
     "NosAdam": "numbers",
     "NovoGrad": "numbers",

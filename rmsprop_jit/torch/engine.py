@@ -10,7 +10,7 @@ from ..arrays.checks import DTYPES
 from ..buckets import inputs_read, needed_slots, program_of
 from ..codegen.backends.attribute import Attribute, Held
 from ..errors import ArrayError
-from ..flags import shape_flags
+from ..flags import variable_flags
 from ..identity import same
 from ..members import Member, Members, track
 from ..readers import Resolved
@@ -99,7 +99,7 @@ class _Bound:
         refuse_light(members)
         self._flags = [one.flags for one in settings]
         flags = [
-            settings[group].flags | shape_flags(words.rule, one.array.shape)
+            settings[group].flags | variable_flags(words.rule, one.array.shape, one.path)
             for one, group in zip(members, self._groups, strict=True)
         ]
         kinds = list(zip(flags, [one.dtype for one in members], strict=True))
@@ -183,7 +183,9 @@ class _Bound:
         for i in given:
             own, group = members[i], self._groups[i]
             due = due_flags(rule, settings[group], rates[group], seen[whose[i]])
-            reads[i] = inputs_read(rule, settings[group].flags | due | shape_flags(rule, own.array.shape), own.dtype)
+            reads[i] = inputs_read(
+                rule, settings[group].flags | due | variable_flags(rule, own.array.shape, own.path), own.dtype
+            )
         return resolved.beside([self._input(name, [i for i in given if name in reads[i]]) for name in rule.inputs])
 
     def _input(self, name: str, wanted: Sequence[int]) -> Resolved:

@@ -11,7 +11,7 @@ from ..arrays.homes import Int64
 from ..buckets import program_of, refuse_other_orders
 from ..codegen import Rule, backends
 from ..errors import OptionError
-from ..flags import FIRST, Flags, shape_flags, step_flags
+from ..flags import FIRST, Flags, step_flags, variable_flags
 from ..members import Member
 from ..scratch import lend
 from ..shared import Shared
@@ -71,7 +71,7 @@ class Launches:
             if dtype is not None:
                 own = settings[groups[i]]
                 flags = due_flags(rule, own, rates[groups[i]], seen[moments[i]]) | own.flags
-                flags |= shape_flags(rule, members[i].array.shape)
+                flags |= variable_flags(rule, members[i].array.shape, members[i].path)
                 brought = dtype, *(each[i] for each in inputs)
                 program = program_of(rule, flags, members[i].dtype, brought)
                 is_dated = depends(program)

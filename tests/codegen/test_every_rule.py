@@ -164,6 +164,10 @@ def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
     rule = rule_of(variant)
     for flags in flag_sets(rule, f"{variant} moved", 4, 0):
         made = trial(rule, flags, "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
+        if (
+            made.program.scratch
+        ):  # a function of whole tensors makes twins differ: counted by hand, test_outside_muon.py
+            continue
         kernels = made.program.kernels
         if made.program.is_by_axes:  # what depends on what does not tell two passes from three: see test_axes_moved.py
             continue

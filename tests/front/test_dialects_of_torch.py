@@ -103,12 +103,13 @@ def test_decay_is_part_of_the_gradient_but_in_adamw_and_adafactor(name: str) -> 
     """What it does to a variable without a gradient is what that gradient would do; nothing, if it is excluded."""
     variables = [np.ones(3), np.ones(3)]
     options: dict[str, Any] = {"learning_rate": 0.125} | ({} if name in ("SGD", "Adafactor") else {"epsilon": 1.0})
-    optimizer = made(name, **options, weight_decay=0.5)
+    decay: dict[str, Any] = {"adam_weight_decay" if name == "Muon" else "weight_decay": 0.5}
+    optimizer = made(name, **options, **decay)
     optimizer.build({"a": variables[0], "b": variables[1]})
     optimizer.exclude_from_weight_decay(var_names=["^b$"])
     optimizer.apply({"a": np.zeros(3), "b": np.zeros(3)})
     assert (variables[1] == 1).all()
-    if name in ("AdamW", "Adafactor"):
+    if name in ("AdamW", "Adafactor", "Muon"):
         np.testing.assert_array_equal(variables[0], 1 - 0.125 * 0.5)
     else:
         alone = np.ones(3)

@@ -97,6 +97,14 @@ CASES = {
     "ADOPT": Case(({}, {"beta_1": 0.5, "beta_2": 0.9}, {"clipped": False, "epsilon": 0.1}), (4, 3)),
     "AdEMAMix": Case(({}, {"alpha": 2.0, "beta_3": 0.99}, {"beta_3_warmup": 10, "alpha_warmup": 30}), (5, 4)),
     "Grams": Case(({}, {"beta_1": 0.5, "epsilon": 1e-3}, {"beta_2": 0.5, "weight_decay": 0.1}), (4, 3)),
+    "Muon": Case(
+        (
+            {},
+            {"momentum": 0.5, "nesterov": False, "rms_rate": 0.5, "weight_decay": 0.1, "adam_weight_decay": None},
+            {"ns_steps": 3, "muon_a": 2.0, "muon_b": -1.5, "muon_c": 0.5, "adam_lr_ratio": 0.5, "rms_rate": None},
+        ),
+        (4, 3),
+    ),
     "Nadam": Case(({}, {"beta_1": 0.5, "beta_2": 0.9}, {"epsilon": 0.1, "weight_decay": 0.1}), (4, 3)),
     "NosAdam": Case(({}, {"beta_1": 0.5, "gamma": 0.0}, {"gamma": 2.0, "epsilon": 0.1, "weight_decay": 0.1}), (4, 3)),
     "NovoGrad": Case(({}, {"beta_1": 0.5, "beta_2": 0.5}, {"l2": 0.1, "epsilon": 0.1}), (1 + 3, 2)),

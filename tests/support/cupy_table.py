@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("cupy_signatures.json")
 CALLABLES = """
 empty asarray from_dlpack
 ndarray.get ndarray.set ndarray.copy ndarray.view ndarray.reshape ndarray.astype ndarray.__dlpack__
-ndarray.__dlpack_device__
+ndarray.__dlpack_device__ ndarray.sum ndarray.clip
 cuda.Device cuda.Device.synchronize
 cuda.Event cuda.Event.record
 cuda.ExternalStream
@@ -32,7 +32,8 @@ cuda.runtime.eventRecord cuda.runtime.pointerGetAttributes cuda.runtime.streamWa
 """.split()
 
 ATTRIBUTES = """
-ndarray ndarray.__cuda_array_interface__ ndarray._c_contiguous ndarray.data ndarray.device ndarray.dtype ndarray.flags
+ndarray ndarray.T ndarray.__cuda_array_interface__ ndarray._c_contiguous ndarray.data ndarray.device ndarray.dtype
+ndarray.flags
 ndarray.itemsize ndarray.nbytes ndarray.ndim ndarray.shape ndarray.size ndarray.strides
 cuda cuda.function cuda.graph cuda.graph.Graph cuda.runtime
 cuda.Device.compute_capability cuda.Device.id

@@ -126,10 +126,46 @@ class ndarray:
         host, operand = self._host, _on_host(value)
         get_current_stream().submit(lambda: host.__setitem__(key, operand))
 
+    @property
+    def T(self) -> ndarray:
+        """The same memory with its axes in reverse."""
+        return ndarray(self._host.T, self.device.id)
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        """Of all elements."""
+        only(axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+        return _made(lambda out: np.sum(self._host, out=out), (), self.dtype)
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None) -> ndarray:
+        """What is not below, or above."""
+        only(max=max, out=out)
+        return _computed(np.maximum, self, min)
+
     def __mul__(self, other: Any) -> ndarray:
         return _computed(np.multiply, self, other)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> ndarray:
+        return _computed(np.divide, self, other)
+
+    def __pow__(self, other: Any) -> ndarray:
+        return _computed(np.power, self, other)
+
+    def __add__(self, other: Any) -> ndarray:
+        return _computed(np.add, self, other)
+
+    def __matmul__(self, other: ndarray) -> ndarray:
+        shape = (self.shape[0], other.shape[1])
+        return _made(lambda out: np.matmul(self._host, other._host, out=out), shape, self.dtype)
+
+    def __imul__(self, other: Any) -> ndarray:
+        self[...] = self * other
+        return self
+
+    def __iadd__(self, other: Any) -> ndarray:
+        self[...] = self + other
+        return self
 
     def __sub__(self, other: Any) -> ndarray:
         return _computed(np.subtract, self, other)
@@ -147,8 +183,18 @@ def _computed(work: Callable[..., object], left: ndarray, right: Any) -> ndarray
     if isinstance(right, np.ndarray):
         raise TypeError(f"Unsupported type {type(right)}")
     operands = left._host, _on_host(right)
-    made = empty(np.broadcast_shapes(*map(np.shape, operands)), np.result_type(*operands))
-    get_current_stream().submit(lambda: work(*operands, out=made._host))
+    shape = np.broadcast_shapes(*map(np.shape, operands))
+    return _made(lambda out: work(*operands, out=out), shape, np.result_type(*operands))
+
+
+def _made(work: Callable[[Any], object], shape: tuple[int, ...], dtype: Any) -> ndarray:
+    made = empty(shape, dtype)
+
+    def compute() -> None:
+        with np.errstate(all="ignore"):  # a GPU has nobody to warn
+            work(made._host)
+
+    get_current_stream().submit(compute)
     return made
 
 
