@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from .codegen import Flag
 from .rules.around import Rule
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic)
@@ -54,7 +53,7 @@ def of_rule(rule: Rule) -> str:
     return _digest(RULES, (str(rule), slots, hypers, flags, inputs, *([outside] if outside else [])))
 
 
-def _of_flag(flag: Flag) -> tuple[Any, ...]:
+def _of_flag(flag: Any) -> tuple[Any, ...]:
     return (flag.follows, *map(_function_or_none, (flag.when, flag.of)), *(() if flag.named is None else flag.named))
 
 
