@@ -194,6 +194,8 @@ class Plan:
             if not self.step.launch(bound.step, calls):
                 return False
         except NonFiniteError as problem:
+            if problem.position < 0:  # not a gradient: it says itself what it is of
+                raise
             raise refused(self._pointed_at[problem.position].name, self._inputs) from None
         self.bound = bound
         if self._rest.due:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BackendError, RuleError
+from ..errors import BackendError, NonFiniteError, RuleError
 from ..outsides import name_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ Lent = Mapping[str, Sequence[Any]]
 """By the name of a program's scratch array, an array for each tensor, of its shape, in the type of the program."""
 
 
+class NonFiniteResult(NonFiniteError):
+    """What a function outside has made holds inf or nan, in a step that looks for such."""
+
+
 class Detours:
     """The functions of one table, and what they are given.
 
@@ -31,9 +35,13 @@ class Detours:
 
     def __init__(self, program: Program, lent: Lent, names: Sequence[str]) -> None:
         self._rule, self._lent, self._names = program.name.partition("+")[0], lent, names
+        self._looks = program.guard is not None
 
     def take(self, kernel: Kernel, numbers: Mapping[str, float]) -> None:
-        """Call what a kernel has stored elements for; the kernels after it find what was returned in their place."""
+        """Call what a kernel has stored elements for; the kernels after it find what was returned in their place.
+
+        Raises NonFiniteResult where the program has a guard: it has seen no more than what the step was brought.
+        """
         for detour in kernel.detours:
             given = [numbers[arg] if isinstance(arg, str) else float(arg) for arg in detour.numbers]
             for array, name in zip(self._lent[detour.array], self._names, strict=True):
@@ -45,6 +53,12 @@ class Detours:
                     problem.add_note(f"{self._where(detour, name)}. Nothing was changed.")
                     raise
                 self._check(detour, name, array, made)
+                if self._looks and not _is_finite(made):
+                    raise NonFiniteResult(
+                        f"{self._where(detour, name)} returns inf or nan, and nothing was done. Received: a call of "
+                        'an optimizer with nonfinite="raise", whose gradients are finite. Mend the function, or pass '
+                        'nonfinite="skip" to leave such calls out.'
+                    )
                 if made is not array:
                     array[...] = made
 
@@ -64,6 +78,12 @@ class Detours:
             f"{self._where(detour, name)}: it returns an array of {library}, of shape {array.shape} and dtype "
             f"{array.dtype}, as it is given one. Received: {kind}{found}. {remedy}"
         )
+
+
+def _is_finite(made: Any) -> bool:
+    """Whether all of an array is, of whatever library; for a GPU it waits."""
+    with np.errstate(invalid="ignore"):
+        return float((made - made).sum()) == 0
 
 
 def first_write(turns: Sequence[Turn], programs: Sequence[Program]) -> int:

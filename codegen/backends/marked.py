@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import non_finite
+from .detours import NonFiniteResult
 from .entries import NO_ARRAYS, Marks
 from .ledger import Ledger
 
@@ -80,7 +81,12 @@ def guarded(mark: Marked, marks: Marks, run: Callable[[], Sequence[int]]) -> boo
     refused: Sequence[int] = ()
     with mark as is_there:
         if is_there:
-            refused = run()
+            try:
+                refused = run()
+            except NonFiniteResult:
+                if not marks.skips:
+                    raise
+                refused = [0]  # of whichever: it is skipped
         if refused:
             mark.refuse(marks.skips)
     if refused and not marks.skips:

@@ -10,7 +10,7 @@ from outside_rules import BY_SHAPE
 from simulated_gpu import LaunchFailure, failing_after
 from training import fetched
 
-from rmsprop_jit import Optimizer, OptionError, RuleError
+from rmsprop_jit import NonFiniteError, Optimizer, OptionError, RuleError
 from rmsprop_jit.codegen import Expr, Rule, outside
 from rmsprop_jit.codegen.errors import BackendError
 from rmsprop_jit.codegen.names import Names
@@ -116,6 +116,24 @@ def test_what_it_raises_tears_nothing(trial: Trial) -> None:
     for one in (trial, twin):
         one.step(3)
     trial.assert_as(twin.values())
+
+
+@pytest.mark.parametrize("places", list(PLACES.values()), ids=list(PLACES))
+def test_inf_that_it_makes_is_found_as_that_of_gradients(places: list[int | None]) -> None:
+    trial = Trial(places, nonfinite="skip")
+    trial.step(1)
+    before = trial.values()
+    trial.told.act = lambda array: array * np.inf if array.shape == (4,) else array
+    trial.step(2)
+    assert (trial.optimizer.iterations, trial.optimizer.skipped_steps) == (1, 1)
+    trial.assert_as(before)
+    trial.optimizer.nonfinite = "raise"
+    with pytest.raises(NonFiniteError, match=r"outside\(called, \.\.\.\) of 'variable_1' returns inf or nan"):
+        trial.step(2)
+    trial.assert_as(before)
+    trial.told.act = lambda array: array
+    trial.step(2)
+    assert (trial.optimizer.iterations, trial.optimizer.skipped_steps) == (2, 1)
 
 
 def test_a_launch_before_the_functions_tears_nothing_and_one_after_them_does() -> None:

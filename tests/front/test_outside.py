@@ -259,6 +259,40 @@ def test_inf_and_nan_are_found_before_it_is_called() -> None:
     assert not np.isfinite(variables[3]).all()
 
 
+@pytest.mark.parametrize("strange", [np.inf, -np.inf, np.nan], ids=repr)
+def test_inf_and_nan_that_it_makes_are_found_as_those_of_gradients(strange: float) -> None:
+    rule, told = told_rule()
+    variables = arrays(1)
+    optimizer = Optimizer(rule, nonfinite="skip")
+    optimizer.apply(arrays(2), variables)
+    before = bits(optimizer, variables)
+
+    def made(array: Array) -> Array:
+        array[...] = np.where(array == array.max(), strange, array) if array.ndim == 3 else array
+        return array
+
+    told.act = made
+    optimizer.apply(arrays(3))
+    assert (optimizer.iterations, optimizer.skipped_steps) == (1, 1)
+    assert bits(optimizer, variables)[: len(variables)] == before[: len(variables)]
+    optimizer.nonfinite = "raise"
+    message = (
+        r"^rule 'told', outside\(Told, \.\.\.\) of 'variable_3' returns inf or nan, and nothing was done\. Received: .*"
+        r"Mend the function"
+    )
+    with pytest.raises(NonFiniteError, match=message):
+        optimizer.apply(arrays(3))
+    assert (optimizer.iterations, optimizer.skipped_steps) == (1, 1)
+    assert bits(optimizer, variables)[: len(variables)] == before[: len(variables)]
+    told.act = lambda array: array * 2
+    optimizer.apply(arrays(3))
+    assert (optimizer.iterations, optimizer.skipped_steps) == (2, 1)
+    told.act = made
+    optimizer.nonfinite = "propagate"
+    optimizer.apply(arrays(4))
+    assert not np.isfinite(variables[3]).all()
+
+
 def test_a_number_of_a_group_is_no_number_of_the_step() -> None:
     with pytest.raises(
         OptionError, match=r"a number of outside\(scaled, \.\.\.\).*a group with beta of its own\. Give it"

@@ -173,6 +173,9 @@ class ndarray:
     def __len__(self) -> int:
         return len(self._host)
 
+    def __float__(self) -> float:
+        return float(self.get())
+
 
 def _on_host(value: Any) -> Any:
     return value._host if isinstance(value, ndarray) else value

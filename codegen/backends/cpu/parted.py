@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 
 from ...schedule import Turn
-from ..detours import refuse_nested
+from ..detours import NonFiniteResult, refuse_nested
 from ..entries import Cell
 from . import driver, guards, pool
 from .cells import LaunchCell
@@ -68,5 +68,11 @@ class Parted(Launch):
                 answer = self._drive(self._at, record.at, -1 if expected is None else expected, first, last)
                 if answer != driver.DONE:
                     return self._answered(answer)
-                self.take(last - 1)
+                try:
+                    self.take(last - 1)
+                except NonFiniteResult:
+                    if not self._plan[LaunchCell.SKIPS]:
+                        raise
+                    self._ledger.skip()
+                    return self._answered(guards.SKIPPED)
         return True
