@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from .codegen.expr import Call, Const, Select
 from .codegen.names import Names, knowing
 from .codegen.ops import Fn
 from .codegen.rule import GRADIENT, PARAMETER, Composed
-from .rules.around import Coupled
+from .rules.around import Apart, Coupled
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -131,6 +132,10 @@ class CoupledCombined(Combined, Coupled):
     """The same around a rule whose weight decay is part of the gradient."""
 
 
+class ApartCombined(Combined, Apart):
+    """The same around a rule of which some variables decay by a number of their own."""
+
+
 def combined(
     made_by: Callable[..., Rule],
     arguments: tuple[Any, ...],
@@ -154,7 +159,7 @@ def combined(
     own_parts = (slots or {}, hypers or {}, flags or {})
     own = [_free(part, there) for part, there in zip(own_parts, taken.by_kind, strict=False)]
     all_slots, all_hypers, all_flags, all_inputs = _declared(insides, own_parts, own)
-    made = (CoupledCombined if isinstance(rules[0], Coupled) else Combined)(
+    made: Rule = _kind_around(rules[0])(
         name or "_".join((made_by.__name__, *(rule.name for rule in rules))),
         _outside(insides, own, equations),
         slots=all_slots,
@@ -166,6 +171,13 @@ def combined(
     object.__setattr__(made, "made_by", (made_by, arguments))
     object.__setattr__(made, "inside", tuple(rules))
     return made
+
+
+def _kind_around(rule: Rule) -> Any:
+    """What makes the rule around one that decays in its own way; the first one's names are those outside."""
+    if isinstance(rule, Apart):
+        return functools.partial(ApartCombined, apart=rule.apart)
+    return CoupledCombined if isinstance(rule, Coupled) else Combined
 
 
 def _declared(

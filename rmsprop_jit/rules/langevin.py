@@ -10,8 +10,8 @@ from .row import Bundled, Row, bundled
 def sgld(p: Expr, g: Expr, h: Names, on: Names) -> dict[Expr, Expr]:
     """Welling & Teh 2011, eq. 4, where g is the gradient of the negative log of the posterior."""
     noise = sqrt(h.learning_rate * h.temperature) * normal()
-    moved = p - 0.5 * h.learning_rate * g
-    return {p: where(on.temperature, moved + noise, moved)}
+    down = 0.5 * h.learning_rate * g
+    return {p: p - where(on.temperature, down - noise, down)}
 
 
 @bundled(

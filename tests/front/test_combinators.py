@@ -30,7 +30,8 @@ from rmsprop_jit.combinators import (
     lookahead,
     nesterov,
 )
-from rmsprop_jit.flags import shape_flags
+from rmsprop_jit.flags import variable_flags
+from rmsprop_jit.rules.table import HOMES
 
 RATE, STEPS = 0.01, 13
 SHAPES = ((7,), (3, 5), (2, 1, 3, 2), (2, 3, 2), (1, 4))
@@ -250,7 +251,7 @@ def test_a_combination_is_the_composition_by_hand(rule: str, names: tuple[str, .
 @pytest.mark.parametrize("names", COMBINATIONS, ids="-".join)
 def test_it_is_one_pass_and_two_with_a_mean(names: tuple[str, ...]) -> None:
     rule = combination(names, rmsprop_jit.Adam)
-    program = program_of(rule, shape_flags(rule, (7,)), "float32")
+    program = program_of(rule, variable_flags(rule, (7,), ""), "float32")
     assert len(program.kernels) == (2 if {"cautious", "clip_adaptive"} & {*names} else 1)
 
 
@@ -263,6 +264,41 @@ def test_of_matrices_means_and_norms_are_one_pass_more() -> None:
         program = program_of(OURS[name](rmsprop_jit.Adam), flags.split(), "float32")
         assert program.bytes_per_element() == 4 * count, name
         assert sum(kernel.space is Space.ELEMENT for kernel in program.kernels) == 2
+
+
+PUT = ("Ftrl", "ScheduleFreeSGD", "ScheduleFreeAdamW")
+"""Rules that put the parameter somewhere, and make no step from where it is."""
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_each_stands_around_any_rule_that_makes_steps_in_its_passes(name: str) -> None:
+    inner = getattr(rmsprop_jit, name)
+    if name in PUT:
+        for make in OURS.values():
+            with pytest.raises(
+                RuleError, match=rf"rule '{name.lower()}' does not hand its step on.*Write what it takes"
+            ):
+                make(inner)
+        return
+    (alone,) = {len(program_of(chain(rmsprop_jit.SGD, inner), (), "float32").kernels)}
+    for which, make in OURS.items():
+        program = program_of(make(inner), (), "float32")
+        own = 2 if which in ("cautious", "clip_adaptive", "centralised") else 0  # they reduce
+        assert alone <= len(program.kernels) <= alone + own
+
+
+def test_draws_of_two_rules_are_two() -> None:
+    rule = chain(rmsprop_jit.SGLD, rmsprop_jit.SGLD)
+    program = program_of(rule, ("temperature", "temperature_2"), "float32")
+    assert [draw.stream for draw in program.last.draws] == [0, 1]
+
+
+def test_around_muon_adam_s_variables_decay_as_in_it() -> None:
+    variables = {"kernel": np.ones((2, 3)), "bias": np.ones(3)}
+    options: dict[str, Any] = {"learning_rate": 0.5, "weight_decay": 0.5, "adam_weight_decay": 0.25}
+    Optimizer(heavy_ball(rmsprop_jit.Muon), **options).apply({k: 0 * v for k, v in variables.items()}, variables)
+    assert (variables["kernel"] == 0.75).all()
+    assert (variables["bias"] == 0.875).all()
 
 
 def test_slow_weights_are_moved_only_when_they_follow() -> None:
