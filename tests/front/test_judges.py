@@ -74,8 +74,12 @@ def test_nothing_else_is_recorded() -> None:
     assert RECORD.stat().st_size < 300_000
 
 
+APART = {"Muon"}
+"""Judged in tests/tensors/test_torch_muon.py: its iteration is in bfloat16, and has to be kept from that."""
+
+
 def test_every_dialect_of_torch_is_judged() -> None:
     from rmsprop_jit.rules.table import TABLE
 
     speaking = {made.__name__ for row, made in TABLE.values() if "torch" in row.dialects}
-    assert speaking == {judged.ours for judged in JUDGES["torch"] if judged.dialect}
+    assert speaking == {judged.ours for judged in JUDGES["torch"] if judged.dialect} | APART
