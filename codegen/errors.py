@@ -57,6 +57,10 @@ class NonFiniteError(RmspropJitError, FloatingPointError):
         return type(self), (str(self), self.position)
 
 
+class NonFiniteResult(NonFiniteError):
+    """A function outside has made inf or nan of what was finite, and the call was not done; the message names it."""
+
+
 def non_finite(position: int) -> NonFiniteError:
     """The error of a call that was refused, before anybody has given the variable its name."""
     return NonFiniteError(f"the gradient of variable {position} holds inf or nan; nothing was done.", position)

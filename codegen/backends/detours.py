@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BackendError, NonFiniteError, RuleError
+from ..errors import BackendError, NonFiniteResult, RuleError
 from ..outsides import name_of
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 Lent = Mapping[str, Sequence[Any]]
 """By the name of a program's scratch array, an array for each tensor, of its shape, in the type of the program."""
-
-
-class NonFiniteResult(NonFiniteError):
-    """What a function outside has made holds inf or nan, in a step that looks for such."""
 
 
 class Detours:

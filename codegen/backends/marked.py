@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..errors import non_finite
-from .detours import NonFiniteResult
+from ..errors import NonFiniteResult, non_finite
 from .entries import NO_ARRAYS, Marks
 from .ledger import Ledger
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from ...errors import NonFiniteResult
 from ...schedule import Turn
-from ..detours import NonFiniteResult, refuse_nested
+from ..detours import refuse_nested
 from ..entries import Cell
 from . import driver, guards, pool
 from .cells import LaunchCell
