@@ -33,8 +33,9 @@ ROUNDS = 7
 CALLS, TURNS = 8, 8
 """On processors Philox was most of the work that a slot of bfloat16 is. So of 64 calls eight have words of their own,
 the others sums of these, each with multiples of the next one. Any two of the 512 elements that have them are as good
-as independent (Carter & Wegman 1979; where turns are 2, 4 or 6 apart words share their last bit or two of 32), three in
-a row of turns are not: a mean of roundings has the variance of independent ones. In every step an element has new bits."""
+as independent (Carter & Wegman 1979; where turns are 2, 4 or 6 apart words share their last bit or two of 32), three
+in a row of turns are not: a mean of roundings has the variance of independent ones. In every step an element has new
+bits."""
 
 BITS = 3
 """Of the place of a call among `CALLS`, and of its turn."""
