@@ -17,6 +17,7 @@ from ...printer import cast, expression, indented, literal, mangled, operand, pr
 from ...program import Given, Kernel, Load, Program, Reduce, old
 from ...rows import ALONE, COUNT, START, TENSOR
 from . import blocks, draws
+from .ahead import ahead_of
 from .blocks import pointer_to
 from .header import Header, at
 
@@ -55,6 +56,7 @@ class Frame:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.type = program.compute
+        self.ahead = ahead_of(program)
         self.reductions = program.reduced
         self.index = {reduce.name: j for j, reduce in enumerate(self.reductions)}
         waits = program.guard or program.reductions(Space.ALL) or program.scratch
@@ -78,6 +80,7 @@ class Frame:
             yield f"scalars = at_float64({at(Header.SCALARS_AT)})"
         if self.program.tensor_hypers:
             yield f"hypers = at_float64({at(Header.HYPERS_AT)})"
+            yield f"tensors = {at(Header.TENSORS)}"
         if self.passes:
             yield f"run = {at(Header.PASS)}"
         if self.reductions:
@@ -157,7 +160,11 @@ class Frame:
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
-        yield from print_lets(kernel.head, "float64", "wide_", self.type)
+        known, here = self.ahead.names, {let.name for let in kernel.head}
+        for j, name in enumerate(self.ahead.columns):
+            if name in here:
+                yield f"wide_{mangled(name)} = {self.of_tensor(len(self.program.tensor_hypers) + j)}"
+        yield from print_lets([let for let in kernel.head if let.name not in known], "float64", "wide_", self.type)
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
         yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
 
@@ -171,12 +178,15 @@ class Frame:
     def given(self, given: Given) -> str:
         """Where a given is found."""
         if given.hyper:
-            hypers = self.program.tensor_hypers
-            return f"hypers[tensor * {len(hypers)} + {hypers.index(given.hyper)}]"
+            return self.of_tensor(self.program.tensor_hypers.index(given.hyper))
         if given.array:
             return f"number_{mangled(given.name)}[0]"
         j = self.index[given.name]
         return f"total[{j}]" if given.over is Space.ALL else f"own[tensor * {len(self.reductions)} + {j}]"
+
+    def of_tensor(self, column: int) -> str:
+        """A tensor's own number: its hyperparameters come first, then what is computed before the step."""
+        return f"hypers[{column} * tensors + tensor]"
 
     def puts(self, kernel: Kernel) -> Iterator[str]:
         """The tensor's own numbers, by the row that it begins with: every other pass has read the old ones."""

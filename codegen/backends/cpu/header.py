@@ -20,7 +20,7 @@ class Header(IntEnum):
     FIRST_AT = 21  # int64[tensors + 1]: first row of each tensor
     ARRAYS_AT = 22  # int64[tensors][arrays]: addresses
     SCALARS_AT = 23  # float64[scalars]
-    HYPERS_AT = 24  # float64[tensors][hypers]
+    HYPERS_AT = 24  # float64[hypers and what is ahead][tensors]
     PARTIAL_AT = 25  # float64[rows][reductions]
     OWN_AT = 26  # float64[tensors][reductions]: results, one a tensor
     TOTAL_AT = 27  # float64[reductions]: results over all tensors

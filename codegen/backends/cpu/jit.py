@@ -20,7 +20,7 @@ from pathlib import Path
 from ... import store
 from ...errors import BackendError
 from . import settings
-from .llvm import LOCK, Code, MachineCode, check, from_ir, host_text, is_complete
+from .llvm import LOCK, Code, MachineCode, check, from_ir, from_loops, host_text, is_complete
 
 RECENT = 32
 """So many pieces of code outlive their users, at some 50 KiB each: optimizers that come and go compile nothing anew."""
@@ -89,6 +89,13 @@ def from_fixed(source: str, symbol: str) -> MachineCode:
     from .fixed import module_of  # with llvmlite's builder, which kept code does not need
 
     return from_ir(module_of(source, symbol), symbol)
+
+
+def from_fixed_loops(source: str, symbol: str) -> MachineCode:
+    """The same of a loop over numbers, vectorised."""
+    from .fixed import module_of
+
+    return from_loops(module_of(source, symbol), symbol)
 
 
 def from_numba(source: str, symbol: str) -> MachineCode:

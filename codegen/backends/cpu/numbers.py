@@ -14,7 +14,7 @@ import numpy as np
 from ...memory import begin_of
 from ...ops import Fn
 from ...printer import mangled, operand, print_let
-from ...program import Arg, Program
+from ...program import Arg, Let, Program
 from ...scalars import compile_scalars
 from . import jit
 from .llvm import Code
@@ -66,11 +66,14 @@ def source(program: Program, wanted: Sequence[Arg]) -> str:
 def _lines(program: Program, wanted: Sequence[Arg]) -> Iterator[str]:
     for i, name in enumerate(program.inputs):
         yield f"{mangled(name)} = given[{i}]"
-    for let in program.needed(_names(wanted)):
-        if let.fn is Fn.ROUNDED:
-            rounding = "float64" if program.compute == "float64" else "rounded"
-            yield f"{mangled(let.name)} = {rounding}({operand(let.args[0], 'float64')})"
-        else:
-            yield print_let(let, "float64")
+    yield from (line(program, let) for let in program.needed(_names(wanted)))
     for j, arg in enumerate(wanted):
         yield f"found[{j}] = {operand(arg, 'float64')}"
+
+
+def line(program: Program, let: Let) -> str:
+    """One operation of a program, outside its loops."""
+    if let.fn is Fn.ROUNDED:
+        rounding = "float64" if program.compute == "float64" else "rounded"
+        return f"{mangled(let.name)} = {rounding}({operand(let.args[0], 'float64')})"
+    return print_let(let, "float64")

@@ -19,7 +19,7 @@ from ...ops import ReduceOp, refuses
 from ...program import Program
 from ...rows import Rows, cut
 from ..detours import Detours, Lent
-from . import axes_frame, frame, jit
+from . import ahead, axes_frame, frame, jit
 from .cores import cores
 from .header import HEADER_SIZE, Header
 from .numbers import numbers
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..contract import BackendOptions, Numbers
+    from .ahead import Filling
     from .llvm import Code
     from .numbers import Function
 
@@ -61,9 +62,9 @@ def default_threads() -> int:
     return min(cores(), limit)
 
 
-def _printed(program: Program) -> tuple[str, Function]:
-    """The source of a program's step, and the function that computes its scalars."""
-    return axes_frame.source(program), numbers(program)
+def _printed(program: Program) -> tuple[str, Function, Filling | None]:
+    """The source of a program's step, and the functions that compute its scalars and what is ahead of its heads."""
+    return axes_frame.source(program), numbers(program), ahead.filling(program)
 
 
 class Table:
@@ -87,12 +88,13 @@ class Table:
         self.reductions = program.reduced
         self.reduced = {reduce.what: j for j, reduce in enumerate(self.reductions)}
         self.threads = options.get("threads") or default_threads()
-        source, self._scalars = program.memo("cpu", lambda: _printed(program))
+        source, self._scalars, self._fill = program.memo("cpu", lambda: _printed(program))
         self.code = code or jit.code(source)
         tensors, scalars = self.tensors, len(program.scalars)
         self.arrays = np.zeros((tensors, len(program.arrays)), np.int64)
-        self.numbers = np.zeros(scalars + tensors * len(program.tensor_hypers), np.float64)
-        self.hypers = self.numbers[scalars:].reshape(tensors, -1) if program.tensor_hypers else None
+        own = len(program.tensor_hypers) + len(ahead.ahead_of(program).columns)
+        self.numbers = np.zeros(scalars + tensors * own, np.float64)
+        self.hypers = self.numbers[scalars:].reshape(own, tensors) if own else None
         self.own = np.zeros((tensors, len(self.reductions)), np.float64)
         self.total = np.zeros(len(self.reductions), np.float64)
         self._header: Int64 | None = None
@@ -117,14 +119,18 @@ class Table:
         self.numbers[:] = self.numbers_of(hypers)
 
     def numbers_of(self, hypers: Numbers) -> Float64:
-        """What a table keeps of hyperparameters: the program's scalars, then the tensors' own."""
+        """What a table keeps of hyperparameters: the program's scalars, the tensors' own, and what is ahead."""
         scalars: Float64 = self._scalars(cast("Mapping[str, float]", hypers))  # it reads those of the step
         if self.hypers is None:
             return scalars
-        own = np.empty(self.hypers.shape, np.float64)
-        for j, name in enumerate(self.program.tensor_hypers):
-            own[:, j] = hypers[name]
-        return np.concatenate([scalars, own.ravel()])
+        whole = np.empty(self.numbers.shape, np.float64)
+        whole[: len(scalars)] = scalars
+        own = whole[len(scalars) :].reshape(self.hypers.shape)
+        for row, name in zip(own, self.program.tensor_hypers, strict=False):
+            row[:] = hypers[name]
+        if self._fill is not None:
+            self._fill(scalars, own)
+        return whole
 
     @property
     def at(self) -> int:
