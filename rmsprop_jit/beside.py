@@ -118,14 +118,33 @@ def _by_position(members: Sequence[Member], copies: Variables) -> dict[int, Any]
                 f"Received: {type(copies).__name__}{size}."
             )
         return {position: copy for position, copy in enumerate(copies) if copy is not None}
-    places = {name: i for i, one in reversed([*enumerate(members)]) for name in (one.name, one.path)}
-    unknown = [name for name in copies if name not in places]
-    if unknown:
+    found: dict[int, str] = {}
+    for name in copies:
+        position = _position(members, name)
+        if position in found:
+            raise ArrayError(
+                f"a variable has one copy. Received: two for {members[position].path!r}, as {found[position]!r} and as "
+                f"{name!r}. Pass one of them."
+            )
+        found[position] = name
+    return {position: copies[name] for position, name in found.items()}
+
+
+def _position(members: Sequence[Member], name: str) -> int:
+    """Which variable has this path, or else alone this name. Raises ArrayError if none or several have."""
+    exact = [i for i, one in enumerate(members) if one.path == name]
+    named = exact or [i for i, one in enumerate(members) if one.name == name]
+    if not named:
         raise ArrayError(
-            f"a copy is of a variable that this optimizer was built on. Received: {unknown[0]!r}; its variables: "
+            f"a copy is of a variable that this optimizer was built on. Received: {name!r}; its variables: "
             f"{[one.path for one in members][:5]}."
         )
-    return {places[name]: copy for name, copy in copies.items()}
+    if len(named) > 1:
+        raise ArrayError(
+            f"a copy is of one variable. Received: {name!r}, which is what {len(named)} variables are called: "
+            f"{[members[i].path for i in named][:5]}. Pass copies by these paths."
+        )
+    return named[0]
 
 
 def _checked(member: Member, copy: Any) -> Array:

@@ -141,6 +141,21 @@ def test_what_is_no_copy_is_refused_and_nothing_is_written(what: str) -> None:
     assert_shown(own, copies)
 
 
+def test_each_variable_has_one_copy_and_each_name_one_variable() -> None:
+    own = [Variable(make(9, i), name="k", path=f"{layer}/k") for i, layer in enumerate("de")]
+    alone = Variable(make(9, 2), name="alone", path="d/alone")
+    optimizer = RMSprop()
+    optimizer.build([*own, alone])
+    one, two = (np.zeros(9, BFLOAT16) for _ in range(2))
+    with pytest.raises(ArrayError, match=r"two for 'd/alone', as 'alone' and as 'd/alone'"):
+        optimizer.copy_to({"alone": one, "d/alone": two})
+    with pytest.raises(ArrayError, match=r"Received: 'k', which is what 2 variables are called: \['d/k', 'e/k'\]"):
+        optimizer.copy_to({"k": one})
+    assert not one.any()
+    optimizer.copy_to({"e/k": one, "alone": two})
+    assert_shown({"e/k": own[1].value, "alone": alone.value}, {"e/k": one, "alone": two})
+
+
 def test_overlaps_read_only_arrays_and_other_variables_are_refused() -> None:
     own = weights()
     optimizer = RMSprop()
