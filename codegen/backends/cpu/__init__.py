@@ -6,6 +6,7 @@ words       integers of 32 bits, as processors have them
 draws       random bits, by which what is stored in fewer bits is rounded; blocks: what is kept in codes
 worker      Numba, here or in another process; passes: which of its parts are asked
 axes_frame  the same of programs with numbers over axes; pieces: how they cut tensors; axes_tables: their tables
+runs        the loops that their passes share, as functions; calls: how functions of a source call each other
 shares      how what pieces have added up of the same numbers is joined
 settings    what Numba reads from its environment, and code depends on
 llvm, jit   from LLVM IR to code in memory; found again, in memory or in the store

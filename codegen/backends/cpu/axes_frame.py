@@ -7,24 +7,25 @@ between is the same whatever the axes are, and is vectorised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from ...axes import Axes
+from ...axes import Axes, Over, Places
 from ...kinds import Space
 from ...ops import ReduceOp
-from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
+from ...printer import cast, indented, literal, mangled, operand, print_lets
 from ...program import Kernel, Load, Program, Reduce
 from ..coarse import spaces_of
-from . import blocks, draws, frame
+from . import blocks, draws, frame, runs
 from .blocks import pointer_to
 from .frame import LANES, Frame
 from .header import Header, at
+from .runs import Shared
 
 BLOCK = draws.TOGETHER
 """Elements of a block: a few arrays of them stay in the first-level cache."""
 
-ALONG = 64
-"""Runs of at least so many elements are reduced in lanes, shorter ones one element after the other."""
+WORD = re.compile(r"\w+")
 
 PIECE_CELLS = 5
 """Integers of a piece: tensor, start, width, lines, and from the start of a line to the next."""
@@ -41,13 +42,29 @@ class AxesFrame(Frame):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self.passes, self.together = True, False
+        self.shared: dict[str, tuple[str, ...]] = {}
+
+    def lines(self) -> list[str]:
+        """The functions that passes share, one for each pass, and the step, which calls the one that is asked for."""
+        passes = [self.one_function(k, kernel) for k, kernel in enumerate(self.program.kernels)]
+        lines = ["def step(table):", f"    run = {at(Header.PASS)}"]
+        for k, _ in enumerate(passes):
+            lines += [f"    if run == {k}:", f"        pass_{k}(table)"]
+        return [line for text in (*self.shared.values(), *passes) for line in (*text, "")] + lines
+
+    def one_function(self, k: int, kernel: Kernel) -> list[str]:
+        """The function of one pass: what is slow of a compiler is so by the square of a function's length."""
+        if kernel.gathers:
+            body = [*self.head(kernel), *self.puts(kernel)]
+        else:
+            body = [*self.looped(self.one_pass(k, kernel))]
+        return [f"def pass_{k}(table):", *indented([*_needed(self.opening(), body), *body])]
 
     def opening(self) -> Iterator[str]:
         """Pointers, scalars, and what is beside the elements of a block."""
         yield from super().opening()
-        yield f"places = at_int64({at(Header.PLACES_AT)})"
-        yield f"sums = at_int64({at(Header.SUMS_AT)})"
-        yield f"alongside = lanes({LANES})"
+        yield f"places = {at(Header.PLACES_AT)}"
+        yield f"sums = {at(Header.SUMS_AT)}"
         needed: dict[str, int] = {}
         for kernel in self.program.kernels:
             kind = self.program.type_of(kernel)
@@ -73,10 +90,9 @@ class AxesFrame(Frame):
     def one_pass(self, k: int, kernel: Kernel) -> list[str]:
         """One kernel on one piece."""
         if kernel.puts:
-            lines = ["if start == 0:", *indented([*self.head(kernel), *self.puts(kernel)])]
-        else:
-            lines = [*self.head(kernel), *self.piece(kernel)]
-        return [f"if run == {k}:", *indented(lines)]
+            return ["if start == 0:", *indented([*self.head(kernel), *self.puts(kernel)])]
+        body = [*self.piece(kernel)]
+        return [*_needed(self.head(kernel), body), *body]
 
     def offset(self, array: str) -> str:
         """Pointers are to where a tensor's arrays begin."""
@@ -94,9 +110,6 @@ class AxesFrame(Frame):
     def piece(self, kernel: Kernel) -> Iterator[str]:
         """The loops over the lines of a piece, and their blocks."""
         spaces = spaces_of(self.program, kernel)
-        for i, _ in enumerate(spaces):
-            base = f"(tensor * {len(spaces)} + {i}) * 3"
-            yield from (f"{name}_{i} = places[{base} + {j}]" for j, name in enumerate("abc"))
         for reduce in kernel.reductions:
             yield from self.begun(kernel, reduce)
         yield "for line in range(lines):"
@@ -120,19 +133,21 @@ class AxesFrame(Frame):
             begin = literal(0.0, "float64") if reduce.op is ReduceOp.ALL_FINITE else start
             yield f"fill(lanes_{reduce.name}, {LANES}, {begin})"
             return
-        own = [one for one in kernel.reductions if isinstance(one.over, Axes)]
-        base = f"(row * {len(own)} + {own.index(reduce)}) * 3"
-        yield f"sum_{reduce.name} = at_float64(sums[{base}])"
-        yield f"for place in range(sums[{base} + 1], sums[{base} + 2]):"
-        yield f"    sum_{reduce.name}[place] = {start}"
+        yield f"{self.call(runs.begun())}({_sums(kernel, reduce)}, {start})"
+
+    def call(self, shared: Shared) -> str:
+        """The name of a function that passes share, which the program has from now on."""
+        self.shared[shared.name] = shared.lines
+        return shared.name
 
     def block(self, kernel: Kernel, spaces: list[Axes]) -> Iterator[str]:
         """The elements of a block: what lies beside them, the loop, and what is added up."""
         kind = self.program.type_of(kernel)
-        for i, space in enumerate(spaces):
-            loads = [load for load in self.coarse(kernel) if self.program.space_of(load.array) == space]
-            if loads:
-                yield from self.runs(i, (line for load in loads for line in self.laid_out(kernel, load)))
+        for load in self.coarse(kernel):
+            function = self.call(runs.laid_out(self.program.storage(load.array), kind))
+            array = f"arrays[tensor * {len(self.program.arrays)} + {self.program.column(load.array)}]"
+            where = _places(spaces, self.program.space_of(load.array))
+            yield f"{function}({array}, {self.beside(kernel, load)}, first, width, {where})"
         prefix = "wide_" if kernel.is_coarse else ""
         yield from draws.filling(kernel, "begin + block", kind)
         yield from blocks.laid_out(self.program, kernel, "first", kind)
@@ -151,45 +166,14 @@ class AxesFrame(Frame):
         for reduce in kernel.reductions:
             if isinstance(reduce.over, Space):
                 yield from self.in_lanes(kernel, reduce)
-        for i, space in enumerate(spaces):
-            own = [reduce for reduce in kernel.reductions if reduce.over == space]
-            if own:
-                yield from self.runs(i, (line for reduce in own for line in self.added_up(kernel, reduce)))
+        for reduce in kernel.reductions:
+            if isinstance(reduce.over, Axes):
+                given = f"{self.beside(kernel, reduce)}, {_sums(kernel, reduce)}, first, width"
+                yield f"{self.call(runs.added_up(reduce.op, kind))}({given}, {_places(spaces, reduce.over)})"
 
     def taken(self, load: Load, index: str, kind: str) -> str:
         """An element of an array, in the type of the kernel."""
         return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), kind)
-
-    def runs(self, i: int, lines: Iterable[str]) -> Iterator[str]:
-        """A loop over the runs of a block's elements in which numbers of a space are one, or follow one another."""
-        a, b, c = f"a_{i}", f"b_{i}", f"c_{i}"
-        yield f"group = first // {a} % {b}"
-        yield f"left = {a} - first % {a}"
-        yield f"offset = first % {c} if {c} > 1 else 0"
-        yield "lane = 0"
-        yield "while lane < width:"
-        yield f"    length = {c} - offset if {c} > 1 else left"
-        yield "    length = length if length < width - lane else width - lane"
-        yield f"    place = group * {c} + offset"
-        yield f"    is_row = {c} == 1"
-        yield from indented(lines)
-        yield "    lane += length"
-        yield "    left -= length"
-        yield "    offset = 0"
-        yield "    if left == 0:"
-        yield f"        left = {a}"
-        yield f"        group = group + 1 if group + 1 < {b} else 0"
-
-    def laid_out(self, kernel: Kernel, load: Load) -> Iterator[str]:
-        """The numbers of a run, beside its elements."""
-        kind = self.program.type_of(kernel)
-        yield "if is_row:"
-        yield f"    one_{kind} = {self.taken(load, 'place', kind)}"
-        yield "    for i in range(length):"
-        yield f"        {self.beside(kernel, load)}[lane + i] = one_{kind}"
-        yield "else:"
-        yield "    for i in range(length):"
-        yield f"        {self.beside(kernel, load)}[lane + i] = {self.taken(load, 'place + i', kind)}"
 
     def in_lanes(self, kernel: Kernel, reduce: Reduce) -> Iterator[str]:
         """What is one number a tensor, or for all: added up in lanes, as everywhere."""
@@ -201,37 +185,26 @@ class AxesFrame(Frame):
         if reduce.op is ReduceOp.ALL_FINITE:
             yield f"        {lanes} = {lanes} + ({kept} - {kept})"
             return
-        yield from indented(_joined(reduce, lanes, kept), 2)
-
-    def added_up(self, kernel: Kernel, reduce: Reduce) -> Iterator[str]:
-        """The elements of a run, added to the numbers over axes that they have."""
-        kept = self.beside(kernel, reduce)
-        start = literal(reduce.op.identity, "float64")
-        total = f"sum_{reduce.name}"
-        join = reduce.op.join
-        yield "if not is_row:"
-        yield "    for i in range(length):"
-        yield from indented(_joined(reduce, f"{total}[place + i]", f"{kept}[lane + i]"), 2)
-        yield f"elif length < {ALONG}:"
-        yield f"    so_{reduce.name} = {total}[place]"
-        yield "    for i in range(length):"
-        yield from indented(_joined(reduce, f"so_{reduce.name}", f"{kept}[lane + i]"), 2)
-        yield f"    {total}[place] = so_{reduce.name}"
-        yield "else:"
-        yield f"    fill(alongside, {LANES}, {start})"
-        yield f"    for part in range(0, length, {LANES}):"
-        yield f"        wide = length - part if length - part < {LANES} else {LANES}"
-        yield "        for i in range(wide):"
-        yield from indented(_joined(reduce, "alongside[i]", f"{kept}[lane + part + i]"), 3)
-        yield f"    whole = fold_{join.name.lower()}(alongside, {LANES})"
-        yield f"    sofar = {total}[place]"
-        yield f"    {total}[place] = {expression(join, ['sofar', 'whole'], 'float64')}"
+        yield from indented(runs.joined(reduce.op, lanes, kept), 2)
 
 
-def _joined(reduce: Reduce, into: str, element: str) -> Iterator[str]:
-    """An element, in float64, joined to what was before it."""
-    yield f"element = float64({element})"
-    if reduce.op.element is not None:
-        yield f"element = {expression(reduce.op.element, ['element'], 'float64')}"
-    yield f"sofar = {into}"
-    yield f"{into} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
+def _needed(before: Iterable[str], body: Iterable[str]) -> list[str]:
+    """The assignments of which something comes in a body, or in others that do."""
+    words = {word for line in body for word in WORD.findall(line)}
+    kept = []
+    for line in reversed([*before]):
+        if line.partition(" = ")[0] in words:
+            kept.append(line)
+            words.update(WORD.findall(line))
+    return kept[::-1]
+
+
+def _places(spaces: Sequence[Over], space: Over) -> str:
+    """The address of the integers that say where a tensor's numbers of a space are."""
+    return f"places + (tensor * {len(spaces)} + {spaces.index(space)}) * {8 * len(Places._fields)}"
+
+
+def _sums(kernel: Kernel, reduce: Reduce) -> str:
+    """The address of those that say where a piece adds up."""
+    own = [one for one in kernel.reductions if isinstance(one.over, Axes)]
+    return f"sums + (row * {len(own)} + {own.index(reduce)}) * 24"

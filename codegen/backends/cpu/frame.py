@@ -6,7 +6,7 @@ and for each row of a claim runs the loop of the pass's kernel. Several threads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ... import dtypes
 from ...axes import Axes
@@ -107,14 +107,16 @@ class Frame:
     def claims(self) -> Iterator[str]:
         """The loops over claims and rows."""
         yield from self.gathering()
+        kernels = enumerate(self.program.kernels)
+        yield from self.looped(line for k, kernel in kernels if not kernel.gathers for line in self.one_pass(k, kernel))
+
+    def looped(self, lines: Iterable[str]) -> Iterator[str]:
+        """The loops over claims and rows, around what is done for a row."""
         yield f"all_claims = {at(Header.CLAIMS)}"
         yield "claim = add_shared(table, 1)"
         yield "while claim < all_claims:"
         yield "    for row in range(claims[claim], claims[claim + 1]):"
-        yield from indented(self.row(), 2)
-        for k, kernel in enumerate(self.program.kernels):
-            if not kernel.gathers:
-                yield from indented(self.one_pass(k, kernel), 2)
+        yield from indented([*self.row(), *lines], 2)
         yield "    claim = add_shared(table, 1)"
 
     def row(self) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ... import locks
@@ -17,10 +17,10 @@ from .. import object_file
 
 # Numba's own functions also take where to put a result and an exception; ours have neither.
 ENTRY = """
-define void @{symbol}(ptr %table) {{
+define void @{symbol}({arguments}) {{
   %result = alloca ptr
   %exception = alloca ptr
-  %status = call i32 @{inner}(ptr %result, ptr %exception, ptr %table)
+  %status = call i32 @{inner}(ptr %result, ptr %exception, {arguments})
   ret void
 }}
 """
@@ -115,11 +115,22 @@ def host_text() -> str:
     return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
-def from_numba(ir: str, native_name: str, symbol: str) -> MachineCode:
-    """Machine code of the one function that Numba named `native_name`, without its wrappers, as `symbol(table)`."""
+def entry_of(symbol: str, native_name: str, forms: Iterable[str] = ("ptr",)) -> str:
+    """A function that calls what Numba named `native_name`, with arguments of these types of LLVM."""
+    arguments = ", ".join(f"{form} %x{i}" for i, form in enumerate(forms))
+    return ENTRY.format(symbol=symbol, inner=native_name, arguments=arguments)
+
+
+def from_numba(ir: str, native_name: str, symbol: str, parts: Iterable[tuple[str, str]] = ()) -> MachineCode:
+    """Machine code of the one function that Numba named `native_name`, without its wrappers, as `symbol(table)`.
+
+    parts: modules of functions that it calls, each with an entry (see `entry_of`).
+    """
     llvm = _binding()
     with LOCK:
-        module = llvm.parse_assembly(ir + ENTRY.format(symbol=symbol, inner=native_name))
+        module = llvm.parse_assembly(ir + entry_of(symbol, native_name))
+        for part in parts:
+            module.link_in(llvm.parse_assembly("".join(part)))
         for value in (*module.functions, *module.global_variables):
             if value.name != symbol and not value.is_declaration:
                 value.linkage = "internal"

@@ -8,7 +8,7 @@ machine code is the same, a function takes a third less time, and the first one 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -90,8 +90,11 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
-def optimized(step: Callable[..., Any]) -> tuple[str, str]:
-    """The IR of `step(table)`, and what Numba calls the function there."""
+def optimized(step: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
+    """The IR of `step(table)`, and what Numba calls the function there.
+
+    arguments: types of those of a function that is one of several of a step.
+    """
     target = _Dispatcher.targetdescr
     flags = compiler.Flags()
     target.options.parse_as_flags(flags, {"nopython": True, "error_model": "numpy", "_nrt": False})
@@ -101,11 +104,17 @@ def optimized(step: Callable[..., Any]) -> tuple[str, str]:
             target.typing_context,
             target.target_context,
             step,
-            args=(numba.types.CPointer(numba.int64),),
+            args=tuple(arguments) or (numba.types.CPointer(numba.int64),),
             return_type=numba.void,
             flags=flags,
             locals={},
             pipeline_class=_Compiler,
         )
-        made.library.finalize()  # that is when loops become vectors
+        library = made.library
+        if not arguments:
+            library.finalize()  # that is when loops become vectors
+        else:  # it would look for what is linked later, and make machine code that nobody runs
+            for one in library._linking_libraries:
+                library._final_module.link_in(one._get_module_for_linking(), preserve=True)
+            library._optimize_final_module()
     return made.library.get_llvm_str(), made.fndesc.llvm_func_name

@@ -13,28 +13,31 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ...dtypes import READ, storage
 
+ARRAYS, BESIDE = "rmsprop_jit", "beside"
+"""Domains: the arrays of a program, and in functions that passes share what is on the stack and what is not."""
+
 
 class Strip(types.CPointer):
     """A pointer to elements of one of several arrays: what is stored to one of them changes no other.
 
     Without it LLVM compares all addresses before each loop, up to 128 pairs; a rule of more arrays would not vectorise.
 
-    dtype: what is loaded, and stored. `kept`: the storage of the elements.
+    dtype: what is loaded, and stored. `kept`: the storage of the elements. `domain`: which arrays these are.
     """
 
-    def __init__(self, dtype, kept, place, arrays):
-        self.kept, self.place, self.arrays = kept, place, arrays
+    def __init__(self, dtype, kept, place, arrays, domain=ARRAYS):
+        self.kept, self.place, self.arrays, self.domain = kept, place, arrays, domain
         super().__init__(dtype)
-        self.name = f"Strip({dtype}, {kept}, {place}, {arrays})"
+        self.name = f"Strip({dtype}, {kept}, {place}, {arrays}, {domain})"
 
     @property
     def key(self):
         """What tells such types apart."""
-        return self.dtype, self.kept, self.place, self.arrays
+        return self.dtype, self.kept, self.place, self.arrays, self.domain
 
     def mark(self, module, access):
         """Say of a load or store which array it touches, and which ones not."""
-        domain = module.add_metadata([ir.MetaDataString(module, "rmsprop_jit")])
+        domain = module.add_metadata([ir.MetaDataString(module, self.domain)])
         scopes = [module.add_metadata([ir.MetaDataString(module, str(i)), domain]) for i in range(self.arrays)]
         access.set_metadata("alias.scope", module.add_metadata([scopes[self.place]]))
         if self.arrays > 1:
@@ -143,7 +146,26 @@ def _strip_of(kept, element):
     return strip
 
 
+def _apart(kept, element):
+    """An intrinsic that reads an integer as the address of elements that are not on the stack (see `beside`)."""
+
+    @intrinsic
+    def apart(_context, address):
+        def generate(context, builder, _signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(element).as_pointer())
+
+        return Strip(element, kept, 1, 2, BESIDE)(address), generate
+
+    return apart
+
+
+def beside(kept):
+    """The type of a pointer to numbers on the stack."""
+    return Strip(ELEMENTS[kept], kept, 0, 2, BESIDE)
+
+
 ELEMENTS = {"float32": float32, "float64": float64}
 
 STRIPS = {"put_code": put_code} | {f"strip_{name}": _strip_of(name, ELEMENTS[storage(name).read]) for name in READ}
+STRIPS |= {f"apart_{name}": _apart(name, ELEMENTS[storage(name).read]) for name in READ}
 """By the names under which generated code finds them."""

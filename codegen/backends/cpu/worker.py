@@ -9,15 +9,17 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
+import functools
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from . import settings
-from .llvm import LOCK, MachineCode, from_numba
+from .llvm import LOCK, MachineCode, entry_of, from_numba
 
 HERE = 50
 """So many functions are compiled in this process; a worker costs a second to start, and later ones pay for it."""
@@ -27,6 +29,16 @@ REPLACED = 100
 
 IDLE = 60.0
 """Seconds after which a worker without work ends."""
+
+FUNCTION = re.compile(r"^(def (\w+)\(.*?)(?=^def |\Z)", re.MULTILINE | re.DOTALL)
+ON_TABLES = re.compile(r"def \w+\(table\)")
+"""What only one program has."""
+
+SHARED = 64
+"""So many other functions are kept: a dozen is all that bundled rules have."""
+
+NOWHERE = 64
+"""An address that is none."""
 
 START = "import sys, importlib; sys.path[:] = {path!r}; importlib.import_module({module!r}).serve()"
 
@@ -50,35 +62,86 @@ def compiled(source: str, symbol: str) -> MachineCode:
 
 
 def compiled_here(source: str, symbol: str) -> MachineCode:
-    """The same by this process's Numba."""
+    """The same by this process's Numba: each function of the source by itself, and LLVM links them."""
     known = names()
-    exec(compile(source, f"<{symbol}>", "exec"), known)
+    parts: list[Part] = []
+    functions: list[tuple[str, str]] = FUNCTION.findall(source)
+    if len(functions) == 1:
+        return from_numba(*_optimized(_defined(source, "step", known)), symbol)
+    for text, name in functions:
+        if ON_TABLES.match(text):
+            parts.append(_compiled_part(text, name, known))
+        else:
+            parts.append(_shared_part(text, name, settings.text()))
+        known[name] = parts[-1].caller
+    step = parts.pop()
+    return from_numba(step.ir, step.native_name, symbol, [(part.ir, part.entry) for part in parts])
+
+
+class Part(NamedTuple):
+    """A function of a source: its IR, what Numba calls it there, under what it is linked, and what calls it."""
+
+    ir: str
+    native_name: str
+    entry: str
+    caller: Any
+
+
+def _compiled_part(text: str, name: str, known: Mapping[str, Any]) -> Part:
+    from . import calls
+
+    function = _defined(text, name, known)
+    arguments, symbol = calls.arguments_of(function), calls.symbol_of(name)
+    ir, native_name = _optimized(function, arguments)
+    entry = entry_of(symbol, native_name, map(calls.form_of, arguments))
+    return Part(ir, native_name, entry, calls.calling(symbol, arguments))
+
+
+def _defined(text: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
+    own = dict(known)
+    exec(compile(text, f"<{name}>", "exec"), own)
+    defined: Callable[..., Any] = own[name]
+    return defined
+
+
+def _optimized(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
     try:
         from .passes import optimized
 
-        made = optimized(known["step"])
+        made: tuple[str, str] = optimized(function, arguments)
+        return made
     except Exception:  # another Numba may have other insides; what it says of a wrong source, it says again below
-        made = optimized_by_cfunc(known["step"])
-    ir, native_name = made
-    return from_numba(ir, native_name, symbol)
+        return optimized_by_cfunc(function, arguments)
 
 
-def optimized_by_cfunc(step: Callable[..., Any]) -> tuple[str, str]:
+@functools.lru_cache(maxsize=SHARED)
+def _shared_part(text: str, name: str, _settings: str) -> Part:
+    """A function that sources of several programs have: it takes no table, and calls no other."""
+    return _compiled_part(text, name, names())
+
+
+def optimized_by_cfunc(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
     """What `passes.optimized` answers, by what Numba promises to keep."""
     import numba
+    from llvmlite import binding
 
-    function = numba.cfunc(numba.void(numba.types.CPointer(numba.int64)), error_model="numpy")(step)
-    return function.inspect_llvm(), function.native_name.removeprefix("cfunc.")
+    from . import calls
+
+    given = arguments or [numba.types.CPointer(numba.int64)]
+    for name in function.__code__.co_names if arguments else ():
+        binding.add_symbol(calls.symbol_of(name), NOWHERE)  # linked later; Numba loads this, and nobody runs it
+    made = numba.cfunc(numba.void(*given), error_model="numpy")(function)
+    return made.inspect_llvm(), made.native_name.removeprefix("cfunc.")
 
 
 def names() -> dict[str, Any]:
     """What generated code may name."""
     import numba
 
-    from . import intrinsics
+    from . import calls, intrinsics
 
     types = {"float32": numba.float32, "float64": numba.float64, "uint32": numba.uint32, "uint64": numba.uint64}
-    return {**types, "INF": math.inf, "NAN": math.nan, **intrinsics.BY_NAME}
+    return {**types, "INF": math.inf, "NAN": math.nan, **intrinsics.BY_NAME, **calls.POINTERS}
 
 
 class _Worker:
