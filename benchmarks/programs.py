@@ -11,7 +11,8 @@ from rmsprop_jit.codegen import Rule
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
 from rmsprop_jit.flags import option_flags, part_flags, step_flags, variable_flags
-from rmsprop_jit.options import OPTIONS, Options
+from rmsprop_jit.option_table import OPTIONS
+from rmsprop_jit.options import Options
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 

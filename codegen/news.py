@@ -157,3 +157,24 @@ def _check_shared(rule: str, target: Symbol, value: Expr) -> None:
             f"rule {rule!r} stores a rounded number in `{target}`, a slot over 'all', which is float64 for variables "
             f"of any dtype. Received: `{value}`. Leave rounded(...) out."
         )
+
+
+def check_averages(rule: str, stores: Mapping[Symbol, Expr], draws: bool) -> None:
+    """Raise RuleError for averaged weights with what is not there between two steps; `draws`: whether they do."""
+    if draws:
+        raise RuleError(
+            f"rule {rule!r}: its averaged weights are read as often as anybody likes, and draw nothing. Received: "
+            "normal() or uniform() in them. Let the rule's equations draw it, into a slot."
+        )
+    slots = [target for target in stores if target is not PARAMETER]
+    if slots:
+        raise RuleError(
+            f"rule {rule!r}: its averaged weights are read, and no step. Received: a value for `{slots[0]}`. "
+            "Return {p: weights} alone, and let the rule's equations change slots."
+        )
+    for leaf in walk(*stores.values()):
+        if isinstance(leaf, Symbol) and leaf.kind in (Kind.GRADIENT, *NEWS.values()):
+            raise RuleError(
+                f"rule {rule!r}: its averaged weights are made between two steps. Received: `{leaf}`. "
+                "Use p, slots, hyperparameters and flags."
+            )

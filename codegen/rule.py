@@ -20,7 +20,7 @@ from .memo import Memo, derived
 from .names import BUILT_IN_FLAGS, BUILT_IN_STEPS, Names, check
 from .news import GRADIENT as GRADIENT
 from .news import PARAMETER as PARAMETER
-from .news import check_stores, check_target, gathered, resolved, symbol_of
+from .news import check_averages, check_stores, check_target, gathered, resolved, symbol_of
 from .outsides import Function, functions_of, refuse_unsteady
 from .parts import Flag, Hyper, Input, Slot, declared
 from .places import placed
@@ -107,7 +107,7 @@ class Rule:
             check_stores(name, self.stores)
         put(self, "averaged", averaged)
         with placed(name, averaged or equations):
-            put(self, "averages", None if averaged is None else _averages(self, averaged))
+            put(self, "averages", None if averaged is None else self._averages(averaged))
 
     __hash__ = object.__hash__
 
@@ -198,6 +198,16 @@ class Rule:
         if id(PARAMETER) not in seen:
             raise RuleError(f"rule {self.name!r} never stores the parameter. Return {{..., p: new_value}}.")
 
+    def _kind_of_averages(self) -> type[Rule]:
+        return Rule
+
+    def _averages(self, averaged: Equations) -> Rule:
+        """The rule that the averaged weights are. Raises RuleError for what is not there between two steps."""
+        kind = self._kind_of_averages()
+        made = kind(f"{self.name}_averaged", averaged, slots=self.slots, hypers=self.hypers, flags=self.flags)
+        check_averages(self.name, made.stores, made.draws)
+        return made
+
     @derived
     def functions(self) -> tuple[Function, ...]:
         """The functions outside that its equations call, each once."""
@@ -252,47 +262,9 @@ class Rule:
         )
 
 
-class Composed(Rule):
-    """A rule around another one, of which everything was read twice before.
-
-    guard: a function of `g, h, on` that returns its guard.
-    """
-
-    readings = 1
-
-    def __init__(self, *given: Any, guard: Callable[..., Expr] | None = None, **more: Any) -> None:
-        super().__init__(*given, **more)
-        _, h, on, _ = self.namespaces
-        object.__setattr__(self, "guard", None if guard is None else guard(GRADIENT, h, on))
-
-
 def _restored(name: str, equations: Equations, *declared: Any) -> Rule:
     slots, hypers, flags, inputs, averaged, kind = declared
     made: Rule = kind(name, equations, slots=slots, hypers=hypers, flags=flags, inputs=inputs, averaged=averaged)
-    return made
-
-
-def _averages(rule: Rule, averaged: Equations) -> Rule:
-    """The rule that a rule's averaged weights are. Raises RuleError for what is not there between two steps."""
-    kind = Composed if isinstance(rule, Composed) else Rule
-    made = kind(f"{rule.name}_averaged", averaged, slots=rule.slots, hypers=rule.hypers, flags=rule.flags)
-    if made.draws:
-        raise RuleError(
-            f"rule {rule.name!r}: its averaged weights are read as often as anybody likes, and draw nothing. Received: "
-            "normal() or uniform() in them. Let the rule's equations draw it, into a slot."
-        )
-    slots = [target for target in made.stores if target is not PARAMETER]
-    if slots:
-        raise RuleError(
-            f"rule {rule.name!r}: its averaged weights are read, and no step. Received: a value for `{slots[0]}`. "
-            "Return {p: weights} alone, and let the rule's equations change slots."
-        )
-    for leaf in walk(*made.stores.values()):
-        if isinstance(leaf, Symbol) and leaf.kind in (Kind.GRADIENT, *NEWS.values()):
-            raise RuleError(
-                f"rule {rule.name!r}: its averaged weights are made between two steps. Received: `{leaf}`. "
-                "Use p, slots, hyperparameters and flags."
-            )
     return made
 
 

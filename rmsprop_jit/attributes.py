@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import beside, grouping, tree
+from . import beside, grouping, transfers, tree
 from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
@@ -22,7 +22,8 @@ from .endings import endings_of
 from .errors import OptionError
 from .graphs import Graph, refuse_new_endings
 from .members import Member, Variables
-from .options import OPTIONS, Options
+from .option_table import OPTIONS
+from .options import Options
 from .plural import counted
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
@@ -154,7 +155,7 @@ class Attributes:
         done = None if new is old else np.zeros(1, np.int64)
         try:
             try:
-                new.state.write(given, calls, progress, done)
+                transfers.write(new.state, given, calls, progress, done)
                 beside.shown(new.state.variables)
             finally:  # that may end in a signal after all was written; none is handled from here to the assignment
                 if done is not None and done[0]:

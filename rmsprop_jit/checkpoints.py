@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import beside, fitting, resuming, saving
+from . import beside, fitting, resuming, saving, transfers
 from .arrays.checks import check_writable
 from .arrays.homes import Array
 from .attributes import Attributes
@@ -66,7 +66,7 @@ class Checkpoints(Attributes):
         if variables:
             for member in calls.state.variables:
                 member.refuse_changed()
-        return saving.named(*calls.state.read(variables), resuming.text(calls.options, calls.state))
+        return saving.named(*transfers.read(calls.state, variables), resuming.text(calls.options, calls.state))
 
     def load_state_dict(
         self, state: Mapping[str, Any], options: str = "check", strict: bool = True, variables: bool | None = None

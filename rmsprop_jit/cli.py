@@ -23,7 +23,7 @@ from .contents import add_state
 from .errors import BackendError, OptionError, RmspropJitError
 from .examples import EXAMPLES, run, show
 from .optimizer import Optimizer
-from .options import NUMBER, OPTIONS, SWITCH
+from .option_table import NUMBER, OPTIONS, SWITCH
 from .rules.named import named
 from .rules.rmsprop import RMSPROP
 from .rules.table import TABLE

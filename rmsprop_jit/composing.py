@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .codegen import Expr, Flag, Hyper, Rule, RuleError, Slot, where
+from .codegen.composed import Composed
 from .codegen.expr import Call, Const, Select
 from .codegen.names import Names, knowing
 from .codegen.ops import Fn
-from .codegen.rule import GRADIENT, PARAMETER, Composed
+from .codegen.rule import GRADIENT, PARAMETER
 from .rules.around import Apart, Coupled
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from .codegen import Expr, Flag, Rule, RuleError
 from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
 from .codegen.walk import rewrite, walk
-from .options import OPTIONS, Options
+from .option_table import OPTIONS
+from .options import Options
 from .patterns import found_in
 from .rules.around import averages_of, step_of
 

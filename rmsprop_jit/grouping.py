@@ -12,7 +12,7 @@ from .checkers import check_switch
 from .errors import OptionError
 from .groups import NO_GROUPS, PARAMS, Group, Groups
 from .nearest import meant
-from .options import OPTIONS
+from .option_table import OPTIONS
 from .rules.around import Rule
 from .variable import Variable
 

@@ -12,7 +12,7 @@ from .arrays.homes import Array
 from .errors import ArrayError, OptionError
 from .members import Variables
 from .optimizer import Optimizer
-from .options import OPTIONS
+from .option_table import OPTIONS
 from .resolve import Gradients
 from .rules.table import TABLE
 from .saving import count, number

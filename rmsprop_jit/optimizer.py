@@ -21,7 +21,8 @@ from .errors import ArrayError, OptionError, RuleError
 from .graphs import Graph
 from .grouping import grouped
 from .members import Variables
-from .options import OPTIONS, LearningRate, Options
+from .option_table import OPTIONS
+from .options import LearningRate, Options
 from .resolve import Gradients, is_empty
 from .rules.around import Rule, check_names
 from .settings import Settings

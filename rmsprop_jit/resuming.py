@@ -16,7 +16,8 @@ from .checkers import check_switch
 from .errors import OptionError
 from .grouping import grouped
 from .groups import Groups
-from .options import OPTIONS, LearningRate, Options
+from .option_table import OPTIONS
+from .options import LearningRate, Options
 from .rules.around import Rule
 from .saving import VARIABLES
 from .schedules import SCHEDULES, LearningRateSchedule, deserialize, serialize

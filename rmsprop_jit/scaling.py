@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import OptionError
-from .options import OPTIONS
+from .option_table import OPTIONS
 
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), 2.0**-126
 """Scales go no further: in float32, which Keras keeps them in, the next would be inf, or not be a normal number."""

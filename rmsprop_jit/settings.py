@@ -16,7 +16,8 @@ import numpy as np
 from .by_name import resolved
 from .errors import OptionError
 from .flags import Flags, option_flags, step_flags, variable_flags
-from .options import OPTIONS, Options
+from .option_table import OPTIONS
+from .options import Options
 from .rates import RATE, rate_of
 from .rules.around import Rule, step_of
 from .seeds import seeded

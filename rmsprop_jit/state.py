@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from . import beside, capture, patterns, slots
-from .arrays.homes import Array, address_of, home_of, place_of
+from .arrays.homes import Array, home_of
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .codegen.backends.ledger import Ledger
@@ -26,10 +24,10 @@ from .codegen.pieces import ERROR
 from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
-from .flags import FIRST, variable_flags
+from .flags import variable_flags
 from .members import Member, Members, Variables, same_variables, track
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
-from .saving import VARIABLES, Progress
+from .saving import VARIABLES
 from .settings import AskedOf
 from .storages import as_variable, full_name, is_scale, shown, with_scales
 
@@ -225,65 +223,15 @@ class State:
                 now = home_of(array).new_like(array, 0.0) if is_left_over else array
                 yield name, shown(now, slot, self.variables[position] if position >= 0 else None)
 
-    def read(self, with_values: bool = False) -> tuple[dict[str, Array], int, Progress]:
-        """Copies of all slots in host memory, the calls made and how far each variable is, all of one moment.
-
-        with_values: whether the variables are copied, too.
-
-        What is due of the last call is done first; where a constraint fails, the averages are those before it.
-        Raises BackendError if a call was torn, OptionError while the variables hold their averaged weights.
-        """
-        named = [*self.slots(), *(self.values() if with_values else ())]
-        while True:
-            self.ledger.refuse_held()
-            self.ledger.wait_for_marked()
-            calls = self.ledger.calls  # asked for before what is due is done: no call came since if it is the same
-            due = self._settled_for_reading()
-            copies, counts, progress = self._read(named)
-            if {calls} == set(counts) and not self.ledger.torn and self.ledger.due == due:
-                break  # no call that Python runs came between
-        added_up, count, (skipped, *cells) = self.accumulators, len(self.variables), progress
-        windows = [bool(cell) and one.accumulates for cell, one in zip(cells[:count], self.variables, strict=True)]
-        for name, slot, position, _ in named:
-            if slot in added_up and not windows[position]:
-                copies[name] = np.zeros_like(copies[name])
-        started = [bool(cell) for cell in cells[count:]] if FIRST in self.rule.decided_by_step else None
-        return {name: copies[name] for name, _, _, _ in named}, counts[0], Progress(windows, started, skipped)
-
-    def _settled_for_reading(self) -> int:
+    def settled_for_reading(self) -> int:
         """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""
         with contextlib.suppress(Exception):
             self.ledger.settle()
         return self.ledger.due
 
-    def _read(self, named: Sequence[tuple[str, str, int, Array]]) -> tuple[dict[str, Array], list[int], Sequence[int]]:
-        copies: dict[str, Array] = {}
-        counts, progress = [self.ledger.calls], self.ledger.progress.tolist()
-        for place, own in _by_place(named).items():
-            spans = [Span(array, address_of(array)) for array in own.values()]
-            read_here, calls, seen = backends.of(place).read(self.ledger, spans)
-            copies |= dict(zip(own, read_here, strict=True))
-            counts.append(calls)
-            progress = seen.tolist()
-        return copies, [*counts, self.ledger.calls], progress
-
-    def write(self, given: Mapping[str, Array], calls: int, progress: Progress, done: Array | None = None) -> None:
-        """Replace the count, progress, and the slots and variables in `given`: host arrays of their shapes and dtypes.
-
-        done: an array of one zero, which becomes 1 where all else does: in the same compiled call, in host memory.
-        """
-        pairs: dict[str, list[tuple[Span, Array]]] = {member.place: [] for member in self.variables}
-        wanted = [one for one in (*self.slots(), *self.values()) if one[0] in given]
-        for place, own in _by_place(wanted).items():
-            spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
-            pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
-        if done is not None:
-            pairs.setdefault("cpu", []).append((Span(done, address_of(done)), np.ones_like(done)))
-        backends.write(self.ledger, pairs, calls, progress.cells)
-
     def __getstate__(self) -> dict[str, Any]:
         self.ledger.refuse_held()
-        self._settled_for_reading()
+        self.settled_for_reading()
         windows, added_up = self.ledger.windows.tolist(), self.accumulators
         pairs = zip(self.variables, windows, strict=True)
         kept = [
@@ -299,10 +247,3 @@ class State:
                 member.array = member.variable.value
                 member.__post_init__()
         self.__dict__.update(state, members=Members(kept), restored=state["built"], hidden=None)
-
-
-def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[str, Array]]:
-    places: dict[str, dict[str, Array]] = {}
-    for name, _, _, array in named:
-        places.setdefault(place_of(array), {})[name] = array
-    return places

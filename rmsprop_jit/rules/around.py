@@ -25,10 +25,11 @@ from ..codegen import (
     where,
 )
 from ..codegen import Rule as Rule
+from ..codegen.composed import Composed
 from ..codegen.names import Names
-from ..codegen.rule import GRADIENT, Composed, Equations
+from ..codegen.rule import GRADIENT, Equations
 from ..codegen.rule import PARAMETER as PARAMETER
-from ..options import OPTIONS
+from ..option_table import OPTIONS
 
 OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
 """Flags that are on when the option of that name is set."""

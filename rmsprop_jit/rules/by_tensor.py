@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
 from ..codegen import Expr, OptionError, Rule, Slot
+from ..codegen.composed import Composed
 from ..codegen.expr import Call, Symbol
 from ..codegen.kinds import Kind, Rate
 from ..codegen.lower import live
 from ..codegen.ops import Fn
 from ..codegen.outsides import Outside, name_of
-from ..codegen.rule import Composed
 from ..codegen.walk import rewrite, walk
 from .around import averages_of, step_of
 

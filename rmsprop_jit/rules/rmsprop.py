@@ -8,7 +8,8 @@ from typing import Any
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, maximum, sqrt, square, where
 from ..codegen.names import Names
 from ..optimizer import Optimizer
-from ..options import OPTIONS, LearningRate
+from ..option_table import OPTIONS
+from ..options import LearningRate
 from .dialects import Dialect, Spoken
 from .parts import missing
 from .row import Polyglot, Row, bundled

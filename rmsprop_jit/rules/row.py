@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..codegen import Rule, RuleError
 from ..optimizer import Optimizer, check_rule
-from ..options import OPTIONS, LearningRate
+from ..option_table import OPTIONS
+from ..options import LearningRate
 from ..patterns import checked
 from .dialects import KERAS, Dialect, dialect_of, in_dialect, looking_for, refuse_others
 

@@ -16,7 +16,7 @@ import zoo
 from rmsprop_jit import Optimizer, OptionError, RMSprop, RuleError, codegen
 from rmsprop_jit.arrays.homes import Array
 from rmsprop_jit.cli import main
-from rmsprop_jit.options import OPTIONS
+from rmsprop_jit.option_table import OPTIONS
 from rmsprop_jit.rules.rmsprop import RMSPROP, ROW
 from rmsprop_jit.rules.row import Row, bundled, optimizer_class
 from rmsprop_jit.rules.table import HOMES, TABLE

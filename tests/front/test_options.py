@@ -14,7 +14,8 @@ from rmsprop_jit.codegen.kinds import SEED
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.flags import Part, option_flags, own_flags, part_flags
 from rmsprop_jit.grouping import grouped
-from rmsprop_jit.options import OPTIONS, Options
+from rmsprop_jit.option_table import OPTIONS
+from rmsprop_jit.options import Options
 from rmsprop_jit.rules.around import CALL_FLAGS, OPTION_FLAGS, STEP_HYPERS, step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 

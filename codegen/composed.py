@@ -1,0 +1,27 @@
+"""Composed: a rule that is put around another one, whose equations were checked when that was defined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from .expr import Expr
+from .news import GRADIENT
+from .rule import Rule
+
+
+class Composed(Rule):
+    """A rule around another one, of which everything was read twice before.
+
+    guard: a function of `g, h, on` that returns its guard.
+    """
+
+    readings: ClassVar[int] = 1
+
+    def __init__(self, *given: Any, guard: Callable[..., Expr] | None = None, **more: Any) -> None:
+        super().__init__(*given, **more)
+        _, h, on, _ = self.namespaces
+        object.__setattr__(self, "guard", None if guard is None else guard(GRADIENT, h, on))
+
+    def _kind_of_averages(self) -> type[Rule]:
+        return Composed
