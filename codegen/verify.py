@@ -148,9 +148,9 @@ def _check_arrays(program: Program) -> None:
         "gradient",
         *inputs,
         *program.slots,
-        *scales,
         ERROR,
         COPY,
+        *scales,
         *map(scratch_of, range(len(program.scratch))),
         *own,
     ]

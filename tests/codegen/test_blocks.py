@@ -33,6 +33,7 @@ from rmsprop_jit.codegen.dtypes import BLOCK, STORAGES, storage
 from rmsprop_jit.codegen.expr import Expr
 from rmsprop_jit.codegen.kinds import KEY, SEED
 from rmsprop_jit.codegen.names import Names
+from rmsprop_jit.codegen.pieces import ERROR
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -129,6 +130,15 @@ def test_the_processor_has_the_bits_of_the_interpreter(name: str) -> None:
         run("reference", program, expected, numbers(rule, step), keys(len(tensors)))
     assert_alike(tensors, expected, program)
     assert all(loop.elements >= 4 for loop in loops(program).values())
+
+
+def test_slots_of_parameters_of_24_bits_have_the_bits_of_the_interpreter() -> None:
+    program = specialize(RMSPROP, (), "bfloat16", "float32", slots={"velocity": "int8", ERROR: "byte"})
+    tensors = tensors_of(program, [(size,) for size in SIZES])
+    expected = copied(tensors)
+    for backend, own in (("cpu", tensors), ("reference", expected)):
+        run(backend, program, own, numbers(RMSPROP), keys(len(own)))
+    assert_alike(tensors, expected, program)
 
 
 def test_rules_with_numbers_over_axes_have_the_bits_of_the_interpreter() -> None:
