@@ -135,7 +135,8 @@ class Checkpoints(Attributes):
         has_rate = isinstance(options.learning_rate, float)
         seen = dict(calls.state.seen_slots(self._together))
         given, count, rate = fitting.from_numbered(seen, store, has_rate, what)
-        given = recoded(given, calls.state.targets())
+        targets = calls.state.targets()  # what was seen of lighter slots is not what they are kept in
+        given = fitting.as_targets(targets, recoded(given, targets), f"the {what}")
         if rate is not None and rate != options.learning_rate:
             options = options.replaced("learning_rate", rate)
         new = calls if options is calls.options else self._with_options(calls, options)

@@ -49,7 +49,7 @@ def fitted(state: Opened, own: Own, others: Sequence[str]) -> Fitted:
 
     others: options that differ, which may be why it does not.
     """
-    given = _fitted(own.slots, state.slots, "the state", others)
+    given = as_targets(own.slots, state.slots, "the state", others)
     places = _places(state, own)
     unknown = sorted({*(state.names or ())} - {*own.names})
     if None in places or unknown:
@@ -118,7 +118,7 @@ def from_numbered(
         )
     calls = count(values[0], "iteration")
     rate = learning_rate_in(values[1], f"the {what}") if has_rate else None
-    return _fitted(slots, dict(zip(slots, values[head:], strict=True)), f"the {what}"), calls, rate
+    return as_targets(slots, dict(zip(slots, values[head:], strict=True)), f"the {what}"), calls, rate
 
 
 def _in_order(store: Mapping[str, Any]) -> list[Any]:
@@ -182,9 +182,10 @@ def _truths(value: Any, what: str, length: int) -> list[bool]:
     return [bool(truth) for truth in truths]
 
 
-def _fitted(
+def as_targets(
     targets: Mapping[str, Array], sources: Mapping[str, Any], what: str, others: Sequence[str] = ()
 ) -> dict[str, Array]:
+    """Sources as host arrays of the targets' shapes and dtypes. Raises ArrayError where one is missing or unfit."""
     missing, surplus = targets.keys() - sources.keys(), sources.keys() - targets.keys()
     if missing or surplus:
         why = f"; saved with {', '.join(others)}" if others else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackendError
 from .contract import GRADIENT
-from .entries import Cell
+from .entries import Cell, refuse_unlike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,12 +65,15 @@ def launch(
 def write(ledger: Ledger, pairs: Mapping[str, Pairs], calls: int, progress: Sequence[int]) -> None:
     """Copy NumPy arrays into those of one or several places, and set calls and progress.
 
-    Between several places Python runs: an exception there leaves the ledger marked as torn.
+    Between several places Python runs: an exception there leaves the ledger marked as torn. Raises ArrayError, before
+    anything is written, where an array has another dtype or size than the one that it is for.
     """
     if len(pairs) == 1:
         ((place, own),) = pairs.items()
         of(place).write(ledger, own, calls, progress)
         return
+    for own in pairs.values():
+        refuse_unlike(own)
     with ledger.rewritten(calls, progress):
         for place, own in pairs.items():
             of(place).write(ledger, own, None, progress)

@@ -181,7 +181,7 @@ class Backend(Protocol):
         """Copy NumPy arrays into this place's, each of the same shape and dtype, and set calls and progress.
 
         Without `calls` the ledger stays as it is: this place is one of several, and who writes to them sets it.
-        Raises OptionError while the ledger is held.
+        Raises OptionError while the ledger is held, ArrayError where a dtype or size differs: nothing is written then.
         """
 
     def copy(self, ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:

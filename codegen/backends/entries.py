@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from ..errors import ArrayError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,6 +87,16 @@ class Span(NamedTuple):
 
     array: Any
     address: int
+
+
+def refuse_unlike(pairs: Iterable[tuple[Span, Any]]) -> None:
+    """Raise ArrayError unless each source has the dtype and the size of its target: bytes are copied as they are."""
+    for (target, _), source in pairs:
+        if source.dtype != target.dtype or source.size != target.size:
+            raise ArrayError(
+                f"what is written has {target.size} elements of {target.dtype}. "
+                f"Received: {source.size} of {source.dtype}. Convert it first."
+            )
 
 
 class Marks(NamedTuple):

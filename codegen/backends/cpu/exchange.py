@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..entries import Cell, Span
+from ..entries import Cell, Span, refuse_unlike
 from ..ledger import Ledger
 from . import driver, jit, pool
 
@@ -84,10 +84,11 @@ def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
 def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
     """Copy contiguous NumPy arrays into dense ones, and set calls and progress if `calls` is given.
 
-    Raises OptionError while the ledger is held.
+    Raises OptionError while the ledger is held, ArrayError where a source has another dtype or size than its target.
     """
+    refuse_unlike(pairs)
     sources = [_laid_out(source, span.array) for span, source in pairs]
-    rows = [[span.address, one.ctypes.data, one.nbytes] for (span, _), one in zip(pairs, sources, strict=True)]
+    rows = [[span.address, one.ctypes.data, span.array.nbytes] for (span, _), one in zip(pairs, sources, strict=True)]
     cells = np.array([len(progress), *progress], np.int64)
     _exchange(ledger, rows, WRITING if calls is None else calls, cells)
 

@@ -45,7 +45,7 @@ import numpy as np
 
 from ...program import Program
 from ..contract import GRADIENT
-from ..entries import Marks
+from ..entries import Marks, refuse_unlike
 from ..ledger import Ledger
 from ..marked import Marked
 from . import compilers, device, frame, launches
@@ -149,7 +149,11 @@ def _work_on(array: device.DeviceArray) -> Iterator[None]:
 
 
 def write(ledger: Ledger, pairs: Pairs, calls: int | None, progress: Sequence[int]) -> None:
-    """Copy host arrays into arrays on a GPU, and set calls and progress if `calls` is given; torn if interrupted."""
+    """Copy host arrays into arrays on a GPU, and set calls and progress if `calls` is given; torn if interrupted.
+
+    Raises ArrayError, before anything is written, where a source has another dtype or size than its target.
+    """
+    refuse_unlike(pairs)
     with nullcontext() if calls is None else ledger.rewritten(calls, progress):
         for span, source in pairs:
             with _work_on(span.array):
