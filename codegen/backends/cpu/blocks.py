@@ -84,17 +84,22 @@ def _once(one: Coded) -> list[str]:
 
 
 def laid_out(program: Program, kernel: Kernel, first: str, compute: str) -> Iterator[str]:
-    """What codes of `width` elements mean, of which the first is the `first` one behind the pointers."""
+    """What codes of `width` elements mean, of which the first is the `first` one behind the pointers.
+
+    That may be within a block: pieces of kernels that only reduce are cut where their lines end.
+    """
     every = decoded(program, kernel)
     if every:
-        yield f"for part in range(0, width, {dtypes.BLOCK}):"
-        yield f"    wide = width - part if width - part < {dtypes.BLOCK} else {dtypes.BLOCK}"
+        yield f"shift = ({first}) % {dtypes.BLOCK}"
+        yield f"for part in range(-shift, width, {dtypes.BLOCK}):"
+        yield "    begun = part if part > 0 else 0"
+        yield f"    wide = (width if width - part < {dtypes.BLOCK} else part + {dtypes.BLOCK}) - begun"
     for i, one in enumerate(every):
         yield f"    {mangled(one.scale.name)} = {pointer_to(one.scale.array)}[({first} + part) // {dtypes.BLOCK}]"
         yield "    for lane in range(wide):"
-        yield f"        {mangled(one.code.name)} = {pointer_to(one.code.array)}[{first} + part + lane]"
+        yield f"        {mangled(one.code.name)} = {pointer_to(one.code.array)}[{first} + begun + lane]"
         yield from indented(print_lets(one.lets, compute), 2)
-        yield f"        loaded_{i}[part + lane] = {mangled(one.name)}"
+        yield f"        loaded_{i}[begun + lane] = {mangled(one.name)}"
 
 
 def kept(kernel: Kernel, array: str) -> str:
