@@ -22,6 +22,7 @@ from .endings import endings_of
 from .errors import OptionError
 from .graphs import Graph, refuse_new_endings
 from .members import Member, Variables
+from .moving import MOVED, Move, is_moved
 from .option_table import OPTIONS
 from .options import Options
 from .plural import counted
@@ -137,8 +138,12 @@ class Attributes:
         """Take over what `make` makes of today's calls, all of it or nothing."""
         old = self._calls
         try:
-            while not self._replace(old, make(old)):  # another thread was faster
-                old = self._calls
+            while True:
+                new = make(old)
+                is_done = self._move(old, make) if is_moved(old.state, new.state) else self._replace(old, new)
+                if is_done:
+                    break
+                old = self._calls  # another thread was faster
         finally:
             self._tell_graph(old)
 
@@ -149,6 +154,20 @@ class Attributes:
                 return False
             self.__dict__["_calls"] = new  # no call of `__setattr__`, in which a signal could be handled
         return True
+
+    def _move(self, old: Calls, make: Callable[[Calls], Calls]) -> bool:
+        """As `_replace`, where slots are converted: while no call is at work, and none of the old state comes after."""
+        move = Move(self._rule, old, make)
+        try:
+            move.begin()
+        finally:  # no signal is handled from here to the assignment
+            with _SWITCH:
+                if move.cells[MOVED] == move.name:
+                    if move.new is not None and self._calls is old:
+                        self.__dict__["_calls"] = move.new
+                    else:
+                        move.cells[MOVED] = 0
+        return bool(move.cells[MOVED] == move.name)
 
     def _load(self, old: Calls, new: Calls, given: Mapping[str, Array], calls: int, progress: Progress) -> None:
         """Take over `new` in place of `old`, and let its slots, count and progress be these; both or neither."""

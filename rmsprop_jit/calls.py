@@ -121,6 +121,8 @@ class Calls:
 
         What is due of the call before is done first.
         """
+        if self._ledger.is_moved():
+            return False
         self._ledger.settle()
         if not self._is_there:
             self._ledger.leave()

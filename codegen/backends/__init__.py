@@ -122,3 +122,10 @@ def warm(program: Program) -> None:
     from .cpu import warm
 
     warm(program)
+
+
+def close(ledger: Ledger, name: int) -> bool:
+    """Let no call be done from now on, in the name of who converts slots; False if there is another such name."""
+    from .cpu import turn
+
+    return turn(ledger, Cell.MOVED, 0, name)

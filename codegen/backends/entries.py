@@ -28,6 +28,7 @@ class Cell(IntEnum):
     DUE = 3  # the number of the call whose rest is due; 0 for none; below 0, the name of who holds the ledger
     DUE_BY = 4  # the number of the plan that knows what is due
     CHANGES = 5  # how often arrays of host memory have changed: a call in two parts must find them as it left them
+    MOVED = 6  # who converts the slots, or has put others in their place: no call is done; 0 for nobody
     SKIPPED = 8  # calls that were not done, because a gradient held inf or nan
     PROGRESS = 9  # for each variable, 1 while gradients are being added up; then for each, 1 once it has been updated
     # and behind them, for each the call whose rest is due

@@ -179,6 +179,13 @@ class Ledger:
             self.cells[[self.due_cell(position) for position in marks.due]] = call
             self.cells[Cell.DUE_BY], self.cells[Cell.DUE] = marks.by, call
 
+    def is_moved(self) -> bool:
+        """Whether slots are being converted, or others have taken their place; waits a moment if so."""
+        if not self._words[Cell.MOVED]:
+            return False
+        time.sleep(LOOK_AGAIN)
+        return True
+
     def refuse_held(self) -> None:
         """Raise OptionError if the variables have other values for a while."""
         if self.due < 0:
@@ -244,7 +251,7 @@ class Ledger:
         """Whether a call finds what it expects: so many calls before it, or what is due of that one."""
         if marks is not None and marks.ends_due:
             return self.due == expected
-        is_there = self._words[Cell.CALLS] == expected and not self.due
+        is_there = self._words[Cell.CALLS] == expected and not self.due and not self._words[Cell.MOVED]
         return is_there and (marks is None or marks.are_shared(numbers))
 
     def advance(self, expected: int, marks: Marks | None, numbers: Mapping[str, Any]) -> None:

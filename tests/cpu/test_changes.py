@@ -87,6 +87,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "average-on": lambda: Case(assigning(use_ema=True), WINDOW),
     "accumulation-on": lambda: Case(assigning(gradient_accumulation_steps=4)),
     "accumulation-off-in-a-window": lambda: Case(assigning(gradient_accumulation_steps=None), WINDOW),
+    "storage": lambda: Case(assigning(storage="bfloat16")),
     "exclusion": lambda: Case(
         lambda training: training.optimizer.exclude_from_weight_decay([training.variables["a"]], ["b"]),
         {"weight_decay": 0.1},

@@ -10,6 +10,10 @@ import numpy.typing as npt
 import pytest
 from small_training import Training, assigning, build
 
+from rmsprop_jit import Optimizer
+from rmsprop_jit.codegen import Expr, Rule
+from rmsprop_jit.codegen.names import Names
+
 
 def beside(training: Training, change: Callable[[int], None], calls: int) -> list[npt.NDArray[Any]]:
     """The first variable after each of so many calls, while another thread makes changes."""
@@ -95,6 +99,27 @@ def test_calls_beside_a_thread_that_changes_the_structure_are_all_counted(
         one.step(6)
     twin.optimizer.threads = training.optimizer.threads
     assert training.seen() == twin.seen()
+
+
+def counting(p: Expr, g: Expr, s: Names, h: Names) -> dict[Expr, Expr]:
+    """A rule of which a slot counts calls; bfloat16 has every whole number up to 256."""
+    return {s.seen: s.seen + 1, p: p - h.learning_rate * s.seen * g}
+
+
+@pytest.mark.parametrize("size", [5, 40_000])
+def test_no_call_is_lost_beside_a_thread_that_converts_slots(size: int) -> None:
+    training = Training({}, 0, built=False)
+    training.variables = {name: np.ones(size, np.float32) for name in "ab"}
+    training.gradients = {name: np.ones(size, np.float32) for name in "ab"}
+    training.optimizer = Optimizer(Rule("counting", counting, slots={"seen": 0.0}), 0.01)  # type: ignore[assignment]
+    build(training)
+    storages: list[dict[str, Any]] = [{"storage": "bfloat16"}, {"storage": None}]
+    for value in storages:  # compiles
+        training.step(3)
+        assigning(**value)(training)
+    beside(training, lambda i: assigning(**storages[i % 2])(training), 240)
+    assert training.optimizer.iterations == 246
+    assert [set(training.optimizer.state[name]["seen"].ravel().tolist()) for name in "ab"] == [{246.0}, {246.0}]
 
 
 def test_two_threads_that_assign_lose_nothing() -> None:

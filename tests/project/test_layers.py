@@ -98,6 +98,7 @@ KNOWN = {
     "counting": {"backends", "backends.entries", "backends.ledger"},
     "members": {"backends.contract", "dtypes", "pieces"},
     "readers": {"backends.contract"},
+    "moving": {"backends", "backends.entries"},
     "attributes": {"locks"},
     "capture": {"backends"},
     "scratch": {"backends.contract"},

@@ -215,6 +215,8 @@ def stands(plan_at, prepared_at, expected):
                 answer = {ELSEWHERE}
         elif ledger[{Cell.CALLS}] != expected or ledger[{Cell.DUE}] != 0:
             answer = {ELSEWHERE}
+        if ledger[{Cell.MOVED}] != 0:
+            answer = {ELSEWHERE}
         if differs(plan_at, prepared_at) != 0:
             answer = {ELSEWHERE}
     if ledger[{Cell.DUE}] < 0:
