@@ -298,7 +298,7 @@ _LEDGERS: weakref.WeakSet[Ledger] = weakref.WeakSet()
 def _after_fork() -> None:
     """In a forked child no other thread is left to finish a call: what it was in the middle of is torn here."""
     for ledger in _LEDGERS:
-        ledger._worker = 0
+        ledger._worker = ledger.cells[Cell.MOVED] = 0  # nor one that converts slots
         if ledger.cells[Cell.WORD]:
             ledger.cells[Cell.TORN], ledger.cells[Cell.WORD] = ledger.calls + 1, 0
 
