@@ -134,10 +134,8 @@ class Characters:
         """The first weights: as torch makes them, but embeddings, which are small."""
         self.torch.manual_seed(seed)
         for module in self.model.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-            elif hasattr(module, "_reset_parameters"):
-                module._reset_parameters()
+            for name in ("reset_parameters", "_reset_parameters"):  # layers have the one, attention has the other
+                getattr(module, name, lambda: None)()
         with self.torch.no_grad():
             self.model["letters"].weight.mul_(0.1)
             self.model["places"].weight.mul_(0.1)

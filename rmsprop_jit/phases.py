@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .flags import NO_FLAGS
 
 if TYPE_CHECKING:
+    from .arrays.homes import Int64
     from .flags import Flags
 
 
@@ -27,3 +28,9 @@ class Phase(NamedTuple):
 
 WHOLE = Phase(False, False, True, (NO_FLAGS,))
 """The phase of every call without gradient accumulation, of a rule that tells no steps apart."""
+
+
+def of_all(cells: Int64) -> bool | None:
+    """Whether all cells are set, or none; None where some are."""
+    some = bool(cells.any())
+    return some if some == bool(cells.all()) else None

@@ -188,7 +188,7 @@ class Plan:
 
         Without `calls` it is not counted here: it is being captured.
         """
-        if calls is not None:
+        if calls is not None and self._rest.due:
             self._rest.expect(calls + 1, bound.after)
         try:
             if not self.step.launch(bound.step, calls):

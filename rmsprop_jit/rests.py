@@ -40,8 +40,7 @@ class Rest:
 
     def expect(self, call: int, record: Any) -> None:
         """Before the call of this number, by which it is due: `record` is what averages are prepared for."""
-        if self.due:
-            self._ledger.expect(call, self.number, functools.partial(self._settle, record))
+        self._ledger.expect(call, self.number, functools.partial(self._settle, record))
 
     def _settle(self, record: Any, call: int) -> None:
         """Do what is due of a counted call: constraints that were not applied yet, then averages."""

@@ -41,7 +41,15 @@ def chosen(rule: Rule, flags: Sequence[str]) -> list[str]:
     """Numbers that may be one a tensor."""
     names = ["learning_rate", "weight_decay", "clipnorm", "ema_momentum", *rule.hypers]
     names = [name for name in names if name == "learning_rate" or step_of(rule).hypers[name].per == "step"]
-    return [name for name in names if not made_own(rule, [name], flags)]
+    return [name for name in names if is_allowed(rule, name, flags)]
+
+
+def is_allowed(rule: Rule, name: str, flags: Sequence[str]) -> bool:
+    """Whether a number may be one a tensor by itself: not if a function outside takes it, or a sum follows from it."""
+    try:
+        return not made_own(rule, [name], flags)
+    except OptionError:
+        return not rule.functions
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

@@ -90,7 +90,6 @@ KNOWN = {
     "arrays.cupy": {"backends", "backends.contract", "backends.cuda.device", "backends.cuda.foreign"},
     "buckets": {"", "backends", "backends.contract", "backends.entries", "backends.ledger", "kinds"},
     "ahead": {"backends.entries"},
-    "habits": {"backends.contract"},
     "rests": {"backends", "backends.entries", "backends.ledger"},
     "plan": {"backends.contract", "backends.entries", "backends.ledger"},
     "calls": {"backends.contract", "backends.entries"},

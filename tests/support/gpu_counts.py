@@ -8,7 +8,7 @@ from unittest import mock
 import simulated_gpu
 
 from rmsprop_jit.codegen.backends.cuda import uploads
-from rmsprop_jit.codegen.dtypes import VECTOR_BYTES
+from rmsprop_jit.codegen.dtypes import VECTOR_BYTES, storage
 
 
 class Counts:
@@ -63,6 +63,11 @@ class Traffic:
         return any(begin <= address < end for begin, end in self._ranges)
 
 
+def bytes_of(kept: str) -> int:
+    """Of an element in memory, or of an address."""
+    return 8 if kept == "int64" else storage(kept).itemsize
+
+
 @contextlib.contextmanager
 def traffic() -> Iterator[Traffic]:
     """What kernels move that are made in the `with` block."""
@@ -86,7 +91,7 @@ def traffic() -> Iterator[Traffic]:
     for name, function in simulated_gpu.NAMES.items():
         wrap = {"load": loading, "store": storing}.get(name.partition("_")[0])
         if wrap is not None:
-            nbytes = VECTOR_BYTES if "_vector_" in name else int(name[-2:]) // 8
+            nbytes = VECTOR_BYTES if "_vector_" in name else bytes_of(name.partition("_")[2])
             counting[name] = wrap(function, nbytes)
     with mock.patch.dict(simulated_gpu.NAMES, counting):
         yield found
