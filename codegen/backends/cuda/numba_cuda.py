@@ -145,6 +145,7 @@ def _of_integers() -> dict[str, Any]:
         return lambda builder, x, y: getattr(builder, operation)(x, y)
 
     pairs = {name: plain(name) for name in ("add", "mul", "and_", "or_", "xor")}
+    pairs["most"] = lambda builder, x, y: builder.select(builder.icmp_unsigned(">", x, y), x, y)
     pairs |= {"high": wide("mul", shift=32), "left": wide("shl"), "right": wide("lshr"), "signs": wide("ashr", "sext")}
     return {
         **{f"word_{name.removesuffix('_')}": _of_two(make) for name, make in pairs.items()},
