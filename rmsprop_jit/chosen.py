@@ -11,8 +11,7 @@ from .codegen import backends
 from .codegen.backends.entries import Clock, Marks
 from .codegen.backends.ledger import Ledger
 from .members import Member
-from .plan import UNBOUND, Bound, Call, decays, due_in, step_and_rest
-from .rests import ENDS_DUE, Rest
+from .plan import UNBOUND, Bound, Call, decays, rest_of, step_and_rest
 from .rules.around import Rule, step_of
 
 if TYPE_CHECKING:
@@ -89,13 +88,9 @@ class Chosen:
             for call, due in calls
         ]
         self._last, self._ledger = self._steps[micro:], ledger
-        last, own = calls[-1][0], decays(calls[-1][0])
+        last = calls[-1][0]
         updated, _, after = step_and_rest(rule, members, last)
-        self._rest = Rest(members, due_in(last, updated), ledger, clock)
-        if after:
-            self._rest.after = Buckets(
-                rule, members, after, options, own, ledger, ENDS_DUE, clock.done, part=part(step_of)
-            )
+        self._rest = rest_of(rule, members, last, updated, after, options, ledger, part(step_of), clock.done, clock)
         marks = Marks(due=self._rest.due, by=self._rest.number)
         launches = [step.launch for step in self._steps]
         self._launch = backends.of(members[0].place).choice(launches, ledger, clock, marks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .arrays.homes import Array, Int64
 from .buckets import Brought, Buckets, Kind, Part, inputs_read
-from .codegen.backends.entries import NO_ARRAYS, Marks
+from .codegen.backends.entries import NO_ARRAYS, Clock, Marks
 from .codegen.backends.ledger import Ledger
 from .endings import NO_ENDINGS, Endings
 from .errors import ArrayError, NonFiniteError
@@ -136,16 +136,13 @@ class Plan:
         self._inputs = rule.inputs
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
         updated, step, after = step_and_rest(rule, members, call)
-        own = decays(call)
+        whole = part(step_of)
         self._ledger = ledger
-        self._rest = Rest(members, due_in(call, updated), ledger, None)
+        self._rest = rest_of(rule, members, call, updated, after, options, ledger, whole, clock)
         windows = updated if "gradient_accumulation_steps" in call.flags else []
         started = [] if call.micro else [i for i in updated if i in call.unstarted - call.endings.overwritten]
         marks = Marks(windows, call.micro, started, self._rest.due, self._rest.number, skips=call.skips)
-        whole = part(step_of)
-        self.step = Buckets(rule, members, step, options, own, ledger, marks, clock, shared, whole)
-        if after:
-            self._rest.after = Buckets(rule, members, after, options, own, ledger, ENDS_DUE, clock, part=whole)
+        self.step = Buckets(rule, members, step, options, decays(call), ledger, marks, clock, shared, whole)
         self.after = self._rest.after
         self._has_shared = self.step.shared.is_any
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
@@ -208,9 +205,31 @@ class Plan:
         return [self.step.shared]
 
 
-def due_in(call: Call, updated: Sequence[int]) -> list[int]:
+def _due_in(call: Call, updated: Sequence[int]) -> list[int]:
     """Of the variables that a call updates, those that have a constraint."""
     return [] if call.micro else [position for position in updated if position in call.endings.constrained]
+
+
+def rest_of(
+    rule: Rule,
+    members: Sequence[Member],
+    call: Call,
+    updated: Sequence[int],
+    averaged: Mapping[int, Kind],
+    options: BackendOptions,
+    ledger: Ledger,
+    part: Part,
+    clock: Any = None,
+    counted_by: Clock | None = None,
+) -> Rest:
+    """What is due of a call that updates these variables; `averaged`: what its variables do after their constraint.
+
+    clock: what the launch of averages sees of a clock. `counted_by`: the clock, where it knows which calls were done.
+    """
+    after = None
+    if averaged:
+        after = Buckets(rule, members, averaged, options, decays(call), ledger, ENDS_DUE, clock, part=part)
+    return Rest(members, _due_in(call, updated), ledger, after, counted_by)
 
 
 def decays(call: Call) -> dict[str, list[float]]:

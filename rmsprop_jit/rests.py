@@ -27,16 +27,23 @@ class Rest:
     """What is due of calls of one kind.
 
     due:   the positions of the variables that have a constraint, which `number` is told by.
-    after: the averages of these, which the caller makes, with `ENDS_DUE` as its marks.
+    after: the averages of these, with `ENDS_DUE` as their marks; None if there are none.
     clock: what counts such calls on a GPU and knows which were done. Nobody waits for it: constraints are asked as if
            the call was done, and if it was not, what they return is not taken.
     """
 
-    def __init__(self, members: Sequence[Member], due: Sequence[int], ledger: Ledger, clock: Clock | None) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        due: Sequence[int],
+        ledger: Ledger,
+        after: Buckets | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._constrained = [(position, members[position]) for position in due]
         self._ledger, self._clock = ledger, clock
         self.due, self.number = due, next(_NUMBERS)
-        self.after: Buckets | None = None
+        self.after = after
 
     def expect(self, call: int, record: Any) -> None:
         """Before the call of this number, by which it is due: `record` is what averages are prepared for."""
