@@ -20,17 +20,12 @@ from collections.abc import Sequence
 
 from .expansions import log
 from .expr import Const, Expr, Select, Symbol, call
-from .kinds import KEY, SEED, Kind
+from .kinds import Kind
 from .ops import Fn
-from .philox import philox
-
-COUNT = 2.0**16
-"""What half a word counts to."""
+from .philox import counter_of_step, keys, philox
 
 PURPOSE = zlib.crc32(b"draws")
 """In the counter, beside what is drawn to round by."""
-
-KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
 
 EACH = 4
 """Elements that one call has words for."""
@@ -64,11 +59,7 @@ the last word; w = -log(1 - x**2).
 @functools.cache
 def drawn_words() -> tuple[Expr, ...]:
     """The four words of a call, one for each of four elements."""
-    step = Symbol(Kind.STEP, "step")
-    low = step % COUNT
-    counter = (CALL, PLACE, Const(float(PURPOSE)), _word(low, (step - low) / COUNT % COUNT))
-    key = (_word(*(Symbol(kind, half) for half in halves)) for kind, halves in KEYS.items())
-    return philox(counter, tuple(key))
+    return philox((CALL, PLACE, Const(float(PURPOSE)), counter_of_step()), keys())
 
 
 def added_words() -> tuple[Expr, ...]:
@@ -126,8 +117,3 @@ def _series(x: Expr, terms: Sequence[Expr]) -> Expr:
     for term in reversed(others):
         result = result * x + term
     return result
-
-
-def _word(low: Expr, high: Expr) -> Expr:
-    """The word of a number that the host has, from its halves."""
-    return call(Fn.WORD_OR, call(Fn.WORD, low), call(Fn.WORD_LEFT, call(Fn.WORD, high), 16))

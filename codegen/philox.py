@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .expr import Expr, call
+from .expr import Expr, Symbol, call
+from .kinds import KEY, SEED, Kind
 from .ops import Fn
 
 ROUNDS = 10
 """As published; of 7 on no test of randomness tells the words from random ones."""
+
+HALF = 16
+"""Bits of half a word. Halves are exact in float32, so they come to a loop as its other numbers do."""
+
+COUNT = 2.0**HALF
+"""What half a word counts to."""
+
+KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -32,6 +41,24 @@ def philox(counter: Sequence[Expr], key: Sequence[Expr], rounds: int = ROUNDS) -
             call(Fn.WORD_MUL, a, MULTIPLIERS[0]),
         )
     return a, b, c, d
+
+
+def counter_of_step() -> Expr:
+    """The number of the update, as the word of a counter."""
+    step = Symbol(Kind.STEP, "step")
+    low = step % COUNT
+    return _word(low, (step - low) / COUNT % COUNT)
+
+
+def keys() -> tuple[Expr, Expr]:
+    """The seed, and what tells variables apart, as the words of a key."""
+    seed, key = (_word(*(Symbol(kind, half) for half in halves)) for kind, halves in KEYS.items())
+    return seed, key
+
+
+def _word(low: Expr, high: Expr) -> Expr:
+    """The word of a number that the host has, from its halves."""
+    return call(Fn.WORD_OR, call(Fn.WORD, low), call(Fn.WORD_LEFT, call(Fn.WORD, high), HALF))
 
 
 def _mixed(high: Expr, other: Expr, key: Expr) -> Expr:

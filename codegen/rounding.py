@@ -18,10 +18,10 @@ from .blocks import bounded, is_coded
 from .dtypes import BLOCK, storage
 from .errors import OptionError
 from .expr import Const, Expr, Select, Symbol, call
-from .kinds import KEY, SEED, Kind, Space
+from .kinds import Kind, Space
 from .ops import Fn
 from .parts import Slot
-from .philox import philox
+from .philox import counter_of_step, keys, philox
 from .program import Array, Kernel, scale_of
 
 EACH = 8
@@ -39,12 +39,6 @@ bits."""
 
 BITS = 3
 """Of the place of a call among `CALLS`, and of its turn."""
-
-HALF = 16
-"""Random bits of an element: as many as bfloat16 lacks of float32."""
-
-KEYS = {Kind.STEP: SEED, Kind.TENSOR: KEY}
-COUNT = 2.0**HALF
 
 CALL, STREAM = Symbol(Kind.DRAW, "_call"), Symbol(Kind.DRAW, "_stream")
 COUNTERS = (CALL, STREAM)
@@ -126,16 +120,7 @@ def added_words() -> tuple[Expr, ...]:
 @functools.cache
 def own_words() -> tuple[Expr, ...]:
     """The words of Philox, which calls of all turns have in common."""
-    step = Symbol(Kind.STEP, "step")
-    low = step % COUNT
-    counted = _word(low, (step - low) / COUNT % COUNT)
     group = call(Fn.WORD_LEFT, call(Fn.WORD_RIGHT, CALL, 2 * BITS), BITS)
     own = call(Fn.WORD_OR, group, call(Fn.WORD_AND, CALL, CALLS - 1))
-    counter = (own, STREAM, Const(float(PURPOSE)), counted)
-    seed, key = (_word(*(Symbol(kind, half) for half in names)) for kind, names in KEYS.items())
-    return philox(counter, (seed, key), ROUNDS)
-
-
-def _word(low: Expr, high: Expr) -> Expr:
-    """The word of a number that the host has, from its halves."""
-    return call(Fn.WORD_OR, call(Fn.WORD, low), call(Fn.WORD_LEFT, call(Fn.WORD, high), HALF))
+    counter = (own, STREAM, Const(float(PURPOSE)), counter_of_step())
+    return philox(counter, keys(), ROUNDS)
