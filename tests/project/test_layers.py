@@ -44,7 +44,7 @@ ORDER = [
 """The layers of codegen/, each knowing only those before it; "" is the package itself."""
 
 BACKENDS = [
-    {"entries", "object_file", "cuda_compilers", "mlir_lines", "mlir_places", "coarse"},
+    {"entries", "object_file", "cuda_compilers", "llvm_bits", "mlir_lines", "mlir_places", "coarse"},
     {"ledger", "mlir"},
     {"detours", "marked"},
     {"contract"},

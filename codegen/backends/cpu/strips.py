@@ -12,6 +12,7 @@ from numba import float32, float64, int64, types
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ...dtypes import READ, storage
+from ..llvm_bits import INT8, INT16, INT32, byte_of, upper_half, with_zeros
 
 ARRAYS, BESIDE = "rmsprop_jit", "beside"
 """Domains: the arrays of a program, and in functions that passes share what is on the stack and what is not."""
@@ -47,19 +48,6 @@ class Strip(types.CPointer):
 register_model(Strip)(models.PointerModel)
 
 
-INT8, INT16, INT32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
-
-
-def _upper_half(builder, number):
-    """A bfloat16 of a float32 that is one: the bits in front."""
-    return builder.trunc(builder.lshr(builder.bitcast(number, INT32), INT32(16)), INT16)
-
-
-def _with_zeros(builder, half):
-    """A float32 of a bfloat16."""
-    return builder.bitcast(builder.shl(builder.zext(half, INT32), INT32(16)), ir.FloatType())
-
-
 def _widened(builder, half):
     """A float32 of a float16, by integers: LLVM would call a function where the processor has no instruction for it.
 
@@ -77,14 +65,9 @@ def _widened(builder, half):
     return builder.bitcast(builder.or_(found, sign), ir.FloatType())
 
 
-def _byte(builder, number):
-    """A byte of a whole number."""
-    return builder.trunc(builder.fptosi(number, INT32), INT8)
-
-
 CODED = {
-    "byte": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), _byte),
-    "bfloat16": (INT16, _with_zeros, _upper_half),
+    "byte": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), byte_of),
+    "bfloat16": (INT16, with_zeros, upper_half),
     "float16": (INT16, _widened, None),
     "uint8": (INT8, lambda builder, code: builder.sitofp(builder.zext(code, INT32), ir.FloatType()), None),
     "int8": (INT8, lambda builder, code: builder.sitofp(builder.sext(code, INT32), ir.FloatType()), None),

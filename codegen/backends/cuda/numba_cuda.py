@@ -13,6 +13,7 @@ import numba_cuda
 from numba import cuda, types
 from numba.cuda.extending import intrinsic
 
+from ..llvm_bits import INT8, INT16, INT32, INT64, byte_of, upper_half, with_zeros
 from .words import with_values, words
 
 GLOBAL = 1
@@ -23,21 +24,9 @@ VERSION = f"numba-cuda {numba_cuda.__version__}"
 LLVM_TYPES = {
     types.float32: ll.FloatType(),
     types.float64: ll.DoubleType(),
-    types.int64: ll.IntType(64),
-    types.uint32: ll.IntType(32),
+    types.int64: INT64,
+    types.uint32: INT32,
 }
-
-INT8, INT16, INT32, INT64 = ll.IntType(8), ll.IntType(16), ll.IntType(32), ll.IntType(64)
-
-
-def _with_zeros(builder: Any, half: Any) -> Any:
-    """A float32 of a bfloat16."""
-    return builder.bitcast(builder.shl(builder.zext(half, INT32), INT32(16)), ll.FloatType())
-
-
-def _upper_half(builder: Any, number: Any) -> Any:
-    """A bfloat16 of a float32 that is one."""
-    return builder.trunc(builder.lshr(builder.bitcast(number, INT32), INT32(16)), INT16)
 
 
 def _widened(builder: Any, half: Any) -> Any:
@@ -50,14 +39,9 @@ def _number(builder: Any, byte: Any) -> Any:
     return builder.sitofp(byte, ll.FloatType())
 
 
-def _byte(builder: Any, number: Any) -> Any:
-    """A byte of a whole number."""
-    return builder.trunc(builder.fptosi(number, INT32), INT8)
-
-
 CODED: dict[str, Any] = {
-    "byte": (INT8, _number, _byte),
-    "bfloat16": (INT16, _with_zeros, _upper_half),
+    "byte": (INT8, _number, byte_of),
+    "bfloat16": (INT16, with_zeros, upper_half),
     "float16": (INT16, _widened, None),
 }
 """Of storages that are no type by themselves: an element in memory, what is loaded of it, and what is stored (of those
