@@ -90,10 +90,7 @@ def _summary(program: Program) -> str:
     """Loads, stores and bytes per parameter, and what became of each loop: in one line where there is one."""
     from .backends import cpu
 
-    loads = sum(len(kernel.loads) for kernel in program.kernels)
-    stores = sum(len(kernel.stores) for kernel in program.kernels)
-    bytes_moved = program.bytes_per_element()
-    line = f"{program.name} {program.compute}: {loads} loads, {stores} stores, {bytes_moved:g} bytes per parameter"
+    line = program.traffic_line()
     loops = cpu.loops(program)
     if len(loops) == 1:
         return f"{line}, {next(iter(loops.values()))}"

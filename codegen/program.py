@@ -217,6 +217,12 @@ class Program:
         moved += [one.scale for kernel in self.kernels for one in kernel.blocks]
         return sum(storage(self.storage(array)).itemsize * self._share(array) for array in moved)
 
+    def traffic_line(self) -> str:
+        """Loads, stores and bytes per parameter, in words."""
+        loads, stores = (sum(len(getattr(kernel, what)) for kernel in self.kernels) for what in ("loads", "stores"))
+        moved = self.bytes_per_element()
+        return f"{self.name} {self.compute}: {loads} loads, {stores} stores, {moved:g} bytes per parameter"
+
     def _share(self, array: str) -> float:
         """How many numbers of an array an element has; none of what is over axes, or one number."""
         space = self.space_of(array)

@@ -119,19 +119,13 @@ def _programs(rule: Rule, flags: Flags, dtype: str, who: dict[str, str], part: P
         program = program_of(rule, (flags - who.keys()) | on, dtype, part=part, light=light)
         _, *body = str(program).splitlines()
         case = ", ".join(f"{name} {_switch(name in on)}" for name in who)
-        found.setdefault("\n".join(body), [_line(program)]).append(case)
+        found.setdefault("\n".join(body), [program.traffic_line()]).append(case)
     for line, *cases in found.values():
         yield line
         yield from (f"  {case}" for case in cases if case)
     yield from (f"{name}: on in {what}" for name, what in who.items())
     how = "(on= and off=, or --on and --off, choose one of them for another form)"
     yield how if who else "(one for all steps and shapes)"
-
-
-def _line(program: codegen.Program) -> str:
-    loads, stores = (sum(len(getattr(kernel, what)) for kernel in program.kernels) for what in ("loads", "stores"))
-    moved = program.bytes_per_element()
-    return f"{program.name} {program.compute}: {loads} loads, {stores} stores, {moved:g} bytes per parameter"
 
 
 def _not_stored(rule: Rule, options: Options, flags: Flags, dtype: str) -> Iterator[str]:

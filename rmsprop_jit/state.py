@@ -216,12 +216,16 @@ class State:
 
     def seen_slots(self, together: Collection[str] = ()) -> Iterator[tuple[str, Array]]:
         """All slots by name, decoded or sharing memory; zeros of their own in place of what empty windows left over."""
-        windows, added_up = self.ledger.windows.tolist(), self.accumulators
+        windows = self.ledger.windows.tolist()
         for name, slot, position, array in self.slots(together):
             if not is_scale(slot):
-                is_left_over = slot in added_up and not windows[position]
-                now = home_of(array).new_like(array, 0.0) if is_left_over else array
-                yield name, shown(now, slot, self.variables[position] if position >= 0 else None)
+                yield name, self.seen(slot, position, array, windows)
+
+    def seen(self, slot: str, position: int, array: Array, windows: Sequence[int] | None = None) -> Array:
+        """A slot, decoded; or zeros in place of what an empty window has left over. `windows`: if they are known."""
+        is_left_over = slot in self.accumulators and not (windows or self.ledger.windows)[position]
+        now = home_of(array).new_like(array, 0.0) if is_left_over else array
+        return shown(now, slot, self.variables[position] if position >= 0 else None)
 
     def settled_for_reading(self) -> int:
         """Do what is due; the call of which it stays due, because the caller's own Python fails: the next call says."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import beside
-from .arrays.homes import Array, find_home, home_of
+from .arrays.homes import Array, find_home
 from .arrays.numpy import HOME as NUMPY
 from .codegen.pieces import COPY, ERROR
 from .members import Member
 from .nearest import meant
 from .plural import counted
 from .state import State
-from .storages import is_scale, shown
+from .storages import is_scale
 
 ALL = "all"
 """The key of slots over all variables."""
@@ -120,12 +120,8 @@ def sizes(state: State) -> str:
 
 
 def _seen(state: State, position: int, name: str, array: Array) -> Array:
-    """A slot, or zeros in place of what an empty window has left over."""
-    if name == "parameter":
-        return beside.whole(state.variables[position])
-    is_left_over = name in state.accumulators and not state.ledger.windows[position]
-    now = home_of(array).new_like(array, 0.0) if is_left_over else array
-    return shown(now, name, state.variables[position] if position >= 0 else None)
+    """A slot as a reader sees it, or the variable itself with all its bits."""
+    return beside.whole(state.variables[position]) if name == "parameter" else state.seen(name, position, array)
 
 
 def _read_only(array: Array) -> Array:
