@@ -12,6 +12,7 @@ from rmsprop_jit.codegen import Expr, Rule, block, but, mean_of, specialize
 from rmsprop_jit.codegen.axes import Axes, Places, Shape, places
 from rmsprop_jit.codegen.backends import coarse
 from rmsprop_jit.codegen.backends.cuda import frame, plan, tiles
+from rmsprop_jit.codegen.backends.cuda.source import functions
 from rmsprop_jit.codegen.backends.cuda.tiles import Form, Tiles, Way
 from rmsprop_jit.codegen.errors import BackendError
 from rmsprop_jit.codegen.kinds import Space
@@ -21,8 +22,8 @@ THREADS, ROOM = 256, 4_096
 KERNEL = {"device": lambda function: function, **vars(TYPES)}
 """The arithmetic of kernels, as Python."""
 
-exec("\n".join(plan.functions(plan.QUOTIENT, plan.DIVIDED, plan.REST, plan.SHORTENED, plan.PLACED)), KERNEL)
-exec("\n".join(plan.functions(plan.FOLLOWING, plan.WITHIN, plan.SEGMENT, plan.SHARE, plan.BEGIN)), KERNEL)
+exec("\n".join(functions(plan.QUOTIENT, plan.DIVIDED, plan.REST, plan.SHORTENED, plan.PLACED)), KERNEL)
+exec("\n".join(functions(plan.FOLLOWING, plan.WITHIN, plan.SEGMENT, plan.SHARE, plan.BEGIN)), KERNEL)
 
 ROWS, COLUMNS = Axes((-1,)), Axes((-2,))
 REDUCED: dict[Shape, list[Axes]] = {

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 
 from ...dtypes import VECTOR_BYTES
 from ...kinds import Space
-from ...printer import cast, indented, literal, mangled
+from ...printer import cast, indented, literal
 from ...program import Arg, Kernel, Load
 from . import draws, plan
 from .layout import pointer
 from .plan import Plan, Share
 from .shape import Shape
+from .source import functions
 from .step import Step
 from .sums import Partial, name_of
 from .tiles import LIMIT, Form
@@ -63,11 +64,11 @@ class AxesStep(Step):
         yield from super().functions()
         texts = [share.parts.add for share in self.plan.along] + [share.parts.join for share in self.plan.along]
         known = {text for partial in self.partials for text in (partial.parts.add, partial.parts.join)}
-        yield from plan.functions(*(text for text in dict.fromkeys(texts) if text not in known))
+        yield from functions(*(text for text in dict.fromkeys(texts) if text not in known))
         used = [plan.QUOTIENT, plan.DIVIDED, plan.SHORTENED]
         used += [plan.REST, plan.PLACED, plan.FOLLOWING] if self.coarse else []
         used += [plan.SPREAD, plan.WITHIN] if self.staged else []
-        yield from [*plan.functions(*used), "", ""]
+        yield from [*functions(*used), "", ""]
 
     def lines(self) -> list[str]:
         """A piece a block: as many of its lines at a time as there is room for, if they are kept."""
@@ -96,11 +97,7 @@ class AxesStep(Step):
         for array in self.kernel.arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
             yield f"{'base' if array in self.layout.storages else 'all'}_{pointer(array)} = {place}"
-        for name, place in self.shape.places(self.kernel).items():
-            yield f"{mangled(name)} = load_{self.type.name}({place})"
-        for partial in self.partials:
-            for name, start in zip(partial.names(), partial.parts.start, strict=True):
-                yield f"{name} = {literal(start, self.type.name)}"
+        yield from self.begun()
         for i in self.reads:
             yield from (f"{name}_{i} = {self.plan.space(i, name)}" for name in "abc")
 

@@ -14,6 +14,7 @@ from ...program import Kernel, made
 from . import plan
 from .plan import Plan, Share
 from .shape import Shape
+from .source import functions
 from .tiles import Form
 
 ROW_CELLS = ("tensor", "which", "space", "kind", "first", "numbers", "among", "inside")
@@ -30,7 +31,7 @@ class Join:
 
     def functions(self) -> list[str]:
         """What is called."""
-        return [*plan.functions(plan.QUOTIENT, plan.SEGMENT, plan.BEGIN, plan.SHARE), "", ""]
+        return [*functions(plan.QUOTIENT, plan.SEGMENT, plan.BEGIN, plan.SHARE), "", ""]
 
     def lines(self) -> Iterator[str]:
         """One row a block."""

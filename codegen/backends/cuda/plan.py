@@ -198,11 +198,6 @@ def begin_of(segment, pitch, width, tiles):
 """
 
 
-def functions(*texts: str) -> list[str]:
-    """Functions for kernels, as lines of source."""
-    return [line for text in texts for line in ("", "", "@device", *text.strip().splitlines())]
-
-
 def fold(names: Sequence[str], lanes: Sequence[str], joined: Sequence[str], when: str, further: str) -> list[str]:
     """Let threads join what others have, by halves of `split`: those of which `when` holds that of `further` ones."""
     stored = [f"{lane}[thread] = {name}" for name, lane in zip(names, lanes, strict=True)]

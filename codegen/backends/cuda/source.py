@@ -61,3 +61,8 @@ class KernelSource:
     def types(self) -> tuple[str, ...]:
         """The type of each argument."""
         return ("int64",) * len(self.arguments) + (self.dtype,) * len(self.numbers)
+
+
+def functions(*texts: str) -> list[str]:
+    """Functions for kernels, as lines of source."""
+    return [line for text in texts for line in ("", "", "@device", *text.strip().splitlines())]

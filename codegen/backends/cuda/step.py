@@ -10,6 +10,7 @@ from ...program import Kernel, Load, new
 from . import draws
 from .layout import pointer
 from .shape import Shape
+from .source import functions
 from .sums import Partial, name_of
 
 LOADS_IN_FLIGHT = 4
@@ -35,7 +36,7 @@ class Step:
         yield from draws.functions(self.kernel, self.k, self.type.name)
         yield from self.element_function()
         for text in dict.fromkeys(text for p in self.partials for text in (p.parts.add, p.parts.join)):
-            yield from ("", "", "@device", *text.strip().splitlines())
+            yield from functions(text)
         yield from ("", "")
 
     def element_function(self) -> Iterator[str]:
@@ -72,15 +73,19 @@ class Step:
         for array in arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
             yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
+        yield from self.begun()
+        yield "vectors = int32(0)"
+        if arrays:
+            yield f"if ({' | '.join(map(pointer, arrays))}) & {VECTOR_BYTES - 1} == 0:"
+            yield f"    vectors = int32(count // {self.layout.lanes} * {self.layout.lanes})"
+
+    def begun(self) -> Iterator[str]:
+        """The numbers that a row reads, and the parts of no elements."""
         for name, place in self.shape.places(self.kernel).items():
             yield f"{mangled(name)} = load_{self.type.name}({place})"
         for partial in self.partials:
             for name, start in zip(partial.names(), partial.parts.start, strict=True):
                 yield f"{name} = {literal(start, self.type.name)}"
-        yield "vectors = int32(0)"
-        if arrays:
-            yield f"if ({' | '.join(map(pointer, arrays))}) & {VECTOR_BYTES - 1} == 0:"
-            yield f"    vectors = int32(count // {self.layout.lanes} * {self.layout.lanes})"
 
     @property
     def several(self) -> int:
