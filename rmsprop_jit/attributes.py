@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import beside, grouping, transfers, tree
+from . import grouping, transfers, tree
 from .arrays.homes import Array
 from .by_name import Setting, setting, shown
 from .calls import Calls
@@ -175,7 +175,6 @@ class Attributes:
         try:
             try:
                 transfers.write(new.state, given, calls, progress, done)
-                beside.shown(new.state.variables)
             finally:  # that may end in a signal after all was written; none is handled from here to the assignment
                 if done is not None and done[0]:
                     self.__dict__["_calls"] = new

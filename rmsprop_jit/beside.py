@@ -14,6 +14,9 @@ import numpy as np
 from .arrays.checks import check_array, check_writable
 from .arrays.homes import Array
 from .arrays.memory import Memory, lie_alike
+from .codegen import backends
+from .codegen.backends.entries import Cell, Span
+from .codegen.backends.ledger import Ledger
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError, OptionError
 from .members import Member, Variables
@@ -52,25 +55,52 @@ def whole(member: Member) -> Array:
     return made
 
 
-def overwritten(members: Iterable[Member], by: Array | None = None) -> None:
-    """Clear the errors of variables that something else was written to (or will be `by`), and write their copies."""
+def pairs(member: Member, value: Array, keeps_error: bool = False) -> list[tuple[Span, Span]]:
+    """What is copied, (target, source), so that a variable becomes `value`: over its array and what lies beside it.
+
+    Whoever copies does all of it at once, or nothing: an array beside what belongs to another would be neither.
+    keeps_error: whether its error stays where the array shows `value` already.
+    """
+    found = [_pair(member, "parameter", value)]
+    if ERROR in member.slots:
+        error = member.slots[ERROR]
+        stays = value.view(np.uint16) == member.array.view(np.uint16) if keeps_error else 0
+        found.append(_pair(member, ERROR, member.home.new_like(error, error * stays)))
+    return [*found, *copied(member, value)]
+
+
+def copied(member: Member, value: Array) -> list[tuple[Span, Span]]:
+    """What is copied so that a variable's copy, if it has one, shows `value`, which is an array of its place."""
+    if COPY not in member.slots:
+        return []
+    with np.errstate(all="ignore"):
+        return [_pair(member, COPY, member.home.new_like(member.slots[COPY], value))]
+
+
+def _pair(member: Member, name: str, source: Array) -> tuple[Span, Span]:
+    target = member.array if name == "parameter" else member.slots[name]
+    return Span(target, member.address(name)), Span(source, member.home.address(source))
+
+
+def loaded(member: Member, value: Array) -> list[tuple[Span, Array]]:
+    """What is written, too, where this array of host memory is loaded into a variable."""
+    if COPY not in member.slots:
+        return []
+    copy = member.slots[COPY]
+    with np.errstate(all="ignore"):
+        return [(Span(copy, member.address(COPY)), np.ascontiguousarray(value, copy.dtype))]
+
+
+def show(members: Iterable[Member], ledger: Ledger) -> None:
+    """Write the copies of variables, as these are between two calls: if one came meanwhile, anew."""
     for member in members:
-        if ERROR in member.slots:
-            error = member.slots[ERROR]
-            error *= 0 if by is None else by.view(np.uint16) == member.array.view(np.uint16)
-        _show(member, member.array if by is None else by)
-
-
-def shown(members: Iterable[Member]) -> None:
-    """Write the copies of variables, where there are some."""
-    for member in members:
-        _show(member, member.array)
-
-
-def _show(member: Member, value: Array) -> None:
-    if COPY in member.slots:
-        with np.errstate(all="ignore"):
-            member.home.write(member.slots[COPY], value)
+        backend, is_done = backends.of(member.place), COPY not in member.slots
+        while not is_done:
+            changes, own = int(ledger.cells[Cell.CHANGES]), Span(member.array, member.address())
+            now = (
+                backend.read(ledger, [own])[0][0] if member.place == "cpu" else own.array
+            )  # elsewhere one thread calls
+            is_done = backend.replace(ledger, copied(member, now), Cell.CHANGES, changes, changes)
 
 
 def adapted(slots: Mapping[str, Any], targets: Mapping[str, Array]) -> dict[str, Any]:

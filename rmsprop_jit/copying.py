@@ -34,8 +34,9 @@ class Copying(Stateless):
 
         def with_copies(calls: Calls) -> Calls:
             calls.state.ledger.settle()
-            members = Members(beside.with_copies(calls.state.variables, copies))
-            return self._with_state(calls, dataclasses.replace(calls.state, members=members))
+            members = beside.with_copies(calls.state.variables, copies)
+            beside.show(members, calls.state.ledger)  # before they are anyone's: so whatever comes finds them written
+            return self._with_state(calls, dataclasses.replace(calls.state, members=Members(members)))
 
         self._change(with_copies)
-        beside.shown(self._state.variables)
+        beside.show(self._state.variables, self._state.ledger)  # if a call came between

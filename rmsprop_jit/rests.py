@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import beside
 from .codegen import backends
-from .codegen.backends.entries import Clock, Marks, Span
+from .codegen.backends.entries import Clock, Marks
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
 
@@ -55,10 +55,8 @@ class Rest:
             cell = self._ledger.due_cell(position)
             if self._ledger.cells[cell] == call:
                 value = constrained(member)
-                new, old = Span(value, member.home.address(value)), Span(member.array, member.address())
                 replace = backends.of(member.place).replace if self._clock is None else self._clock.replace
-                beside.overwritten([member], value)
-                replace(self._ledger, old, new, cell, call)
+                replace(self._ledger, beside.pairs(member, value, keeps_error=True), cell, call)
         if self.after is None:
             backends.end_due(self._ledger, call)
         else:
@@ -68,7 +66,7 @@ class Rest:
         """Make constraints and averages part of the graph that is being captured."""
         for _, member in self._constrained:
             value = constrained(member, is_recording=True)
-            beside.overwritten([member], value)
-            member.home.write(member.array, value)
+            for target, source in beside.pairs(member, value, keeps_error=True):
+                member.home.write(target.array, source.array)
         if self.after is not None:
             self.after.launch(record)

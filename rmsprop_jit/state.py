@@ -162,11 +162,9 @@ class State:
         pairs: dict[str, list[tuple[Span, Span]]] = {}
         written = [self.variables[position] for position in positions if position not in self.endings.overwritten]
         for one in written:
-            target = Span(one.array, one.address())
-            pairs.setdefault(one.place, []).append((target, as_variable(one, "average")))
+            pairs.setdefault(one.place, []).extend(beside.pairs(one, as_variable(one, "average")))
         for place, own in pairs.items():
             backends.of(place).copy(self.ledger, own)
-        beside.overwritten(written)
 
     def excluding(self, names: Sequence[str], arrays: Sequence[Array]) -> State:
         """A state of which further variables do not decay."""

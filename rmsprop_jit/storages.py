@@ -11,11 +11,10 @@ import numpy as np
 
 from . import beside, patterns
 from .arrays.homes import Array, home_of
-from .codegen.backends.entries import Span
 from .codegen.dtypes import LIGHT, light_name, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
-from .codegen.pieces import ERROR, scale_of
+from .codegen.pieces import COPY, ERROR, scale_of
 from .errors import OptionError
 from .rules.around import Rule, step_of
 from .saving import is_real, on_host
@@ -175,13 +174,11 @@ def recoded(given: Mapping[str, Any], targets: Mapping[str, Array]) -> dict[str,
     return found
 
 
-def as_variable(member: Member, name: str) -> Span:
-    """A slot, or a copy of it that has the dtype of the variable."""
+def as_variable(member: Member, name: str) -> Array:
+    """A slot, or a copy of it: in the dtype of the variable, and where more than one array is to be made of it."""
     slot = member.slots[name]
-    if slot.dtype == member.array.dtype:
-        return Span(slot, member.address(name))
-    copy = member.home.new_like(member.array, slot)
-    return Span(copy, member.home.address(copy))
+    is_itself = slot.dtype == member.array.dtype and COPY not in member.slots
+    return slot if is_itself else member.home.new_like(member.array, slot)
 
 
 def with_scales(member: Member, name: str) -> list[str]:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from . import beside
 from .arrays.homes import Array, address_of, place_of
 from .codegen import backends
 from .codegen.backends.entries import Span
 from .flags import FIRST
-from .saving import Progress
+from .saving import VARIABLES, Progress
 from .state import State
 
 
@@ -64,9 +65,14 @@ def write(state: State, given: Mapping[str, Array], calls: int, progress: Progre
     for place, own in _by_place(wanted).items():
         spans = [(Span(array, address_of(array)), given[name]) for name, array in own.items()]
         pairs[place] = [(span, np.ascontiguousarray(source)) for span, source in spans]
+    values = {one.path: given.get(f"{VARIABLES}/{one.path}") for one in state.variables}
+    for one in state.variables:
+        if (value := values[one.path]) is not None:
+            pairs[one.place] += beside.loaded(one, value)
     if done is not None:
         pairs.setdefault("cpu", []).append((Span(done, address_of(done)), np.ones_like(done)))
     backends.write(state.ledger, pairs, calls, progress.cells)
+    beside.show([one for one in state.variables if values[one.path] is None], state.ledger)
 
 
 def _by_place(named: Iterable[tuple[str, str, int, Array]]) -> dict[str, dict[str, Array]]:

@@ -190,8 +190,10 @@ class Backend(Protocol):
         Raises OptionError while the ledger is held.
         """
 
-    def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
-        """Copy an array over one in this place, of the same shape and dtype, and clear a cell of the ledger.
+    def replace(
+        self, ledger: Ledger, pairs: Sequence[tuple[Span, Span]], cell: int, expected: int, value: int = 0
+    ) -> bool:
+        """Copy arrays over others in this place, as `copy` does, and set a cell of the ledger.
 
         Only if the cell stands at `expected`; else nothing is done: False. What is due for a variable is so done once.
         """

@@ -67,8 +67,8 @@ class Clock(Protocol):
     def done(self) -> Any:
         """What launches see of the call before, that do what is due of it."""
 
-    def replace(self, ledger: Any, target: Span, source: Span, cell: int, expected: int) -> bool:
-        """As `Backend.replace`; nothing is copied unless the call before was done as an update."""
+    def replace(self, ledger: Any, pairs: Sequence[tuple[Span, Span]], cell: int, expected: int) -> bool:
+        """As `Backend.replace`, clearing the cell; copies nothing unless the call before was done as an update."""
 
     def calls(self) -> int | None:
         """Calls made; waits for the device. None while a graph is being captured: then none of it has run."""

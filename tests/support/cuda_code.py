@@ -40,7 +40,7 @@ USUAL = (9, 0)
 ARCHS = [(8, 0), USUAL, (10, 0)]
 
 COUNTING = [ticks.ticking(chooses, is_ahead) for chooses in (False, True) for is_ahead in (False, True)]
-COUNTING += [copies.kernel(kept, 256) for kept in ("bfloat16", "float32", "float64")]
+COUNTING += [copies.kernel(kept, 256) for kept in ("byte", "bfloat16", "float32", "float64")]
 """What counts calls, and copies where a call was done."""
 
 MIXED = [("float32", "float64"), ("float64", "float32")]

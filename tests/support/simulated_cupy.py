@@ -170,6 +170,11 @@ class ndarray:
     def __sub__(self, other: Any) -> ndarray:
         return _computed(np.subtract, self, other)
 
+    def __eq__(self, other: Any) -> ndarray:  # type: ignore[override]
+        return _made(lambda out: np.equal(self._host, _on_host(other), out=out), self.shape, np.bool_)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._host)
 

@@ -55,18 +55,20 @@ def exchange(ledger, copies_at, count, calls, progress_at, yield_at):
 Nothing is done while the ledger is held."""
 
 REPLACE = f"""{driver.WAIT}{driver.TAKE}
-def replace(ledger, cell, expected, value, target, source, count, yield_at):
+def replace(ledger, cell, expected, value, copies_at, count, yield_at):
+    copies = ints(copies_at)
     done = 0
     take(ledger, yield_at)
     if ints(ledger)[cell] == expected:
-        copy(target, source, count)
+        for i in range(count):
+            copy(copies[3 * i], copies[3 * i + 1], copies[3 * i + 2])
         ints(ledger)[cell] = value
         ints(ledger)[{Cell.CHANGES}] += 1
         done = 1
     swap(ledger + {8 * Cell.WORD}, 0)
     return done
 """
-"""Copy bytes, and set a cell of the ledger, if it stands at a number: what is due for a variable is done once."""
+"""Copies, and sets a cell of the ledger, if it stands at a number: what is due for a variable is done once."""
 
 
 def read(ledger: Ledger, spans: Sequence[Span]) -> tuple[list[Any], int, Int64]:
@@ -113,26 +115,30 @@ def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
 
     Raises OptionError while the ledger is held.
     """
-    rows = [[target.address, source.address, target.array.nbytes] for target, source in pairs]
-    _exchange(ledger, rows, WRITING, np.zeros(1, np.int64))
+    _exchange(ledger, _rows(pairs), WRITING, np.zeros(1, np.int64))
 
 
-def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
-    """Copy a contiguous array over one of the same dtype and size, and clear a cell of the ledger that stands there.
+def replace(ledger: Ledger, pairs: Sequence[tuple[Span, Span]], cell: int, expected: int, value: int = 0) -> bool:
+    """Copy dense arrays over others that lie alike, and set a cell of the ledger that stands at `expected`.
 
-    Both in one compiled call. False if the cell stands elsewhere: nothing was done then.
+    All in one compiled call. False if the cell stands elsewhere: nothing was done then.
     """
-    return _replace(ledger, cell, expected, 0, target.address, source.address, target.array.nbytes)
+    return _replace(ledger, cell, expected, value, _rows(pairs))
 
 
 def turn(ledger: Ledger, cell: int, expected: int, value: int) -> bool:
     """Set a cell of the ledger if it stands at `expected`, while no call is at work."""
-    return _replace(ledger, cell, expected, value, 0, 0, 0)
+    return _replace(ledger, cell, expected, value, ())
 
 
-def _replace(ledger: Ledger, *rest: int) -> bool:
-    entry = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 9)(jit.fixed(REPLACE).address)
-    return bool(entry(ledger.at, *rest, pool.yield_address()))
+def _rows(pairs: Sequence[tuple[Span, Span]]) -> list[list[int]]:
+    return [[target.address, source.address, target.array.nbytes] for target, source in pairs]
+
+
+def _replace(ledger: Ledger, cell: int, expected: int, value: int, rows: Sequence[Sequence[int]]) -> bool:
+    copies = np.array(rows, np.int64).reshape(-1, 3)
+    entry = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 8)(jit.fixed(REPLACE).address)
+    return bool(entry(ledger.at, cell, expected, value, copies.ctypes.data, len(copies), pool.yield_address()))
 
 
 def _exchange(ledger: Ledger, rows: Sequence[Sequence[int]], calls: int, progress: Int64) -> int:

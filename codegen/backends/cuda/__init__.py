@@ -172,14 +172,15 @@ def copy(ledger: Ledger, pairs: Sequence[tuple[Span, Span]]) -> None:
         ledger.refuse_held()
 
 
-def replace(ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
-    """Copy an array over one on a GPU and clear a cell of the ledger that stands at `expected`; torn if interrupted."""
+def replace(ledger: Ledger, pairs: Sequence[tuple[Span, Span]], cell: int, expected: int, value: int = 0) -> bool:
+    """Copy arrays on a GPU over others and set a cell of the ledger that stands at `expected`; torn if interrupted."""
     with Marked(ledger, None):
         is_there = bool(ledger.cells[cell] == expected)
         if is_there:
-            with _work_on(target.array):
-                target.array[...] = source.array
-            ledger.cells[cell] = 0
+            for target, source in pairs:
+                with _work_on(target.array):
+                    target.array[...] = source.array
+            ledger.cells[cell] = value
     return is_there
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -131,11 +132,12 @@ class Clock:
         """The calls that were refused; waits for the GPU."""
         return int(device.fetch(self._memory).view(np.float64)[ticks.SKIPPED // CELL])
 
-    def replace(self, ledger: Ledger, target: Span, source: Span, cell: int, expected: int) -> bool:
-        """Copy an array over another as the backend's `replace` does, but only if the call before was an update."""
+    def replace(self, ledger: Ledger, pairs: Sequence[tuple[Span, Span]], cell: int, expected: int) -> bool:
+        """Copy arrays over others as the backend's `replace` does, but only if the call before was an update."""
         with Marked(ledger, None):
             is_there = bool(ledger.cells[cell] == expected)
             if is_there:
-                copies.copy_where(self.done.verdict_at, target, source, self._compiler, self._index)
+                for target, source in pairs:
+                    copies.copy_where(self.done.verdict_at, target, source, self._compiler, self._index)
                 ledger.cells[cell] = 0
         return is_there

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 1_024
 """Of a copy: as many as a large GPU runs at once."""
 
+OTHERWISE = {"int8": "byte"}
+"""NumPy's names of dtypes that are not those of the storage: only errors are copied."""
+
 
 def copy_where(verdict: int, target: Span, source: Span, compiler: str | None, index: int) -> None:
     """Copy an array over one of its shape and dtype, if the number at `verdict` is not 0; on the current stream."""
-    threads, lanes = device.threads(), storage(str(source.array.dtype)).lanes
+    dtype = OTHERWISE.get(str(source.array.dtype), str(source.array.dtype))
+    threads, lanes = device.threads(), storage(dtype).lanes
     blocks = min(MOST_BLOCKS, -(-int(source.array.size) // (threads * lanes)))
     if blocks:
         with device.use(index), device.ordered(index):
-            copy = device.loaded(kernel(str(source.array.dtype), threads), compiler, index)
+            copy = device.loaded(kernel(dtype, threads), compiler, index)
             copy(blocks, target.address, source.address, int(source.array.size), verdict)
 
 
