@@ -133,16 +133,14 @@ class Plan:
         part: Callable[[Part], Part] = lambda one: one,
     ) -> None:
         self.micro, self.dtypes = call.micro, call.gradients
-        self._inputs = rule.inputs
+        self._inputs, self._ledger = rule.inputs, ledger
         self._pointed_at = members  # tables have addresses; what is due may be done when other slots are there
         updated, step, after = step_and_rest(rule, members, call)
-        whole = part(step_of)
-        self._ledger = ledger
-        self._rest = rest_of(rule, members, call, updated, after, options, ledger, whole, clock)
+        self._rest = rest_of(rule, members, call, updated, after, options, ledger, part(step_of), clock)
         windows = updated if "gradient_accumulation_steps" in call.flags else []
         started = [] if call.micro else [i for i in updated if i in call.unstarted - call.endings.overwritten]
         marks = Marks(windows, call.micro, started, self._rest.due, self._rest.number, skips=call.skips)
-        self.step = Buckets(rule, members, step, options, decays(call), ledger, marks, clock, shared, whole)
+        self.step = Buckets(rule, members, step, options, decays(call), ledger, marks, clock, shared, part(step_of))
         self.after = self._rest.after
         self._has_shared = self.step.shared.is_any
         self._reads_update = self.step.reads_update or bool(self.after and self.after.reads_update)
@@ -205,11 +203,6 @@ class Plan:
         return [self.step.shared]
 
 
-def _due_in(call: Call, updated: Sequence[int]) -> list[int]:
-    """Of the variables that a call updates, those that have a constraint."""
-    return [] if call.micro else [position for position in updated if position in call.endings.constrained]
-
-
 def rest_of(
     rule: Rule,
     members: Sequence[Member],
@@ -226,10 +219,11 @@ def rest_of(
 
     clock: what the launch of averages sees of a clock. `counted_by`: the clock, where it knows which calls were done.
     """
-    after = None
-    if averaged:
-        after = Buckets(rule, members, averaged, options, decays(call), ledger, ENDS_DUE, clock, part=part)
-    return Rest(members, _due_in(call, updated), ledger, after, counted_by)
+    due = [] if call.micro else [position for position in updated if position in call.endings.constrained]
+    if not averaged:
+        return Rest(members, due, ledger, None, counted_by)
+    after = Buckets(rule, members, averaged, options, decays(call), ledger, ENDS_DUE, clock, part=part)
+    return Rest(members, due, ledger, after, counted_by)
 
 
 def decays(call: Call) -> dict[str, list[float]]:
