@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_rules(commands: Any) -> argparse.ArgumentParser:
     """The command that measures every bundled rule."""
     rules: argparse.ArgumentParser = commands.add_parser(
-        "rules", help="every bundled rule, beside its ceiling, and beside torch where it has it; about 14 minutes"
+        "rules",
+        help="every bundled rule but Muon, beside its ceiling, and beside torch where it has it; about 14 minutes",
     )
     rules.add_argument("--seconds", type=float, default=1.5, help="time for each case (default: %(default)s)")
     rules.add_argument("--only", metavar="RULE", nargs="+", default=[], help="these rules; nothing is written")

@@ -34,13 +34,11 @@ if TYPE_CHECKING:
 
     Int64 = npt.NDArray[np.int64]
 
-
 LOOK_AGAIN = 1e-4
 """Seconds between looks at a call of another thread that is under way."""
 
 MOST_RESTS = 16
 """What calls leave behind that expected to be counted and were not (another thread was faster, or a signal came)."""
-
 
 _CLAIM = locks.new()
 """Held while a call takes its mark or gives it back, never while it works."""
@@ -51,8 +49,7 @@ class Ledger:
 
     cells:        int64, shared with compiled code; see `Cell`.
     clock:        what counts in place of this ledger, if anything does; None otherwise.
-    opening:      which variables have windows while any is open, a byte of 1 for each, where a clock chooses among
-                  steps; None where that is not said.
+    opening:      which variables have windows while any is open, a byte of 1 for each, where a clock chooses; or None.
     is_in_graphs: whether calls are part of graphs, which the clock counts whether the host is there or not.
     owed:         how many calls of a clock had something due.
     """
@@ -114,10 +111,10 @@ class Ledger:
 
     def _ask(self, clock: Clock) -> None:
         """Take over what a clock has counted; of windows it knows no more than the number of calls says."""
-        counted = clock.calls()
-        if counted is not None:
-            self.cells[Cell.SKIPPED] = clock.skipped()
-        if counted is not None and counted != self.cells[Cell.CALLS]:
+        if (counted := clock.calls()) is None:
+            return
+        self.cells[Cell.SKIPPED] = clock.skipped()
+        if counted != self.cells[Cell.CALLS]:
             self.cells[Cell.CALLS] = counted
             self.cells[Cell.PROGRESS : Cell.PROGRESS + self._variables] = self._opens & (counted % self._every != 0)
             if clock.known:
@@ -259,8 +256,8 @@ class Ledger:
         if marks is not None and marks.ends_due:
             self.cells[Cell.DUE] = 0
             return
-        self.set_progress(marks)
         if marks is not None:
+            self.set_progress(marks)
             marks.share(numbers)
             self._let_be_due(marks, expected + 1)
         self.count(expected + 1)
