@@ -73,6 +73,11 @@ class Slot:
             raise RuleError(
                 f"a slot is exact, or where a flag is on. Received: exact={self.exact!r}. Write True or a flag's name."
             )
+        if not isinstance(self.nonnegative, bool):
+            raise RuleError(
+                f"a slot is never below zero, or may be. Received: nonnegative={self.nonnegative!r}. "
+                "Write True or False."
+            )
         space_of(self.over)
         if isinstance(self.initial, str) and self.initial == "parameter" and self.over == "element":
             return
@@ -84,6 +89,11 @@ class Slot:
             raise RuleError(
                 f'a slot starts as a number or as "parameter". Received: initial={self.initial!r}. '
                 "Give the number that every element starts with."
+            )
+        if self.nonnegative and initial < 0:
+            raise RuleError(
+                f"a slot that is never below zero does not start there. Received: initial={self.initial!r}, "
+                "nonnegative=True. Leave `nonnegative` out, or start it at 0."
             )
         object.__setattr__(self, "initial", initial)
 

@@ -190,6 +190,19 @@ def test_a_slot_starts_as_one_number(initial: Any) -> None:
         Rule("trial", sgd, slots={"a": initial})
 
 
+@pytest.mark.parametrize("wrong", ["yes", None, 1, 0.0])
+def test_whether_a_slot_is_never_below_zero_is_said_by_a_truth(wrong: Any) -> None:
+    with pytest.raises(RuleError, match=r"a slot is never below zero, or may be\. Received: nonnegative="):
+        Slot(nonnegative=wrong)
+
+
+def test_what_is_never_below_zero_does_not_start_there() -> None:
+    with pytest.raises(RuleError, match=r"does not start there\. Received: initial=-1\.0, nonnegative=True"):
+        Slot(-1.0, nonnegative=True)
+    assert Slot(1.0, nonnegative=True).nonnegative
+    assert Slot(-1.0).initial == -1.0
+
+
 @pytest.mark.parametrize("initial", [2, np.float32(2), np.int64(2)])
 def test_a_slot_may_start_as_a_number_of_numpy(initial: Any) -> None:
     assert Slot(initial) == Slot(2.0)
