@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...dtypes import VECTOR_BYTES, storage
+from ...dtypes import storage
 from . import device
 from .source import KernelSource
 
@@ -32,18 +32,19 @@ def copy_where(verdict: int, target: Span, source: Span, compiler: str | None, i
 def kernel(dtype: str, threads: int) -> KernelSource:
     """A thread copies vectors where both arrays begin at one, then single elements."""
     kept = storage(dtype)
+    vector = kept.lanes * kept.itemsize
     names = ", ".join(f"e{lane}" for lane in range(kept.lanes))
     text = f"""def copy_{dtype}(target, source, count, verdict):
     if load_int64(verdict) != 0:
         thread = int64(cuda.blockIdx.x) * {threads} + int64(cuda.threadIdx.x)
         every = int64(cuda.gridDim.x) * {threads}
         vectors = int64(0)
-        if (target | source) & {VECTOR_BYTES - 1} == 0:
+        if (target | source) & {vector - 1} == 0:
             vectors = count // {kept.lanes}
         i = thread
         while i < vectors:
-            {names} = load_vector_{dtype}(source + i * {VECTOR_BYTES})
-            store_vector_{dtype}(target + i * {VECTOR_BYTES}, {names})
+            {names} = load_vector_{dtype}(source + i * {vector})
+            store_vector_{dtype}(target + i * {vector}, {names})
             i = i + every
         i = vectors * {kept.lanes} + thread
         while i < count:
