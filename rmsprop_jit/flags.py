@@ -60,7 +60,7 @@ def variable_flags(rule: Rule, shape: tuple[int, ...], path: str) -> Flags:
     decide, expressions = _of_shapes(rule), _of_names(rule)
     found: Flags = rule.memo(("flags of", shape), lambda: _decided(rule, decide, shape)) if decide else NO_FLAGS
     if expressions:
-        found |= rule.memo(("flags of name", path), lambda: _looked_for(expressions, path))
+        found |= _looked_for(expressions, path)  # unlike shapes, names are ever new ones: nothing is kept of them
     return found
 
 
