@@ -105,6 +105,7 @@ class Hyper:
     low, high: the range that is accepted, nan and inf never; both ends included, but for `low_open` and `high_open`.
     per:       "step" for one number, "tensor" for one number a variable (an Optimizer takes one for all, or a
                dict of patterns over their names).
+    whole:     only whole numbers are accepted: it is how often something is done, say.
     """
 
     default: float
@@ -113,6 +114,7 @@ class Hyper:
     low_open: bool = False
     per: Literal["step", "tensor"] = "step"
     high_open: bool = False
+    whole: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.per not in ("step", "tensor"):
@@ -133,13 +135,17 @@ class Hyper:
             number = math.nan
         below = number <= self.low if self.low_open else number < self.low
         above = number >= self.high if self.high_open else number > self.high
-        if not math.isfinite(number) or below or above:
+        if not math.isfinite(number) or below or above or (self.whole and not number.is_integer()):
             raise OptionError(f"`{name}` must be {self.range_text}. Received: {name}={value!r}.")
         return number
 
     @property
     def range_text(self) -> str:
         """The accepted range in words."""
+        return self._range_text.replace("number", "whole number") if self.whole else self._range_text
+
+    @property
+    def _range_text(self) -> str:
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"a number in {'[('[self.low_open]}{self.low:g}, {self.high:g}{'])'[self.high_open]}"
         if math.isfinite(self.low):

@@ -80,7 +80,7 @@ ROW = Row(
             "muon_c": Hyper(2.0315),
             "adam_lr_ratio": Hyper(1.0, low=0.0),
             "momentum": Hyper(0.95, low=0.0, high=1.0),
-            "ns_steps": Hyper(5.0, low=0.0, high=99.0),
+            "ns_steps": Hyper(5.0, low=0.0, high=99.0, whole=True),
             "rms_rate": Hyper(0.2, low=0.0),
         },
         flags={

@@ -17,6 +17,7 @@ from keras_side import computing_in
 from rmsprop_jit import Muon, Optimizer, OptionError, Variable
 from rmsprop_jit.codegen import Flag, Rule, RuleError, where
 from rmsprop_jit.digests import of_rule
+from rmsprop_jit.flags import variable_flags
 
 NAMED = {"kernel": (6, 4), "bias": (4,), "token_Embedding": (5, 3), "head": (3, 5), "filters": (2, 3, 2)}
 SETS: list[dict[str, Any]] = [
@@ -134,3 +135,22 @@ def test_what_is_no_list_of_regular_expressions_is_refused(wrong: Any) -> None:
 def test_a_flag_is_decided_in_one_way() -> None:
     with pytest.raises(RuleError, match=r"in one way. Received: of=.*named=\('a',\)"):
         Flag(of=lambda shape: True, named=["a"])
+
+
+@pytest.mark.parametrize("steps", [2.5, -1, 100, float("nan")])
+def test_the_iteration_is_done_a_whole_number_of_times(steps: float) -> None:
+    with pytest.raises(OptionError, match=r"`ns_steps` must be a whole number in \[0, 99\]\. Received: ns_steps="):
+        Muon(ns_steps=steps)
+    optimizer = Muon(ns_steps=2)
+    with pytest.raises(OptionError, match="whole number"):
+        optimizer.ns_steps = steps
+    assert optimizer.ns_steps == 2
+
+
+def test_nothing_is_kept_of_names_that_came_by() -> None:
+    rule = named_rule("a")
+    variable_flags(rule, (2, 2), "a")
+    before = len(rule.memo._made)
+    for i in range(20):
+        variable_flags(rule, (2, 2), f"kernel_{i}")
+    assert len(rule.memo._made) == before
