@@ -231,16 +231,14 @@ def _check_blocks(program: Program, kernel: Kernel, known: dict[str, str]) -> No
         if one.element in known or one.largest in known or known.get(one.draw) != WORD:
             raise broken("number", kernel.name, one.array, "a name of its blocks is taken, or no random bits are there")
         known[one.element] = NUMBER
-        for lets, result, wanted in (
-            (one.sized, one.size, WORD),
-            (one.block, one.kept, NUMBER),
-            (one.lets, one.code, WORD),
-        ):
+        rounds = (one.sized, one.size, WORD), (one.block, one.kept, NUMBER), (one.lets, one.code, WORD)
+        for i, (lets, result, wanted) in enumerate(rounds):
+            if i == 1:  # sizes are known
+                known[one.largest] = WORD
             for let in lets:
                 define(program, known, let, in_loop=True)
             if kind_of(known, result) != wanted:
                 raise broken("number", kernel.name, one.array, f"{result!r} is not {wanted}")
-            known[one.largest] = WORD
         space = space_in(program, one.scale)
         if not isinstance(space, Axes) or space.length != one.length:
             raise broken("number", kernel.name, one.scale, "it has no scale for each block")
