@@ -9,7 +9,11 @@ from ...printer import indented, mangled, operand, print_lets
 from ...program import Draw, Generator, Kernel
 
 BEGIN = "begin"
-"""The variable that holds the number of a row's first element in its tensor: a multiple of what any call is for."""
+"""The variable that holds the number in its tensor of the first element of what is done at once.
+
+Vectors begin at multiples of their lanes there, so that all bits of one are of one call, or of whole calls; single
+elements may be any.
+"""
 
 
 def functions(kernel: Kernel, k: int, compute: str) -> Iterator[str]:
