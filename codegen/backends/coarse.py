@@ -32,9 +32,12 @@ def whose(shape: Shape, domain: Over, space: Over) -> Array:
     return np.broadcast_to(whole, seen).ravel()
 
 
-def spaces_of(program: Program, kernel: Kernel) -> list[Axes]:
-    """The coarser spaces over axes that a kernel reads or reduces to, in order; a table says where theirs are."""
-    loads = [load for load in kernel.loads if not program.arrays[program.column(load.array)].is_scale]
+def spaces_of(program: Program, kernel: Kernel, with_scales: bool = False) -> list[Axes]:
+    """The coarser spaces over axes that a kernel reads or reduces to, in order; a table says where theirs are.
+
+    with_scales: those of scales, too, which compiled loops over blocks find without a table.
+    """
+    loads = [one for one in kernel.loads if with_scales or not program.arrays[program.column(one.array)].is_scale]
     found = [*(program.space_of(load.array) for load in loads), *(reduce.over for reduce in kernel.reductions)]
     return [space for space in dict.fromkeys(found) if isinstance(space, Axes) and space != kernel.space]
 

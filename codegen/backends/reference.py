@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..axes import Axes, Over, size_in
+from ..axes import Over, size_in
 from ..blocks import is_unsigned
 from ..dtypes import storage
 from ..errors import ArrayError
@@ -119,7 +119,7 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
     wide = _head(kernel, tensor, outside, compute)
     names: dict[str, Any] = {name: compute(wide[name]) for name in kernel.uniforms}
     shape = tensor["parameter"].shape
-    spaces = _coarser(program, kernel)
+    spaces = coarse.spaces_of(program, kernel, with_scales=True)
     places: dict[Over, Array] = {space: coarse.whose(shape, kernel.space, space) for space in spaces}
     is_flat = program.is_by_axes or program.is_coded
     count = (size_in(shape, kernel.space),) if is_flat else shape
@@ -189,12 +189,6 @@ def _store_blocks(coded: Coded, value: Any, names: Mapping[str, Any], tensor: Te
     compute(coded.lets)
     codes = np.asarray(inside[coded.code]).ravel()[:size].view(np.int32)
     stored[...] = codes.reshape(stored.shape).astype(stored.dtype)
-
-
-def _coarser(program: Program, kernel: Kernel) -> set[Axes]:
-    """The coarser spaces over axes that a kernel reads or reduces to."""
-    found = [*(program.space_of(load.array) for load in kernel.loads), *(reduce.over for reduce in kernel.reductions)]
-    return {space for space in found if isinstance(space, Axes) and space != kernel.space}
 
 
 def _drawn(made: Generator, draw: Draw, names: Mapping[str, Any], shape: tuple[int, ...], compute: Any) -> Array:
