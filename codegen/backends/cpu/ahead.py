@@ -54,8 +54,8 @@ def ahead_of(program: Program) -> Ahead:
 
 
 def _found(program: Program) -> Ahead:
-    lets = [let for kernel in program.kernels for let in _alone(program, kernel)]
-    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
+    lets = list(dict.fromkeys(let for kernel in program.kernels for let in _alone(program, kernel)))
+    if len(lets) < MANY or any(let.fn in LEFT for let in lets) or not _are_told_apart(program, lets):
         return Ahead()
     are_truths = truths(lets)
     while True:
@@ -64,6 +64,13 @@ def _found(program: Program) -> Ahead:
         if are_truths.isdisjoint(read):
             return Ahead(tuple(lets), tuple(read))
         lets = [let for let in lets if let.name not in are_truths & read.keys()]  # a column has numbers
+
+
+def _are_told_apart(program: Program, lets: Collection[Let]) -> bool:
+    """Whether a name is the same in every head: kernels count theirs each for itself."""
+    names = {let.name: let for let in lets}
+    heads = [let for kernel in program.kernels for let in kernel.head]
+    return all(names.get(let.name, let) == let for let in heads)
 
 
 def _alone(program: Program, kernel: Kernel) -> Iterator[Let]:
