@@ -19,9 +19,6 @@ from .ops import Fn
 from .pieces import COPY, ERROR
 from .walk import rewrite
 
-BYTE = "byte"
-"""The storage of an error."""
-
 SHORT, PLACES = 8, 24
 """Bits that a parameter lacks of float32, and those that it has."""
 

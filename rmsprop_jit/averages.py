@@ -71,7 +71,7 @@ class _Block:
             member.refuse_changed()
         for member in members:
             for name in ("parameter", *[one for one in (ERROR, COPY) if one in member.slots]):
-                array = member.array if name == "parameter" else member.slots[name]
+                array = member.named(name)
                 self._kept.append((member, name, member.home.new_like(array, array)))
         buckets = _buckets(now)
         if buckets.programs and now.options.update_of(self._ledger.calls) > 1:
@@ -84,8 +84,8 @@ class _Block:
         whole = [one for one in self._kept if one[0].is_as_built()]
         pairs: dict[str, list[tuple[Span, Span]]] = {}
         for member, name, kept in whole:
-            source, own = Span(kept, member.home.address(kept)), member.slots.get(name, member.array)
-            pairs.setdefault(member.place, []).append((Span(own, member.address(name)), source))
+            source, own = Span(kept, member.home.address(kept)), Span(member.named(name), member.address(name))
+            pairs.setdefault(member.place, []).append((own, source))
         for place, each in pairs.items():
             backends.of(place).copy(Ledger(0), each)
         backends.release(self._ledger, self._name)

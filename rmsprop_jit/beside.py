@@ -13,13 +13,14 @@ import numpy as np
 
 from .arrays.checks import check_array, check_writable
 from .arrays.homes import Array
-from .arrays.memory import Memory, lie_alike
+from .arrays.memory import lie_alike
 from .codegen import backends
 from .codegen.backends.entries import Cell, Span
 from .codegen.backends.ledger import Ledger
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError, OptionError
 from .members import Member, Variables
+from .overlaps import overlapping
 
 FINE = "bfloat16+int8"
 """What variables of 24 bits are called."""
@@ -78,8 +79,7 @@ def copied(member: Member, value: Array) -> list[tuple[Span, Span]]:
 
 
 def _pair(member: Member, name: str, source: Array) -> tuple[Span, Span]:
-    target = member.array if name == "parameter" else member.slots[name]
-    return Span(target, member.address(name)), Span(source, member.home.address(source))
+    return Span(member.named(name), member.address(name)), Span(source, member.home.address(source))
 
 
 def loaded(member: Member, value: Array) -> list[tuple[Span, Array]]:
@@ -127,12 +127,8 @@ def with_copies(members: Sequence[Member], copies: Variables | None) -> list[Mem
 
 def _refuse_overlaps(members: Sequence[Member]) -> None:
     """Raise ArrayError where a copy shares memory with anything else that a step writes."""
-    every = [(one, name) for one in members for name in ("parameter", *one.slots)]
-    arrays = [one.slots.get(name, one.array) for one, name in every]
-    begins, nbytes = [one.address(name) for one, name in every], [array.nbytes for array in arrays]
-    pair = Memory(np.array(begins, np.int64), np.array(nbytes, np.int64)).overlapping_pair()
-    if pair:
-        first, second = (f"{every[i][1]} of variable {every[i][0].name!r}" for i in pair)
+    if pair := overlapping(members):
+        first, second = (f"{name} of variable {one.name!r}" for one, name in pair)
         raise ArrayError(
             f"{first} and {second} share memory, so that writing one would destroy the other. Received: overlapping "
             "arrays. Pass arrays of their own."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from .arrays.memory import Memory, same_memory
 from .codegen.dtypes import light_name
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError
+from .overlaps import memory_of, written
 from .readers import Readers, Resolved
 from .variable import Variable
 
@@ -60,6 +61,10 @@ class Member:
         if begin is None:
             begin = self._begins[name] = self.home.address(self.slots[name])
         return begin
+
+    def named(self, name: str) -> Array:
+        """Its array, "parameter", or the slot of this name."""
+        return self.array if name == "parameter" else self.slots[name]
 
     def _layout(self, array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
         return self.home.address(array), array.shape, array.strides, array.dtype
@@ -151,7 +156,7 @@ def _refuse_shared(members: Sequence[Member]) -> None:
                 f"Received: the same array of shape {one.array.shape}. Pass each variable once."
             )
         seen[id(one.caller_s)] = one.name
-    pair = _memory_of(members, lambda one: ("parameter",)).overlapping_pair()
+    pair = memory_of([(one, "parameter") for one in members]).overlapping_pair()
     if pair:
         first, second = (members[i].name for i in pair)
         raise ArrayError(
@@ -204,7 +209,7 @@ class Members:
     @functools.cached_property
     def _memory(self) -> Memory:
         """Of all that a step may write."""
-        return _memory_of(self.members, _written)
+        return memory_of(written(self.members))
 
     def read(self, gradients: Sequence[Any], what: str = "gradient") -> Resolved:
         """Each variable's gradient (or `what` else it is), after all checks. Raises ArrayError for a bad one."""
@@ -277,24 +282,13 @@ class Members:
         checked, _, address = check_gradient(gradient, one.array, one.place, f"the {what} of {one.name!r}")
         touched = self._memory.touched_by(address, checked.nbytes)
         if touched is not None:
-            other, name = [(other, name) for other in self.members for name in _written(other)][touched]
+            other, name = written(self.members)[touched]
             whose = f"variable {other.name!r}" if name == "parameter" else f"slot {name!r} of {other.name!r}"
             raise ArrayError(
                 f"the {what} of {one.name!r} shares memory with {whose}, which the step writes. "
                 f"Received: overlapping arrays. Pass a copy of the {what}."
             )
         return address, NAMES[checked.dtype]
-
-
-def _written(one: Member) -> tuple[str, ...]:
-    """What a step may write of a variable."""
-    return "parameter", *one.slots
-
-
-def _memory_of(members: Sequence[Member], names: Callable[[Member], Sequence[str]]) -> Memory:
-    begins = np.fromiter((one.address(name) for one in members for name in names(one)), np.int64)
-    arrays = (one.array if name == "parameter" else one.slots[name] for one in members for name in names(one))
-    return Memory(begins, np.fromiter((array.nbytes for array in arrays), np.int64))
 
 
 def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:

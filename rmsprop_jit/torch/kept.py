@@ -18,12 +18,13 @@ import torch
 
 from ..arrays.checks import check_variable
 from ..arrays.homes import Array
-from ..arrays.memory import Memory, lie_alike
+from ..arrays.memory import lie_alike
 from ..codegen import Slot
 from ..codegen.backends.tensors import CANNOT_SAY, stay
 from ..errors import ArrayError
 from ..identity import same
 from ..members import Member
+from ..overlaps import overlapping
 
 STEP = "step"
 
@@ -115,12 +116,8 @@ def own_steps(state: Mapping[str, Any], words: Mapping[str, str]) -> float:
 
 def _refuse_shared(members: Sequence[Member]) -> None:
     """Raise ArrayError where states were given the same memory, or that of a parameter."""
-    written = [(one, name) for one in members for name in ("parameter", *one.slots)]
-    arrays = [one.array if name == "parameter" else one.slots[name] for one, name in written]
-    begins = np.array([one.address(name) for one, name in written], np.int64)
-    pair = Memory(begins, np.array([array.nbytes for array in arrays], np.int64)).overlapping_pair()
-    if pair:
-        (first, name), (second, other) = (written[i] for i in pair)
+    if pair := overlapping(members):
+        (first, name), (second, other) = pair
         raise ArrayError(
             f"{name!r} of {first.name} and {other!r} of {second.name} share memory, so that one update would destroy "
             "the other's. Received: overlapping tensors in the state. Put a clone in the place of one."
