@@ -49,12 +49,12 @@ class Ahead:
 
     def __init__(self, rule: Rule, settings: Settings, clock: Clock, calls: int, skipped: int) -> None:
         self.calls, self.skipped, self.sources = calls, skipped, sources_of(rule, settings)
-        self._rule, self._options, self._every = rule, settings.options, clock.every
+        self._rule, self._options, self._every = rule, settings.options, clock.counts.every
         self._first = settings.options.update_of(calls)
         kinds: dict[tuple[Flags, ...], int] = {}
         self._steps: list[tuple[int, list[float]]] = []
         for update in range(self._first, self._first + clock.horizon):
-            last = update * clock.every - 1  # calls before the one that is done as this update
+            last = update * clock.counts.every - 1  # calls before the one that is done as this update
             try:
                 rates = settings.rates(last)
                 due = due_flags(rule, settings.kinds, last) if has_kinds(rule) else ALONE[0]

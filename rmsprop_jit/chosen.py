@@ -50,7 +50,7 @@ def chosen(
     """What such calls launch; of windows of two calls, none goes on with any, and one call alone closes its own."""
     assert clock is not None
     steps = [*zip(calls, clock.kinds(len(calls) - MICRO), strict=True)]
-    micro = steps[: min(clock.every - 1, MICRO)]
+    micro = steps[: min(clock.counts.every - 1, MICRO)]
     return Chosen(rule, members, [*micro, *steps[MICRO:]], len(micro), options, ledger, clock, *others)
 
 

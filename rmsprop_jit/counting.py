@@ -16,7 +16,7 @@ import numpy as np
 from .ahead import Ahead, columns_of, has_kinds
 from .capture import capture_check, of_host
 from .codegen import backends
-from .codegen.backends.entries import Clock
+from .codegen.backends.entries import Clock, Counts
 from .codegen.backends.ledger import Ledger
 from .errors import OptionError
 from .flags import FIRST
@@ -78,10 +78,8 @@ def clock_of(ledger: Ledger, state: State, options: Options, by: Counted) -> Clo
     """What counts there, which the ledger follows from now on; None where the host counts."""
     if not by.is_there:
         return None
-    steps = options.gradient_accumulation_steps
-    every, like = steps or 1, (by.chooses, by.columns, by.width)
     old = ledger.clock
-    if old is not None and (old.every, old.chooses, old.columns, old.width) != (every, *like):
+    if old is not None and old.counts != counts_of(options, by):
         if old.calls() is None:
             raise OptionError(
                 "what the GPU has counted cannot be asked while a stream is captured. Received: a first call after "
@@ -89,11 +87,21 @@ def clock_of(ledger: Ledger, state: State, options: Options, by: Counted) -> Clo
             )
         ledger.leave()
     if ledger.clock is None:
-        place = state.variables[0].place
-        clock = backends.of(place).clock(place, ledger.calls, every, options.backend, *like)
-        clock.set(ledger.calls, ledger.skipped)
-        ledger.follow(clock, every, [False] * len(state.variables))
+        clock = new_clock(state.variables[0].place, ledger, options, by)
+        ledger.follow(clock, clock.counts.every, [False] * len(state.variables))
     return ledger.clock
+
+
+def counts_of(options: Options, by: Counted) -> Counts:
+    """How a clock counts such calls."""
+    return Counts(options.gradient_accumulation_steps or 1, by.chooses, by.columns, by.width)
+
+
+def new_clock(place: str, ledger: Ledger, options: Options, by: Counted = BY_US) -> Clock:
+    """A clock of what this ledger has counted; where it is for graphs alone, one that chooses nothing."""
+    clock = backends.of(place).clock(place, ledger.calls, counts_of(options, by), options.backend)
+    clock.set(ledger.calls, ledger.skipped)
+    return clock
 
 
 def is_known(ledger: Ledger, settings: Settings, by: Counted) -> bool:
@@ -146,10 +154,10 @@ def adds_up_for(ledger: Ledger, clock: Clock, given: bytes) -> bool:
             "variables then. Received: a call with gradients for others. Give each of those its gradient, or "
             "make a new optimizer and load this one's state_dict()."
         )
-    is_open, windows = ledger.calls % clock.every != 0, ledger.windows.astype(np.int8).tobytes()
+    is_open, windows = ledger.calls % clock.counts.every != 0, ledger.windows.astype(np.int8).tobytes()
     if windows != (given if is_open else bytes(len(given))):
         ledger.opening = None
         return False
-    ledger.follow(clock, clock.every, np.frombuffer(given, np.int8).tolist())
+    ledger.follow(clock, clock.counts.every, np.frombuffer(given, np.int8).tolist())
     ledger.opening = given
     return True

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from .calls import Calls
 from .capture import constant_rate, refuse_kinds, refuse_to_look
-from .codegen import backends
+from .counting import new_clock
 from .errors import ArrayError, OptionError
 from .members import Variables
 from .plan import AnyPlan
@@ -32,10 +32,7 @@ class Graph:
                 "Use an optimizer for each device."
             )
         self._every = options.gradient_accumulation_steps or 1
-        clock = calls.clock  # which may count calls outside of graphs
-        self._clock = clock or backends.of(places[0]).clock(places[0], ledger.calls, self._every, options.backend)
-        if clock is None:
-            self._clock.set(ledger.calls, ledger.skipped)
+        self._clock = calls.clock or new_clock(places[0], ledger, options)  # it may count calls outside of graphs
         self._ledger, self._opens = ledger, [member.accumulates for member in members]
         self._plans: list[AnyPlan] = []
 
@@ -52,7 +49,7 @@ class Graph:
         self._plans.append(plan)
         plan.run(plan.prepared(list(resolved.gradients), None, resolved.addresses, calls.settings, rate, update), None)
         self._clock.tick(options.skips)
-        if not self._clock.chooses:
+        if not self._clock.counts.chooses:
             ledger.follow(self._clock, self._every, self._opens)
         ledger.captured()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..program import Program
     from ..schedule import Turn
     from .detours import Lent
-    from .entries import Clock, Marks, Span
+    from .entries import Clock, Counts, Marks, Span
     from .ledger import Ledger
 
     Int64 = npt.NDArray[np.int64]
@@ -204,21 +204,8 @@ class Backend(Protocol):
         Raises BackendError where what that takes is not installed.
         """
 
-    def clock(
-        self,
-        place: str,
-        calls: int,
-        every: int,
-        options: BackendOptions,
-        chooses: bool = False,
-        columns: Sequence[str] = (),
-        width: int = 0,
-    ) -> Clock:
-        """What counts calls of which the host does not know whether they are done, `every` of them an update.
-
-        chooses: whether each call launches several kinds of steps, of which it lets one be done.
-        columns: which numbers it finds in a row for each update, of `width` numbers; see `Clock.write_ahead`.
-        """
+    def clock(self, place: str, calls: int, counts: Counts, options: BackendOptions) -> Clock:
+        """What counts calls of which the host does not know whether they are done, after so many."""
 
     def choice(
         self, launches: Sequence[Any], ledger: Ledger, clock: Any, marks: Marks | None = None

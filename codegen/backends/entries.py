@@ -34,22 +34,30 @@ class Cell(IntEnum):
     # and behind them, for each the call whose rest is due
 
 
+class Counts(NamedTuple):
+    """How a clock counts.
+
+    every:   calls of one update. `chooses`: whether it lets one kind of step be done of several.
+    columns: the numbers that it finds in a row for each update. `width`: of all numbers of a row, the kind among them.
+    """
+
+    every: int
+    chooses: bool = False
+    columns: tuple[str, ...] = ()
+    width: int = 0
+
+
 class Clock(Protocol):
     """What counts the calls of an optimizer in a graph, which runs without the host.
 
-    every:   calls of one update. `chooses`: whether it lets one kind of step be done of several, each with one of
-             `kinds` as its clock: that which opens a window of gradient accumulation, one that goes on with it, those
-             that close it, of which there can be `MOST_KINDS`.
-    columns: the numbers that it finds in a row for each update. `width`: of all numbers of a row, the kind among them.
+    counts:  how. If it chooses, each kind of step has one of `kinds` as its clock: that which opens a window of
+             gradient accumulation, one that goes on with it, those that close it, of which there can be `MOST_KINDS`.
     ahead:   for how many calls there are such rows, which `known` has told; its `give` is told how many calls were made
              where the clock has counted some. `horizon`: for how many next time.
     """
 
     MOST_KINDS: int
-    every: int
-    chooses: bool
-    columns: tuple[str, ...]
-    width: int
+    counts: Counts
     ahead: int
     horizon: int
     known: Any

@@ -103,7 +103,6 @@ KNOWN = {
     "scratch": {"backends.contract"},
     "combinators": {"", "names"},
     "composing": {"", "composed", "expr", "names", "ops", "rule"},
-    "graphs": {"backends"},
     "stateless": {"backends.ledger"},
     "slots": {"", "backends", "backends.entries", "backends.ledger", "codes", "pieces"},
     "by_name": {""},

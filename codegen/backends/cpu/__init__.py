@@ -32,7 +32,7 @@ from ...axes import Shape
 from ...errors import BackendError
 from ...program import Program
 from ..contract import GRADIENT
-from ..entries import Clock, Marks
+from ..entries import Clock, Counts, Marks
 from ..ledger import Ledger
 from .exchange import copy, read, replace, turn, write
 from .launch import Launch
@@ -100,15 +100,7 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
     return new_reader(variables, begins, ends)
 
 
-def clock(
-    place: str,
-    calls: int,
-    every: int,
-    options: BackendOptions,
-    chooses: bool = False,
-    columns: Sequence[str] = (),
-    width: int = 0,
-) -> Clock:
+def clock(place: str, calls: int, counts: Counts, options: BackendOptions) -> Clock:
     """Never needed: nothing is captured here."""
     raise BackendError(f"nothing is captured into a graph on a processor. Received: place={place!r}. Use a GPU.")
 

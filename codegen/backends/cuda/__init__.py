@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from ...axes import Shape
     from ..contract import BackendOptions, Pairs
-    from ..entries import Span
+    from ..entries import Counts, Span
 
     Int64 = npt.NDArray[np.int64]
 
@@ -115,17 +115,9 @@ def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | Non
         return None
 
 
-def clock(
-    place: str,
-    calls: int,
-    every: int,
-    options: BackendOptions,
-    chooses: bool = False,
-    columns: Sequence[str] = (),
-    width: int = 0,
-) -> Clock:
+def clock(place: str, calls: int, counts: Counts, options: BackendOptions) -> Clock:
     """What counts calls on the GPU, chooses among kinds of steps, and finds what was worked out ahead for each."""
-    return Clock(int(place.partition(":")[2]), calls, every, options.get("compiler"), chooses, tuple(columns), width)
+    return Clock(int(place.partition(":")[2]), calls, counts, options.get("compiler"))
 
 
 def choice(launches: Sequence[Launch], ledger: Ledger, clock: Clock, marks: Marks | None = None) -> Choice:

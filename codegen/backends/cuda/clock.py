@@ -14,7 +14,7 @@ from .uploads import UPLOADS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..entries import Span
+    from ..entries import Counts, Span
     from ..ledger import Ledger
 
 CELL = 8
@@ -38,29 +38,20 @@ class Due(NamedTuple):
 class Clock:
     """Counts calls on a GPU, for steps that go on without the host; see `ticks` for what it is there.
 
-    every:   calls of one update. `step_at` is where kernels find the number of the present update, from 1; `verdict_at`
-             where they find 0 if a guard has refused the present call, else 1.0.
-    chooses: whether each call launches all kinds of steps, of which the clock lets one be done (`kinds`).
-    columns: the numbers of a step that it finds in a row for each update, which the host has worked out ahead; then
-             come those of `width` in all that tensors have of their own. Before them is the kind of step.
+    counts:  how. Where each call launches all kinds of steps, the clock lets one be done (`kinds`). In a row for each
+             update, which the host has worked out ahead, are the kind of step, the columns, and what tensors have of
+             their own.
+    step_at: where kernels find the number of the present update, from 1; `verdict_at` where they find 0 if a guard has
+             refused the present call, else 1.0.
     ahead:   for how many calls, whether they are skipped or not, there are such rows; of what, `known` says.
     horizon: how many next time.
     """
 
     MOST_KINDS = ticks.MOST_KINDS
 
-    def __init__(
-        self,
-        index: int,
-        calls: int,
-        every: int,
-        compiler: str | None = None,
-        chooses: bool = False,
-        columns: tuple[str, ...] = (),
-        width: int = 0,
-    ) -> None:
-        self._index, self._compiler = index, compiler
-        self.every, self.chooses, self.columns, self.width = every, chooses, columns, width
+    def __init__(self, index: int, calls: int, counts: Counts, compiler: str | None = None) -> None:
+        self._index, self._compiler, self.counts = index, compiler, counts
+        every, chooses, columns, width = counts
         self.ahead, self.known = 0, None
         self._most = max(FIRST_AHEAD, min(MOST_AHEAD, ROOM // (CELL * max(width, 1))))
         self.horizon = FIRST_AHEAD
@@ -76,15 +67,20 @@ class Clock:
 
     known: Any
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of its rows, as in `Due`."""
+        return self.counts.columns
+
     def kinds(self, count: int) -> list[Due]:
         """What each kind of step sees, if it chooses: which opens a window, goes on with it, closes it in some way."""
         kinds = range(ticks.CLOSES + count)
-        return [Due(self.step_at, self.verdict_at + CELL * kind, self.columns) for kind in kinds]
+        return [Due(self.step_at, self.verdict_at + CELL * kind, self.counts.columns) for kind in kinds]
 
     @property
     def done(self) -> Due:
         """What is seen of the call before by what follows it."""
-        return Due(self._at + ticks.DONE_STEP, self._at + ticks.DONE, self.columns)
+        return Due(self._at + ticks.DONE_STEP, self._at + ticks.DONE, self.counts.columns)
 
     def set(self, calls: int, skipped: int = 0) -> None:
         """Let so many calls have been made, and skipped; at once, even during a capture. No rows are known then."""
@@ -101,12 +97,12 @@ class Clock:
     def _write(self, calls: int, skipped: int, kind: int) -> None:
         self.ahead, self.known = 0, None
         verdicts = [1]
-        if self.chooses:
-            place = calls % self.every
+        if self.counts.chooses:
+            place = calls % self.counts.every
             verdicts = [0] * ticks.CHOICES
-            closes = place == self.every - 1
+            closes = place == self.counts.every - 1
             verdicts[ticks.CLOSES + kind if closes else ticks.GOES_ON if place else ticks.OPENS] = 1
-        step = calls // self.every + 1
+        step = calls // self.counts.every + 1
         cells = np.array([calls, step, 0, skipped, step, 0, 0, 0, *verdicts], np.float64)
         cells.view(np.int64)[ticks.ROW // CELL] = self._rows_at
         with device.use(self._index):
@@ -116,7 +112,7 @@ class Clock:
         """Count a call, or (while the stream is captured) record that it is counted; if guarded, by the verdict."""
         with device.use(self._index):
             if is_guarded and True not in self._ticks:
-                source = ticks.ticking(self.chooses, bool(self.columns))
+                source = ticks.ticking(self.counts.chooses, bool(self.counts.columns))
                 self._ticks[True] = device.loaded(source, self._compiler, self._index)
             self._ticks[is_guarded](1, *(self._places if is_guarded else self._places[:2]))
         self.ahead -= 1
