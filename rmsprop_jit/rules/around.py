@@ -207,6 +207,14 @@ def averaged_around(rule: Rule) -> Equations:
     return averaged
 
 
+def averaged_with(updated: Expr, s: Names, h: Names, on: Names) -> tuple[Expr, Expr]:
+    """The average after an update, and what the parameter is then: the average where it is time to overwrite it."""
+    m = rounded(where(h.step == 1, 0.0, h.ema_momentum))
+    average = m * s.average + (1 - m) * updated
+    due = on.ema_overwrite_frequency & (h.step % h.ema_overwrite_frequency == 0)
+    return average, where(due, average, updated)
+
+
 def whole_step(rule: Rule) -> Rule:
     """`rule` with all that surrounds it in a step, as one rule: one kernel, one pass over memory.
 
@@ -241,12 +249,9 @@ def whole_step(rule: Rule) -> Rule:
         yield from added_up.items()
         yield s.gradient_accumulator, where(on.micro_step, added, s.gradient_accumulator)
 
-        m = rounded(where(h.step == 1, 0.0, h.ema_momentum))
-        average = m * s.average + (1 - m) * updated
         averages = on.use_ema & ~on.micro_step & ~instead
+        average, overwritten = averaged_with(updated, s, h, on)
         yield s.average, where(averages, average, s.average)
-        due = on.ema_overwrite_frequency & (h.step % h.ema_overwrite_frequency == 0)
-        overwritten = where(due, average, updated)
         collected = where(on.gradient_accumulation_steps, added, g)
         yield p, where(instead & ~on.micro_step, collected, where(averages, overwritten, updated))
 
