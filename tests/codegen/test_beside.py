@@ -2,6 +2,7 @@
 
 import os
 
+import light
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from test_rounding import EVERYTHING, keys, numbers
 
 from rmsprop_jit.codegen import Program, Rule, backends, specialize
 from rmsprop_jit.codegen.backends.cpu import loops
-from rmsprop_jit.codegen.dtypes import storage
 from rmsprop_jit.codegen.pieces import COPY, ERROR
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -53,16 +53,11 @@ def of(name: str, beside: str, gradient: str = "float32", slots: str = "float32"
 
 
 def tensors_of(program: Program, sizes: list[int], seed: int = 0) -> Tensors:
-    rng = np.random.default_rng(seed)
-    made: Tensors = []
-    for size in sizes:
-        types = {array.name: storage(array.storage).scalar for array in program.arrays}
-        tensor = {name: np.abs(rng.normal(size=size)).astype(kept) for name, kept in types.items()}
-        if "gradient" in tensor:
-            tensor["gradient"] = rng.normal(size=size).astype(BFLOAT16).astype(types["gradient"])
+    """With errors of any size."""
+    rng, made = np.random.default_rng([seed, 1]), light.tensors_of(program, sizes, seed)
+    for tensor in made:
         if ERROR in tensor:
-            tensor[ERROR] = rng.integers(-128, 128, size).astype(np.int8)
-        made.append(tensor)
+            tensor[ERROR] = rng.integers(-128, 128, tensor[ERROR].size).astype(np.int8)
     return made
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import zoo
 from compare import SPECIAL, Array, assert_same_bits
+from light import tensors_of
 from run_rule import Tensors, copied, defaults, run, run_together, table_of
 from words import plain
 
 from rmsprop_jit.codegen import OptionError, Program, Rule, backends, explain, specialize, sum_of_squares
 from rmsprop_jit.codegen.backends.cpu import loops
-from rmsprop_jit.codegen.dtypes import storage
 from rmsprop_jit.codegen.kinds import KEY, SEED
 from rmsprop_jit.codegen.rounding import EACH, PURPOSE, ROUNDS
 from rmsprop_jit.rules.around import step_of
@@ -47,19 +47,6 @@ def light(rule: Rule, flags: tuple[str, ...], dtype: str = "float32", gradient: 
     """The program with all slots that there are in bfloat16."""
     slots = [name for name in specialize(rule, flags).slots if rule.slots[name].over == "element"]
     return specialize(rule, flags, dtype, gradient, slots=dict.fromkeys(slots, "bfloat16"))
-
-
-def tensors_of(program: Program, sizes: list[int], seed: int = 0) -> Tensors:
-    """Arrays in the storages of a program; gradients whose squares have exact sums, in whatever order."""
-    rng = np.random.default_rng(seed)
-    made: Tensors = []
-    for size in sizes:
-        types = {array.name: storage(array.storage).scalar for array in program.arrays}
-        tensor = {name: np.abs(rng.normal(size=size)).astype(kept) for name, kept in types.items()}
-        if "gradient" in tensor:
-            tensor["gradient"] = rng.normal(size=size).astype(BFLOAT16).astype(types["gradient"])
-        made.append(tensor)
-    return made
 
 
 def numbers(rule: Rule, step: int = 1, seed: int = 3, **more: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gpu import assert_close, blocks_of, cupy
+from halving import Halving, Trouble
 from skipping import BAD, EVERYWHERE
 
 from rmsprop_jit import RMSprop, Variable
@@ -16,23 +17,6 @@ pytestmark = pytest.mark.gpu
 OPTIONS: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2, "nonfinite": "skip"}
 STEPS = [None, 2, 3] if EVERYWHERE else [2]
 SIZE = 11
-
-
-class Trouble(Exception):
-    """What a constraint of these tests raises."""
-
-
-class Halved:
-    """A constraint that changes a variable in each update, and fails as often as it is told to."""
-
-    failures = 0
-
-    def __call__(self, array: Any) -> Any:
-        if self.failures:
-            self.failures -= 1
-            array[...] = 99
-            raise Trouble
-        return array * np.float32(0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +30,13 @@ class Trial:
     """An optimizer on a GPU that is brought what is bad, too, and one in host memory that is not."""
 
     def __init__(self, **options: Any) -> None:
-        self.rng, self.constraint = np.random.default_rng(1), Halved()
+        self.rng, self.constraint = np.random.default_rng(1), Halving()
         starts = [self.rng.normal(size=SIZE).astype(np.float32) for _ in range(2)]
         self.arrays = [cupy.asarray(starts[0]), cupy.asarray(starts[1])]
         self.here = [one.copy() for one in starts]
         self.optimizers = [RMSprop(0.1, **OPTIONS, **options) for _ in range(2)]
         self.bound = Variable(self.arrays[0], name="bound", constraint=self.constraint)
-        self.other = Variable(self.here[0], name="bound", constraint=Halved())
+        self.other = Variable(self.here[0], name="bound", constraint=Halving())
         self.optimizers[0].build([self.bound, Variable(self.arrays[1], name="free")])
         self.optimizers[1].build([self.other, Variable(self.here[1], name="free")])
 
@@ -138,7 +122,7 @@ def test_a_constraint_is_set_and_taken_away_between_calls() -> None:
     trial = Trial()
     for turn in range(4):
         for own in (trial.bound, trial.other):
-            own.constraint = Halved() if turn % 2 else None
+            own.constraint = Halving() if turn % 2 else None
         trial.skips(turn)
         good = trial.gradients()
         trial.apply(good)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from compare import make
 from gpu import assert_as_on_host, cupy
+from halving import Halving, Trouble
 from training import fetched
 
 from rmsprop_jit import ArrayError, RMSprop, Variable
@@ -13,23 +14,6 @@ from rmsprop_jit import ArrayError, RMSprop, Variable
 pytestmark = pytest.mark.gpu
 
 OPTIONS: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
-
-
-class Trouble(Exception):
-    """What a constraint of these tests raises."""
-
-
-class Halving:
-    """A constraint that fails as often as it is told to, after it has written to its argument."""
-
-    failures = 0
-
-    def __call__(self, array: Any) -> Any:
-        if self.failures:
-            self.failures -= 1
-            array[...] = 99
-            raise Trouble
-        return array * np.float32(0.5)
 
 
 @pytest.mark.parametrize("on_gpu", [(0, 1), (0,), (1,)], ids=["gpu", "gpu and host", "host and gpu"])

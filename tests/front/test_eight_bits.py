@@ -1,32 +1,23 @@
 """Slots kept in 8 bits: what an optimizer says of them, keeps, saves, and takes up again; both traps."""
 
-import copy
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from compare import Array, make
+from compare import make
+from light import Weights, assert_goes_on, gradients, long_steps
 
-import rmsprop_jit
 from rmsprop_jit import ArrayError, OptionError, RMSprop
-from rmsprop_jit.rules.table import HOMES
 from rmsprop_jit.storages import SMALLEST
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "1"))
 """SEQUENCES=200 by hand."""
 
-Weights = dict[str, Array]
-
 
 def weights(seed: int = 0) -> Weights:
     return {"dense/kernel": make(65 * 70, seed).reshape(65, 70), "dense/bias": make(9, seed + 1)}
-
-
-def gradients(like: Weights, seed: int) -> Weights:
-    return {name: make(array.size, seed + i).reshape(array.shape) for i, (name, array) in enumerate(like.items())}
 
 
 def coded(optimizer: Any) -> set[str]:
@@ -94,19 +85,7 @@ def test_what_is_subtracted_stays_exact_or_is_refused_by_name() -> None:
 
 def test_centered_steps_are_as_good_as_those_of_float32() -> None:
     """Gradients of 1 +- 0.01: v and a squared are equal in four digits."""
-    largest = []
-    for storage in (None, "int8"):
-        rng = np.random.default_rng(0)
-        own = np.zeros(SMALLEST, np.float32)
-        optimizer = RMSprop(learning_rate=1e-3, centered=True, momentum=0.5, storage=storage)
-        optimizer.build([own])
-        steps = []
-        for _ in range(300):
-            before = own.copy()
-            optimizer.apply([(1 + 0.01 * rng.normal(size=own.size)).astype(np.float32)])
-            steps.append(np.abs(own - before))
-        largest.append(np.percentile(steps, 99))
-    assert largest[1] < 1.5 * largest[0]
+    assert long_steps("int8", SMALLEST) < 1.5 * long_steps(None, SMALLEST)
 
 
 @pytest.mark.parametrize("rho", [0.9, 0.99, 0.999])
@@ -192,39 +171,4 @@ def test_codes_without_scales_or_of_another_shape_are_refused(lacking: str) -> N
 
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_whoever_resumes_goes_on_with_the_same_bits(seed: int, tmp_path: Path) -> None:
-    rng, names = np.random.default_rng(seed), [name for name in HOMES if name != "Sophia"]  # it is brought more
-    rule = names[seed % len(names)]
-    options: dict[str, Any] = {"storage": "int8", "seed": seed, "use_ema": bool(seed % 3)}
-    options |= {"gradient_accumulation_steps": 2} if seed % 5 == 0 else {}
-    own, kind = weights(seed), getattr(rmsprop_jit, rule)
-    optimizer = kind(**options)
-    optimizer.build(own)
-    kept: list[tuple[Any, Weights]] = []
-    for step in range(7):
-        if rng.random() < 0.5:
-            way = str(rng.choice(["save", "dict", "copy", "pickle"]))
-            kept.append(resumed(optimizer, own, way, tmp_path, kind(**options)))
-        optimizer.apply(gradients(own, step))
-        for one, theirs in kept:
-            one.apply(gradients(theirs, step))
-    for one, theirs in kept:
-        for name in own:
-            assert theirs[name].tobytes() == own[name].tobytes(), (rule, name)
-        for name, array in optimizer.state_dict().items():
-            assert name == "options" or one.state_dict()[name].tobytes() == array.tobytes(), (rule, name)
-
-
-def resumed(optimizer: Any, own: Weights, way: str, folder: Path, new: Any) -> tuple[Any, Weights]:
-    """Another optimizer that goes on from here, with weights of its own."""
-    theirs = {name: array.copy() for name, array in own.items()}
-    if way in ("copy", "pickle"):
-        other = copy.deepcopy(optimizer) if way == "copy" else pickle.loads(pickle.dumps(optimizer))
-        other.build(theirs)
-        return other, theirs
-    new.build(theirs)
-    if way == "save":
-        optimizer.save(folder / "state", variables=True)
-        new.load(folder / "state")
-    else:
-        new.load_state_dict(optimizer.state_dict())
-    return new, theirs
+    assert_goes_on("int8", weights(seed), seed, tmp_path, steps=7, often=0.5)

@@ -1,35 +1,24 @@
 """Slots kept in fewer bits than their variables: what an optimizer says of them, keeps, saves, and takes up again."""
 
-import copy
 import os
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
-from compare import Array, make
+from compare import make
+from light import BFLOAT16, Weights, assert_goes_on, gradients, long_steps
 
-import rmsprop_jit
 from rmsprop_jit import BackendError, OptionError, RMSprop
 from rmsprop_jit.codegen import dtypes
-from rmsprop_jit.rules.table import HOMES
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SEQUENCES = int(os.environ.get("SEQUENCES", "3"))
 """SEQUENCES=200 by hand."""
-
-Weights = dict[str, Array]
 
 
 def weights(seed: int = 0) -> Weights:
     return {"dense/kernel": make(40, seed).reshape(8, 5), "dense/bias": make(9, seed + 1)}
-
-
-def gradients(like: Weights, seed: int) -> Weights:
-    return {name: make(array.size, seed + i).reshape(array.shape) for i, (name, array) in enumerate(like.items())}
 
 
 def light_slots(optimizer: Any) -> set[str]:
@@ -103,19 +92,7 @@ def test_what_is_subtracted_stays_exact_or_is_refused_by_name() -> None:
 
 def test_centered_steps_are_as_good_as_those_of_float32() -> None:
     """Gradients of 1 +- 0.01: v and a squared are equal in four digits, of which bfloat16 has two."""
-    largest = []
-    for storage in (None, "bfloat16"):
-        rng = np.random.default_rng(0)
-        own = np.zeros(300, np.float32)
-        optimizer = RMSprop(learning_rate=1e-3, centered=True, momentum=0.5, storage=storage)
-        optimizer.build([own])
-        steps = []
-        for _ in range(300):
-            before = own.copy()
-            optimizer.apply([(1 + 0.01 * rng.normal(size=own.size)).astype(np.float32)])
-            steps.append(np.abs(own - before))
-        largest.append(np.percentile(steps, 99))
-    assert largest[1] < 1.5 * largest[0]
+    assert long_steps("bfloat16", 300) < 1.5 * long_steps(None, 300)
 
 
 @pytest.mark.parametrize("rho", [0.9, 0.99, 0.999])
@@ -207,41 +184,4 @@ def test_a_saved_state_is_converted_when_that_is_asked_and_never_silently(tmp_pa
 
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_whoever_resumes_goes_on_with_the_same_bits(seed: int, tmp_path: Path) -> None:
-    rng, names = np.random.default_rng(seed), [name for name in HOMES if name != "Sophia"]  # it is brought more
-    rule = names[seed % len(names)]
-    options: dict[str, Any] = {"storage": "bfloat16", "seed": seed, "use_ema": bool(seed % 3)}
-    options |= {"gradient_accumulation_steps": 2} if seed % 5 == 0 else {}
-    own, kind = weights(seed), getattr(rmsprop_jit, rule)
-    optimizer = kind(**options)
-    optimizer.build(own)
-    ways = ["save", "dict", "copy", "pickle"]
-    end = 9
-    kept: list[tuple[Any, Weights, int]] = []
-    for step in range(end):
-        if rng.random() < 0.4:
-            kept.append((*resumed(optimizer, own, str(rng.choice(ways)), tmp_path, lambda: kind(**options)), step))
-        optimizer.apply(gradients(own, step))
-        for one, theirs, _ in kept:
-            one.apply(gradients(theirs, step))
-    for one, theirs, step in kept:
-        for name in own:
-            assert theirs[name].tobytes() == own[name].tobytes(), (rule, name, step)
-        for name, array in optimizer.state_dict().items():
-            assert name == "options" or one.state_dict()[name].tobytes() == array.tobytes(), (rule, name)
-
-
-def resumed(optimizer: Any, own: Weights, way: str, folder: Path, new: Any) -> tuple[Any, Weights]:
-    """Another optimizer that goes on from here, with weights of its own."""
-    theirs = {name: array.copy() for name, array in own.items()}
-    if way in ("copy", "pickle"):
-        other = copy.deepcopy(optimizer) if way == "copy" else pickle.loads(pickle.dumps(optimizer))
-        other.build(theirs)
-        return other, theirs
-    other = new()
-    other.build(theirs)
-    if way == "save":
-        optimizer.save(folder / "state", variables=True)
-        other.load(folder / "state")
-    else:
-        other.load_state_dict(optimizer.state_dict())
-    return other, theirs
+    assert_goes_on("bfloat16", weights(seed), seed, tmp_path, steps=9, often=0.4)
