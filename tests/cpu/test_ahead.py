@@ -18,6 +18,7 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 5e-324, 1e-310, 1e308, np.inf, -np.i
 EQUATIONS: dict[str, Callable[[Any, Any], Expr]] = {
     "bias": lambda h, g: g * (1 - h.x) * sqrt(1 - h.x**h.step) / (1 - h.y**h.step),
     "rounded": lambda h, g: g * rounded(h.x**h.y) + h.x,
+    "twice": lambda h, g: max_abs(g * h.x**h.y) * h.y**h.x,  # two heads, which call different numbers the same
     "reduced": lambda h, g: g * where((h.x**h.y > 0.5) & (max_abs(g) > 0.1), 2.0, max_abs(g) * h.x**h.y + h.y),
 }
 
@@ -29,7 +30,14 @@ def program_of(name: str, dtype: str) -> Program:
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("bias", "float32"), ("bias", "float64"), ("rounded", "float32"), ("reduced", "float64")],
+    [
+        ("bias", "float32"),
+        ("bias", "float64"),
+        ("rounded", "float32"),
+        ("reduced", "float64"),
+        ("twice", "float32"),
+        ("twice", "float64"),
+    ],
 )
 def test_what_is_ahead_has_the_bits_of_the_interpreter(name: str, dtype: str) -> None:
     program = program_of(name, dtype)

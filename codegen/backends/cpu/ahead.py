@@ -8,8 +8,8 @@ found. The same operations in the same order, so the same bits.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...memory import begin_of
@@ -34,17 +34,19 @@ Entry = ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 3)
 class Ahead:
     """What is computed before a step.
 
-    lets:    operations, in order; of the heads of all kernels.
+    lets:    operations, in order; of the heads of all kernels, each once. Their names are their own, since two heads
+             may call different numbers the same.
     columns: what is kept of them: all that the rest of the kernels reads.
+    known:   for each kernel, by its name, what its head need not compute, and what that is called here.
     """
 
     lets: tuple[Let, ...] = ()
     columns: tuple[str, ...] = ()
+    known: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """What heads need not compute."""
-        return frozenset(let.name for let in self.lets)
+    def of(self, kernel: Kernel) -> Mapping[str, str]:
+        """What the head of a kernel need not compute, and what that is called here."""
+        return self.known.get(kernel.name, {})
 
 
 def ahead_of(program: Program) -> Ahead:
@@ -54,23 +56,42 @@ def ahead_of(program: Program) -> Ahead:
 
 
 def _found(program: Program) -> Ahead:
-    lets = list(dict.fromkeys(let for kernel in program.kernels for let in _alone(program, kernel)))
-    if len(lets) < MANY or any(let.fn in LEFT for let in lets) or not _are_told_apart(program, lets):
+    lets, known = _together(program)
+    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
         return Ahead()
     are_truths = truths(lets)
     while True:
-        own = {let.name for let in lets}
-        read = {arg: None for kernel in program.kernels for arg in _read(kernel, own)}
+        heads = [(kernel, known[kernel.name]) for kernel in program.kernels]
+        read = {own[arg]: None for kernel, own in heads for arg in _read(kernel, own)}
         if are_truths.isdisjoint(read):
-            return Ahead(tuple(lets), tuple(read))
-        lets = [let for let in lets if let.name not in are_truths & read.keys()]  # a column has numbers
+            return Ahead(tuple(lets), tuple(read), known)
+        lets = _without(lets, are_truths & read.keys())  # a column has numbers
+        left = {let.name for let in lets}
+        known = {name: {one: new for one, new in own.items() if new in left} for name, own in known.items()}
 
 
-def _are_told_apart(program: Program, lets: Collection[Let]) -> bool:
-    """Whether a name is the same in every head: kernels count theirs each for itself."""
-    names = {let.name: let for let in lets}
-    heads = [let for kernel in program.kernels for let in kernel.head]
-    return all(names.get(let.name, let) == let for let in heads)
+def _together(program: Program) -> tuple[list[Let], dict[str, dict[str, str]]]:
+    """The operations of all heads, each once and by a name of its own, and for each kernel its names of them."""
+    made: dict[object, Let] = {}
+    known: dict[str, dict[str, str]] = {}
+    for kernel in program.kernels:
+        own = known[kernel.name] = {}
+        for let in _alone(program, kernel):
+            args = tuple(own.get(arg, arg) if isinstance(arg, str) else arg for arg in let.args)
+            same = let.fn, tuple(arg if isinstance(arg, str) else repr((arg,)) for arg in args)  # 0 is not -0
+            own[let.name] = made.setdefault(same, Let(f"u{len(made)}", let.fn, args)).name
+    return list(made.values()), known
+
+
+def _without(lets: Sequence[Let], names: Collection[str]) -> list[Let]:
+    """The operations but these, and but what follows from them."""
+    gone, left = set(names), []
+    for let in lets:
+        if let.name in gone or not gone.isdisjoint(arg for arg in let.args if isinstance(arg, str)):
+            gone.add(let.name)
+        else:
+            left.append(let)
+    return left
 
 
 def _alone(program: Program, kernel: Kernel) -> Iterator[Let]:

@@ -162,10 +162,11 @@ class Frame:
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
-        known, here = self.ahead.names, {let.name for let in kernel.head}
-        for j, name in enumerate(self.ahead.columns):
-            if name in here:
-                yield f"wide_{mangled(name)} = {self.of_tensor(len(self.program.tensor_hypers) + j)}"
+        known, columns = self.ahead.of(kernel), self.ahead.columns
+        for name, there in known.items():
+            if there in columns:
+                j = len(self.program.tensor_hypers) + columns.index(there)
+                yield f"wide_{mangled(name)} = {self.of_tensor(j)}"
         yield from print_lets([let for let in kernel.head if let.name not in known], "float64", "wide_", self.type)
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
         yield from (self.narrowed(name) for name in kernel.uniforms if name in own)
