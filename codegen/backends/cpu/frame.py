@@ -162,10 +162,10 @@ class Frame:
             yield f"number_{mangled(old(array))} = at_float64({address})"
         for given in kernel.givens:
             yield f"wide_{mangled(given.name)} = {self.given(given)}"
-        known, columns = self.ahead.of(kernel), self.ahead.columns
+        known, found = self.ahead.of(kernel), self.ahead.columns
         for name, there in known.items():
-            if there in columns:
-                j = len(self.program.tensor_hypers) + columns.index(there)
+            if there in found:
+                j = len(self.program.tensor_hypers) + found.index(there)
                 yield f"wide_{mangled(name)} = {self.of_tensor(j)}"
         yield from print_lets([let for let in kernel.head if let.name not in known], "float64", "wide_", self.type)
         own = {given.name for given in kernel.givens} | {let.name for let in kernel.head}
