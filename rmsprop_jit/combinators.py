@@ -11,7 +11,8 @@ defaults of hyperparameters: `Optimizer(heavy_ball(Adam), ball_momentum=0.95)` s
 
 A rule hands its step on as `{p: p - u}`; a combinator takes `u` from there. Those that write the parameter otherwise
 (ScheduleFreeSGD, a rule that clips the parameter) are refused with RuleError. A step has the learning rate in it.
-Names inside stay as they are; one that is taken gets a number, such as `momentum_2`.
+Names inside stay as they are; one that is taken gets a number, such as `momentum_2`. The option `weight_decay` acts
+where it does in the rule inside, once; in a chain, where it does in the one of its rules that says anything of it.
 """
 
 from __future__ import annotations

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .codegen import Expr, Flag, Hyper, Rule, RuleError, Slot, where
+from .codegen import Expr, Flag, Hyper, Rule, RuleError, Slot
 from .codegen.composed import Composed
-from .codegen.expr import Call, Const, Select
+from .codegen.expr import Const
 from .codegen.names import Names, knowing
-from .codegen.ops import Fn
 from .codegen.rule import GRADIENT, PARAMETER
-from .rules.around import Apart, Coupled
+from .rules.decays import USUAL, At, Decay, Decaying, Own, applied, decay_of
+from .rules.steps import handed_on
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -41,22 +39,9 @@ def rule_of(given: object) -> Rule:
     )
 
 
-def handed_on(rule: Rule, value: Expr, p: Expr) -> Expr:
-    """`u` where a rule stores `p - u`, or `p + -u`. Raises RuleError for one that moves the parameter otherwise."""
-    match value:
-        case _ if value is p:
-            return Const(0.0)
-        case Call(Fn.SUB, (before, step)) if before is p:
-            return step
-        case Call(Fn.ADD, (before, step)) if before is p:
-            return -step
-        case Select(condition, a, b):
-            return where(condition, handed_on(rule, a, p), handed_on(rule, b, p))
-    raise RuleError(
-        f"rule {rule.name!r} does not hand its step on, so nothing can be put around it. Received: "
-        f"`{textwrap.shorten(str(value), 90, placeholder=' ...')}` for the parameter. "
-        "Write what it takes away as one expression: {p: p - step}."
-    )
+def among(inner: Names, outer: Names, there: Mapping[str, str]) -> Names:
+    """Names as they are inside, each of which is one of those outside."""
+    return knowing(inner, {name: getattr(outer, other) for name, other in there.items()})
 
 
 @dataclass(frozen=True)
@@ -78,17 +63,14 @@ class Inside:
         """`s, h, on, x` as the rule inside sees them; with `rate` in place of the learning rate, if one is given."""
         kinds = (self.slots, self.hypers, self.flags, self.inputs)
         inner = self.rule.namespaces
-        own = [
-            knowing(names, {name: getattr(outer, there) for name, there in kind.items()})
-            for names, outer, kind in zip(inner, self.outer, kinds, strict=True)
-        ]
+        own = [among(names, outer, kind) for names, outer, kind in zip(inner, self.outer, kinds, strict=True)]
         if rate is not None:
             own[1] = knowing(own[1], {"learning_rate": Const(rate)})
         return tuple(own)
 
     def step(self, p: Expr, g: Expr, rate: float | None = None) -> tuple[Expr, Stores]:
         """The step that it hands on for this gradient, and what it stores beside it."""
-        stores = dict(self.rule.applied(p, g, self.names(rate)))
+        stores = applied(self.rule, p, g, self.names(rate))
         return handed_on(self.rule, stores.pop(PARAMETER), p), stores
 
     def declared(self) -> tuple[dict[str, Any], ...]:
@@ -116,7 +98,7 @@ class Taken(NamedTuple):
         return self.slots, self.options, self.options, self.inputs
 
 
-class Combined(Composed):
+class Combined(Composed, Decaying):
     """A rule that a combinator made; pickled as the call that made it.
 
     Raises RuleError where a rule inside it does not hand its step on.
@@ -127,14 +109,6 @@ class Combined(Composed):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.made_by
-
-
-class CoupledCombined(Combined, Coupled):
-    """The same around a rule whose weight decay is part of the gradient."""
-
-
-class ApartCombined(Combined, Apart):
-    """The same around a rule of which some variables decay by a number of their own."""
 
 
 def combined(
@@ -160,7 +134,7 @@ def combined(
     own_parts = (slots or {}, hypers or {}, flags or {})
     own = [_free(part, there) for part, there in zip(own_parts, taken.by_kind, strict=False)]
     all_slots, all_hypers, all_flags, all_inputs = _declared(insides, own_parts, own)
-    made: Rule = _kind_around(rules[0])(
+    made = Combined(
         name or "_".join((made_by.__name__, *(rule.name for rule in rules))),
         _outside(insides, own, equations),
         slots=all_slots,
@@ -168,17 +142,39 @@ def combined(
         flags=all_flags,
         inputs=all_inputs,
         averaged=_averaged(insides[0]) if rules[0].averages is not None else None,
+        decay=_decay_around(insides),
     )
     object.__setattr__(made, "made_by", (made_by, arguments))
     object.__setattr__(made, "inside", tuple(rules))
     return made
 
 
-def _kind_around(rule: Rule) -> Any:
-    """What makes the rule around one that decays in its own way; the first one's names are those outside."""
-    if isinstance(rule, Apart):
-        return functools.partial(ApartCombined, apart=rule.apart)
-    return CoupledCombined if isinstance(rule, Coupled) else Combined
+def _decay_around(insides: Sequence[Inside]) -> Decay:
+    """Where the decay of a rule around others acts: where it does in the one of them that says so.
+
+    What does not see its decay is spared it where its step is taken. Raises RuleError if two say different things.
+    """
+    said = [(inside.rule.name, one) for inside in insides if (one := _handed_on_by(inside)) != USUAL]
+    if len({decay for _, decay in said}) > 1:
+        named = " and ".join(f"{name!r} (decay {decay})" for name, decay in said)
+        raise RuleError(
+            f"a variable decays once, and rules in a chain say different things of it. Received: {named}. "
+            "Chain rules of which one at most says anything, and decay by coupled(...) or decoupled(...) beside."
+        )
+    return said[0][1] if said else USUAL
+
+
+def _handed_on_by(inside: Inside) -> Decay:
+    """Where the decay of a rule inside acts, under the names that it has outside."""
+    decay = decay_of(inside.rule)
+    own = None if decay.own is None else _own_outside(inside, decay.own)
+    return Decay(At.PARAMETER if decay.at is At.UNSEEN else decay.at, own)
+
+
+def _own_outside(inside: Inside, own: Own) -> Own:
+    """A number of a rule inside."""
+    on = inside.rule.namespaces[2]
+    return Own(inside.hypers[own.number], lambda outer: own.holds(among(on, outer, inside.flags)))
 
 
 def _declared(
@@ -201,10 +197,7 @@ def _outside(insides: Sequence[Inside], own: Sequence[Mapping[str, str]], equati
 
     def outside(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> Iterator[tuple[Expr, Expr]]:
         names = (s, h, on, x)
-        seen = [
-            knowing(outer, {key: getattr(outer, there) for key, there in kind.items()})
-            for outer, kind in zip(names, own, strict=False)
-        ]
+        seen = [among(outer, outer, kind) for outer, kind in zip(names, own, strict=False)]
         yield from equations(*(inside.among(names) for inside in insides), p, g, *seen).items()
 
     return outside

@@ -15,7 +15,8 @@ from .flags import FIRST, NO_FLAGS, OVERWRITE, Flags, part_flags, variable_flags
 from .members import Member
 from .nonfinite import refused
 from .rests import ENDS_DUE, Rest
-from .rules.around import Rule, decays_of, step_of, unread
+from .rules.around import Rule, step_of, unread
+from .rules.decays import decays_of
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read

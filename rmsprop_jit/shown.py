@@ -18,7 +18,8 @@ from .errors import OptionError
 from .flags import FIRST, Flags, variable_flags
 from .nearest import meant
 from .options import Options
-from .rules.around import decays_of, step_of
+from .rules.around import step_of
+from .rules.decays import decays_of
 from .storages import usual_light
 
 FORMS = (*codegen.FORMS, "programs")

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, sqrt, square, where
 from ..codegen.names import Names
+from .decays import COUPLED
 from .dialects import Dialect, Spoken
 from .parts import SQUARES, small
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
@@ -28,7 +29,7 @@ TORCH_ADAGRAD = Dialect(
     hypers={"lr_decay": Hyper(0.0, low=0.0)},
     flags={"lr_decay": Flag(follows="lr_decay")},
     arguments={"lr_decay": "the rate falls as 1 / (1 + lr_decay * steps); >= 0."},
-    is_coupled=True,
+    decay=COUPLED,
 )
 """torch.optim.Adagrad."""
 
@@ -72,7 +73,7 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
         {"rho": "decay of both averages, in [0, 1].", "epsilon": "added to both, inside the roots; >= 0."},
         "Zeiler 2012, algorithm 1; arithmetic and order as Keras 3.",
         order=("rho", "epsilon", *BY_POSITION),
-        dialects={"torch": Dialect(is_coupled=True)},
+        dialects={"torch": Dialect(decay=COUPLED)},
         together=("accumulated_grad", "accumulated_delta_var"),
     )
 )

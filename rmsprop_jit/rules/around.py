@@ -6,9 +6,7 @@ is on. The order of operations and the association of products are those of Kera
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from ..codegen import (
     Expr,
@@ -30,6 +28,7 @@ from ..codegen.names import Names
 from ..codegen.rule import GRADIENT, Equations
 from ..codegen.rule import PARAMETER as PARAMETER
 from ..option_table import OPTIONS
+from .decays import applied, decayed
 
 OPTION_FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
 """Flags that are on when the option of that name is set."""
@@ -102,44 +101,6 @@ def clipped(g: Expr, h: Names, on: Names) -> Expr:
     return where(on.clipnorm, by_own, where(on.global_clipnorm, by_all, where(on.clipvalue, by_value, g)))
 
 
-class Apart(Rule):
-    """A rule of which some variables decay by a number of their own, and not by `weight_decay`.
-
-    apart: the number, which a flag of its name follows, and what says of a rule's flags which variables those are.
-    """
-
-    apart: tuple[str, Callable[[Names], Expr]]
-
-    def __init__(self, *given: Any, apart: tuple[str, Callable[[Names], Expr]], **more: Any) -> None:
-        object.__setattr__(self, "apart", apart)
-        super().__init__(*given, **more)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        restored, (*parts, kind) = super().__reduce__()
-        return restored, (*parts, functools.partial(kind, apart=self.apart))
-
-
-def decays_of(rule: Rule) -> frozenset[str]:
-    """The flags of what variables decay by."""
-    return frozenset({"weight_decay", *([rule.apart[0]] if isinstance(rule, Apart) else [])})
-
-
-def decayed(rule: Rule, p: Expr, h: Names, on: Names) -> Expr:
-    """Decoupled weight decay, times the learning rate, before the gradient step (Loshchilov & Hutter 2019)."""
-    usual = where_decaying(p - p * h.weight_decay * h.learning_rate, p, h, on)
-    if not isinstance(rule, Apart):
-        return usual
-    name, is_apart = rule.apart
-    own = where_decaying(p - p * getattr(h, name) * h.learning_rate, p, h, on, name)
-    return where(is_apart(on), own, usual)
-
-
-def where_decaying(decayed: Expr, same: Expr, h: Names, on: Names, name: str = "weight_decay") -> Expr:
-    """The first where there is weight decay, but for the variables that are excluded from it."""
-    chosen = where(on.weight_decay_exclusions, where(h.decays > 0, decayed, same), decayed)
-    return where(getattr(on, name), chosen, same)
-
-
 def accumulators(rule: Rule) -> dict[str, Slot]:
     """The slots in which a rule's inputs are added up."""
     means = [name for name, given in rule.inputs.items() if given.accumulate == "mean"]
@@ -167,19 +128,6 @@ def brought(rule: Rule, s: Names, h: Names, on: Names, x: Names) -> tuple[dict[E
 def unread(name: str) -> str:
     """The flag of a micro-step that adds up nothing of an input, since the update it belongs to does not read it."""
     return f"{name}_unread"
-
-
-class Coupled(Rule):
-    """A rule whose weight decay is part of the gradient, as in torch: it goes through all that the rule makes of it."""
-
-
-class Beside(Rule):
-    """A rule that sees parameters before their decay, as torch's Adafactor does, which is as long as they are."""
-
-
-def with_decay(p: Expr, g: Expr, h: Names, on: Names) -> Expr:
-    """The gradient of the loss with `weight_decay / 2` times the parameter's square."""
-    return where_decaying(g + h.weight_decay * p, g, h, on)
 
 
 def unscaled(g: Expr, h: Names, on: Names) -> Expr:
@@ -234,16 +182,10 @@ def whole_step(rule: Rule) -> Rule:
         mean = where(on.gradient_accumulation_steps, added / h.gradient_accumulation_steps, single)
         wanted = where(on.maximize, -mean, mean)
         added_up, inputs = brought(rule, s, h, on, x)
-        within = clipped(wanted, h, on)
-        weights = p if isinstance(rule, Coupled | Beside) else decayed(rule, p, h, on)
-        gradient = with_decay(p, within, h, on) if isinstance(rule, Coupled) else within
-        stores = dict(rule.applied(weights, gradient, (s, h, on, inputs)))
+        stores = applied(rule, *decayed(rule, p, clipped(wanted, h, on), h, on), (s, h, on, inputs))
 
         stays = on.idle | on.micro_step | instead
-        moved = stores.pop(PARAMETER)
-        if isinstance(rule, Beside):
-            moved = where_decaying(moved - p * h.weight_decay * h.learning_rate, moved, h, on)
-        updated = where(stays, p, moved)
+        updated = where(stays, p, stores.pop(PARAMETER))
         for slot, value in stores.items():
             yield slot, where(stays, slot, value)
         yield from added_up.items()

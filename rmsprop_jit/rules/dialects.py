@@ -14,7 +14,7 @@ from ..codegen import Expr, Flag, Hyper, Rule, Slot
 from ..codegen.expr import Const
 from ..codegen.names import Names, knowing
 from ..errors import OptionError
-from .around import Apart, Beside, Coupled
+from .decays import Decay, Decaying, decay_of
 
 KERAS = "keras"
 """The dialect of a rule that says nothing else."""
@@ -32,8 +32,7 @@ class Dialect:
     arguments:  a line of documentation for each of these that is an argument.
     slots:      those that start as another number.
     always:     arguments that have one value only.
-    is_coupled: weight decay is part of the gradient.
-    is_beside:  weight decay is not seen by the rule.
+    decay:      where weight decay acts.
     """
 
     says: Mapping[str, float] = field(default_factory=dict)
@@ -42,8 +41,7 @@ class Dialect:
     arguments: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, float | Slot] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
-    is_coupled: bool = False
-    is_beside: bool = False
+    decay: Decay | None = None
 
     @property
     def further(self) -> dict[str, tuple[float | bool, str]]:
@@ -82,20 +80,21 @@ def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
     if isinstance(equations, Spoken):  # others are the same in every dialect
         known = {key: value for key, value in {**equations.known, **dialect.says}.items() if key not in own}
         equations = Spoken(equations.equations, known)
-    slots, hypers = {**keras.slots, **dialect.slots}, {**keras.hypers, **dialect.hypers}
-    flags = {**keras.flags, **dialect.flags}
-    if dialect.is_coupled or dialect.is_beside:
-        kind = Coupled if dialect.is_coupled else Beside
-        return kind(f"{keras.name}_{name}", equations, slots=slots, hypers=hypers, flags=flags)
-    return _of_kind(keras, f"{keras.name}_{name}", equations, slots=slots, hypers=hypers, flags=flags)
-
-
-def _of_kind(rule: Rule, name: str, equations: Any, **other: Any) -> Rule:
-    """A rule that decays as another one does, and declares what that does unless it is told otherwise."""
-    parts = {"slots": rule.slots, "hypers": rule.hypers, "flags": rule.flags, **other}
-    return (
-        Apart(name, equations, apart=rule.apart, **parts) if isinstance(rule, Apart) else Rule(name, equations, **parts)
+    return _like(
+        keras,
+        name=f"{keras.name}_{name}",
+        equations=equations,
+        slots={**keras.slots, **dialect.slots},
+        hypers={**keras.hypers, **dialect.hypers},
+        flags={**keras.flags, **dialect.flags},
+        decay=dialect.decay or decay_of(keras),
     )
+
+
+def _like(rule: Rule, **other: Any) -> Rule:
+    """A rule that is and does what another one does, unless it is told otherwise."""
+    parts = ("name", "equations", "slots", "hypers", "flags", "inputs", "averaged")
+    return Decaying(**{**{part: getattr(rule, part) for part in parts}, "decay": decay_of(rule), **other})
 
 
 def looking_for(rule: Rule, wanted: Mapping[str, tuple[str, ...]]) -> Rule:
@@ -103,9 +102,7 @@ def looking_for(rule: Rule, wanted: Mapping[str, tuple[str, ...]]) -> Rule:
     if all(rule.flags[name].named == expressions for name, expressions in wanted.items()):
         return rule
     flags = {**rule.flags, **{name: Flag(named=expressions) for name, expressions in wanted.items()}}
-    made: Rule = rule.memo(
-        ("looking for", *wanted.items()), lambda: _of_kind(rule, rule.name, rule.equations, flags=flags)
-    )
+    made: Rule = rule.memo(("looking for", *wanted.items()), lambda: _like(rule, flags=flags))
     return made
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, maximum, outside, size, sqrt, square, where
 from ..codegen.names import Names
-from .around import Apart
+from .decays import Decay, Decaying, Own
 from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, MOMENTS, decay, missing, small, toward
 from .row import BY_POSITION, Polyglot, Row, bundled
@@ -66,7 +66,7 @@ def muon(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
 
 
 ROW = Row(
-    Apart(
+    Decaying(
         "muon",
         Spoken(muon, {"average": False}),
         slots=MOMENTS,
@@ -92,7 +92,7 @@ ROW = Row(
             "rms_rate": Flag(follows="rms_rate"),
             "adam_weight_decay": Flag(follows="adam_weight_decay"),
         },
-        apart=("adam_weight_decay", is_adams),
+        decay=Decay(own=Own("adam_weight_decay", is_adams)),
     ),
     "Move matrices by what is nearly the orthogonal matrix next to their momentum, and all else by Adam.",
     {

@@ -62,6 +62,8 @@ BACKENDS = [
 KNOWN = {
     "": {""},
     "rules.around": {"", "composed", "names", "rule"},
+    "rules.decays": {"", "names", "rule"},
+    "rules.steps": {"", "expr", "ops"},
     "rules.row": {""},
     "rules.named": {""},
     "rules.by_tensor": {"", "composed", "expr", "kinds", "lower", "ops", "outsides", "walk"},
@@ -102,7 +104,7 @@ KNOWN = {
     "capture": {"backends"},
     "scratch": {"backends.contract"},
     "combinators": {"", "names"},
-    "composing": {"", "composed", "expr", "names", "ops", "rule"},
+    "composing": {"", "composed", "expr", "names", "rule"},
     "stateless": {"backends.ledger"},
     "slots": {"", "backends", "backends.entries", "backends.ledger", "codes", "pieces"},
     "by_name": {""},
