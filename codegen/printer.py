@@ -11,19 +11,25 @@ letter with a number are the program's, alone or behind any of PREFIXES.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .dtypes import storage
 from .errors import LoweringError
 from .ops import Fn
 from .program import Arg, Let
-from .sorts import is_of_words, is_wide, wides, words
+from .sorts import is_of_words, is_wide, wides
+from .sorts import words as words_among
 
 PREFIXES = r"wide_|lanes_|words_|ptr_|value_|part\d_|l\d\d_|array_|number_|zero_|start_|result_|in_"
 """A regular expression for what frames put before a mangled name."""
 
 WORD = "uint32"
 """What words are called in Python."""
+
+Templates = Mapping[Fn, str]
+"""What operations are written as where that is not their row's Python."""
+
+PLAIN: Templates = {}
 
 
 def mangled(name: str) -> str:
@@ -53,28 +59,32 @@ def operand(arg: Arg, dtype: str, prefix: str = "") -> str:
     return prefix + mangled(arg) if isinstance(arg, str) else literal(arg, dtype)
 
 
-def expression(fn: Fn, args: Sequence[str], dtype: str, own: str = "") -> str:
-    """One operation on the texts of its operands, which are of the given type; `own` is the program's."""
-    if not fn.row.python:
+def expression(fn: Fn, args: Sequence[str], dtype: str, own: str = "", words: Templates = PLAIN) -> str:
+    """One operation on the texts of its operands, which are of the given type; `own` is the program's.
+
+    Raises LoweringError for what only the host does.
+    """
+    template = words.get(fn, fn.row.python)
+    if not template:
         raise LoweringError(f"{fn.name} of {', '.join(args)} cannot be printed: it should have been left to the host.")
-    return fn.row.python.format(*args, zero=literal(0.0, dtype), one=literal(1.0, dtype), own=own)
+    return template.format(*args, zero=literal(0.0, dtype), one=literal(1.0, dtype), own=own)
 
 
-def print_let(let: Let, dtype: str, prefix: str = "", own: str = "") -> str:
+def print_let(let: Let, dtype: str, prefix: str = "", own: str = "", words: Templates = PLAIN) -> str:
     """`name = ...`, the operation of one let on operands of a type; `prefix` goes before all names."""
     args = [operand(arg, dtype, prefix) for arg in let.args]
-    return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype, own)}"
+    return f"{prefix}{mangled(let.name)} = {expression(let.fn, args, dtype, own, words)}"
 
 
-def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "") -> list[str]:
+def print_lets(lets: Iterable[Let], dtype: str, prefix: str = "", own: str = "", words: Templates = PLAIN) -> list[str]:
     """One line for each let, in order, on operands of a type; `own` is the program's, where that is another one."""
     lets = tuple(lets)
-    wide, known = wides(lets), words(lets)
+    wide, known = wides(lets), words_among(lets)
 
     def of(let: Let) -> str:
         return "float64" if is_wide(let, wide) else WORD if is_of_words(let, known) else dtype
 
-    return [print_let(let, of(let), prefix, own or dtype) for let in lets]
+    return [print_let(let, of(let), prefix, own or dtype, words) for let in lets]
 
 
 def cast(value: str, kept: str, wanted: str) -> str:

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from compare import make
-from gpu import assert_as_on_host, cupy, is_real
+from gpu import assert_as_on_host, cupy
 
 from rmsprop_jit import RMSprop
 
@@ -30,9 +30,7 @@ def test_slots_and_variables_are_those_of_the_processor() -> None:
     saved, expected = on_gpu.state_dict(), on_host.state_dict()
     for name in ("variable_0_velocity", "variable_1_velocity", "variable_1_momentum"):
         assert saved[name].dtype == ml_dtypes.bfloat16
-        if not is_real():  # which contracts products and sums, so that another neighbour may be chosen
-            assert saved[name].tobytes() == expected[name].tobytes(), name
-        assert np.allclose(saved[name].astype(np.float32), expected[name].astype(np.float32), rtol=2**-6, atol=1e-6)
+        assert saved[name].tobytes() == expected[name].tobytes(), name
     assert on_gpu.state["variable_1"]["velocity"].dtype == np.float32
 
 

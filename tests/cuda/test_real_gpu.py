@@ -107,6 +107,7 @@ def test_a_step_is_part_of_a_graph_of_torchs(torch: Any) -> None:
     assert_as_on_host(variable.cpu().numpy(), host, "variable")
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
 @pytest.mark.gpu(real=True)
 def test_a_capture_of_torchs_that_cupy_does_not_see_is_refused(torch: Any) -> None:
     variable, gradient = on_torch(torch, make()), on_torch(torch, make(seed=1))

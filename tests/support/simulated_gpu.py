@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,24 @@ ARGUMENTS = {"int64": int, "float32": np.float32, "float64": np.float64}
 INT32, UINT32, UINT64 = map(_Integer, (np.int32, np.uint32, np.uint64))
 TYPES = SimpleNamespace(float32=np.float32, float64=np.float64, int32=INT32, int64=int, uint32=UINT32, uint64=UINT64)
 
-NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, np)
+INTEGERS: dict[str, Callable[..., Any]] = {
+    "word_add": lambda x, y: UINT32(UINT64(x) + UINT64(y)),
+    "word_mul": lambda x, y: UINT32(UINT64(x) * UINT64(y)),
+    "word_high": lambda x, y: UINT32((UINT64(x) * UINT64(y)) >> UINT64(32)),
+    "word_and": lambda x, y: UINT32(x & y),
+    "word_or": lambda x, y: UINT32(x | y),
+    "word_xor": lambda x, y: UINT32(x ^ y),
+    "word_left": lambda x, y: UINT32(UINT64(x) << UINT64(y)),
+    "word_right": lambda x, y: UINT32(UINT64(x) >> UINT64(y)),
+    "word_signs": lambda x, y: UINT32(INT32(x) >> INT32(y)),
+    "word_most": max,
+    "word_of": lambda x: UINT32(INT32(x)),
+    "float32_of_word": lambda x: np.float32(INT32(x)),
+    "float64_of_word": lambda x: np.float64(INT32(x)),
+}
+"""The operations on words, of single ones: NumPy's of `integers.py` are for arrays, and slow."""
+
+NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, operator.mul, INTEGERS, np)
 """What generated source may name."""
 
 QUIET = """

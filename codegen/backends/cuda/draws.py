@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...pieces import WORDS
-from ...printer import indented, mangled, operand, print_lets
+from ...printer import indented, mangled, operand
 from ...program import Draw, Generator, Kernel
+from .printing import print_lets
 
 BEGIN = "begin"
 """The variable that holds the number in its tensor of the first element of what is done at once.

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from ...dtypes import COMPILED, storage
 from ...kinds import Space
-from ...printer import indented, mangled, operand, print_lets
+from ...printer import indented, mangled, operand
 from ...program import Kernel, Reduce
+from .printing import print_lets
 from .shape import Shape, folded, start
 from .sums import Partial, part_names, parts_of
 from .ticks import ROW_AFTER_STEP

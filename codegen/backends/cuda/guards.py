@@ -32,5 +32,5 @@ def judge(shape: Shape) -> list[str]:
         at = f"partial + (row * {shape.width} + {partial.at + i}) * {kind.itemsize}"
         is_zero = " | (part == 0)" if guard.op is ReduceOp.ALL_FINITE else ""
         lines.append(f"    part = load_{kind.name}({at})")
-        lines += [f"    if (part - part != 0){is_zero}:", "        store_float64(verdict, float64(0.0))"]
+        lines += [f"    if (not part - part == 0){is_zero}:", "        store_float64(verdict, float64(0.0))"]
     return [*lines, f"    row = row + {shape.threads}"]

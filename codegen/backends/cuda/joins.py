@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ...kinds import Space
-from ...printer import expression, indented, literal
+from ...printer import indented, literal
 from ...program import Kernel, made
 from . import plan
 from .plan import Plan, Share
+from .printing import expression
 from .shape import Shape
 from .source import functions
 from .tiles import Form

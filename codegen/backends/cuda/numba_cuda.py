@@ -11,6 +11,7 @@ from typing import Any
 import llvmlite.ir as ll
 import numba_cuda
 from numba import cuda, types
+from numba.core import cgutils
 from numba.cuda.extending import intrinsic
 
 from ..llvm_bits import INT8, INT16, INT32, INT64, byte_of, upper_half, with_zeros
@@ -165,10 +166,26 @@ def _number_of(kind: Any) -> Any:
     return intrinsic(number)
 
 
+PRODUCTS = {types.float32: "llvm.nvvm.mul.rn.f", types.float64: "llvm.nvvm.mul.rn.d"}
+"""LLVM's names of products that are rounded, whatever becomes of them."""
+
+
+@intrinsic
+def _product(typing_context: Any, x: Any, y: Any) -> Any:
+    """Of two numbers of one type."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = LLVM_TYPES[x]
+        function = cgutils.get_or_insert_function(builder.module, ll.FunctionType(kind, [kind, kind]), PRODUCTS[x])
+        return builder.call(function, args)
+
+    return x(x, x), generate
+
+
 DEVICE = cuda.jit(device=True, inline="always")
 """Inlined by Numba itself: compiled apart, a function asks the driver for the GPU at hand."""
 
-NAMES = words(cuda, DEVICE, types, _load, _store, _cast, integers=_of_integers())
+NAMES = words(cuda, DEVICE, types, _load, _store, _cast, _product, integers=_of_integers())
 """What generated source may name."""
 
 

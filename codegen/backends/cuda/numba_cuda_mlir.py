@@ -15,6 +15,7 @@ from numba_cuda_mlir._mlir.dialects import arith, llvm, vector
 from numba_cuda_mlir._mlir.extras import types as mlir_types
 from numba_cuda_mlir.extending import intrinsic
 
+from ... import integers
 from .words import with_values, words
 
 GLOBAL = 1
@@ -127,7 +128,77 @@ def _cast(kind: Any, other: Any) -> Any:
     return intrinsic(cast)
 
 
-NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast)
+PRODUCTS = {
+    types.float32: ("mul.rn.f32 $0, $1, $2;", "=f,f,f"),
+    types.float64: ("mul.rn.f64 $0, $1, $2;", "=d,d,d"),
+}
+"""PTX of products that are rounded, whatever becomes of them; this compiler has no way to call LLVM's own."""
+
+
+@intrinsic
+def _product(typing_context: Any, x: Any, y: Any) -> Any:
+    """Of two numbers of one type."""
+
+    def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+        builder.store_var(target, llvm.inline_asm(MLIR_TYPES[x](), builder.load_vars(args), *PRODUCTS[x]))
+
+    return x(x, x), generate
+
+
+def _of_integers() -> dict[str, Any]:
+    """The operations on words, by MLIR's names for them. (A constant from 2**31 on, made wider, is negative.)"""
+    two = {name: getattr(arith, mlir.removeprefix("arith.")) for name, (_, mlir) in integers.TWO.items() if mlir}
+    return {
+        **{name: _of_two(make) for name, make in two.items()},
+        "word_high": _of_two(_high),
+        "word_of": intrinsic(_word_of),
+        "float32_of_word": _number_of(types.float32),
+        "float64_of_word": _number_of(types.float64),
+    }
+
+
+def _of_two(make: Callable[[Any, Any], Any]) -> Any:
+    def word(typing_context: Any, x: Any, y: Any) -> Any:
+        def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+            builder.store_var(target, make(*builder.load_vars(args)))
+
+        word = types.uint32
+        return word(word, word), generate
+
+    return intrinsic(word)
+
+
+def _high(x: Any, y: Any) -> Any:
+    """The upper half of a product of 64 bits."""
+    wide = mlir_types.i64()
+    product = arith.muli(arith.extui(wide, x), arith.extui(wide, y))
+    return arith.trunci(INT32(), arith.shrui(product, arith.constant(wide, integers.BITS)))
+
+
+def _word_of(typing_context: Any, x: Any) -> Any:
+    """Of a whole number in float32 or float64."""
+
+    def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+        (number,) = builder.load_vars(args)
+        builder.store_var(target, arith.fptosi(INT32(), number))
+
+    return types.uint32(x), generate
+
+
+def _number_of(kind: Any) -> Any:
+    """Of a word, as an integer with a sign."""
+
+    def number(typing_context: Any, x: Any) -> Any:
+        def generate(builder: Any, target: Any, args: Any, keywords: Any) -> None:
+            (word,) = builder.load_vars(args)
+            builder.store_var(target, arith.sitofp(MLIR_TYPES[kind](), word))
+
+        return kind(types.uint32), generate
+
+    return intrinsic(number)
+
+
+NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast, _product, integers=_of_integers())
 """What generated source may name."""
 
 

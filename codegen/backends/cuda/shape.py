@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ... import dtypes
 from ...kinds import Space
-from ...printer import expression, indented, literal, print_let
+from ...printer import indented, literal
 from ...program import Kernel, Let, Program, Reduce
 from .layout import Layout
+from .printing import expression, print_let
 from .sums import Partial, kept_in, partial_width, partials_of
 
 MOST_NUMBERS = 64

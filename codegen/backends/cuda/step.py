@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...dtypes import VECTOR_BYTES
-from ...printer import cast, indented, literal, mangled, operand, print_lets
+from ...printer import cast, indented, literal, mangled, operand
 from ...program import Kernel, Load, new
 from . import draws
 from .layout import pointer
+from .printing import print_lets
 from .shape import Shape
 from .source import functions
 from .sums import Partial, name_of

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ops import ReduceOp
-from ...printer import expression
 from ...program import Program, Reduce
+from .printing import expression
 
 BIG, SMALL, SCALE = 2.0**52, 2.0**-50, 2.0**80
 """Elements from BIG on are scaled by 1/SCALE, elements below SMALL by SCALE.

@@ -20,8 +20,9 @@ def words(
     load: Callable[..., Any],
     store: Callable[..., Any],
     cast: Callable[[Any, Any], Any],
+    product: Callable[..., Any],
+    integers: Mapping[str, Callable[..., Any]],
     functions: ModuleType = math,
-    integers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What generated source may name.
 
@@ -29,8 +30,9 @@ def words(
     load:   from (type, storage, lanes) to a function (address) -> lanes numbers of that type, in one access.
     store:  from (type, storage, lanes) to a function (address, *lanes numbers).
     cast:   from two types of the same size to a function that reads the bits of one as the other.
+    product: of two numbers, which is rounded before anything is added to it.
+    integers: the operations on words (see `integers.py`), by name.
     functions: where sqrt and the like are from.
-    integers: the operations on words, where a compiler has them of its own; else they are Python that it compiles.
     """
     named_functions = {name: getattr(functions, name) for name in (*FUNCTIONS, "floor")}
     named: dict[str, Any] = {name: getattr(types, name) for name in TYPES}
@@ -47,31 +49,8 @@ def words(
     casts |= {"word_of_bits": cast(named["float32"], named["uint32"])}
     casts |= {"number_of_word_bits": cast(named["uint32"], named["float32"])}
     constants = {"INF": math.inf, "NAN": math.nan}
-    integers = _of_integers(device, named) if integers is None else integers
-    return {"cuda": cuda, "device": device, **named_functions, **named, **memory, **casts, **integers, **constants}
-
-
-def _of_integers(device: Any, types: dict[str, Any]) -> dict[str, Any]:
-    """The operations on words (see `integers.py`): Python on integers of 64 bits, which the compiler narrows."""
-    int32, uint32, uint64, float32, float64 = (
-        types[name] for name in ("int32", "uint32", "uint64", "float32", "float64")
-    )
-    functions: dict[str, Callable[..., Any]] = {
-        "word_add": lambda x, y: uint32(uint64(x) + uint64(y)),
-        "word_mul": lambda x, y: uint32(uint64(x) * uint64(y)),
-        "word_high": lambda x, y: uint32((uint64(x) * uint64(y)) >> uint64(32)),
-        "word_and": lambda x, y: uint32(x & y),
-        "word_or": lambda x, y: uint32(x | y),
-        "word_xor": lambda x, y: uint32(x ^ y),
-        "word_left": lambda x, y: uint32(uint64(x) << uint64(y)),
-        "word_right": lambda x, y: uint32(uint64(x) >> uint64(y)),
-        "word_signs": lambda x, y: uint32(int32(x) >> int32(y)),
-        "word_most": lambda x, y: x if x > y else y,
-        "word_of": lambda x: uint32(int32(x)),
-        "float32_of_word": lambda x: float32(int32(x)),
-        "float64_of_word": lambda x: float64(int32(x)),
-    }
-    return {name: device(function) for name, function in functions.items()}
+    arithmetic = {**named_functions, "product": product, **integers}
+    return {"cuda": cuda, "device": device, **arithmetic, **named, **memory, **casts, **constants}
 
 
 def with_values(lanes: int, make: Callable[..., Any]) -> Callable[..., Any]:
