@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from .dtypes import STORAGES, dtype, storage
+from .dtypes import dtype, storage
 from .expr import Const, Expr, Select, Symbol, call
 from .integers import MOST
 from .kinds import Kind
@@ -48,16 +48,6 @@ def chosen(kept: Mapping[str, str], slots: Mapping[str, Slot]) -> dict[str, str]
     return found
 
 
-def is_coded(kept: str) -> bool:
-    """Whether a storage has codes and scales."""
-    return storage(kept).most > 0
-
-
-def is_unsigned(kept: str) -> bool:
-    """Whether the codes of a storage have no sign."""
-    return any(one.unsigned == kept for one in STORAGES.values())
-
-
 def is_of_block(e: Expr) -> bool:
     """Whether a part of a code is the same for its whole block."""
     leaves = [node for node in walk(e) if not node.children]
@@ -66,15 +56,16 @@ def is_of_block(e: Expr) -> bool:
 
 def decoded(values: Mapping[Symbol, Expr], kept: Mapping[str, str]) -> dict[Symbol, Expr]:
     """Stores, with what codes mean wherever slots are read that are kept in blocks."""
-    coded = {name: storage(one).most for name, one in kept.items() if is_coded(one)}
+    coded = {name: storage(one) for name, one in kept.items() if storage(one).is_coded}
     if not coded:
         return dict(values)
 
     def meant(e: Expr) -> Expr:
         if not isinstance(e, Symbol) or e.kind is not Kind.SLOT or e.name not in coded:
             return e
-        most, size = coded[e.name], e if is_unsigned(kept[e.name]) else call(Fn.ABS, e)
-        return e * size * (1.0 / most**2) * Symbol(Kind.SLOT, scale_of(e.name))
+        row = coded[e.name]
+        size = e if row.is_unsigned else call(Fn.ABS, e)
+        return e * size * (1.0 / row.most**2) * Symbol(Kind.SLOT, scale_of(e.name))
 
     made = rewrite(values.values(), meant)
     return {target: made[value] for target, value in values.items()}
@@ -82,7 +73,7 @@ def decoded(values: Mapping[Symbol, Expr], kept: Mapping[str, str]) -> dict[Symb
 
 def bounded(value: Expr, kept: str) -> Expr:
     """What of a number a storage can have: without sign nothing below zero, but nan."""
-    return Select(value < 0.0, Const(0.0), value) if is_unsigned(kept) else value
+    return Select(value < 0.0, Const(0.0), value) if storage(kept).is_unsigned else value
 
 
 def size() -> Expr:

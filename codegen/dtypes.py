@@ -30,6 +30,7 @@ class Storage(NamedTuple):
     package:  what has NumPy's type of this name.
     most:     the largest code, where elements are codes that have a scale in each block (see `blocks.py`); else 0.
     unsigned: what is in its place where no element is below zero, if anything is.
+    asked:    how it is asked for, if it holds less than what is computed: one of `LIGHT`, or `FINE`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Storage(NamedTuple):
     loaded: str = ""
     most: int = 0
     unsigned: str = ""
+    asked: str = ""
 
     @property
     def scalar(self) -> type[Any]:
@@ -65,19 +67,32 @@ class Storage(NamedTuple):
         return self.name != self.compute
 
     @property
+    def is_coded(self) -> bool:
+        """Whether it has codes and scales."""
+        return self.most > 0
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether its codes have no sign: it is in the place of what was asked for."""
+        return self.is_coded and self.name != self.asked
+
+    @property
     def lanes(self) -> int:
         """Elements of a vector."""
         return min(MOST_LANES, VECTOR_BYTES // self.itemsize)
 
 
+BYTE = "byte"
+"""Of what a parameter is more than its array shows (see `beside.py`)."""
+
 STORAGES = {
     storage.name: storage
     for storage in (
-        Storage("uint8", 1, "float32", "i8", most=255),
-        Storage("int8", 1, "float32", "i8", most=127, unsigned="uint8"),
-        Storage("byte", 1, "float32", "i8"),
+        Storage("uint8", 1, "float32", "i8", most=255, asked="int8"),
+        Storage("int8", 1, "float32", "i8", most=127, unsigned="uint8", asked="int8"),
+        Storage(BYTE, 1, "float32", "i8", asked="bfloat16+int8"),
         Storage("float16", 2, "float16", "f16", compiled=False, loaded="float32"),
-        Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes"),
+        Storage("bfloat16", 2, "float32", "bf16", package="ml_dtypes", asked="bfloat16"),
         Storage("float32", 4, "float32", "f32"),
         Storage("float64", 8, "float64", "f64"),
     )
@@ -89,10 +104,14 @@ KEPT = tuple(name for name, storage in STORAGES.items() if storage.compiled)
 READ = tuple(name for name, storage in STORAGES.items() if storage.compiled or storage.loaded)
 """Those of what is only read: each number of them is one of float32 or float64."""
 
-LIGHT = ("bfloat16", "int8")
-"""Those that hold less than what is computed, as they are asked for."""
+CODES = tuple(name for name, storage in STORAGES.items() if storage.is_coded)
+"""Those with a scale for each block."""
 
-_ASKED_FOR = {one.unsigned or one.name: one.name for one in STORAGES.values()} | {name: name for name in LIGHT}
+LIGHT = tuple(sorted(name for name, storage in STORAGES.items() if storage.asked == name))
+"""What slots can be kept in that holds less than what is computed, as it is asked for."""
+
+FINE = STORAGES[BYTE].asked
+"""What parameters of bfloat16 can be kept in, by patterns over "variable:parameter"."""
 
 COMPILED = tuple(name for name in KEPT if not STORAGES[name].is_rounded)
 """The types that they compute in."""
@@ -108,8 +127,7 @@ def lacking(compute: str, kept: Iterable[tuple[str, bool]]) -> bool:
 
 def light_name(name: str) -> str:
     """How a storage that holds less than what is computed is asked for; empty for others."""
-    asked = _ASKED_FOR.get(name, "")
-    return asked if asked in LIGHT else ""
+    return STORAGES[name].asked if name in STORAGES else ""
 
 
 def storage(name: str) -> Storage:
@@ -119,7 +137,7 @@ def storage(name: str) -> Storage:
 
 def dtype(name: str) -> Storage:
     """The row of a storage without codes. Raises OptionError for an unknown one, and for one that only slots have."""
-    others = [one for one, row in STORAGES.items() if row.most or one == "byte"]  # of which none is all of an array
+    others = (*CODES, BYTE)  # of which none is all of an array
     if name not in STORAGES or name in others:
         known = ", ".join(one for one in STORAGES if one not in others)
         raise OptionError(f"a dtype is one of {known}. Received: {name!r}.")

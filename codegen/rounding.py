@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .axes import Axes
-from .blocks import bounded, is_coded
+from .blocks import bounded
 from .dtypes import BLOCK, storage
 from .errors import OptionError
 from .expr import Const, Expr, Select, Symbol, call
@@ -76,8 +76,7 @@ def rounded(stores: Mapping[Symbol, Expr], kept: Mapping[str, str], compute: str
                 f"{row.name} is a storage of what is computed in {row.compute}. Received: {name!r} in {row.name}, "
                 f"where the program computes in {compute}. Keep {name!r} in {compute}, or use {row.compute} variables."
             )
-        is_block = is_coded(row.name)
-        made[target] = bounded(value, row.name) if is_block else CODECS[row.name](value, Symbol(Kind.DRAW, name))
+        made[target] = bounded(value, row.name) if row.is_coded else CODECS[row.name](value, Symbol(Kind.DRAW, name))
     return made
 
 

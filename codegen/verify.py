@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .axes import Axes, Over, is_coarser
-from .blocks import is_coded
 from .defined import NUMBER, TRUTH, WORD, broken, define, kind_of, space_in
-from .dtypes import STORAGES
+from .dtypes import STORAGES, storage
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import NEWS, Kind, Space
 from .ops import ReduceOp
@@ -224,7 +223,7 @@ def _check_draws(program: Program, kernel: Kernel, known: dict[str, str]) -> Non
 
 def _check_blocks(program: Program, kernel: Kernel, known: dict[str, str]) -> None:
     """Codes are stored of numbers that the loop stores, each block with its scale, and nothing else is codes."""
-    coded = [store.array for store in kernel.stores if is_coded(program.storage(store.array))]
+    coded = [store.array for store in kernel.stores if storage(program.storage(store.array)).is_coded]
     if coded != [one.array for one in kernel.blocks]:
         raise broken("number", kernel.name, coded, "codes are stored without blocks")
     for one in kernel.blocks:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from . import blocks, draws, rounding
 from .axes import Axes
-from .blocks import is_coded, is_unsigned
 from .dtypes import BLOCK, storage
 from .expr import Call, Const, Expr, Reduction, Select, Symbol
 from .kinds import Kind, Rate, Space
@@ -86,7 +85,8 @@ class Writer:
         reduces = [Reduce(self.results[r], r.op, self.element(r.arg), r.over, r.written) for r in reductions]
         written = [Store(target.name, self.element(value)) for target, value in stores.items()]
         written += [Store(name, self.element(one.arg)) for one, name in outsides.items()]
-        coded = [self._coded(store.array) for store in written if is_coded(self.kept.get(store.array, "float32"))]
+        kept = [(store.array, storage(self.kept.get(store.array, "float32"))) for store in written]
+        coded = [self._coded(array) for array, row in kept if row.is_coded]
         detours = [Detour(name, e.function, tuple(map(self.known, e.numbers))) for e, name in outsides.items()]
         self.scratch |= outsides
         puts = [Store(target.name, self.uniform(value)) for target, value in numbers.items()]
@@ -132,8 +132,7 @@ class Writer:
         element, largest = self.made_up("b"), self.made_up("b")
         kept = storage(self.kept[array])
         known: dict[Expr, Arg] = {blocks.VALUE: element, blocks.LARGEST: largest, blocks.RANDOM: draw}
-        has_sign = not is_unsigned(kept.name)
-        size, scale, code = blocks.size(), blocks.scale(), blocks.code(kept.most, has_sign)
+        size, scale, code = blocks.size(), blocks.scale(), blocks.code(kept.most, not kept.is_unsigned)
         of_size = dict(known)  # what the second loop needs of this it computes anew
         sized = self._lets([size], of_size)
         once = [node for node in walk(code) if blocks.is_of_block(node)]

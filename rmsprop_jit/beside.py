@@ -17,16 +17,11 @@ from .arrays.memory import lie_alike
 from .codegen import backends
 from .codegen.backends.entries import Cell, Span
 from .codegen.backends.ledger import Ledger
+from .codegen.dtypes import FINE
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError, OptionError
 from .members import Member, Variables
 from .overlaps import overlapping
-
-FINE = "bfloat16+int8"
-"""What variables of 24 bits are called."""
-
-BYTE = "byte"
-"""The compiler's name of the storage of an error."""
 
 SUFFIX = ".error"
 """At the end of an error's name in a state."""

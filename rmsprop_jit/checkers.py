@@ -8,7 +8,7 @@ from typing import Any
 
 from . import patterns
 from .codegen.backends import cuda_compilers
-from .codegen.dtypes import LIGHT
+from .codegen.dtypes import FINE, LIGHT
 from .errors import OptionError
 from .groups import Groups
 from .rates import RATE
@@ -79,9 +79,6 @@ def one_nonfinite(name: str, value: object) -> str:
 
 STORAGES = ("float32", *LIGHT)
 """What slots of float32 variables can be kept in."""
-
-FINE = "bfloat16+int8"
-"""What bfloat16 variables can be kept in, by patterns over "variable:parameter"."""
 
 
 def one_storage(name: str, value: object) -> str | dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
 from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
-from .codegen.dtypes import light_name
+from .codegen.dtypes import BYTE, light_name
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError
 from .overlaps import memory_of, written
@@ -103,7 +103,7 @@ class Member:
     def light(self) -> tuple[tuple[str, str], ...]:
         """The slots that are kept in fewer bits than the variable, and what lies beside it, each with its storage."""
         slots = [(name, light_name(one.dtype.name)) for name, one in self.slots.items()]
-        return tuple([(name, "byte" if name == ERROR else kept) for name, kept in slots if kept])
+        return tuple([(name, BYTE if name == ERROR else kept) for name, kept in slots if kept])
 
     @property
     def accumulates(self) -> bool:

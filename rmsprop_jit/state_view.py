@@ -8,6 +8,7 @@ from typing import Any
 from . import beside
 from .arrays.homes import Array, find_home
 from .arrays.numpy import HOME as NUMPY
+from .codegen.dtypes import FINE
 from .codegen.pieces import COPY, ERROR
 from .members import Member
 from .nearest import meant
@@ -94,7 +95,7 @@ class StateView(Mapping[str, Slots]):
 
 def _listed(one: Member) -> str:
     """A variable's slots, and what they are kept in where that is not its dtype."""
-    light = dict(one.light) | {"parameter": beside.FINE}
+    light = dict(one.light) | {"parameter": FINE}
     return ", ".join(f"{name} in {light[name]}" if name in light else name for name in _shown(one)) or "no slots"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import beside, patterns
 from .arrays.homes import Array, home_of
-from .codegen.dtypes import LIGHT, light_name, storage
+from .codegen.dtypes import BYTE, CODES, FINE, LIGHT, light_name, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
 from .codegen.pieces import COPY, ERROR, scale_of
@@ -28,10 +28,6 @@ Storages = Mapping[str, str]
 """By the names of slots; of those that are kept as they are computed nothing is said."""
 
 USUAL: Storages = {}
-
-BLOCKS = "int8"
-
-CODES = ("int8", "uint8")
 
 SMALLEST = 4096
 """Elements of the smallest variables whose slots are kept in blocks: what smaller ones would save is nothing beside a
@@ -61,7 +57,7 @@ def of_each(rule: Rule, asked: Asked, members: Sequence[Member], flags: Sequence
         exact = {name: kept for name, kept in light.items() if slots[name].is_exact(own)}
         if by_name:
             _refuse(rule, member, exact)
-        own_error = {ERROR: beside.BYTE} if member.path in fine else {}
+        own_error = {ERROR: BYTE} if member.path in fine else {}
         found.append({name: _known(kept, member) for name, kept in light.items() if name not in exact} | own_error)
     return found
 
@@ -84,7 +80,7 @@ def _fine(asked: Asked, members: Sequence[Member]) -> list[str]:
 def _matched(asked: Mapping[str, str], slots: Collection[str], members: Sequence[Member]) -> list[Storages]:
     """What patterns over "variable:slot" say of each variable's slots."""
     names = [(f"{one.path}:{slot}", f"{one.name}:{slot}") for one in members for slot in slots]
-    of_slots = {pattern: kept for pattern, kept in asked.items() if kept != beside.FINE}
+    of_slots = {pattern: kept for pattern, kept in asked.items() if kept != FINE}
     values = iter(patterns.first_matches("storage", of_slots, names))
     each = [{slot: next(values) for slot in slots} for _ in members]
     return [{slot: kept for slot, kept in own.items() if kept is not None} for own in each]
@@ -92,7 +88,7 @@ def _matched(asked: Mapping[str, str], slots: Collection[str], members: Sequence
 
 def _has_room(kept: str, member: Member) -> bool:
     """Whether slots of a variable can be kept in a storage."""
-    return kept != BLOCKS or (member.array.size >= SMALLEST and member.array.flags.c_contiguous)
+    return not storage(kept).is_coded or (member.array.size >= SMALLEST and member.array.flags.c_contiguous)
 
 
 def _refuse(rule: Rule, member: Member, exact: Storages) -> None:
@@ -113,7 +109,7 @@ def _known(kept: str, member: Member) -> str:
             f"`storage`: {kept} is for slots of {row.compute} variables. Received: {kept!r} for the slots of "
             f"{member.path!r}, of dtype {member.dtype}. Give patterns that leave it out, or use {row.compute}."
         )
-    if kept == BLOCKS and member.place != "cpu":
+    if row.is_coded and member.place != "cpu":
         raise OptionError(
             f"`storage`: {kept} is for variables in host memory, so far. Received: {kept!r} for the slots of "
             f"{member.path!r}, on {member.place}. Use 'bfloat16' there."
@@ -135,7 +131,9 @@ def usual_of(member: Member) -> np.dtype[Any]:
 
 def codes_for(kept: str | None, slot: Slot) -> str:
     """The storage of a slot's codes, if it is kept in blocks."""
-    return "" if kept != BLOCKS else storage(kept).unsigned if slot.nonnegative else kept
+    if kept is None or not storage(kept).is_coded:
+        return ""
+    return storage(kept).unsigned if slot.nonnegative else kept
 
 
 def is_scale(name: str) -> bool:

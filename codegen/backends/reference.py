@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..axes import Over, size_in
-from ..blocks import is_unsigned
 from ..dtypes import storage
 from ..errors import ArrayError
 from ..kinds import SIZES, Space
@@ -135,7 +134,8 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         kind = np.float64 if is_wide(let, wide_names) else np.uint32 if is_of_words(let, word_names) else compute
         names[let.name] = _computed(let, names, kind, compute)
     coded = {one.array: one for one in kernel.blocks}
-    unsigned = {store.value: store.array for store in kernel.stores if is_unsigned(program.storage(store.array))}
+    rows = {store.array: storage(program.storage(store.array)) for store in kernel.stores}
+    unsigned = {store.value: store.array for store in kernel.stores if rows[store.array].is_unsigned}
     for let in kernel.body:
         if let.name in unsigned:  # what is made of it has nothing below zero
             _refuse_negative(unsigned[let.name], _value(let.args[-1], names, compute))
@@ -143,7 +143,7 @@ def _run_tensor(program: Program, kernel: Kernel, tensor: Tensor, outside: Mappi
         if store.array in coded:
             _store_blocks(coded[store.array], _value(store.value, names, compute), names, tensor)
             continue
-        kept = storage(program.storage(store.array)).scalar
+        kept = rows[store.array].scalar
         stored = np.broadcast_to(_value(store.value, names, compute), count)
         tensor[store.array][...] = stored.reshape(tensor[store.array].shape).astype(kept)
     for put in kernel.puts if tensor["parameter"].size else ():
