@@ -2,7 +2,7 @@
 
 Codes have equal distances of the square root: code k of `most` says that a number is (k / most)**2 of its block's
 scale, which lies beside the codes as a float32. Between two codes chance decides, such that the number stays what it is
-on average: the distance of neighbours is 2 k + 1, so that is a comparison, and no division.
+on average, without a division.
 
 A block of zeros stays one, and the largest number of a block stays what it is, a block of equal ones thus, too. What is
 below `TINY` becomes zero. An inf or nan makes nan of its whole block. Where no number is below zero a code has no sign;
@@ -18,7 +18,6 @@ from collections.abc import Mapping
 
 from .dtypes import dtype, storage
 from .expr import Const, Expr, Select, Symbol, call
-from .integers import MOST
 from .kinds import Kind
 from .ops import Fn
 from .parts import Slot
@@ -29,7 +28,7 @@ TINY = 2.0**-110
 """Of smaller scales the inverse would be no number of float32."""
 
 HALF = 16
-SIZE_BITS = 0x7FFFFFFF
+SIZE_BITS, SIGN_BIT = 0x7FFFFFFF, 0x80000000
 BETWEEN = 0x3F800000 | 1 << 22 - HALF
 """The bits of 1, and of half a step of what random bits make of it."""
 
@@ -96,16 +95,16 @@ def inverse(most: int) -> Expr:
 def code(most: int, has_sign: bool) -> Expr:
     """The code of a number, a word: the lower of the two beside it, or the upper one.
 
-    Chance is a number from 1 to 2, the random bits being those behind its point and a half of their last one.
+    Of codes k and k + 1 the upper one is right if the random u is below (part - k**2) / (2 k + 1), which is where
+    (k + u)**2 <= part - u (1 - u). So a root has the chance in it, and what it lacks to the next whole number is added.
     """
     absolute = call(Fn.ABS, VALUE) if has_sign else VALUE
-    part = absolute * inverse(most)
-    part = Select(part < float(most**2), part, Const(float(most**2)))  # without nan, too
-    whole = call(Fn.WORD, call(Fn.SQRT, part))
-    lower = call(Fn.NUMBER, whole)
-    distance = lower + lower + 1.0
-    chance = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_OR, call(Fn.WORD_LEFT, RANDOM, 23 - HALF), BETWEEN))
-    is_upper = distance * chance <= (part - lower * lower) + distance
-    found = Select(is_upper, call(Fn.WORD_ADD, whole, 1), whole)
-    negative = call(Fn.WORD_ADD, call(Fn.WORD_XOR, found, MOST), 1)
-    return Select(VALUE < 0.0, negative, found) if has_sign else found
+    chance = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_OR, call(Fn.WORD_LEFT, RANDOM, 23 - HALF), BETWEEN))  # 1 + u
+    lacking = 2.0 - chance
+    under = absolute * inverse(most) - (lacking - lacking * lacking)
+    found = call(Fn.SQRT, Select(under > 0.0, under, Const(0.0))) + lacking  # without nan, too
+    found = Select(found < float(most), found, Const(float(most)))
+    if has_sign:
+        sign = call(Fn.WORD_AND, call(Fn.WORD_BITS, VALUE), SIGN_BIT)
+        found = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_OR, call(Fn.WORD_BITS, found), sign))
+    return call(Fn.WORD, found)
