@@ -35,7 +35,7 @@ class Made:
     wait: Callable[[], object] | None = None
 
 
-def _as_tensor(array: OnGpu) -> Any:
+def as_tensor(array: OnGpu) -> Any:
     """A copy of an array as a tensor on its device."""
     import torch
 
@@ -44,13 +44,13 @@ def _as_tensor(array: OnGpu) -> Any:
 
 def torch_foreach(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.optim.RMSprop(foreach=True)`; decoupled decay as one more foreach call."""
-    step = torch_step(parameters, gradients, options, _as_tensor)
+    step = torch_step(parameters, gradients, options, as_tensor)
     return Made(step, step.values)
 
 
 def torch_compile(parameters: list[OnGpu], gradients: list[OnGpu], options: dict[str, Any]) -> Made:
     """`torch.compile` of the same step."""
-    step = torch_step(parameters, gradients, options, _as_tensor, is_compiled=True)
+    step = torch_step(parameters, gradients, options, as_tensor, is_compiled=True)
     return Made(step, step.values)
 
 

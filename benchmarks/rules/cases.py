@@ -19,6 +19,7 @@ ONE, MANY = "one", "many"
 
 SIZES: dict[str, dict[str, tuple[str, w.Shapes]]] = {
     "full": {ONE: ("16.7 M", w.BIG), MANY: ("200 x 1,000", w.SMALL)},
+    "gpu": {ONE: ("33.6 M", [(1 << 25,)]), MANY: ("1,000 x 1,000", [(1000,)] * 1000)},
     "quick": {ONE: ("0.26 M", [(1 << 18,)]), MANY: ("20 x 1,000", [(1000,)] * 20)},
 }
 

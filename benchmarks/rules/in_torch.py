@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rmsprop_jit import Optimizer
@@ -44,10 +44,22 @@ def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
     return found | {"weight_decay": found["weight_decay"] or 0.0} if "weight_decay" in found else found
 
 
+def in_host_memory(array: Array) -> Any:
+    """A copy of an array as a tensor."""
+    import torch
+
+    return torch.from_numpy(array.copy())
+
+
 def made_in_torch(
-    rule: str, against: str, optimizer: Optimizer, parameters: list[Array], gradients: list[Array]
+    rule: str,
+    against: str,
+    optimizer: Optimizer,
+    parameters: list[Any],
+    gradients: list[Any],
+    as_tensor: Callable[[Any], Any] = in_host_memory,
 ) -> TorchStep:
-    """A step of torch's on copies. Raises NotImplementedError for what torch lacks."""
+    """A step of torch's on copies, where `as_tensor` makes them. Raises NotImplementedError for what torch lacks."""
     import torch
 
     named = {name.lower(): one for name, one in vars(torch.optim).items() if inspect.isclass(one)}
@@ -55,8 +67,8 @@ def made_in_torch(
     switches = SWITCHES[against]
     if not switches.keys() <= inspect.signature(made).parameters.keys():
         raise NotImplementedError("torch has it not fused")
-    tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in parameters]
+    tensors = [torch.nn.Parameter(as_tensor(p)) for p in parameters]
     for tensor, gradient in zip(tensors, gradients, strict=True):
-        tensor.grad = torch.from_numpy(gradient.copy())
+        tensor.grad = as_tensor(gradient)
     theirs = made(tensors, **(arguments(made, optimizer) | switches))
     return TorchStep(theirs, tensors, torch.compile(theirs.step) if against == COMPILED else None)

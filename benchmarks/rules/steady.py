@@ -28,10 +28,12 @@ MOST_WARMING = 1000
 
 ORDINARY: dict[str, dict[str, Any]] = {
     "Sophia": {"every": 1e9},
+    "SGLD": {"seed": 7},
     "Prodigy": {"growth_rate": 1.0},
     "DAdaptAdamW": {"growth_rate": 1.0},
 }
-"""Arguments with which a rule stays in its ordinary step. Estimates of a distance have no end down an endless slope."""
+"""Arguments with which a rule stays in its ordinary step, and draws the same anywhere. Estimates of a distance have no
+end down an endless slope."""
 
 SAMPLES = 1 << 16
 """Elements that are computed again for the check, where elements do not depend on each other."""
@@ -56,7 +58,7 @@ class Steady:
 
     def warm_up(self, parameters: list[Array], gradients: list[Array]) -> None:
         """Make updates until the ordinary step is next. Raises ValueError for a rule that never comes to it."""
-        brought = {name: [np.abs(gradient) for gradient in gradients] for name in self.rule.inputs}
+        brought = {name: [abs(gradient) for gradient in gradients] for name in self.rule.inputs}
         self.optimizer.apply(gradients, parameters, **brought)
         for _ in range(MOST_WARMING):
             if self._flags(self.optimizer.iterations + 1) == self._flags(LATE):

@@ -57,6 +57,12 @@ def test_no_launch_between_the_bounds_has_fewer_rows_than_it_should_or_more_than
         assert rows <= 2 * tables.BLOCKS or length == tables.LONGEST
 
 
+@pytest.mark.parametrize(("flags", "rows"), [((), 8192), (("momentum",), 8192), (("clipnorm",), 2048)], ids=str)
+def test_rows_without_results_are_shorter(flags: tuple[str, ...], rows: int) -> None:
+    made = tables.Table(program_of(RMSPROP, frozenset(flags), "float32"), [2**24], "cuda:0", {})
+    assert made.rows == rows
+
+
 def test_rows_are_the_same_for_any_number_of_threads() -> None:
     for sizes in ([300_000], [5, 2**22]):
         found = []

@@ -23,7 +23,8 @@ from benchmarks.cuda import measure as cuda_measure
 from benchmarks.cuda import peers as cuda_peers
 from benchmarks.cuda import timing as cuda_timing
 from rmsprop_jit.codegen.backends.cuda import step
-from rmsprop_jit.codegen.printer import mangled, print_lets
+from rmsprop_jit.codegen.backends.cuda.printing import print_lets
+from rmsprop_jit.codegen.printer import mangled
 from rmsprop_jit.codegen.program import Let, Program, Store, new, old
 
 

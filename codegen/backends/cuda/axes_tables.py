@@ -108,7 +108,7 @@ def laid_out(program: Program, kernel: Kernel, shapes: Any, sizes: Any, threads:
         found = [places(shape, kernel.space, space) for space in plan.spaces]
         along = [own for own, space in zip(found, plan.spaces, strict=True) if space in plan.reduced]
         itemsize = storage(program.type_of(kernel)).itemsize
-        whole = row_length(count if kernel.reductions else sum(counts))
+        whole = row_length(count if kernel.reductions else sum(counts), bool(kernel.reductions))
         tiles = tiles_of(count, along, threads, room) if along else runs(count, whole)
         ways = [(own, way_of(tiles, own, threads)) for own in found]
         cells = [*tiles[:5], tiles.blocks, first, tiles.number, int(results[tensor])]

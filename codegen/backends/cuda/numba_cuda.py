@@ -170,7 +170,6 @@ PRODUCTS = {types.float32: "llvm.nvvm.mul.rn.f", types.float64: "llvm.nvvm.mul.r
 """LLVM's names of products that are rounded, whatever becomes of them."""
 
 
-@intrinsic
 def _product(typing_context: Any, x: Any, y: Any) -> Any:
     """Of two numbers of one type."""
 
@@ -185,7 +184,7 @@ def _product(typing_context: Any, x: Any, y: Any) -> Any:
 DEVICE = cuda.jit(device=True, inline="always")
 """Inlined by Numba itself: compiled apart, a function asks the driver for the GPU at hand."""
 
-NAMES = words(cuda, DEVICE, types, _load, _store, _cast, _product, integers=_of_integers())
+NAMES = words(cuda, DEVICE, types, _load, _store, _cast, intrinsic(_product), integers=_of_integers())
 """What generated source may name."""
 
 

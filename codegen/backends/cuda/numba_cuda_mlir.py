@@ -135,7 +135,6 @@ PRODUCTS = {
 """PTX of products that are rounded, whatever becomes of them; this compiler has no way to call LLVM's own."""
 
 
-@intrinsic
 def _product(typing_context: Any, x: Any, y: Any) -> Any:
     """Of two numbers of one type."""
 
@@ -198,7 +197,7 @@ def _number_of(kind: Any) -> Any:
     return intrinsic(number)
 
 
-NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast, _product, integers=_of_integers())
+NAMES = words(cuda, cuda.jit(device=True), types, _load, _store, _cast, intrinsic(_product), integers=_of_integers())
 """What generated source may name."""
 
 
