@@ -108,6 +108,16 @@ def test_over_any_axes(shape: tuple[int, ...]) -> None:
     compare(rule, [shape], "float32")
 
 
+def test_a_number_of_the_tensor_is_of_its_elements_once_whatever_matrices_it_has() -> None:
+    """Reduced in the same pass as columns of each matrix, whose tiles lie in groups."""
+
+    def equations(p: Expr, g: Expr) -> dict[Expr, Expr]:
+        columns, size = mean_of(square(g), over=-2), mean_of(square(p))
+        return {p: p - g / sqrt(columns + size)}
+
+    compare(Rule("beside", equations), [(5, 3, 16), (3, 4, 2, 5), (15, 2, 7), (40, 3)], "float32")
+
+
 def test_an_old_value_is_read_until_the_last_reader_has_it() -> None:
     rule = Rule(
         "turned",

@@ -112,7 +112,7 @@ def laid_out(program: Program, kernel: Kernel, shapes: Any, sizes: Any, threads:
         tiles = tiles_of(count, along, threads, room) if along else runs(count, whole)
         ways = [(own, way_of(tiles, own, threads)) for own in found]
         cells = [*tiles[:5], tiles.blocks, first, tiles.number, int(results[tensor])]
-        ways.append((Places(tiles.group, 1, 1), ALONE))
+        ways.append((Places(max(count, 1), 1, 1), ALONE))  # once, whatever groups columns have
         cells += [cell for own, way in ways for cell in (*own, *way)]
         for share in plan.shares:
             own, way = ways[plan.place(share.over)]
