@@ -62,10 +62,10 @@ def encoded(values: Array, kept: str) -> tuple[Array, Array]:
     return codes.reshape(values.shape), scales
 
 
-def filled(shape: tuple[int, ...], value: float, kept: str) -> tuple[Array, Array]:
-    """Codes and scales of one number, which is exact."""
+def filled(value: float, kept: str) -> tuple[int, float]:
+    """The code and the scale of one number, which is exact."""
     codes, scales = encoded(np.full(BLOCK, value, np.float32), kept)
-    return np.full(shape, codes[0]), np.full(count(shape), scales[0])
+    return int(codes[0]), float(scales[0])
 
 
 def _slabs(size: int) -> Iterator[tuple[slice, slice]]:

@@ -17,6 +17,9 @@ VECTOR_BYTES, MOST_LANES = 16, 8
 BLOCK = 64
 """Elements that share a scale, a float32: with it a byte of codes weighs 1.0625."""
 
+GROUP = BLOCK // MOST_LANES
+"""Threads of a GPU that have a block, if each has a vector of it."""
+
 
 class Storage(NamedTuple):
     """The row of one storage.

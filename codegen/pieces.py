@@ -208,6 +208,12 @@ class Coded(NamedTuple):
     lets: tuple[Let, ...]
     code: str
 
+    @property
+    def once(self) -> list[str]:
+        """What codes of a block are made with, a number each, once for all of them."""
+        used = {arg for let in self.lets for arg in let.args}
+        return [let.name for let in self.block if let.name in used]
+
     def lines(self) -> Iterator[str]:
         """The text of it."""
         yield f"  block   {self.array} in blocks of {self.length}, beside {self.scale}"

@@ -58,11 +58,15 @@ def _kept(member: Member, name: str, slot: Slot, storage: str | None, ledger: Le
     now = _first(member, slot.initial, ledger) if had is None else _now(member, name, ledger)
     if not codes:
         return {name: member.home.new_like(member.array, now, dtype)}
-    from .codegen.codes import encoded, filled
+    from .codegen.codes import count, encoded, filled
 
-    shape = member.array.shape
-    made, scales = filled(shape, float(now), codes) if had is None else encoded(to_host(now), codes)
-    return {name: member.home.new_like(member.array, made, dtype), scale_of(name): scales}
+    code, scale = filled(float(now), codes) if had is None else (0, 0.0)
+    made = member.home.new_like(member.array, code, dtype)
+    scales = member.home.new_shaped(member.array, (count(made.shape),), scale, usual_of(member))
+    if had is not None:
+        for array, value in zip((made, scales), encoded(to_host(now), codes), strict=True):
+            member.home.write(array, value)
+    return {name: made, scale_of(name): scales}
 
 
 def _now(member: Member, name: str, ledger: Ledger) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import beside, patterns
-from .arrays.homes import Array, home_of
+from .arrays.homes import Array, home_of, to_host, write
 from .codegen.dtypes import BYTE, CODES, FINE, LIGHT, light_name, storage
 from .codegen.integers import halves
 from .codegen.kinds import KEY
@@ -109,11 +109,6 @@ def _known(kept: str, member: Member) -> str:
             f"`storage`: {kept} is for slots of {row.compute} variables. Received: {kept!r} for the slots of "
             f"{member.path!r}, of dtype {member.dtype}. Give patterns that leave it out, or use {row.compute}."
         )
-    if row.is_coded and member.place != "cpu":
-        raise OptionError(
-            f"`storage`: {kept} is for variables in host memory, so far. Received: {kept!r} for the slots of "
-            f"{member.path!r}, on {member.place}. Use 'bfloat16' there."
-        )
     assert row.scalar
     return kept
 
@@ -196,7 +191,10 @@ def decoded(array: Array, scales: Array | None = None) -> Array:
     if scales is not None:
         from .codegen import codes
 
-        return codes.decoded(array, scales)
+        found = codes.decoded(*map(to_host, (array, scales)))
+        made = home_of(array).new_like(array, 0.0, found.dtype)
+        write(made, found)
+        return made
     if not light_name(array.dtype.name):
         return array
     return home_of(array).new_like(array, array, dtype_of(storage(array.dtype.name).compute))

@@ -2,41 +2,37 @@
 
 The text is self-contained, so that any MLIR compiler can parse, check and run it. A function takes the arrays that its
 kernel loads or stores as `tensor<?x...>`, then scalars, per-tensor numbers and results of earlier reductions as
-`tensor<f64>`, then the integers of its spaces over axes; it returns the stored arrays, the kernel's reductions and the
-numbers that it puts or gathers, in order. It works on one tensor: over all tensors, the caller adds reductions up
-between two functions, as every backend does, and calls functions outside there.
+`tensor<f64>`, then the integers of its spaces over axes; it returns the stored arrays, then the scales of codes among
+them, the kernel's reductions and the numbers that it puts or gathers, in order. It works on one tensor: over all
+tensors, the caller adds reductions up between two functions, as every backend does, and calls functions outside there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 
 from ..axes import Axes
-from ..dtypes import Storage, storage
-from ..errors import BackendError
+from ..dtypes import BLOCK, Storage, storage
 from ..pieces import WORDS
 from ..printer import mangled
 from ..program import Arg, Draw, Generator, Kernel, Load, Program, Reduce, new, old
 from ..sorts import truths
-from . import coarse, mlir_places
+from . import coarse, mlir_blocks, mlir_places
 from .mlir_lines import WIDE, WORD, Block, cast, literal
 
 
 def source(program: Program) -> str:
-    """The MLIR module of a program. Raises BackendError for one of blocks."""
+    """The MLIR module of a program."""
     from importlib import metadata
 
-    if program.is_coded:
-        raise BackendError(
-            f"MLIR has no form of slots in 8 bits here. Received: {program.title}. Read form='kernel' or 'python'."
-        )
     try:
         version = metadata.version("rmsprop-jit")
     except metadata.PackageNotFoundError:
         version = "from source"
     lines = [f"// {program.title}; rmsprop_jit {version}"]
     lines += ["#element = affine_map<(d0) -> (d0)>", "#whole = affine_map<(d0) -> ()>"]
-    lines += [*(mlir_places.PAIRS if program.is_by_axes else ()), "module {"]
+    lines += [*(mlir_places.PAIRS if program.is_by_axes or program.is_coded else ()), "module {"]
     for k in range(len(program.kernels)):
         lines += ["  " + line for line in _Function(program, k).lines()]
     return "\n".join([*lines, "}"])
@@ -62,7 +58,8 @@ class _Function:
         self.name = f"step_{k}"
         self.kind = storage(program.type_of(self.kernel)).mlir
         self.spaces = spaces(program, k)
-        self.loads = tuple([load for load in self.kernel.loads if program.space_of(load.array) not in self.spaces])
+        others = (*self.spaces, Axes(length=BLOCK)) if program.is_coded else self.spaces
+        self.loads = tuple([load for load in self.kernel.loads if program.space_of(load.array) not in others])
         if self.kernel.reductions and not self.loads:  # of a number, which counts as often as there are elements
             counted = program.last.stores[0].array
             self.loads = (Load(old(counted), counted),)
@@ -83,6 +80,7 @@ class _Function:
         inputs += [f"%number_{mangled(name)}: tensor<f64>" for name in self.numbers]
         inputs += mlir_places.arguments(self.spaces)
         results = [self.tensor(store.array) for store in self.kernel.stores]
+        results += [self.tensor(one.scale) for one in self.kernel.blocks]
         results += [f"tensor<{'?x' * (reduce.over in self.spaces)}f64>" for reduce in self.kernel.reductions]
         results += ["tensor<f64>"] * len(self.kernel.numbered)
         yield f"func.func @{self.name}({', '.join(inputs)}) -> ({', '.join(results)}) {{"
@@ -90,8 +88,11 @@ class _Function:
         returned = []
         if self.kernel.stores:
             yield from (f"  {line}" for line in self.update())
-            count = len(self.kernel.stores)
+            count, coded = len(self.kernel.stores), [one.array for one in self.kernel.blocks]
             returned += [f"%updated#{i}" if count > 1 else "%updated" for i in range(count)]
+            for i, store in enumerate(self.kernel.stores):
+                returned[i] = f"%codes_{coded.index(store.array)}" if store.array in coded else returned[i]
+            returned += [f"%scales_{j}#0" for j, _ in enumerate(coded)]
         for reduce in self.kernel.reductions:
             lines = self.along(reduce) if reduce.over in self.spaces else self.reduction(reduce)
             yield from (f"  {line}" for line in lines)
@@ -123,9 +124,7 @@ class _Function:
         self.at = at
         for load in dict.fromkeys([*self.kernel.loads, *self.loads]):
             self.loaded(block, load, is_given and load in self.loads)
-        for made in self.kernel.generators:
-            for draw in made.draws:
-                self.drawn(block, made, draw)
+        self.all_drawn(block, {draw.name for draw in self.kernel.draws} - {one.draw for one in self.kernel.blocks})
         block.lets(self.kernel.body, truths(self.kernel.body))
         return block
 
@@ -137,13 +136,24 @@ class _Function:
             place, space = self.element(block), self.program.space_of(load.array)
             if space in self.spaces:
                 place = mlir_places.place(block.new, self.spaces.index(space), place)
+            elif space != self.kernel.space:  # of a block
+                place = block.new(f"arith.divui {place}, {block.new(f'arith.constant {BLOCK} : index')} : index")
             block.lines.append(f"{found} = tensor.extract {_array(load.array)}[{place}] : {self.tensor(load.array)}")
-        if kept != self.kind:
+        if self.kept(load.array).is_unsigned:
+            block.lines.append(f"{name} = arith.uitofp {found} : {kept} to {self.kind}")
+        elif kept != self.kind:
             block.lines.append(f"{name} = {cast(found, kept, self.kind)}")
 
     def element(self, block: Block) -> str:
         """Which element it is."""
         return self.at if self.at.startswith("%") else block.new(self.at)
+
+    def all_drawn(self, block: Block, names: Collection[str]) -> None:
+        """The random bits of these names."""
+        for made in self.kernel.generators:
+            for draw in made.draws:
+                if draw.name in names:
+                    self.drawn(block, made, draw)
 
     def drawn(self, block: Block, made: Generator, draw: Draw) -> None:
         """The random bits of an element: its part of the four words, which are made anew for each."""
@@ -170,20 +180,29 @@ class _Function:
         block.lines.append(f"{block.operand(draw.name)} = arith.andi {moved}, {lower} : {WORD}")
 
     def update(self) -> Iterator[str]:
-        """The loop that stores."""
+        """The loop that stores; what is kept in blocks becomes codes in others, behind it."""
         block = self.body(Block(self.kind))
+        coded = {one.array: f"%room_{j}" for j, one in enumerate(self.kernel.blocks)}
         values, kinds = [], []
         for store in self.kernel.stores:
             value = block.operand(store.value)
-            kinds.append(self.kept(store.array).mlir)
+            kinds.append(self.kind if store.array in coded else self.kept(store.array).mlir)
             values.append(value if kinds[-1] == self.kind else block.new(cast(value, self.kind, kinds[-1])))
-        outs = [_array(store.array) for store in self.kernel.stores]
-        types = ", ".join(self.tensor(store.array) for store in self.kernel.stores)
+        outs = [coded.get(store.array) or _array(store.array) for store in self.kernel.stores]
+        types = ", ".join(f"tensor<?x{kind}>" for kind in kinds)
         result = "%updated" + (f":{len(outs)}" if len(outs) > 1 else "")
+        if coded:
+            yield from mlir_blocks.begun(_array(next(iter(coded))), mlir_blocks.CODES, BLOCK)
+            yield from (f"{room} = tensor.empty(%every) : tensor<?x{self.kind}>" for room in coded.values())
         yield from self.generic(result, outs, types, kinds, "parallel")
         yield from (f"    {line}" for line in block.lines)
         yield f"    linalg.yield {', '.join(values)} : {', '.join(kinds)}"
         yield f"}} -> ({types})" if len(outs) > 1 else f"}} -> {types}"
+        for j, one in enumerate(self.kernel.blocks):
+            i = [store.array for store in self.kernel.stores].index(one.array)
+            made = f"%updated#{i}" if len(outs) > 1 else "%updated"
+            arrays = made, _array(one.array), _array(one.scale)
+            yield from mlir_blocks.stored(j, one, arrays, partial(self.all_drawn, names={one.draw}))
 
     def generic(
         self, result: str, outs: Sequence[str], types: str, kinds: Sequence[str], iterator: str

@@ -70,9 +70,11 @@ class CuPyHome:
         """A new array on the same device."""
         return _new(array, array.shape, dtype or array.dtype, fill)
 
-    def new_shaped(self, array: Array, shape: tuple[int, ...], fill: float) -> Array:
+    def new_shaped(
+        self, array: Array, shape: tuple[int, ...], fill: float, dtype: np.dtype[Any] | None = None
+    ) -> Array:
         """A new array of another shape on the same device."""
-        return _new(array, shape, array.dtype, fill)
+        return _new(array, shape, dtype or array.dtype, fill)
 
     def new_number(self, array: Array, fill: float) -> Array:
         """A new number on the same device."""

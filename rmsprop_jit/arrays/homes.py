@@ -90,8 +90,10 @@ class Home(Protocol):
         dtype: by default that of `array`. Numbers are rounded to nearest.
         """
 
-    def new_shaped(self, array: Array, shape: tuple[int, ...], fill: float) -> Array:
-        """A new array of another shape, of the same dtype and place, holding a number."""
+    def new_shaped(
+        self, array: Array, shape: tuple[int, ...], fill: float, dtype: np.dtype[Any] | None = None
+    ) -> Array:
+        """A new array of another shape, in the same place, holding a number. dtype: by default that of `array`."""
 
     def new_number(self, array: Array, fill: float) -> Array:
         """A new float64 array of shape () in the same place, holding a number."""

@@ -73,9 +73,11 @@ class NumPyHome:
         made[...] = fill
         return made
 
-    def new_shaped(self, array: Array, shape: tuple[int, ...], fill: float) -> Array:
+    def new_shaped(
+        self, array: Array, shape: tuple[int, ...], fill: float, dtype: np.dtype[Any] | None = None
+    ) -> Array:
         """A new array of another shape."""
-        return np.full(shape, fill, array.dtype)
+        return np.full(shape, fill, dtype or array.dtype)
 
     def new_number(self, array: Array, fill: float) -> Array:
         """A new number."""

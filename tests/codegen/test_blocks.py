@@ -2,56 +2,40 @@
 
 import os
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import zoo
-from compare import Array, assert_same_bits
+from compare import assert_same_bits
 from every_rule import ALL, Variant, rule_of, some_rules
-from run_rule import Tensors, copied, defaults, run, run_together
+from in_blocks import COPY, EVERYTHING, FACTORED, POSITIVE, keys, light, numbers, signless, stored, tensors_of
+from run_iree import run_with_iree
+from run_rule import Tensors, copied, run, run_together
 
 from rmsprop_jit.codegen import (
     ArrayError,
-    BackendError,
     OptionError,
     Program,
     Rule,
-    Slot,
     backends,
-    ema,
     explain,
-    mean_of,
-    rsqrt,
     specialize,
-    square,
     sum_of_squares,
 )
 from rmsprop_jit.codegen.backends.cpu import loops
 from rmsprop_jit.codegen.codes import decoded, encoded
-from rmsprop_jit.codegen.dtypes import BLOCK, STORAGES, storage
+from rmsprop_jit.codegen.dtypes import BLOCK, STORAGES
 from rmsprop_jit.codegen.expr import Expr
-from rmsprop_jit.codegen.kinds import KEY, SEED
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.codegen.pieces import ERROR
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
 SIZES = [0, 1, 63, 64, 65, 513, 1500]
-EVERYTHING = ("centered", "momentum", "weight_decay", "use_ema", "ema_overwrite_frequency", "global_clipnorm")
 ROUNDINGS = int(os.environ.get("ROUNDINGS", "200_000"))
 """Of each value; ROUNDINGS=10_000_000 by hand."""
 
 
-def factored(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
-    """A number for each column, and a slot of elements beside it."""
-    c = ema(h.beta, s.c, mean_of(square(g), over=-2))
-    m = ema(h.beta, s.m, g * rsqrt(c + 1e-9))
-    return {s.c: c, s.m: m, p: p - h.learning_rate * m}
-
-
-FACTORED = Rule("factored", factored, slots={"c": Slot(over=-2), "m": 0.0}, hypers={"beta": 0.9})
-SIGNLESS = {"v", "largest", "velocity"}
 RULES: dict[str, tuple[Rule, tuple[str, ...], str, str]] = {
     "plain": (RMSPROP, (), "float32", "float32"),
     "light": (RMSPROP, ("momentum",), "bfloat16", "bfloat16"),
@@ -62,60 +46,13 @@ RULES: dict[str, tuple[Rule, tuple[str, ...], str, str]] = {
 }
 """Rules with the storages of parameters and gradients; every slot of elements that may be is in int8."""
 
-COPY = Rule("copy", lambda p, g, s, h, on: {s.seen: g, p: s.seen}, slots={"seen": 0.0})
-POSITIVE = Rule("positive", lambda p, g, s, h, on: {s.seen: g, p: s.seen}, slots={"seen": Slot(nonnegative=True)})
 BOTH = pytest.mark.parametrize("rule", [COPY, POSITIVE], ids=lambda rule: rule.name)
-
-
-def light(
-    rule: Rule, flags: tuple[str, ...] = (), dtype: str = "float32", gradient: str = "float32", kept: str = "int8"
-) -> Program:
-    """The program with all slots that may be in blocks in these."""
-    slots = {name: slot for name, slot in specialize(rule, flags).slots.items() if slot.over == "element"}
-    return specialize(rule, flags, dtype, gradient, slots=dict.fromkeys(slots, kept))
-
-
-def tensors_of(program: Program, shapes: list[tuple[int, ...]], seed: int = 0) -> Tensors:
-    """Arrays in the storages of a program; gradients whose squares have exact sums, in whatever order."""
-    rng, made = np.random.default_rng(seed), Tensors()
-    for shape in shapes:
-        tensor: dict[str, Array] = {}
-        for array in program.arrays:
-            kept, own = storage(array.storage), shape
-            if not array.is_made and array.name in program.slots:
-                own = program.slots[array.name].shape_of(shape)
-            if array.is_scale:
-                own = (-(-int(np.prod(shape)) // BLOCK),)
-            if not array.is_made:
-                least = 0 if array.storage == "uint8" else -kept.most
-                values = rng.integers(least, kept.most + 1, own) if kept.most else np.abs(rng.normal(size=own))
-                tensor[array.name] = np.asarray(values).astype(kept.scalar)
-        if "gradient" in tensor:
-            coarse = rng.normal(size=shape).astype(storage("bfloat16").scalar)
-            tensor["gradient"] = coarse.astype(tensor["gradient"].dtype)
-        made.append(tensor)
-    return made
-
-
-def numbers(rule: Rule, step: int = 1, seed: int = 3) -> dict[str, float]:
-    around = {"clipnorm": 2.0, "global_clipnorm": 3.0, "weight_decay": 0.1, "ema_overwrite_frequency": 2.0}
-    return defaults(rule, **around, step=float(step)) | dict(zip(SEED, (float(seed), 0.0), strict=True))
-
-
-def keys(count: int) -> dict[str, list[float]]:
-    return {name: [float(1000 * i + j) for i in range(count)] for j, name in enumerate(KEY)}
 
 
 def assert_alike(ours: Tensors, theirs: Tensors, program: Program) -> None:
     for one, other in zip(ours, theirs, strict=True):
         for name in program.written & one.keys():
             assert_same_bits(one[name], other[name], f"{name}, shape {one[name].shape}")
-
-
-def signless(rule: Rule) -> Rule:
-    """The rule with slots that are said to be never below zero, as bundled rules say it of theirs."""
-    slots = {n: replace(slot, nonnegative=n in SIGNLESS) if n in SIGNLESS else slot for n, slot in rule.slots.items()}
-    return replace(rule, slots=slots)
 
 
 @pytest.mark.parametrize("name", RULES if ALL else ["everything", "lamb"])
@@ -169,20 +106,6 @@ def test_all_three_loops_of_a_block_have_vectors() -> None:
     assert re.search(r"store <\d+ x i8>", made)
     assert re.search(r"load <\d+ x i8>", made)
     assert re.search(r"call <\d+ x i32> @llvm.umax", made)
-
-
-def stored(rule: Rule, values: Array, seed: int = 3, backend: str = "cpu") -> Array:
-    """What is loaded of values that were stored."""
-    program = light(rule)
-    name = program.storage("seen")
-    tensor = {
-        "parameter": np.zeros(values.size, np.float32),
-        "gradient": values,
-        "seen": np.zeros(values.size, name),
-        "scale.seen": np.zeros(-(-values.size // BLOCK), np.float32),
-    }
-    run(backend, program, [tensor], numbers(rule, seed=seed), keys(1))
-    return decoded(tensor["seen"], tensor["scale.seen"])
 
 
 @BOTH
@@ -295,11 +218,6 @@ def test_bytes_are_counted_and_told() -> None:
 def test_what_has_no_8_bits_says_so() -> None:
     with pytest.raises(OptionError, match=r"int8 is a storage of what is computed in float32. Received: 'velocity'"):
         specialize(RMSPROP, dtype="float64", slots={"velocity": "int8"})
-    program = light(RMSPROP)
-    with pytest.raises(BackendError, match=r"MLIR has no form of slots in 8 bits"):
-        explain(RMSPROP, form="mlir", slots={"velocity": "int8"})
-    with pytest.raises(BackendError, match=r"GPUs keep no slots in 8 bits here yet. .*velocity in uint8"):
-        backends.get("cuda").explain(program, "cuda", {"compiler": "numba-cuda"})
 
 
 @pytest.mark.parametrize("variant", some_rules("signless", 6), ids=str)
@@ -316,3 +234,37 @@ def test_slots_that_are_said_to_be_never_below_zero_are_not(variant: Variant) ->
         tensors[0]["gradient"][...] = np.random.default_rng(step).normal(size=(4, 40)) * 10.0 ** (step - 3)
         run("reference", program, tensors, {**numbers(rule, step), **everyone}, own)
     assert all(tensors[0][array.name].min() >= 0 for array in program.arrays if array.is_scale)
+
+
+@pytest.mark.parametrize("name", ["plain", "everything", "lamb"] if ALL else ["lamb"])
+def test_as_mlir(name: str) -> None:
+    """Contraction is allowed there, so that chance may decide anew."""
+    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
+    rule, flags, dtype, gradient = RULES[name]
+    program = light(signless(rule), flags, dtype, gradient)
+    tensors = tensors_of(program, [(7,), (129,)])
+    expected = copied(tensors)
+    run("reference", program, expected, numbers(rule), keys(2))
+    run_with_iree(program, tensors, numbers(rule), keys(2))
+    for ours, theirs in zip(tensors, expected, strict=True):
+        own, wanted = (one["parameter"].astype(np.float32) for one in (ours, theirs))
+        np.testing.assert_allclose(own, wanted, rtol=2e-5)
+        for scale in (array.name for array in program.arrays if array.is_scale):
+            slot = scale.removeprefix("scale.")
+            np.testing.assert_allclose(ours[scale], theirs[scale], rtol=2e-6)
+            codes = [one[slot].astype(int) for one in (ours, theirs)]
+            assert (np.abs(codes[0] - codes[1]) <= 1).all()
+            assert (codes[0] == codes[1]).mean() > 0.98
+
+
+def test_codes_in_mlir_are_those_of_the_interpreter() -> None:
+    """Nothing is contracted where the gradient is kept as it is."""
+    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
+    for rule in (COPY, POSITIVE):
+        program = light(rule)
+        (tensor,) = tensors_of(program, [(1000,)])
+        tensor["gradient"] = np.abs(tensor["gradient"]) if rule is POSITIVE else tensor["gradient"]
+        (expected,) = copied([tensor])
+        run("reference", program, [expected], numbers(rule), keys(1))
+        run_with_iree(program, [tensor], numbers(rule), keys(1))
+        assert_alike([tensor], [expected], program)

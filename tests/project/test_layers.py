@@ -45,8 +45,8 @@ ORDER = [
 
 BACKENDS = [
     {"entries", "object_file", "cuda_compilers", "llvm_bits", "mlir_lines", "mlir_places", "coarse"},
-    {"ledger", "mlir"},
-    {"detours", "marked"},
+    {"ledger", "mlir_blocks"},
+    {"detours", "marked", "mlir"},
     {"contract"},
     {"hypers"},
     {"joint", "reference"},

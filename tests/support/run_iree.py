@@ -42,6 +42,8 @@ def run_with_iree(
             results = results if isinstance(results, tuple | list) else (results,)
             for store, result in zip(kernel.stores, results, strict=False):
                 tensor[store.array][...] = result.to_host().reshape(tensor[store.array].shape)
+            for one, result in zip(kernel.blocks, results[len(kernel.stores) :], strict=False):
+                tensor[one.scale][...] = result.to_host()
             for reduce, result in zip(kernel.reductions, results[len(kernel.stores) :], strict=False):
                 if reduce.over in spaces:
                     tensor[made(reduce.name)][...] = result.to_host()

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import itertools
 import operator
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from numba import cuda
 
 from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.codegen.backends.cuda.words import words
-from rmsprop_jit.codegen.dtypes import STORAGES, storage
+from rmsprop_jit.codegen.dtypes import GROUP, STORAGES, storage
 
 
 def _memory(address: int, kept: str, lanes: int) -> Any:
@@ -38,10 +39,12 @@ def _load(kind: Any, kept: str, lanes: int) -> Callable[[int], Any]:
 
 
 def _store(kind: Any, kept: str, lanes: int) -> Callable[..., None]:
+    wanted = kind.kind if isinstance(kind, _Integer) else kind
+
     def store(address: int, *values: Any) -> None:
         assert len(values) == lanes
-        assert all(type(value) is kind for value in values), f"{kind.__name__} wanted, got {values}"
-        _memory(address, kept, lanes)[:] = values
+        assert all(type(value) is wanted for value in values), f"{wanted.__name__} wanted, got {values}"
+        _memory(address, kept, lanes)[:] = np.array(values, wanted)
 
     return store
 
@@ -87,7 +90,24 @@ INTEGERS: dict[str, Callable[..., Any]] = {
 }
 """The operations on words, of single ones: NumPy's of `integers.py` are for arrays, and slow."""
 
+PATIENCE = 60
+"""Seconds that threads of a group wait for one another: one that failed never comes."""
+
+
+def _most_of_group(word: Any) -> Any:
+    """What threads of a group make of their words by shuffles, which the simulator does not have."""
+    thread: Any = threading.current_thread()
+    groups = vars(thread._manager).setdefault("groups", {})
+    given, meet = groups.setdefault(thread.thread_id // GROUP, ([0] * GROUP, threading.Barrier(GROUP)))
+    given[thread.thread_id % GROUP] = word
+    meet.wait(PATIENCE)
+    found = max(given)
+    meet.wait(PATIENCE)
+    return found
+
+
 NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, operator.mul, INTEGERS, np)
+NAMES["most_of_group"] = _most_of_group
 """What generated source may name."""
 
 QUIET = """

@@ -71,8 +71,8 @@ class TinyHome:
         self.write(made, fill)
         return made
 
-    def new_shaped(self, array: Tiny, shape: tuple[int, ...], fill: float) -> Tiny:
-        return Tiny(np.full(shape, fill, array.dtype))
+    def new_shaped(self, array: Tiny, shape: tuple[int, ...], fill: float, dtype: np.dtype[Any] | None = None) -> Tiny:
+        return Tiny(np.full(shape, fill, dtype or array.dtype))
 
     def new_number(self, array: Tiny, fill: float) -> Tiny:
         return Tiny(np.array(fill, np.float64))

@@ -74,13 +74,7 @@ def buffers(program: Program) -> Iterator[str]:
     every = [one for kernel in program.kernels for one in kernel.blocks]
     if every:
         yield f"largest = words({BLOCKS})"
-        yield from (f"once_{i} = singles({BLOCKS})" for i in range(max(len(_once(one)) for one in every)))
-
-
-def _once(one: Coded) -> list[str]:
-    """What codes of a block are made with, a number each."""
-    used = {arg for let in one.lets for arg in let.args}
-    return [let.name for let in one.block if let.name in used]
+        yield from (f"once_{i} = singles({BLOCKS})" for i in range(max(len(one.once) for one in every)))
 
 
 def laid_out(program: Program, kernel: Kernel, first: str, compute: str) -> Iterator[str]:
@@ -116,7 +110,7 @@ def stored(kernel: Kernel, first: str, compute: str) -> Iterator[str]:
         yield f"    {mangled(one.largest)} = largest[j]"
         yield from indented(print_lets(one.block, compute))
         yield f"    {pointer_to(one.scale)}[{first} // {one.length} + j] = {operand(one.kept, compute)}"
-        yield from (f"    once_{k}[j] = {mangled(name)}" for k, name in enumerate(_once(one)))
+        yield from (f"    once_{k}[j] = {mangled(name)}" for k, name in enumerate(one.once))
         yield from _each(one, _codes(kernel, one, element, first, compute))
 
 
@@ -137,7 +131,7 @@ def _largest(one: Coded, element: str, compute: str) -> Iterator[str]:
 
 
 def _codes(kernel: Kernel, one: Coded, element: str, first: str, compute: str) -> Iterator[str]:
-    yield from (f"{mangled(name)} = once_{k}[part // {one.length}]" for k, name in enumerate(_once(one)))
+    yield from (f"{mangled(name)} = once_{k}[part // {one.length}]" for k, name in enumerate(one.once))
     yield "for lane in range(wide):"
     yield f"    {mangled(one.draw)} = {draws.taken(kernel, one.draw, 'part + lane')}"
     yield from indented([element, *print_lets(one.lets, compute)])

@@ -2,6 +2,7 @@
 
 frame       a program's kernels as Python source
 step        the loop over a row of elements
+blocks      the same where some of them are kept in codes, each block with its scale
 folds       what is between the loops: sums of rows, and numbers
 guards      whether what they reduce says that all is finite
 shape       what all kernels of a program share

@@ -32,7 +32,7 @@ class AxesStep(Step):
     def __init__(self, shape: Shape, k: int, kernel: Kernel) -> None:
         self.plan = Plan(shape.program, kernel)
         super().__init__(shape, k, kernel)
-        self.coarse = [load for load in kernel.loads if load not in self.loads]
+        self.coarse = [load for load in kernel.loads if load not in (*self.loads, *self.scales)]
         self.staged: list[Arg] = [*dict.fromkeys(share.reduce.value for share in self.plan.along)]
         self.room = plan.capacity_of(shape.program, kernel, shape.threads)
 
@@ -126,7 +126,7 @@ class AxesStep(Step):
     def chunk(self) -> Iterator[str]:
         """Where what is done at once begins, and what is known of its first element's places."""
         yield "first = start + down * pitch"
-        yield from (f"{draws.BEGIN} = first" for _ in self.kernel.draws[:1])
+        yield from (f"{draws.BEGIN} = first" for _ in range(self.is_counting))
         yield f"at = {self.layout.bytes('first')}"
         own = [*self.layout.storages]
         yield from (f"{pointer(array)} = base_{pointer(array)} + {self.layout.offset(array, 'at')}" for array in own)
@@ -144,7 +144,7 @@ class AxesStep(Step):
         yield "vectors = int32(0)"
         if own:
             lanes = self.layout.lanes
-            even = f" & (first % {lanes} == 0)" if self.kernel.draws else ""
+            even = f" & (first % {lanes} == 0)" if self.is_counting else ""
             even += f" & ((skip == 0) | ((skip % {lanes} == 0) & (wide % {lanes} == 0)))" if self.staged else ""
             yield f"if (({' | '.join(map(pointer, own))}) & {VECTOR_BYTES - 1} == 0){even}:"
             yield f"    vectors = int32(count // {lanes} * {lanes})"
@@ -162,7 +162,7 @@ class AxesStep(Step):
 
     def taken(self, load: Load, prefix: str, v: int, lane: int) -> str:
         """What was loaded of an element; what is over axes is loaded now."""
-        if load in self.loads:
+        if load not in self.coarse:
             return super().taken(load, prefix, v, lane)
         kept = self.program.storage(load.array)
         i = self.plan.place(self.program.space_of(load.array))

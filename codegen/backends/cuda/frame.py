@@ -58,10 +58,6 @@ def fold(program: Program, k: int, threads: int = THREADS) -> KernelSource:
 
 def shape_of(program: Program, threads: int, ways: Ways = BY_HOST) -> Shape:
     """What a program's kernels have in common. Raises BackendError for a type that GPUs lack here."""
-    if program.is_coded:
-        raise BackendError(
-            f"GPUs keep no slots in 8 bits here yet. Received: {program.title}. Use storage='bfloat16' there."
-        )
     if dtypes.lacking(program.compute, [(array.storage, array.is_brought) for array in program.arrays]):
         raise BackendError(
             f"GPUs compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "

@@ -40,8 +40,20 @@ def _number(builder: Any, byte: Any) -> Any:
     return builder.sitofp(byte, ll.FloatType())
 
 
+def _count(builder: Any, byte: Any) -> Any:
+    """A float32 of a byte without sign."""
+    return builder.uitofp(byte, ll.FloatType())
+
+
+def _lowest(builder: Any, word: Any) -> Any:
+    """The lowest byte of a word."""
+    return builder.trunc(word, INT8)
+
+
 CODED: dict[str, Any] = {
     "byte": (INT8, _number, byte_of),
+    "int8": (INT8, _number, _lowest),
+    "uint8": (INT8, _count, _lowest),
     "bfloat16": (INT16, with_zeros, upper_half),
     "float16": (INT16, _widened, None),
 }

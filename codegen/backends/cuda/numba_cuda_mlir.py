@@ -58,6 +58,16 @@ def _number(byte: Any) -> Any:
     return arith.sitofp(mlir_types.f32(), byte)
 
 
+def _count(byte: Any) -> Any:
+    """A float32 of a byte without sign."""
+    return arith.uitofp(mlir_types.f32(), byte)
+
+
+def _lowest(word: Any) -> Any:
+    """The lowest byte of a word."""
+    return arith.trunci(INT8(), word)
+
+
 def _byte(number: Any) -> Any:
     """A byte of a whole number."""
     return arith.trunci(INT8(), arith.fptosi(INT32(), number))
@@ -65,6 +75,8 @@ def _byte(number: Any) -> Any:
 
 CODED: dict[str, Any] = {
     "byte": (INT8, _number, _byte, 1),
+    "int8": (INT8, _number, _lowest, 1),
+    "uint8": (INT8, _count, _lowest, 1),
     "bfloat16": (INT16, _with_zeros, _upper_half, 2),
     "float16": (INT16, _widened, None, 2),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...dtypes import VECTOR_BYTES
+from ...dtypes import BLOCK, GROUP, VECTOR_BYTES
 from ...printer import cast, indented, literal, mangled, operand
 from ...program import Kernel, Load, new
-from . import draws
+from . import blocks, draws
 from .layout import pointer
 from .printing import print_lets
 from .shape import Shape
@@ -26,15 +26,22 @@ class Step:
         self.program, self.type, self.threads = shape.program, shape.type_of(kernel), shape.threads
         self.partials = self.of_rows()
         self.loads = [load for load in kernel.loads if self.program.space_of(load.array) == kernel.space]
+        self.scales = [load for load in kernel.loads if self.program.arrays[self.program.column(load.array)].is_scale]
         self.layout = shape.layout(kernel)
 
     def of_rows(self) -> list[Partial]:
         """What is reduced to one result a row, by its threads together."""
         return self.shape.partials_of(self.kernel)
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether it asks which of its tensor's elements one is."""
+        return bool(self.kernel.draws or self.scales)
+
     def functions(self) -> Iterator[str]:
         """What is called for each element, and to fold what has been summed."""
         yield from draws.functions(self.kernel, self.k, self.type.name)
+        yield from blocks.functions(self.kernel, self.k, self.type.name)
         yield from self.element_function()
         for text in dict.fromkeys(text for p in self.partials for text in (p.parts.add, p.parts.join)):
             yield from functions(text)
@@ -63,21 +70,22 @@ class Step:
 
     def row(self) -> Iterator[str]:
         """Where the row's arrays are, its numbers, and how many of its elements go as vectors."""
-        arrays = self.kernel.arrays
+        own = [*self.layout.storages]
         yield "thread = int32(cuda.threadIdx.x)"
         yield "row = int64(cuda.blockIdx.x)"
         yield "tensor = load_int64(rows + row * 24)"
         yield f"start = {self.layout.bytes('load_int64(rows + row * 24 + 8)')}"
         yield "count = int32(load_int64(rows + row * 24 + 16))"
-        if self.kernel.draws:
+        if self.is_counting:
             yield f"{draws.BEGIN} = load_int64(rows + row * 24 + 8)"
-        for array in arrays:
+        for array in self.kernel.arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
-            yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
+            further = f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}" if array in own else ""
+            yield further or f"all_{pointer(array)} = {place}"
         yield from self.begun()
         yield "vectors = int32(0)"
-        if arrays:
-            yield f"if ({' | '.join(map(pointer, arrays))}) & {VECTOR_BYTES - 1} == 0:"
+        if own:
+            yield f"if ({' | '.join(map(pointer, own))}) & {VECTOR_BYTES - 1} == 0:"
             yield f"    vectors = int32(count // {self.layout.lanes} * {self.layout.lanes})"
 
     def begun(self) -> Iterator[str]:
@@ -94,7 +102,10 @@ class Step:
         return max(1, LOADS_IN_FLIGHT // max(1, len(self.loads)))
 
     def loops(self) -> Iterator[str]:
-        """Several vectors a thread while there are so many, then one, then single elements."""
+        """Several vectors a thread while there are so many, then one, then single elements; or blocks."""
+        if self.kernel.blocks:
+            yield from self.blocks()
+            return
         several = self.several
         lanes = self.layout.lanes
         block = self.threads * lanes
@@ -111,6 +122,29 @@ class Step:
         yield from indented([*self.single()])
         yield f"    i = int32(i + {self.threads})"
 
+    def blocks(self) -> Iterator[str]:
+        """A vector a thread; as long as a block begins before the end, all threads of its group go on.
+
+        At the end, and where arrays do not begin at vectors, the elements of a vector are moved one by one.
+        """
+        lanes = self.layout.lanes
+        assert lanes * GROUP == BLOCK
+        yield f"i = int32(thread * {lanes})"
+        yield f"while int32(i & {-BLOCK}) < count:"
+        yield from indented([*self.found(0, "i"), "if i < vectors:", *indented(self.loaded(0)), "else:"])
+        for lane in range(lanes):  # behind the end, the last element once more
+            yield from indented(self.found(1, f"int32(i + {lane} if i + {lane} < count else count - 1)"), 2)
+            yield from indented(self.loaded_single(f"l0{lane}_", 1), 2)
+        yield from indented(self.beside(0, "i"))
+        for lane in range(lanes):
+            yield from indented(self.one(f"l0{lane}_", 0, lane))
+        yield from indented(blocks.codes(self.kernel, self.k, self.offset(0, "i"), lanes))
+        yield from indented(["if i < vectors:", *indented(self.stored_vector(0)), "else:"])
+        for lane in range(lanes):
+            yield f"        if i + {lane} < count:"
+            yield from indented([*self.found(1, f"int32(i + {lane})"), *self.stored_single(f"l0{lane}_", 1)], 3)
+        yield f"    i = int32(i + {self.threads * lanes})"
+
     def several_vectors(self, several: int) -> Iterator[str]:
         """Several vectors at once. Where nothing is stored the compiler may move loads itself, so a loop will do."""
         if self.kernel.stores:
@@ -125,21 +159,35 @@ class Step:
         for v in range(several):
             index = f"int32(i + {v * self.threads * layout.lanes}{further})" if v or further else "i"
             yield from self.found(v, index)
-            for load in self.loads:
-                kept = self.program.storage(load.array)
-                for piece, lanes in layout.pieces(load.array):
-                    names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
-                    yield f"{names} = load_vector_{kept}({layout.place(load.array, v, piece)})"
-            yield from draws.of_vector(self.kernel, self.k, self.offset(v, index), v, layout.lanes)
+            yield from self.loaded(v)
+            yield from self.beside(v, index)
         for v in range(several):
             for lane in range(layout.lanes):
                 yield from self.one(f"l{v}{lane}_", v, lane)
         for v in range(several):
-            for store in self.kernel.stores:
-                for piece, lanes in layout.pieces(store.array):
-                    values = [self.stored(store.array, f"l{v}{lane}_") for lane in lanes]
-                    place = layout.place(store.array, v, piece)
-                    yield f"store_vector_{self.program.storage(store.array)}({place}, {', '.join(values)})"
+            yield from self.stored_vector(v)
+
+    def loaded(self, v: int) -> Iterator[str]:
+        """The elements of the v-th vector, of all arrays."""
+        for load in self.loads:
+            kept = self.program.storage(load.array)
+            for piece, lanes in self.layout.pieces(load.array):
+                names = ", ".join(f"l{v}{lane}_{mangled(load.name)}" for lane in lanes)
+                yield f"{names} = load_vector_{kept}({self.layout.place(load.array, v, piece)})"
+
+    def beside(self, v: int, index: str) -> Iterator[str]:
+        """What the elements of the v-th vector have beside that: the scale of their block, and random bits."""
+        for load in self.scales:
+            yield f"l{v}0_{mangled(load.name)} = load_float32({blocks.scale_at(load.array, self.offset(v, index))})"
+        yield from draws.of_vector(self.kernel, self.k, self.offset(v, index), v, self.layout.lanes)
+
+    def stored_vector(self, v: int) -> Iterator[str]:
+        """The new values of the v-th vector."""
+        for store in self.kernel.stores:
+            for piece, lanes in self.layout.pieces(store.array):
+                values = [self.stored(store.array, f"l{v}{lane}_") for lane in lanes]
+                place = self.layout.place(store.array, v, piece)
+                yield f"store_vector_{self.program.storage(store.array)}({place}, {', '.join(values)})"
 
     def found(self, v: int, index: str) -> Iterator[str]:
         """Where the v-th vector, or a single element, is."""
@@ -152,17 +200,29 @@ class Step:
     def single(self) -> Iterator[str]:
         """One element."""
         yield from self.found(0, "i")
-        for load in self.loads:
-            kept = self.program.storage(load.array)
-            yield f"{mangled(load.name)} = load_{kept}({self.layout.place(load.array, 0)})"
+        yield from self.loaded_single("", 0)
+        for load in self.scales:
+            yield f"{mangled(load.name)} = load_float32({blocks.scale_at(load.array, self.offset(0, 'i'))})"
         yield from draws.of_single(self.kernel, self.k, self.offset(0, "i"))
         yield from self.one("")
+        yield from self.stored_single("", 0)
+
+    def loaded_single(self, prefix: str, v: int) -> Iterator[str]:
+        """The element at `at_v` of all arrays, its names with `prefix`."""
+        for load in self.loads:
+            kept = self.program.storage(load.array)
+            yield f"{prefix}{mangled(load.name)} = load_{kept}({self.layout.place(load.array, v)})"
+
+    def stored_single(self, prefix: str, v: int) -> Iterator[str]:
+        """The new values of the element at `at_v`."""
         for store in self.kernel.stores:
             kept = self.program.storage(store.array)
-            yield f"store_{kept}({self.layout.place(store.array, 0)}, {self.stored(store.array, '')})"
+            yield f"store_{kept}({self.layout.place(store.array, v)}, {self.stored(store.array, prefix)})"
 
     def stored(self, array: str, prefix: str) -> str:
-        """A new value in the storage of its array."""
+        """A new value in the storage of its array: of those in blocks the code."""
+        if self.shape.storage_of(array).is_coded:
+            return f"{prefix}code_{mangled(new(array))}"
         return cast(f"{prefix}{mangled(new(array))}", self.type.name, self.program.storage(array))
 
     def one(self, prefix: str, v: int = 0, lane: int = 0) -> Iterator[str]:
@@ -180,7 +240,9 @@ class Step:
             yield f"{names} = {name_of(partial.parts.add)}({names}, {found[partial.reduce.name]})"
 
     def taken(self, load: Load, prefix: str, v: int, lane: int) -> str:
-        """What was loaded of an element, in the type of the loop."""
+        """What was loaded of an element, in the type of the loop; the scale is that of the whole vector."""
+        if load in self.scales:
+            return f"l{v}0_{mangled(load.name)}" if prefix else mangled(load.name)
         return cast(f"{prefix}{mangled(load.name)}", self.program.storage(load.array), self.type.name)
 
     def block_fold(self) -> Iterator[str]:
