@@ -51,12 +51,8 @@ def words(
     casts |= {"number_of_word_bits": cast(named["uint32"], named["float32"])}
     constants = {"INF": math.inf, "NAN": math.nan}
     arithmetic = {**named_functions, "product": product, **integers}
-    others = {
-        "cuda": cuda,
-        "device": device,
-        "most_of_group": _most_of_group(cuda, device, named, integers["word_most"]),
-    }
-    return {**others, **arithmetic, **named, **memory, **casts, **constants}
+    arithmetic["most_of_group"] = _most_of_group(cuda, device, named, integers["word_most"])
+    return {"cuda": cuda, "device": device, **arithmetic, **named, **memory, **casts, **constants}
 
 
 def _most_of_group(cuda: Any, device: Any, types: dict[str, Any], larger: Callable[..., Any]) -> Callable[..., Any]:
