@@ -33,9 +33,11 @@ from . import (
 from .cases import CASES, Case
 from .cuda import cases as on_gpu
 from .cuda import first_day, host
+from .cuda import rules as rules_on_gpu
 from .rows import Row, Rows, is_bad
 from .rules import run as of_rules
 from .rules import table as table_of_rules
+from .rules.cases import GPU
 
 SWEEP_PEERS = ("torch foreach", "torch.compile", "optax jitted", "numpy")
 
@@ -65,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch = commands.add_parser("torch", help="rmsprop_jit.torch on the CPU, beside torch's own and its ceiling")
     torch.add_argument("--seconds", type=float, default=3.0, help="time for each case (default: %(default)s)")
     torch.set_defaults(run=run_torch)
+    cuda.add_argument(
+        "--rules",
+        metavar="RULE",
+        nargs="*",
+        help="these rules, or every bundled one but Muon, instead; about 3 minutes; of some nothing is written",
+    )
     for command in (cpu, cuda, torch):
         command.add_argument(
             "--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep"
@@ -154,6 +162,9 @@ def run_cuda(options: argparse.Namespace) -> None:
         raise SystemExit(2) from None
     if options.first_day:
         raise SystemExit(0 if first_day.run(options.out / "first-day", console) else 1)
+    if options.rules is not None:
+        _run_cuda_rules(device, console, options)
+        return
     measured = children.rows_of(module, options.seconds, on_gpu.CASES, chosen, until=end)
     rows = _with_progress(measured, console, "cases", len(chosen))
     points: Rows = []
@@ -166,13 +177,28 @@ def run_cuda(options: argparse.Namespace) -> None:
     _finish(rows, points, "cuda", device, console, options)
 
 
+def _run_cuda_rules(device: Row, console: Console, options: argparse.Namespace) -> None:
+    """Each rule on the GPU, beside a copy and beside torch's ways to do it, in one process."""
+    names, seconds = _known_rules(options.rules), str(min(options.seconds, rules_on_gpu.SECONDS))
+    measured = children.lines("benchmarks.cuda.rules", seconds, str(options.minutes), *names)
+    rows = _with_progress(measured, console, "rules", len(rules_on_gpu.of(names)))
+    console.print(machine.named(device), soft_wrap=True)
+    report.show_table(table_of_rules.head(GPU), table_of_rules.lines(rows), console)
+    _keep(rows, [], "cuda-rules", device, console, options, whole=not options.rules)
+
+
+def _known_rules(names: Sequence[str]) -> list[str]:
+    """The rules of these names, or all; ends the program where there is none of a name."""
+    try:
+        return of_rules.chosen(names)
+    except ValueError as problem:
+        _give_up(str(problem))
+
+
 def run_rules(options: argparse.Namespace) -> None:
     """Each rule beside its ceiling, then beside torch's ways to do it."""
     sizes = "quick" if options.quick else "full"
-    try:
-        plan = of_rules.planned(of_rules.chosen(options.only), sizes)
-    except ValueError as problem:
-        _give_up(str(problem))
+    plan = of_rules.planned(_known_rules(options.only), sizes)
     console, measured_on = _console(), machine.this_one()
     seconds = min(options.seconds, QUICK) if options.quick else options.seconds
     rows = _with_progress(of_rules.measured(plan, sizes, seconds), console, "rules", sum(map(len, plan.values())))

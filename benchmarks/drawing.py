@@ -9,16 +9,16 @@ from . import picture
 from .rows import Rows
 from .rules import picture as of_rules
 
-RULES = "rules"
+RULES = ("rules", "cuda-rules")
 
 
 def drawn(name: str, results: dict[str, Any]) -> Rows:
     """The rows of which there is a picture."""
-    rows: Rows = results["cases" if name == RULES else "sweep"]
+    rows: Rows = results["cases" if name in RULES else "sweep"]
     return rows
 
 
 def draw(name: str, results: dict[str, Any], path: Path) -> Path:
     """Draw it."""
-    how = of_rules.draw if name == RULES else picture.draw
+    how = of_rules.draw if name in RULES else picture.draw
     return how(drawn(name, results), path, results["machine"])

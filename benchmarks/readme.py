@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from . import report
 from .machine import named
 from .rows import Row, Rows, has_figures
 from .rules import table as of_rules
+from .rules.cases import GPU
 
 README = Path(__file__).parents[1] / "README.md"
 END = "<!-- end -->"
@@ -87,5 +89,8 @@ def _about(row: Row, beside: str = "") -> str:
     return f"{row['case']}, against {row['against']} ({figure})"
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"rules": of_rules.markdown}
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rules": of_rules.markdown,
+    "cuda-rules": partial(of_rules.markdown, name="cuda-rules", sizes=GPU, told=of_rules.LEAD_OF_GPU),
+}
 """How kinds of results are written that are not cases of their own each."""

@@ -98,7 +98,7 @@ def exp(x: Operand) -> Expr:
     """The exponential function; of float32 rounded correctly nearly always, of float64 to less than two last places.
 
     So are `log`, `tanh` and `x ** y`. Elements of float32 go through float64, which costs consumer GPUs much. The bits
-    are the same on every processor and in the interpreter; GPUs may contract products and sums on the way.
+    are the same on every processor, on GPUs, and in the interpreter.
     """
     return call(Fn.EXP, x)
 
@@ -121,8 +121,8 @@ def normal() -> Expr:
 
     It follows from the optimizer's seed, the number of the update, the variable's name, the element's place in it, and
     which call in the rule's equations it is, counted from 0 as they are read: so it is the same on every processor,
-    in the interpreter, and for any number of threads. GPUs may contract products and sums on the way. It is made of
-    32 random bits (Philox4x32-10), and at most 6.34 in size.
+    on GPUs, in the interpreter, and for any number of threads. It is made of 32 random bits (Philox4x32-10), and at
+    most 6.34 in size.
     """
     return _drawn(Fn.NORMAL)
 

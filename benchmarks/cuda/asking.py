@@ -17,7 +17,7 @@ Answers = Iterator[tuple[str, Any]]
 """What was found, by name, one after the other: each is kept at once, and after each a question may be left."""
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-"""Of the largest number in an array: GPUs contract a * b + c, and sum norms in another order."""
+"""Of the largest number in an array: GPUs sum norms in another order."""
 
 
 class Skipped(Exception):

@@ -18,13 +18,15 @@ from rmsprop_jit.codegen.backends.cuda import device as gpu
 from .. import peers as on_cpu
 from ..rows import Row, attempted, print_each
 from ..rules import in_torch
-from ..rules.cases import CEILING, COMPILED, SIZES, OfRule, cases_of, rules
+from ..rules.cases import CEILING, COMPILED, GPU, SIZES, OfRule, cases_of, rules
 from ..rules.measure import CHECK_STEPS, LOOSE
 from ..rules.steady import Steady
 from ..workloads import elements
 from . import measure, peers, timing
 
-GPU = "gpu"
+SECONDS = 0.2
+"""For each case, at most."""
+
 CHECKED = [(1 << 14,), (33, 70)]
 """Shapes on which a GPU's updates are compared with the processor's."""
 

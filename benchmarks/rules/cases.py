@@ -17,9 +17,11 @@ from .steady import Steady
 ONE, MANY = "one", "many"
 """Of what size: one tensor, which memory bounds, or many that a cache holds."""
 
+GPU = "gpu"
+
 SIZES: dict[str, dict[str, tuple[str, w.Shapes]]] = {
     "full": {ONE: ("16.7 M", w.BIG), MANY: ("200 x 1,000", w.SMALL)},
-    "gpu": {ONE: ("33.6 M", [(1 << 25,)]), MANY: ("1,000 x 1,000", [(1000,)] * 1000)},
+    GPU: {ONE: ("33.6 M", [(1 << 25,)]), MANY: ("1,000 x 1,000", [(1000,)] * 1000)},
     "quick": {ONE: ("0.26 M", [(1 << 18,)]), MANY: ("20 x 1,000", [(1000,)] * 20)},
 }
 

@@ -70,5 +70,10 @@ def made_in_torch(
     tensors = [torch.nn.Parameter(as_tensor(p)) for p in parameters]
     for tensor, gradient in zip(tensors, gradients, strict=True):
         tensor.grad = as_tensor(gradient)
-    theirs = made(tensors, **(arguments(made, optimizer) | switches))
+    try:
+        theirs = made(tensors, **(arguments(made, optimizer) | switches))
+    except RuntimeError as problem:
+        if against != FUSED:
+            raise
+        raise NotImplementedError("torch has it not fused on this device") from problem
     return TorchStep(theirs, tensors, torch.compile(theirs.step) if against == COMPILED else None)

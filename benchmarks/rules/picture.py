@@ -11,24 +11,23 @@ from ..machine import named
 from ..picture import COLOURS, source
 from ..report import number
 from ..rows import Row, Rows, has_figures
-from .cases import CEILING, COMPILED, FOREACH, FUSED, MANY, ONE, SIZES
+from .cases import CEILING, COMPILED, FOREACH, FUSED, MANY, ONE
 from .table import by_rule
 
-ONE_NAME, MANY_NAME = (SIZES["full"][size][0] for size in (ONE, MANY))
-
 Series = tuple[str, str, str, dict[str, Any]]
-"""A label, a peer, a size, and how its points look: told apart by shape, filling and colour."""
+"""How a label begins that ends with the size, a peer, a size, and how its points look: told apart by shape, filling
+and colour."""
 
 OF_CEILING: Sequence[Series] = (
-    (ONE_NAME, CEILING, ONE, {"color": COLOURS[0], "marker": "o"}),
-    (MANY_NAME, CEILING, MANY, {"color": COLOURS[1], "marker": "s", "markerfacecolor": "white"}),
+    ("", CEILING, ONE, {"color": COLOURS[0], "marker": "o"}),
+    ("", CEILING, MANY, {"color": COLOURS[1], "marker": "s", "markerfacecolor": "white"}),
 )
 OF_TORCH: Sequence[Series] = (
-    (f"compiled, {ONE_NAME}", COMPILED, ONE, {"color": COLOURS[0], "marker": "o"}),
-    (f"fused, {ONE_NAME}", FUSED, ONE, {"color": COLOURS[2], "marker": "^"}),
-    (f"foreach, {ONE_NAME}", FOREACH, ONE, {"color": COLOURS[3], "marker": "D"}),
-    (f"fused, {MANY_NAME}", FUSED, MANY, {"color": COLOURS[2], "marker": "^", "markerfacecolor": "white"}),
-    (f"foreach, {MANY_NAME}", FOREACH, MANY, {"color": COLOURS[1], "marker": "s", "markerfacecolor": "white"}),
+    ("compiled, ", COMPILED, ONE, {"color": COLOURS[0], "marker": "o"}),
+    ("fused, ", FUSED, ONE, {"color": COLOURS[2], "marker": "^"}),
+    ("foreach, ", FOREACH, ONE, {"color": COLOURS[3], "marker": "D"}),
+    ("fused, ", FUSED, MANY, {"color": COLOURS[2], "marker": "^", "markerfacecolor": "white"}),
+    ("foreach, ", FOREACH, MANY, {"color": COLOURS[1], "marker": "s", "markerfacecolor": "white"}),
 )
 
 
@@ -80,7 +79,8 @@ def _panel(ax: Any, series: Sequence[Series], order: dict[str, Rows], names: lis
             low, high = row.get("ratio_p10_p90", (row["ratio"],) * 2)
             ax.hlines(i, low, high, color=look["color"], alpha=0.5, linewidth=1.5)
         if points:
-            ax.plot([row["ratio"] for _, row in points], at, linestyle="", markersize=7, label=label, **look)
+            named_so = label + points[0][1]["case"].partition(", ")[2]
+            ax.plot([row["ratio"] for _, row in points], at, linestyle="", markersize=7, label=named_so, **look)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.7, len(names) - 0.3)
     ax.grid(alpha=0.3)

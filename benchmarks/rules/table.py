@@ -9,9 +9,9 @@ from .. import report
 from ..machine import named
 from ..report import between, number, reached, seconds
 from ..rows import Row, Rows, has_figures
-from .cases import CEILING, FOREACH, MANY, ONE, SIZES
+from .cases import CEILING, FOREACH, GPU, MANY, ONE, SIZES
 
-PICTURE = "![Fraction of the ceiling and ratios to torch of every rule](benchmarks/results/rules.png)"
+PICTURE = "![Fraction of the ceiling and ratios to torch of every rule](benchmarks/results/{name}.png)"
 
 
 LEAD = """float32; medians, in brackets the 10th and 90th percentile. *Of the ceiling*: how long the same loads and
@@ -24,13 +24,21 @@ A step is the ordinary one: warmed up, that of `Sophia` without a Hessian; rules
 `AdamMini`) are measured on vectors, in which nothing is factored, and `Muon`, whose time is in products, is not here.
 """
 
+LEAD_OF_GPU = """float32; medians, in brackets the 10th and 90th percentile, by CUDA events after the L2 cache was
+filled with other data. *Of the ceiling*: how long a copy within the GPU's memory takes that moves as many bytes, as a part of
+a step, in turns with it; *torch*: how many times as long as ours a step of torch's own takes, in turns with ours.
+*Host*: how long the host is busy with a step. Where that is longer than the GPU, the time is the host's: 1,000 x 1,000
+tensors are 20 MB, which the GPU goes through in 9 us. Otherwise as above.
+"""
+
 
 def head(sizes: str = "full") -> list[str]:
     """The columns, for the sizes of this name."""
     one, many = (SIZES[sizes][size][0] for size in (ONE, MANY))
     beside = [f"{what} {size}" for size in (one, many) for what in ("step,", "of the ceiling,")]
+    busy = f"host, {many}" if sizes == GPU else f"arithmetic, {one}"
     peers = [f"torch's best, {one}", f"torch foreach, {many}"]
-    return ["rule", "bytes", *beside, f"arithmetic, {one}", "hoped for", *peers, "reached"]
+    return ["rule", "bytes", *beside, busy, "hoped for", *peers, "reached"]
 
 
 def by_rule(rows: Rows) -> dict[str, Rows]:
@@ -61,7 +69,8 @@ def _line(rule: str, rows: Rows) -> list[str]:
     bar = next((row["target"] for row in rows if row["against"] == CEILING), None)
     best = best_of_torch(rows)
     fastest = f"{best['against'].removeprefix('torch').strip(' .')}: {_ratio(best)}" if best else ""
-    cells += [_arithmetic(found.get((CEILING, ONE), {})), f"{bar:.3g}" if bar else ""]
+    cells += [_arithmetic(found.get((CEILING, ONE), {})) or _host(found.get((CEILING, MANY), {}))]
+    cells += [f"{bar:.3g}" if bar else ""]
     return [*cells, fastest, _ratio(found.get((FOREACH, MANY), {})), _verdict(rows)]
 
 
@@ -72,6 +81,11 @@ def _ratio(row: Row) -> str:
 def _arithmetic(row: Row) -> str:
     """As a part of the ceiling's time."""
     return number(row["inner_s"] / row["theirs_s"]) if has_figures(row) and "inner_s" in row else ""
+
+
+def _host(row: Row) -> str:
+    """Of a GPU's step."""
+    return seconds(row["host_s"]) if has_figures(row) and "host_s" in row else ""
 
 
 def _verdict(rows: Rows) -> str:
@@ -85,14 +99,14 @@ def _place(row: Row) -> str:
     return f"{row['against']} at {row['case'].partition(', ')[2]}"
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """Where and how it was measured, all rules, what we lose, and the picture."""
+def markdown(results: dict[str, Any], name: str = "rules", sizes: str = "full", told: str = LEAD) -> str:
+    """Where and how it was measured (`told`), all rules, what we lose, and the picture of this name."""
     rows: Rows = results["cases"]
-    lead = f"On {named(results['machine'])}: {LEAD}".strip()
+    lead = f"On {named(results['machine'])}: {told}".strip()
     if any(row.get("loosely") for row in rows):
         lead += " Where torch's dialect is not spoken, results were compared loosely."
-    shown = report.markdown_table(head(), lines(rows))
-    return f"{lead}\n\n{shown}\n\n{lost(rows)}\n\n{PICTURE}"
+    shown = report.markdown_table(head(sizes), lines(rows))
+    return f"{lead}\n\n{shown}\n\n{lost(rows)}\n\n{PICTURE.format(name=name)}"
 
 
 def lost(rows: Rows) -> str:

@@ -72,7 +72,7 @@ def marked(path: Path) -> set[str]:
     """The tests of a file that are marked for GPUs, as its syntax says."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     tests = [one for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")]
-    if any(isinstance(one, ast.Assign) and ast.unparse(one) == "pytestmark = pytest.mark.gpu" for one in body):
+    if any(isinstance(one, ast.Assign) and ast.unparse(one).startswith("pytestmark = pytest.mark.gpu") for one in body):
         return {one.name for one in tests}
     return {
         one.name for one in tests if any(ast.unparse(mark).startswith("pytest.mark.gpu") for mark in one.decorator_list)
