@@ -8,14 +8,25 @@ import pytest
 import zoo
 from compare import assert_same_bits
 from every_rule import ALL, Variant, rule_of, some_rules
-from in_blocks import COPY, EVERYTHING, FACTORED, POSITIVE, keys, light, numbers, signless, stored, tensors_of
+from light_programs import (
+    COPY,
+    EVERYTHING,
+    FACTORED,
+    POSITIVE,
+    assert_alike,
+    keys,
+    light,
+    numbers,
+    signless,
+    stored,
+    tensors_of,
+)
 from run_iree import run_with_iree
-from run_rule import Tensors, copied, run, run_together
+from run_rule import copied, run, run_together
 
 from rmsprop_jit.codegen import (
     ArrayError,
     OptionError,
-    Program,
     Rule,
     backends,
     explain,
@@ -49,18 +60,12 @@ RULES: dict[str, tuple[Rule, tuple[str, ...], str, str]] = {
 BOTH = pytest.mark.parametrize("rule", [COPY, POSITIVE], ids=lambda rule: rule.name)
 
 
-def assert_alike(ours: Tensors, theirs: Tensors, program: Program) -> None:
-    for one, other in zip(ours, theirs, strict=True):
-        for name in program.written & one.keys():
-            assert_same_bits(one[name], other[name], f"{name}, shape {one[name].shape}")
-
-
 @pytest.mark.parametrize("name", RULES if ALL else ["everything", "lamb"])
 def test_the_processor_has_the_bits_of_the_interpreter(name: str) -> None:
     rule, flags, dtype, gradient = RULES[name]
     program = light(signless(rule), flags, dtype, gradient)
     assert program.is_coded
-    tensors = tensors_of(program, [(size,) for size in SIZES])
+    tensors = tensors_of(program, SIZES)
     expected = copied(tensors)
     for step in (1, 2):
         run("cpu", program, tensors, numbers(rule, step), keys(len(tensors)))
@@ -71,7 +76,7 @@ def test_the_processor_has_the_bits_of_the_interpreter(name: str) -> None:
 
 def test_slots_of_parameters_of_24_bits_have_the_bits_of_the_interpreter() -> None:
     program = specialize(RMSPROP, (), "bfloat16", "float32", slots={"velocity": "int8", ERROR: "byte"})
-    tensors = tensors_of(program, [(size,) for size in SIZES])
+    tensors = tensors_of(program, SIZES)
     expected = copied(tensors)
     for backend, own in (("cpu", tensors), ("reference", expected)):
         run(backend, program, own, numbers(RMSPROP), keys(len(own)))

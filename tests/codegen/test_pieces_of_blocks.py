@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from in_blocks import keys, light, numbers, tensors_of
+from light_programs import keys, light, numbers, tensors_of
 from run_rule import run
 
 from rmsprop_jit.codegen import Rule, mean_of

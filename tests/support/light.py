@@ -9,30 +9,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from compare import Array, make
-from run_rule import Tensors
 
 import rmsprop_jit
 from rmsprop_jit import RMSprop
-from rmsprop_jit.codegen import Program
-from rmsprop_jit.codegen.dtypes import storage
 from rmsprop_jit.rules.table import HOMES
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 Weights = dict[str, Array]
-
-
-def tensors_of(program: Program, sizes: list[int], seed: int = 0) -> Tensors:
-    """Arrays in the storages of a program; gradients whose squares have exact sums, in whatever order."""
-    rng = np.random.default_rng(seed)
-    made: Tensors = []
-    for size in sizes:
-        types = {array.name: storage(array.storage).scalar for array in program.arrays}
-        tensor = {name: np.abs(rng.normal(size=size)).astype(kept) for name, kept in types.items()}
-        if "gradient" in tensor:
-            tensor["gradient"] = rng.normal(size=size).astype(BFLOAT16).astype(types["gradient"])
-        made.append(tensor)
-    return made
 
 
 def gradients(like: Weights, seed: int) -> Weights:
