@@ -25,10 +25,10 @@ A step is the ordinary one: warmed up, that of `Sophia` without a Hessian; rules
 """
 
 LEAD_OF_GPU = """float32; medians, in brackets the 10th and 90th percentile, by CUDA events after the L2 cache was
-filled with other data. *Of the ceiling*: how long a copy within the GPU's memory takes that moves as many bytes, as a part of
-a step, in turns with it; *torch*: how many times as long as ours a step of torch's own takes, in turns with ours.
-*Host*: how long the host is busy with a step. Where that is longer than the GPU, the time is the host's: 1,000 x 1,000
-tensors are 20 MB, which the GPU goes through in 9 us. Otherwise as above.
+filled with other data. *Of the ceiling*: how long a copy within the GPU's memory takes that moves as many bytes, as a
+part of a step, in turns with it; *torch*: how many times as long as ours a step of torch's own takes, in turns with
+ours. *Host*: how long the host is busy with a step. Where that is longer than the GPU, the time is the host's: 1,000 x
+1,000 tensors are 20 MB, which the GPU goes through in 9 us. Otherwise as above.
 """
 
 

@@ -217,6 +217,33 @@ def test_words_have_32_bits_and_nothing_is_called(compiler: str) -> None:
     assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
     assert len(re.findall(r"xor\.b32", ptx)) >= 40  # two a round, two words each
     assert "xor.b64" not in ptx
+    wide = re.findall(r"mul\.(?:lo|hi|wide)\.[su]64[^;]*, (-?\d+);", ptx)
+    assert all(int(factor) > -(2**30) for factor in wide), "a constant of a word, made wider, is negative"
+
+
+LARGEST = """
+from rmsprop_jit.codegen import Rule, max_of, specialize, where
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+rule = Rule("largest", lambda p, g, s, h, on: {p: where(g != p, p * g + p, p / max_of(g))})
+for kernel in frame.sources(specialize(rule, (), "float32")):
+    print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_what_is_no_number_differs_from_itself(compiler: str) -> None:
+    """By a comparison that is true for nan, which a largest value needs, and `!=`."""
+    ptx = in_another_process("-c", LARGEST % compiler)
+    assert len(re.findall(r"setp\.(?:nan|neu)\.f(?:32|64)|max\.NaN", ptx)) >= 3  # a thread's, a block's, all blocks'
+    assert re.search(r"setp\.(?:neu|eq)\.f32", ptx)
+    assert "setp.ne.f" not in ptx
+
+
+def test_no_product_is_contracted(entries: list[Entry]) -> None:
+    """So that numbers are those of processors; sums of squares, which have another order anyway, may be."""
+    for one in entries:
+        if one["kernel"].startswith("step_") and one["stores"]:
+            found = re.findall(r"\b(?:fma|mad|mul)\.[\w.]*f(?:32|64)", one["ptx"])
+            assert set(found) <= {"mul.rn.f32", "mul.rn.f64"}, named(one)
 
 
 LIGHT = """
