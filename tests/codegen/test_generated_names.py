@@ -94,6 +94,13 @@ def test_no_variable_of_a_frame_looks_like_a_name_of_a_rule(dtype: str, gradient
         assert_names_are_apart(program, set(re.findall(r"%([\w.$]+)", mlir.source(program))))
 
 
+def test_nor_does_one_where_slots_are_kept_in_blocks() -> None:
+    program = specialize(RMSPROP, ("momentum",), slots=dict.fromkeys(("velocity", "momentum"), "int8"))
+    for text in sources(program):
+        assert_names_are_apart(program, set(identifiers(text)))
+    assert_names_are_apart(program, set(re.findall(r"%([\w.$]+)", mlir.source(program))))
+
+
 def test_no_function_that_generated_code_calls_looks_like_a_name_of_a_rule() -> None:
     words = {*worker.names(), *simulated_gpu.NAMES}
     called = words | set(vars(builtins)) | set(keyword.kwlist)

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from compare import make
-from gpu import assert_as_on_host, cupy
+from gpu import assert_as_on_host, capture, cupy
 
 from rmsprop_jit import RMSprop, storages
 from rmsprop_jit.codegen.codes import decoded
@@ -83,3 +83,17 @@ def test_slots_on_a_gpu_become_codes_and_are_codes_no_more_and_states_move() -> 
         there, here = (one.state_dict()["variable_1_velocity"] for one in (on_gpu, on_host))
         assert there.dtype == dtype
         assert there.tobytes() == here.tobytes()
+
+
+def test_graphs_go_on_with_slots_in_8_bits() -> None:
+    (on_gpu, theirs), (on_host, ours) = (trained(place, 1, "int8") for place in (cupy.asarray, np.copy))
+    given = [make(n, n) for n in SIZES]
+    there = [cupy.asarray(one) for one in given]
+    graph = capture(lambda: on_gpu.apply(there))
+    for _ in range(2):
+        graph.launch()
+        on_host.apply(given)
+    for a, b in zip(theirs, ours, strict=True):
+        assert_as_on_host(a.get(), b, "variables")
+    for name in ("variable_1_velocity", "variable_1_velocity.scale", "variable_1_momentum"):
+        assert on_gpu.state_dict()[name].tobytes() == on_host.state_dict()[name].tobytes(), name

@@ -129,6 +129,7 @@ class Step:
         """
         lanes = self.layout.lanes
         assert lanes * GROUP == BLOCK
+        assert not self.kernel.reductions  # what stores slots is the last kernel: it would reduce the last element anew
         yield f"i = int32(thread * {lanes})"
         yield f"while int32(i & {-BLOCK}) < count:"
         yield from indented([*self.found(0, "i"), "if i < vectors:", *indented(self.loaded(0)), "else:"])

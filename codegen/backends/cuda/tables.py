@@ -38,6 +38,7 @@ SHORTEST, LONGEST = 1_024, 16_384
 
 1,024 of float32 are one vector of 16 bytes for each of a block's threads: of less, some would have no work. Beyond
 16,384 a block's start (two loads, one after the other, before that of an element) is little beside its sixteen rounds.
+Of slots in 8 bits a row has whole blocks, whose elements share a scale: all lengths are multiples of these.
 """
 
 LONGEST_WITHOUT_SUMS = 2_048
