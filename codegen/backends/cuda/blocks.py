@@ -50,7 +50,7 @@ def _codes(one: Coded, number: str, index: str, lanes: int) -> Iterator[str]:
     array = mangled(new(one.array))
     yield f"most = {WORD}(0)"
     for lane in range(lanes):
-        size = f"sized_{number}(l0{lane}_{array}) if i + {lane} < count else {WORD}(0)"
+        size = f"sized_{number}(l0{lane}_{array}) if left > {lane} else {WORD}(0)"
         yield f"most = {expression(Fn.WORD_MOST, ['most', size], WORD)}"
     once = [mangled(name) for name in one.once]
     yield f"{', '.join(['scale', *once])} = block_{number}(most_of_group(most))"

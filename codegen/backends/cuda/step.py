@@ -132,9 +132,10 @@ class Step:
         assert not self.kernel.reductions  # what stores slots is the last kernel: it would reduce the last element anew
         yield f"i = int32(thread * {lanes})"
         yield f"while int32(i & {-BLOCK}) < count:"
+        yield "    left = int32(count - i)"  # compared with constants in 32 bits
         yield from indented([*self.found(0, "i"), "if i < vectors:", *indented(self.loaded(0)), "else:"])
         for lane in range(lanes):  # behind the end, the last element once more
-            yield from indented(self.found(1, f"int32(i + {lane} if i + {lane} < count else count - 1)"), 2)
+            yield from indented(self.found(1, f"int32(i + ({lane} if left > {lane} else left - 1))"), 2)
             yield from indented(self.loaded_single(f"l0{lane}_", 1), 2)
         yield from indented(self.beside(0, "i"))
         for lane in range(lanes):
@@ -142,7 +143,7 @@ class Step:
         yield from indented(blocks.codes(self.kernel, self.k, self.offset(0, "i"), lanes))
         yield from indented(["if i < vectors:", *indented(self.stored_vector(0)), "else:"])
         for lane in range(lanes):
-            yield f"        if i + {lane} < count:"
+            yield f"        if left > {lane}:"
             yield from indented([*self.found(1, f"int32(i + {lane})"), *self.stored_single(f"l0{lane}_", 1)], 3)
         yield f"    i = int32(i + {self.threads * lanes})"
 
