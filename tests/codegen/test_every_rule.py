@@ -1,26 +1,32 @@
 """Every bundled rule on every backend, beside the interpreter, which is their definition; see support/every_rule.py."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from compare import Array, Maker, assert_same_bits, assert_scaled, cast, special
 from compare import ordinary as ordinary_numbers
 from every_rule import (
+    ALL,
     AROUND,
     VARIANTS,
+    Shape,
     Trial,
     Variant,
     flag_sets,
     is_exact,
+    is_shaped,
     own_flags,
     rule_of,
     some,
     some_rules,
     trial,
+    usual_flags,
 )
 from run_rule import copied, run
 
+from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Program, Rule, sum_of_squares, where
 
 SIZES = [0, 1, 7, 129, 1001]
@@ -73,26 +79,80 @@ def test_a_gpu_does_what_the_interpreter_says(variant: Variant) -> None:
             beside_the_interpreter("cuda", trial(rule, flags, dtype, cast(special(4), dtype), FEW))
 
 
-@pytest.mark.parametrize("variant", some_rules("mlir", 6), ids=str)
-def test_iree_does_what_the_interpreter_says(variant: Variant) -> None:
+def near_by_iree(made: Trial) -> None:
     """IREE contracts products and sums, so that numbers are near; those of the arrays that a step writes."""
-    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
     from run_iree import run_with_iree
 
+    program, tensors, hypers, own = made
+    if program.scratch:  # it is handed kernels, and calls no function between them
+        return
+    expected = copied(tensors)
+    run_with_iree(program, tensors, hypers, own)
+    run("reference", program, expected, hypers, own)
+    for ours, theirs in zip(tensors, expected, strict=True):
+        for name in written(program):
+            assert_scaled(ours[name], theirs[name], NEAR[program.compute], f"{program.name}: {name}")
+
+
+@pytest.mark.parametrize("variant", some_rules("mlir", 6), ids=str)
+def test_iree_does_what_the_interpreter_says(variant: Variant) -> None:
+    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
     rule = rule_of(variant)
     for dtype in some(DTYPES, str(variant), 1):
         for flags in some(flag_sets(rule, f"{variant} mlir", 2, 1), str(variant), 1):
-            program, tensors, hypers, own = trial(rule, flags, dtype, cast(ordinary_numbers(5), dtype), [1, 7, 129])
-            expected = copied(tensors)
-            run_with_iree(program, tensors, hypers, own)
-            run("reference", program, expected, hypers, own)
-            for ours, theirs in zip(tensors, expected, strict=True):
-                for name in written(program):
-                    assert_scaled(ours[name], theirs[name], NEAR[dtype], f"{program.name}: {name}")
+            near_by_iree(trial(rule, flags, dtype, cast(ordinary_numbers(5), dtype), [1, 7, 129]))
+
+
+SHAPED = [variant for variant in VARIANTS if is_shaped(rule_of(variant))]
+"""Whose equations a shape decides: as vectors they are tried above, here as all else."""
+
+SHAPES: list[Shape] = [(3, 43), (1, 7), (0, 5), (5, 1), (2, 3, 1, 4), (3, 5, 2, 7), (2, 3, 2, 1, 3)]
+SHAPES += [(2, 3, 4)] if ALL else []
+
+
+def shaped_trials(variant: Variant, dtype: str, around: tuple[str, ...] = ()) -> list[Trial]:
+    """The programs of tensors of more axes than one."""
+    rule, found = rule_of(variant), dict[tuple[str, ...], list[Shape]]()
+    for shape in SHAPES:
+        found.setdefault((*usual_flags(rule, shape), *around), []).append(shape)
+    make = cast(ordinary_numbers(7), dtype)
+    return [
+        trial(rule, flags, dtype, make, [math.prod(shape) for shape in shapes], shapes=shapes)
+        for flags, shapes in found.items()
+    ]
+
+
+@pytest.mark.parametrize("variant", SHAPED, ids=str)
+def test_of_matrices_and_tensors_of_four_axes_a_processor_does_what_the_interpreter_says(variant: Variant) -> None:
+    """By default one program of each, which the table of properties compiles, too."""
+    whole = itertools.product(DTYPES, [(), *AROUND]) if ALL else [("float32", ())]
+    for dtype, around in whole:
+        for made in shaped_trials(variant, dtype, around):
+            start = copied(made.tensors)
+            beside_the_interpreter("cpu", made, steps=2)
+            moved = [(one["parameter"] != old["parameter"]).any() for one, old in zip(made.tensors, start, strict=True)]
+            assert moved == [one["parameter"].size > 0 for one in start] or "micro_step" in around
+
+
+@pytest.mark.parametrize("variant", SHAPED if ALL else some(SHAPED, "matrices on a gpu", 1), ids=str)
+def test_of_matrices_and_tensors_of_four_axes_a_gpu_does_what_the_interpreter_says(variant: Variant) -> None:
+    for dtype in DTYPES if ALL else DTYPES[:1]:
+        for made in shaped_trials(variant, dtype):
+            beside_the_interpreter("cuda", made)
+
+
+@pytest.mark.skipif(not ALL, reason="IREE compiles for seconds: RMSPROP_JIT_ALL_RULES=1 tries all")
+@pytest.mark.parametrize("variant", SHAPED, ids=str)
+def test_of_matrices_and_tensors_of_four_axes_iree_does_what_the_interpreter_says(variant: Variant) -> None:
+    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
+    for made in shaped_trials(variant, "float32"):
+        near_by_iree(made._replace(tensors=[one for one in made.tensors if one["parameter"].size]))
 
 
 def written(program: Program) -> list[str]:
-    return sorted(program.written)
+    """The arrays that a step writes, but those that it makes for itself."""
+    made = {array.name for array in program.arrays if array.is_made}
+    return sorted({*program.written} - made)
 
 
 # What a step moves: found out by what depends on what, not by reading the program.
@@ -161,19 +221,20 @@ def moved(made: Trial) -> tuple[int, int]:
 
 @each
 def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
+    """Of elements that lie in a line, whatever their tensor's shape.
+
+    Functions of whole tensors make twins differ, and what depends on what does not tell two passes from three: counted
+    by hand, in test_outside_muon.py and test_axes_rules.py.
+    """
     rule = rule_of(variant)
     for flags in flag_sets(rule, f"{variant} moved", 4, 0):
-        made = trial(rule, flags, "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
-        if (
-            made.program.scratch
-        ):  # a function of whole tensors makes twins differ: counted by hand, test_outside_muon.py
+        program = program_of(rule, flags, "float64")
+        if program.scratch or program.is_by_axes:
             continue
-        kernels = made.program.kernels
-        if made.program.is_by_axes:  # what depends on what does not tell two passes from three: see test_axes_moved.py
-            continue
-        ours = sum(len(one.loads) for one in kernels), sum(len(one.stores) for one in kernels)
-        if any(one.draws for one in kernels):  # two elements draw other numbers: what moves is that without them
-            made = trial(rule, (), "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0)
+        ours = sum(len(one.loads) for one in program.kernels), sum(len(one.stores) for one in program.kernels)
+        chosen = () if any(one.draws for one in program.kernels) else flags  # two elements draw other numbers
+        line = [(2 * PAIRS,)]
+        made = trial(rule, chosen, "float64", of_all_magnitudes(6), [2 * PAIRS], step=20.0, shapes=line)
         assert ours == moved(made), f"{variant} {flags}"
 
 

@@ -10,22 +10,34 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array, assert_same_bits
-from every_rule import ALL, VARIANTS, Variant, brought, is_exact, rule_of, some, trial
+from every_rule import ALL, VARIANTS, Variant, brought, is_exact, is_shaped, rule_of, some, trial
 
 Arrays = Sequence[Array]
 Sizes = Sequence[int | tuple[int, ...]]
 
-SIZES: Sizes = (1, 7, 64, (3, 43), 0, (10, 100), 3) if ALL else (1, 7, 64, 129, 0, 1000, 3)
-"""Of vectors, and shapes of matrices, whose kernels over axes compile for seconds."""
+SIZES: Sizes = (1, 7, 64, 129, 0, 1000, 3)
+SHAPES: Sizes = (1, 7, (2, 1, 4, 8), (3, 43), (0, 4), (10, 100), 3)
 STEPS = 3
 
 
-def weights(dtype: str = "float32", sizes: Sizes = SIZES) -> list[Array]:
+DEAR = frozenset({"Adafactor", "CAME", "SM3", "AdamMini"})
+"""Rules whose matrices compile for seconds, for each program anew: by default one of each."""
+
+
+def sizes_of(variant: Variant, is_usual: bool = True) -> Sizes:
+    """Of vectors; and shapes of as many elements where shapes decide what a rule does.
+
+    is_usual: the program is that of all else, and so compiled anyway.
+    """
+    return SHAPES if ALL or (is_shaped(rule_of(variant)) and (is_usual or variant.name not in DEAR)) else SIZES
+
+
+def weights(sizes: Sizes, dtype: str = "float32") -> list[Array]:
     rng = np.random.default_rng(1)
-    return [rng.normal(size=size).astype(dtype) for size in sizes]
+    return [np.asarray(rng.normal(size=size), dtype) for size in sizes]
 
 
-def gradients(step: int, dtype: str = "float32", sizes: Sizes = SIZES) -> list[Array]:
+def gradients(step: int, sizes: Sizes, dtype: str = "float32") -> list[Array]:
     """Whole multiples of 2 ** -6 below 8, so that sums of some, and halves and quarters, are exact in float32."""
     rng = np.random.default_rng(100 + step)
     return [(rng.integers(-512, 512, size=size) / 64).astype(dtype) for size in sizes]
@@ -45,9 +57,11 @@ def stepped(variant: Variant, optimizer: Any, variables: Arrays, calls: Sequence
     return state | {f"variable {i}": one for i, one in enumerate(variables)}
 
 
-def run(variant: Variant, dtype: str = "float32") -> dict[str, Array]:
+def run(variant: Variant, dtype: str = "float32", is_usual: bool = True) -> dict[str, Array]:
     """What some steps make of the usual variables."""
-    return stepped(variant, variant.made(), weights(dtype), [gradients(i, dtype) for i in range(STEPS)])
+    sizes = sizes_of(variant, is_usual)
+    calls = [gradients(i, sizes, dtype) for i in range(STEPS)]
+    return stepped(variant, variant.made(), weights(sizes, dtype), calls)
 
 
 plain = functools.cache(run)
@@ -69,7 +83,7 @@ def keeps_its_dtype(variant: Variant) -> None:
     """Variables and slots of float32 stay float32, those of float64 float64; numbers of a tensor are float64."""
     coarse = {name for name, slot in rule_of(variant).slots.items() if slot.over != "element"}
     for dtype in ("float32", "float64"):
-        for name, array in plain(variant, dtype).items():
+        for name, array in plain(variant, dtype, dtype == "float32").items():
             if array.shape and array.dtype.kind == "f":
                 assert array.dtype == dtype, name
             elif any(name.endswith(slot) for slot in coarse):
@@ -78,12 +92,13 @@ def keeps_its_dtype(variant: Variant) -> None:
 
 def accumulates_to_the_mean(variant: Variant) -> None:
     """Four gradients of which the sum is exact: the same bits as a step of their mean."""
-    calls = [[gradients(4 * update + i) for i in range(4)] for update in range(2)]
+    sizes = sizes_of(variant, is_usual=False)
+    calls = [[gradients(4 * update + i, sizes) for i in range(4)] for update in range(2)]
     means = [[sum(each) / np.float32(4) for each in zip(*window, strict=True)] for window in calls]
-    whole = stepped(variant, variant.made(), weights(), means)
+    whole = stepped(variant, variant.made(), weights(sizes), means)
     inputs = bool(rule_of(variant).inputs)  # the absolute of a mean is not the mean of what is brought
     parts = variant.made(gradient_accumulation_steps=4)
-    variables = weights()
+    variables = weights(sizes)
     for mean, window in zip(means, calls, strict=True):
         for given in window:
             parts.apply(given, variables, **brought(variant, mean if inputs else given))
@@ -97,49 +112,78 @@ def takes_rows_in_any_order(variant: Variant) -> None:
     programs = [trial(rule, (*own,), "float32", lambda n: np.ones(n), [1]).program for own in ((), tuple(rule.flags))]
     if not all(map(is_exact, programs)) or rule.draws:
         return
-    ours = flat(weights())
+    sizes = SIZES
+    ours = flat(weights(sizes))
     order = np.random.default_rng(5).permutation(ours.size)
     cuts = [5, 6, 400, 529]
-    stepped(variant, variant.made(), [ours], [[flat(gradients(i))] for i in range(STEPS)])
-    pieces = [one.copy() for one in np.split(flat(weights())[order], cuts)]
-    given = [[one.copy() for one in np.split(flat(gradients(i))[order], cuts)] for i in range(STEPS)]
+    stepped(variant, variant.made(), [ours], [[flat(gradients(i, sizes))] for i in range(STEPS)])
+    pieces = [one.copy() for one in np.split(flat(weights(sizes))[order], cuts)]
+    given = [[one.copy() for one in np.split(flat(gradients(i, sizes))[order], cuts)] for i in range(STEPS)]
     stepped(variant, variant.made(), pieces, given)
     assert_same_bits(np.concatenate(pieces), ours[order], "elements")
-    apart = weights()
-    stepped(variant, variant.made(), apart, [gradients(i) for i in range(STEPS)])
+    apart = weights(sizes)
+    stepped(variant, variant.made(), apart, [gradients(i, sizes) for i in range(STEPS)])
     assert_same_bits(flat(apart), ours, "variables")
+
+
+def takes_rows_of_a_tensor_in_any_order(variant: Variant) -> None:
+    """What belongs to a place along the first axis, and to a place of a vector, may stand at another one."""
+    if rule_of(variant).draws or not is_shaped(rule_of(variant)):
+        return
+    shapes: Sizes = (64, (7, 12), (5, 2, 3, 4))
+    orders = [np.random.default_rng(5).permutation(one.shape[0]) for one in weights(shapes)]
+    ours, theirs = weights(shapes), [one[order] for one, order in zip(weights(shapes), orders, strict=True)]
+    calls = [gradients(i, shapes) for i in range(STEPS)]
+    moved = [[one[order] for one, order in zip(given, orders, strict=True)] for given in calls]
+    stepped(variant, variant.made(), ours, calls)
+    stepped(variant, variant.made(), theirs, moved)
+    for mine, other, order in zip(ours, theirs, orders, strict=True):
+        np.testing.assert_allclose(mine[order], other, rtol=2e-5, atol=2e-5)
+
+
+def takes_variables_in_any_order(variant: Variant) -> None:
+    """The last first: the same bits, if a variable's numbers are its own, and no draw goes by its position."""
+    rule, sizes = rule_of(variant), sizes_of(variant)
+    if rule.draws or rule.gathered or variant.name == "AdaGC":  # whose sums are in the order of the call
+        return
+    variables = weights(sizes)[::-1]
+    stepped(variant, variant.made(), variables, [gradients(i, sizes)[::-1] for i in range(STEPS)])
+    for i, one in enumerate(reversed(variables)):
+        assert_same_bits(one, plain(variant)[f"variable {i}"], i)
 
 
 def goes_on_from_its_state(variant: Variant) -> None:
     """Also in the middle of a window: a new optimizer with the state makes what the old one makes."""
-    options = {"gradient_accumulation_steps": 2}
-    straight = weights()
+    options, sizes = {"gradient_accumulation_steps": 2}, sizes_of(variant, is_usual=False)
+    straight = weights(sizes)
     optimizer = variant.made(**options)
-    stepped(variant, optimizer, straight, [gradients(i) for i in range(3)])
+    stepped(variant, optimizer, straight, [gradients(i, sizes) for i in range(3)])
     resumed = [one.copy() for one in straight]
     again = variant.made(**options)
     again.build(resumed)
     again.load_state_dict(optimizer.state_dict())
-    calls = [gradients(i) for i in range(3, 6)]
+    calls = [gradients(i, sizes) for i in range(3, 6)]
     assert_same(stepped(variant, again, resumed, calls), stepped(variant, optimizer, straight, calls))
 
 
 def has_the_bits_of_any_number_of_threads(variant: Variant) -> None:
-    sizes: Sizes = (33_333, 5, (17, 241), (241, 17)) if ALL else (33_333, 5, 4_097)
+    shapes: Sizes = (33_333, 5, (17, 241), (241, 17), (3, 5, 7, 40))
+    sizes = shapes if ALL or is_shaped(rule_of(variant)) else (33_333, 5, 4_097)
     found = []
     for threads in (1, 2, 3):
-        calls = [gradients(i, sizes=sizes) for i in range(2)]
-        found.append(stepped(variant, variant.made(threads=threads), weights(sizes=sizes), calls))
+        calls = [gradients(i, sizes) for i in range(2)]
+        found.append(stepped(variant, variant.made(threads=threads), weights(sizes), calls))
     for other in found[1:]:
         assert_same(other, found[0])
 
 
 def leaves_alone_what_has_no_gradient(variant: Variant) -> None:
     """A variable without a gradient, and its slots, in a call between others."""
-    optimizer, variables = variant.made(), weights()
-    before = {name: one.copy() for name, one in stepped(variant, optimizer, variables, [gradients(0)]).items()}
+    sizes = sizes_of(variant)
+    optimizer, variables = variant.made(), weights(sizes)
+    before = {name: one.copy() for name, one in stepped(variant, optimizer, variables, [gradients(0, sizes)]).items()}
     without = 2
-    given: list[Array | None] = [*gradients(1)]
+    given: list[Array | None] = [*gradients(1, sizes)]
     given[without] = None
     after = stepped(variant, optimizer, variables, [given])
     names = {"variable 2"} | {one.name for one in optimizer.variables if f"variable_{without}_" in one.name}
@@ -152,19 +196,21 @@ def leaves_alone_what_has_no_gradient(variant: Variant) -> None:
 
 def climbs_as_it_descends(variant: Variant) -> None:
     """To climb is to descend along the other sign."""
-    calls = [[-g for g in gradients(i)] for i in range(STEPS)]
-    climbed = stepped(variant, variant.made(maximize=True), weights(), calls)
-    assert_same(climbed, plain(variant))
+    sizes = sizes_of(variant, is_usual=False)
+    calls = [[-g for g in gradients(i, sizes)] for i in range(STEPS)]
+    climbed = stepped(variant, variant.made(maximize=True), weights(sizes), calls)
+    assert_same(climbed, plain(variant, "float32", is_usual=False))
 
 
 def is_unscaled(variant: Variant) -> None:
     """Gradients of a loss that is scaled by a power of two, scaled back."""
-    calls = [[np.float32(1024) * g for g in gradients(i)] for i in range(STEPS)]
-    optimizer, variables = variant.made(loss_scale_factor=1024.0), weights()
-    for scaled, given in zip(calls, (gradients(i) for i in range(STEPS)), strict=True):
+    sizes = sizes_of(variant, is_usual=False)
+    calls = [[np.float32(1024) * g for g in gradients(i, sizes)] for i in range(STEPS)]
+    optimizer, variables = variant.made(loss_scale_factor=1024.0), weights(sizes)
+    for scaled, given in zip(calls, (gradients(i, sizes) for i in range(STEPS)), strict=True):
         optimizer.apply(scaled, variables, **brought(variant, given))
     for i, one in enumerate(variables):
-        assert_same_bits(one, plain(variant)[f"variable {i}"], i)
+        assert_same_bits(one, plain(variant, "float32", is_usual=False)[f"variable {i}"], i)
 
 
 def has_the_bits_of_a_run_before(variant: Variant) -> None:
@@ -175,6 +221,8 @@ PROPERTIES: list[Callable[[Variant], None]] = [
     keeps_its_dtype,
     accumulates_to_the_mean,
     takes_rows_in_any_order,
+    takes_rows_of_a_tensor_in_any_order,
+    takes_variables_in_any_order,
     goes_on_from_its_state,
     has_the_bits_of_any_number_of_threads,
     leaves_alone_what_has_no_gradient,

@@ -19,9 +19,15 @@ ARCH = (9, 0)
 
 
 def passes(program: Program) -> dict[str, dict[str, bool]]:
-    """Of each pass by its name: does it store, and do elements go through float64, as those of exp and of powers do?"""
+    """Of each pass by its name: does it store, and does anything go through float64?
+
+    Elements do for exp and for powers; numbers over axes are computed in it.
+    """
     return {
-        f"step_{k}": {"stores": bool(kernel.stores), "wide": bool(wides(kernel.body))}
+        f"step_{k}": {
+            "stores": bool(kernel.stores),
+            "wide": bool(wides(kernel.body)) or program.type_of(kernel) == "float64",
+        }
         for k, kernel in enumerate(program.kernels)
     }
 

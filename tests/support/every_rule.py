@@ -167,10 +167,35 @@ class Trial(NamedTuple):
     own: dict[str, list[float]]
 
 
-def trial(rule: Rule, flags: Sequence[str], dtype: str, make: Maker, sizes: Sequence[int], step: float = 3.0) -> Trial:
-    """The program, with tensors of so many elements: slots are not as they start, but as they may be later."""
+def is_shaped(rule: Rule) -> bool:
+    """Whether shapes decide what a rule does."""
+    return any(flag.of is not None for flag in rule.flags.values())
+
+
+def usual_flags(rule: Rule, shape: Shape) -> list[str]:
+    """Those of a variable of this shape, with the numbers that are on by default."""
+    return [
+        name
+        for name, flag in rule.flags.items()
+        if (flag.of(shape) if flag.of else flag.default or (flag.follows and rule.hypers[flag.follows].default))
+    ]
+
+
+def trial(
+    rule: Rule,
+    flags: Sequence[str],
+    dtype: str,
+    make: Maker,
+    sizes: Sequence[int],
+    step: float = 3.0,
+    shapes: Sequence[Shape] = (),
+) -> Trial:
+    """The program, with tensors of so many elements: slots are not as they start, but as they may be later.
+
+    shapes: of the tensors; by default such as the flags ask for.
+    """
     whole, program = step_of(rule), program_of(rule, flags, dtype)
-    shapes = shapes_of(rule, flags, sizes)
+    shapes = shapes or shapes_of(rule, flags, sizes)
     tensors = make_tensors(whole, sizes, dtype, make)
     for tensor, shape, size in zip(tensors, shapes, sizes, strict=True):
         tensor |= {f"x.{name}": make(size).astype(dtype) for name in rule.inputs}
