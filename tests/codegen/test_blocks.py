@@ -261,16 +261,3 @@ def test_as_mlir(name: str) -> None:
             codes = [one[slot].astype(int) for one in (ours, theirs)]
             assert (np.abs(codes[0] - codes[1]) <= 1).all()
             assert (codes[0] == codes[1]).mean() > 0.98
-
-
-def test_codes_in_mlir_are_those_of_the_interpreter() -> None:
-    """Nothing is contracted where the gradient is kept as it is."""
-    pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
-    for rule in (COPY, POSITIVE):
-        program = light(rule)
-        (tensor,) = tensors_of(program, [(1000,)])
-        tensor["gradient"] = np.abs(tensor["gradient"]) if rule is POSITIVE else tensor["gradient"]
-        (expected,) = copied([tensor])
-        run("reference", program, [expected], numbers(rule), keys(1))
-        run_with_iree(program, [tensor], numbers(rule), keys(1))
-        assert_alike([tensor], [expected], program)
