@@ -26,7 +26,7 @@ from run_rule import Tensors, copied, fetch, on_gpu, run, table_of
 from test_ptx import compiler as compiler
 from test_ptx import in_another_process
 
-from rmsprop_jit.codegen import Program, Rule, backends
+from rmsprop_jit.codegen import Program, Rule, backends, normal
 from rmsprop_jit.codegen.dtypes import BLOCK
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
@@ -79,6 +79,12 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     with blocks_of(64):
         program = light(RMSPROP, ("momentum",))
         stepped(RMSPROP, program, tensors_of(program, [1100, 70]))
+
+
+def test_what_is_drawn_behind_the_end_is_nothing_of_the_last_block() -> None:
+    rule = Rule("noisy", lambda p, g, s, h, on: {s.seen: g + 100 * normal(), p: s.seen}, slots={"seen": 0.0})
+    program = light(rule)
+    stepped(rule, program, tensors_of(program, [65, 67, 1, 130]))
 
 
 def test_arrays_that_begin_anywhere_have_the_same_bits() -> None:
