@@ -68,13 +68,17 @@ class Engine:
             bound.step(settings, rates)
             self._bound = bound
 
+    def has_lent(self) -> bool:
+        """Whether anybody may have states that `state_dict` showed."""
+        return self._bound is None or self._bound.kept.is_lent()
+
 
 class _Bound:
     """Some parameters with their states, as they are now.
 
     Those take part that have a gradient or a state; the others need not be of a kind that could.
 
-    counts: how many each group has.
+    counts: how many each group has. `kept`: their states.
     """
 
     def __init__(
@@ -108,8 +112,8 @@ class _Bound:
             depends(program_of(words.rule, *kind)) for kind in dict.fromkeys(kinds)
         )
         Members(members).read([gradients[i] for i in self._active])  # before a state is made for any
-        self._kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered, words.has_twin)
-        self._members = Members(self._kept.members)
+        self.kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered, words.has_twin)
+        self._members = Members(self.kept.members)
         self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
         self._given: tuple[tuple[str | None, ...], list[int]] = ((), [])
         self._kinds: dict[Any, Launches] = {}
@@ -120,7 +124,7 @@ class _Bound:
         """Whether these are the parameters, with the same slots as then, and the same states."""
         if not same(parameters, self._parameters) or [one.flags for one in settings] != self._flags:
             return False
-        return self._kept.stays(states, is_shown)
+        return self.kept.stays(states, is_shown)
 
     def step(self, settings: Sequence[Settings], rates: Sequence[float]) -> bool:
         """Do it; False if a parameter was pointed elsewhere, or an idle one has a gradient now: nothing was done.
@@ -143,15 +147,15 @@ class _Bound:
         brought = self._brought(resolved, settings, rates, whose, seen)
         launches = self._launches(brought, settings, rates, whose, seen)
         made = launches.prepare(brought.addresses, settings, rates, seen)
-        self._kept.enter()  # nothing can be refused any more
+        self.kept.enter()  # nothing can be refused any more
         launches.run()
         self._count(given, whose, made)
         return True
 
     def _count(self, given: Sequence[int], whose: Sequence[int], made: Sequence[Mapping[str, float]]) -> None:
         """A step was made of parameters with gradients, by which slots over all have new values for each moment."""
-        for name, vector in self._kept.numbers.items():
-            if self._kept.is_common or (name == STEP and len(given) == len(vector)):
+        for name, vector in self.kept.numbers.items():
+            if self.kept.is_common or (name == STEP and len(given) == len(vector)):
                 if name == STEP:
                     vector += 1
                 else:
@@ -217,7 +221,7 @@ class _Bound:
 
     def _moments(self, given: Sequence[int], count: int) -> tuple[list[int], list[Moment]]:
         """How far parameters with gradients are: for each of all the number of its moment, and the moments."""
-        numbers = self._kept.numbers
+        numbers = self.kept.numbers
         steps = numbers[STEP]
         if not self._depends or (len(numbers) == 1 and steps.min() == steps.max()):
             return [0] * count, [Moment(float(steps[0]), ())]
@@ -251,7 +255,7 @@ class _Bound:
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds = {}
             members = self._members.members
-            common = {name: tensor.data_ptr() for name, tensor in self._kept.common.items()}
+            common = {name: tensor.data_ptr() for name, tensor in self.kept.common.items()}
             more = brought.inputs, common
             launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates, *more)
             self._kinds[key] = launches

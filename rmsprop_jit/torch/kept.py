@@ -25,6 +25,7 @@ from ..errors import ArrayError
 from ..identity import same
 from ..members import Member
 from ..overlaps import overlapping
+from .lent import Lent
 
 STEP = "step"
 
@@ -81,17 +82,23 @@ class Kept:
         if self._is_entered:
             return
         own = [self._states[one.given] for one in self.members]
+        slots = [tensor for tensors in self._tensors for tensor in tensors.values()]
         for state, tensors in zip(own, self._tensors, strict=True):
             state.update(tensors)
             state.update({self._keys[name]: tensor for name, tensor in self.common.items()})
-        for name, vector in self.numbers.items():
-            for state, tensor in zip(own, torch.from_numpy(vector).unbind() if own else (), strict=True):
+        numbers = [torch.from_numpy(vector).unbind() if own else () for vector in self.numbers.values()]
+        for name, tensors in zip(self.numbers, numbers, strict=True):
+            for state, tensor in zip(own, tensors, strict=True):
                 state[self._keys[name]] = tensor
-        self._dicts, self._own = list(self._states.values()), own
-        self._values = list(chain.from_iterable(map(dict.values, own)))
-        kept = [tensor for tensors in self._tensors for tensor in tensors.values()] + [*self.common.values()]
-        self._stay = stay(kept, [one.data_ptr() for one in kept])
-        self._is_entered = True
+        self._dicts, self._lent = list(self._states.values()), Lent(own, slots, numbers)
+        self._values = list(chain.from_iterable(map(dict.values, self._lent.dicts)))
+        asked = [*self._lent.tensors, *self.common.values()]
+        self._stay = stay(asked, [one.data_ptr() for one in asked])
+        self._is_entered, self._tensors = True, []
+
+    def is_lent(self) -> bool:
+        """Whether anybody may still have what `state_dict` showed of them."""
+        return not self._is_entered or bool(self.common) or self._lent.is_any()
 
     def stays(self, states: Any, is_shown: bool) -> bool:
         """Whether the same tensors are in the same dicts, and lie where they lay: asked if others may have them."""
@@ -101,7 +108,7 @@ class Kept:
             return True
         if not same(states.values(), self._dicts):
             return False
-        if not same(list(chain.from_iterable(map(dict.values, self._own))), self._values):
+        if not same(list(chain.from_iterable(map(dict.values, self._lent.dicts))), self._values):
             return False
         try:
             return bool(self._stay())

@@ -29,6 +29,7 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     _words: ClassVar[Words]
     _step_supports_amp_scaling = True
+    _is_lent = False
 
     def __init__(self, params: Any, *arguments: Any, **options: Any) -> None:
         words = self._words
@@ -54,6 +55,14 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         """The same, for who will show them to nobody. They are kept where torch puts them."""
         states: dict[Any, dict[str, Any]] = self.__dict__["state"]
         return states
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch does it. Steps look at the states, too, as long as anybody has any of it."""
+        was_shown = self._is_shown
+        hooks = [getattr(self, f"_optimizer_state_dict_{when}_hooks", True) for when in ("pre", "post")]
+        found: dict[str, Any] = super().state_dict()  # asks for `state`
+        self._is_lent, self._is_shown = True, was_shown or any(hooks)
+        return found
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Another group of parameters. Raises OptionError for a value without meaning, and is as it was then."""
@@ -116,8 +125,9 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
         Raises ArrayError, naming the parameter, or OptionError, before anything is written.
         """
+        given = () if closure is None else (closure,)  # hooks are shown the arguments, and may return others
         is_own = type(self).step is Fused.step  # else torch, or who overrides this, has seen to what is around it
-        return self._watched_step(closure) if is_own and is_watched(self) else self._step(closure)
+        return self._watched_step(*given) if is_own and is_watched(self) else self._step(*given)
 
     step.hooked = True  # type: ignore[attr-defined]  # for torch, which else puts its profiler's mark around each
 
@@ -129,18 +139,29 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         if found_inf is not None and float(found_inf):
             return loss
-        self._launch(None if scale is None else float(scale))
+        launch = _left_alone if torch.compiler.is_compiling() else Fused._launch
+        launch(self, None if scale is None else float(scale))
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _launch(self, scale: float | None) -> None:
-        """The step itself. A compiler of torch's would find nothing in it that it could make faster."""
+        """The step itself."""
         engine = self.__dict__.get("_engine")
         if engine is None:
             engine = self._engine = Engine(self._words)
-        engine.step(self.param_groups, self._states(), self._is_shown, scale)
+        engine.step(self.param_groups, self._states(), self._is_shown or self._is_lent, scale)
+        if self._is_lent:
+            self._is_lent = False  # before it is asked, so that another thread's `state_dict` is not forgotten
+            if engine.has_lent():
+                self._is_lent = True
+
+
+_left_alone = torch.compiler.disable(Fused._launch)
+"""A step for torch's compiler, where it is at work: it would find nothing that it could make faster.
+
+Elsewhere the switch that turns it off would take as long as a tenth of the host's work.
+"""
 
 
 @functools.cache
