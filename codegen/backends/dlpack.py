@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..memory import begin_of, equal, is_usual, items_of
+from . import shim
 from .attribute import Attribute
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Cell(IntEnum):
     CLOSURE = 8
     DROP = 9
     HELD_AT = 10  # what is held
-    TENSOR = 11  # a DLTensor, which each tensor in turn fills
+    TENSOR = 11  # a DLTensor, which each tensor in turn fills, and what `shim` wants behind it
 
 
 OTHER, NOTED = 0, 1
@@ -203,7 +204,8 @@ class Tensors:
         if attribute is not None:
             get, closure, drop = attribute.functions()
             cells |= {Cell.GET: get, Cell.CLOSURE: closure, Cell.DROP: drop}
-        self._block = np.zeros(Cell.TENSOR + len(Field), np.int64)
+        more = shim.behind() if function == shim.describer() else None
+        self._block = np.array([0] * (Cell.TENSOR + len(Field)) + list(more or ()), np.int64)
         self._block[list(cells)] = list(cells.values())
 
     def say(self) -> Said | None:
@@ -257,7 +259,13 @@ def _loaded(source: str) -> Any:
 
 def describer(kinds: Iterable[type]) -> int | None:
     """The address of the C function that describes tensors of all these classes; None where there is none."""
-    found = {_function_of(kind) for kind in kinds} if is_usual() else set()
+    kinds = set(kinds)
+    if not is_usual():
+        return None
+    torch = sys.modules.get("torch")
+    if torch is not None and kinds <= {torch.Tensor, torch.nn.Parameter} and shim.describer() is not None:
+        return shim.describer()
+    found = {_function_of(kind) for kind in kinds}
     return found.pop() if len(found) == 1 else None
 
 

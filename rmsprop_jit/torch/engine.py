@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch.autograd.graph import increment_version
 
 from ..arrays.checks import DTYPES
 from ..buckets import inputs_read, needed_slots, program_of
 from ..codegen.backends.attribute import Attribute, Held
 from ..errors import ArrayError
-from ..flags import variable_flags
+from ..flags import NO_FLAGS, Flags, variable_flags
 from ..identity import same
 from ..members import Member, Members, track
 from ..readers import Resolved
@@ -24,6 +26,14 @@ MOST_KINDS = 64
 """Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
 
 Group = dict[str, Any]
+
+
+class _Given(NamedTuple):
+    """Which parameters have gradients, and of which dtypes."""
+
+    dtypes: tuple[str | None, ...]
+    positions: list[int]
+    parameters: list[Any]
 
 
 def refuse_light(members: Sequence[Member]) -> None:
@@ -106,7 +116,7 @@ class _Bound:
             settings[group].flags | variable_flags(words.rule, one.array.shape, one.path)
             for one, group in zip(members, self._groups, strict=True)
         ]
-        kinds = list(zip(flags, [one.dtype for one in members], strict=True))
+        kinds = self._own = list(zip(flags, [one.dtype for one in members], strict=True))
         wanted = [needed_slots(words.rule, *kind) for kind in kinds]
         self._depends = bool(words.rule.decided_by_step) or any(
             depends(program_of(words.rule, *kind)) for kind in dict.fromkeys(kinds)
@@ -115,7 +125,8 @@ class _Bound:
         self.kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered, words.has_twin)
         self._members = Members(self.kept.members)
         self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
-        self._given: tuple[tuple[str | None, ...], list[int]] = ((), [])
+        self._given = _Given((), [], [])
+        self._reads: dict[Any, dict[str, list[int]]] = {}
         self._kinds: dict[Any, Launches] = {}
         self._last: Launches | None = None
         self._last_key: tuple[Any, ...] = ()
@@ -138,16 +149,19 @@ class _Bound:
         if resolved is None:
             return False
         dtypes = resolved.dtypes
-        if dtypes is not self._given[0]:
-            self._given = dtypes, [i for i, dtype in enumerate(dtypes) if dtype is not None]
-        given = self._given[1]
+        if dtypes is not self._given.dtypes:
+            given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
+            self._given = _Given(dtypes, given, [self._gradients.objects[i] for i in given])
+        given = self._given.positions
         if not given:
             return True
         whose, seen = self._moments(given, len(dtypes))
-        brought = self._brought(resolved, settings, rates, whose, seen)
-        launches = self._launches(brought, settings, rates, whose, seen)
+        due = self._due(settings, rates, seen)
+        brought = self._brought(resolved, whose, seen, due)
+        launches = self._launches(brought, settings, rates, whose, seen, due)
         made = launches.prepare(brought.addresses, settings, rates, seen)
         self.kept.enter()  # nothing can be refused any more
+        increment_version(self._given.parameters)
         launches.run()
         self._count(given, whose, made)
         return True
@@ -166,13 +180,16 @@ class _Bound:
                 for i in given:
                     vector[i] = made[whose[i]].get(name, vector[i])
 
+    def _due(self, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]) -> tuple[Flags, ...]:
+        """The flags that the step decides, for each group of each moment; nothing where it decides none."""
+        rule = self._words.rule
+        if not rule.decided_by_step:
+            return ()
+        pairs = zip(settings, rates, strict=True)
+        return tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
+
     def _brought(
-        self,
-        resolved: Resolved,
-        settings: Sequence[Settings],
-        rates: Sequence[float],
-        whose: Sequence[int],
-        seen: Sequence[Moment],
+        self, resolved: Resolved, whose: Sequence[int], seen: Sequence[Moment], due: tuple[Flags, ...]
     ) -> Resolved:
         """Gradients, with what else this step reads: attributes of parameters by the names of the rule's inputs.
 
@@ -181,16 +198,23 @@ class _Bound:
         rule = self._words.rule
         if not rule.inputs:
             return resolved
-        members, dtypes = self._members.members, resolved.dtypes
-        given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
-        reads: dict[int, frozenset[str]] = {}
-        for i in given:
-            own, group = members[i], self._groups[i]
-            due = due_flags(rule, settings[group], rates[group], seen[whose[i]])
-            reads[i] = inputs_read(
-                rule, settings[group].flags | due | variable_flags(rule, own.array.shape, own.path), own.dtype
-            )
-        return resolved.beside([self._input(name, [i for i in given if name in reads[i]]) for name in rule.inputs])
+        key = resolved.dtypes, due, tuple(whose) if len(seen) > 1 else ()
+        reads = self._reads.get(key)
+        if reads is None:
+            self._reads = self._reads if len(self._reads) < MOST_KINDS else {}
+            reads = self._reads[key] = self._read_by(whose, len(seen), due)
+        return resolved.beside([self._input(name, reads[name]) for name in rule.inputs])
+
+    def _read_by(self, whose: Sequence[int], moments: int, due: tuple[Flags, ...]) -> dict[str, list[int]]:
+        """For each further input of the rule, the parameters with gradients whose programs read it."""
+        rule = self._words.rule
+        found: dict[str, list[int]] = {name: [] for name in rule.inputs}
+        for i in self._given.positions:
+            flags, dtype = self._own[i]
+            own = due[self._groups[i] * moments + whose[i]] if due else NO_FLAGS
+            for name in inputs_read(rule, flags | own, dtype):
+                found[name].append(i)
+        return found
 
     def _input(self, name: str, wanted: Sequence[int]) -> Resolved:
         """What some parameters have under the name of a further input."""
@@ -239,12 +263,8 @@ class _Bound:
         rates: Sequence[float],
         whose: list[int],
         seen: Sequence[Moment],
+        due: tuple[Flags, ...],
     ) -> Launches:
-        rule = self._words.rule
-        due: tuple[Any, ...] = ()
-        if rule.decided_by_step:
-            pairs = zip(settings, rates, strict=True)
-            due = tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
         apart = tuple(whose) if len(seen) > 1 else ()
         dtypes, rest = brought.dtypes, (due, apart, brought.inputs)
         last, key = self._last, (dtypes, *rest)
@@ -257,7 +277,7 @@ class _Bound:
             members = self._members.members
             common = {name: tensor.data_ptr() for name, tensor in self.kept.common.items()}
             more = brought.inputs, common
-            launches = Launches(rule, members, dtypes, self._groups, settings, whose, seen, rates, *more)
+            launches = Launches(self._words.rule, members, dtypes, self._groups, settings, whose, seen, rates, *more)
             self._kinds[key] = launches
         self._last, self._last_key = launches, rest
         return launches

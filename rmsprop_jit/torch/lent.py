@@ -17,7 +17,7 @@ from ..arrays.checks import check_variable
 from ..codegen.memory import is_usual
 
 MORE = 2
-"""Places that have a dict or a tensor of ours, and not its probe: what it is kept in, and a list to compare that with."""
+"""Places that have a dict or a tensor of ours, and not the probe: what it is kept in, and a list to compare it with."""
 
 
 class Lent:

@@ -51,7 +51,7 @@ BACKENDS = [
     {"hypers"},
     {"joint", "reference"},
     {"cpu"},
-    {"attribute"},
+    {"attribute", "shim"},
     {"dlpack"},
     {"tensors"},
     {"cuda"},
