@@ -87,8 +87,8 @@ class Kept:
             state.update(tensors)
             state.update({self._keys[name]: tensor for name, tensor in self.common.items()})
         numbers = [torch.from_numpy(vector).unbind() if own else () for vector in self.numbers.values()]
-        for name, tensors in zip(self.numbers, numbers, strict=True):
-            for state, tensor in zip(own, tensors, strict=True):
+        for name, each in zip(self.numbers, numbers, strict=True):
+            for state, tensor in zip(own, each, strict=True):
                 state[self._keys[name]] = tensor
         self._dicts, self._lent = list(self._states.values()), Lent(own, slots, numbers)
         self._values = list(chain.from_iterable(map(dict.values, self._lent.dicts)))

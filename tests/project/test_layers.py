@@ -83,6 +83,7 @@ KNOWN = {
     "torch.common": {"", "kinds"},
     "torch.engine": {"backends.attribute"},
     "torch.kept": {"", "backends.tensors"},
+    "torch.lent": {"memory"},
     "torch.launches": {"", "backends"},
     "torch.optimizers": {""},
     "torch.words": {""},

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import rmsprop_jit.torch as fused  # noqa: E402
-from rmsprop_jit.torch import engine  # noqa: E402
+from rmsprop_jit import buckets  # noqa: E402
 
 OURS, THEIRS = fused.RMSprop, torch.optim.RMSprop
 
@@ -74,13 +74,13 @@ def test_hooks_may_give_a_step_other_arguments(kind: Any) -> None:
 
 def test_what_a_step_reads_is_found_once_for_each_kind_of_step(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    original = engine.inputs_read
+    original = buckets.inputs_read
 
     def counted(*given: Any) -> frozenset[str]:
         asked.append(1)
         return original(*given)
 
-    monkeypatch.setattr(engine, "inputs_read", counted)
+    monkeypatch.setattr("rmsprop_jit.torch.engine.inputs_read", counted)
     weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(4)]
     optimizer = fused.Sophia([{"params": weights[:1]}, {"params": weights[1:], "lr": 1e-3}], every=3)
     counts = []

@@ -30,7 +30,7 @@ TENSORS: dict[str, Any] = {
 }
 
 
-class Own(torch.Tensor):  # type: ignore[misc]
+class Own(torch.Tensor):  # type: ignore[misc, name-defined]
     pass
 
 

@@ -11,25 +11,25 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import rmsprop_jit.torch as fused  # noqa: E402
-from rmsprop_jit.torch import kept  # noqa: E402
+from rmsprop_jit.codegen.backends import tensors  # noqa: E402
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A number for each time that states are asked where they are."""
     found: list[int] = []
-    made = kept.stay
+    made = tensors.stay
 
-    def stay(tensors: Any, begins: Any) -> Callable[[], bool]:
-        ask = made(tensors, begins)
+    def stay(asked: Any, begins: Any) -> Callable[[], bool]:
+        ask = made(asked, begins)
 
         def counted() -> bool:
-            found.append(len(tensors))
+            found.append(len(asked))
             return ask()
 
         return counted
 
-    monkeypatch.setattr(kept, "stay", stay)
+    monkeypatch.setattr("rmsprop_jit.torch.kept.stay", stay)
     return found
 
 
