@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, sqrt, square, where
@@ -110,7 +111,7 @@ STRENGTHS = ("l1_regularization_strength", "l2_regularization_strength", "l2_shr
         Rule(
             "ftrl",
             ftrl,
-            slots={"accumulator": IN_WEIGHTS, "linear": IN_WEIGHTS},
+            slots={"accumulator": replace(IN_WEIGHTS, nonnegative=True), "linear": IN_WEIGHTS},
             hypers={
                 "learning_rate_power": Hyper(-0.5, high=0.0),
                 **INITIAL,

@@ -22,7 +22,7 @@ from ..codegen import (
 from ..codegen.names import Names
 from .decays import UNSEEN
 from .dialects import Dialect, Spoken
-from .parts import BETA_LINES, BETAS, EPSILON_LINE, decay, mixed, small, unbiased
+from .parts import BETA_LINES, BETAS, EPSILON_LINE, SQUARES, decay, mixed, small, unbiased
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
 
 
@@ -67,7 +67,7 @@ TORCH_ADAFACTOR = Dialect(says={"floored": True}, hypers={"epsilon_1": small(2.0
         Rule(
             "adafactor",
             Spoken(adafactor, {"floored": False}),
-            slots={"r": ROWS, "c": COLUMNS, "velocity": 0.0},
+            slots={"r": ROWS, "c": COLUMNS, "velocity": SQUARES},
             hypers={
                 "beta_2_decay": Hyper(-0.8, high=0.0),
                 "epsilon_1": small(1e-30),
@@ -117,7 +117,7 @@ def came(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
             slots={
                 "r": ROWS,
                 "c": COLUMNS,
-                "velocity": 0.0,
+                "velocity": SQUARES,
                 "momentum": 0.0,
                 "surprise_r": ROWS,
                 "surprise_c": COLUMNS,
@@ -179,7 +179,7 @@ COVERS = {name: Slot(over=but(i)) for i, name in enumerate(("first", "second", "
         Rule(
             "sm3",
             sm3,
-            slots={"accumulator": 0.0, **COVERS, "momentum": 0.0},
+            slots={"accumulator": SQUARES, **COVERS, "momentum": 0.0},
             hypers={"momentum": Hyper(0.9, low=0.0, high=1.0), "epsilon": small(1e-8)},
             flags={
                 "factored": Flag(of=is_factored),

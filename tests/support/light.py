@@ -37,10 +37,10 @@ def long_steps(kept: str | None, size: int) -> float:
     return float(np.percentile(steps, 99))
 
 
-def assert_goes_on(kept: str, own: Weights, seed: int, folder: Path, steps: int, often: float) -> None:
+def assert_goes_on(kept: str, own: Weights, seed: int, folder: Path, steps: int, often: float, rule: str = "") -> None:
     """Whoever goes on from somewhere in a training of some rule, in whatever way, comes to the same bits."""
     rng, names = np.random.default_rng(seed), [name for name in HOMES if name != "Sophia"]  # it is brought more
-    rule = names[seed % len(names)]
+    rule = rule or names[seed % len(names)]
     options: dict[str, Any] = {"storage": kept, "seed": seed, "use_ema": bool(seed % 3)}
     options |= {"gradient_accumulation_steps": 2} if seed % 5 == 0 else {}
     kind = getattr(rmsprop_jit, rule)

@@ -75,7 +75,7 @@ class AxesFrame(Frame):
 
     def coarse(self, kernel: Kernel) -> list[Load]:
         """What a kernel loads of coarser spaces."""
-        loads, _ = blocks.loaded_here(self.program, kernel)
+        loads = blocks.loads(self.program, kernel)
         return [load for load in loads if self.program.space_of(load.array) != kernel.space]
 
     def beside(self, kernel: Kernel, what: Load | Reduce) -> str:
@@ -150,18 +150,15 @@ class AxesFrame(Frame):
             yield f"{function}({array}, {self.beside(kernel, load)}, first, width, {where})"
         prefix = "wide_" if kernel.is_coarse else ""
         yield from draws.filling(kernel, "begin + block", kind)
-        yield from blocks.laid_out(self.program, kernel, "first", kind)
-        yield "for lane in range(width):"
-        yield from indented(draws.read(kernel))
-        loads, lets = blocks.loaded_here(self.program, kernel)
-        for load in loads:
+        lines = [*draws.read(kernel)]
+        for load in blocks.loads(self.program, kernel):
             coarse = self.program.space_of(load.array) != kernel.space
             found = f"{self.beside(kernel, load)}[lane]" if coarse else self.taken(load, "first + lane", kind)
-            yield f"    {prefix}{mangled(load.name)} = {found}"
-        yield from indented(blocks.read(self.program, kernel))
-        yield from indented([*print_lets(lets, kind, prefix), *self.stores(kernel, "first + lane", prefix)])
+            lines.append(f"{prefix}{mangled(load.name)} = {found}")
+        lines += [*print_lets(kernel.body, kind, prefix), *self.stores(kernel, "first + lane", prefix)]
         for reduce in kernel.reductions:
-            yield f"    {self.beside(kernel, reduce)}[lane] = {operand(reduce.value, kind, prefix)}"
+            lines.append(f"{self.beside(kernel, reduce)}[lane] = {operand(reduce.value, kind, prefix)}")
+        yield from blocks.over(self.program, kernel, "first", lines)
         yield from blocks.stored(kernel, "first", kind)
         for reduce in kernel.reductions:
             if isinstance(reduce.over, Space):

@@ -9,7 +9,7 @@ the halves of a product, two multiplications and six moves of 32-bit vectors, ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from ...pieces import WORDS
 from ...printer import indented, mangled, operand, print_lets
@@ -36,32 +36,6 @@ def _room(made: Generator) -> int:
 def _span(made: Generator) -> int:
     """Elements whose words are made together."""
     return made.each * made.calls * made.turns
-
-
-def loop(
-    kernel: Kernel,
-    start: str,
-    compute: str,
-    body: Iterable[str],
-    before: Sequence[str] = (),
-    after: Sequence[str] = (),
-) -> Iterator[str]:
-    """The loop over the `count` elements of a row that begins at element `start`; `body` is that of element `i`.
-
-    before, after: what is done for all of `width` elements from the `block`-th on.
-    """
-    if not kernel.generators and not before:
-        yield "for i in range(count):"
-        yield from indented(body)
-        return
-    yield f"for block in range(0, count, {TOGETHER}):"
-    yield f"    width = count - block if count - block < {TOGETHER} else {TOGETHER}"
-    yield from indented(filling(kernel, f"{start} + block", compute))
-    yield from indented(before)
-    yield "    for lane in range(width):"
-    yield "        i = block + lane"
-    yield from indented([*read(kernel), *body], 2)
-    yield from indented(after)
 
 
 def read(kernel: Kernel) -> Iterator[str]:

@@ -198,10 +198,9 @@ class Frame:
 
     def body(self, kernel: Kernel, index: str) -> Iterator[str]:
         """Loads and arithmetic of one element."""
-        loads, lets = blocks.loaded_here(self.program, kernel)
+        loads = blocks.loads(self.program, kernel)
         yield from (f"{mangled(load.name)} = {self.loaded(load, index)}" for load in loads)
-        yield from blocks.read(self.program, kernel)
-        yield from print_lets(lets, self.type)
+        yield from print_lets(kernel.body, self.type)
 
     def loaded(self, load: Load, index: str) -> str:
         """An element of an array, in the type of the program."""
@@ -209,18 +208,27 @@ class Frame:
 
     def store_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that updates."""
-        lines = [*self.body(kernel, "i")]
-        lines += self.stores(kernel, "i", "")
-        before = blocks.laid_out(self.program, kernel, "block", self.type)
-        yield from draws.loop(kernel, BEGIN, self.type, lines, [*before], [*blocks.stored(kernel, "block", self.type)])
+        lines = [*self.body(kernel, "i"), *self.stores(kernel, "i", "")]
+        if not kernel.generators and not blocks.scales(self.program, kernel):
+            yield "for i in range(count):"
+            yield from indented(lines)
+            return
+        yield f"for block in range(0, count, {draws.TOGETHER}):"
+        yield f"    width = count - block if count - block < {draws.TOGETHER} else {draws.TOGETHER}"
+        yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
+        lines = ["i = block + lane", *draws.read(kernel), *lines]
+        yield from indented(blocks.over(self.program, kernel, "block", lines))
+        yield from indented(blocks.stored(kernel, "block", self.type))
 
     def stores(self, kernel: Kernel, index: str, prefix: str) -> Iterator[str]:
         """What an element's new values are stored to; what is stored in blocks waits for the others of its block."""
         kind, later = self.program.type_of(kernel), {one.array for one in kernel.blocks}
         for store in kernel.stores:
             value = cast(operand(store.value, kind, prefix), kind, self.program.storage(store.array))
-            is_later = store.array in later
-            yield f"{blocks.kept(kernel, store.array) if is_later else f'{pointer_to(store.array)}[{index}]'} = {value}"
+            if store.array in later:
+                yield from blocks.kept(kernel, store.array, value, kind)
+            else:
+                yield f"{pointer_to(store.array)}[{index}] = {value}"
 
     def reduce_loop(self, kernel: Kernel) -> Iterator[str]:
         """The loop that reduces into lanes, and the tree that folds them."""
@@ -234,26 +242,31 @@ class Frame:
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
-        yield from indented(blocks.laid_out(self.program, kernel, "block", self.type))
-        yield "    for lane in range(width):"
-        yield from indented([*draws.read(kernel), *self.body(kernel, "block + lane")], 2)
+        lines = [*draws.read(kernel), *self.body(kernel, "block + lane")]
+        joined = [line for reduce in kernel.reductions for line in self.joined(kernel, reduce)]
         if self.is_apart(kernel):
-            for reduce in self.computed(kernel):
-                yield f"        singles_{reduce.name}[lane] = {operand(reduce.value, self.type)}"
+            computed = self.computed(kernel)
+            lines += [f"singles_{reduce.name}[lane] = {operand(reduce.value, self.type)}" for reduce in computed]
+            yield from indented(blocks.over(self.program, kernel, "block", lines))
             yield "    for lane in range(width):"
-        for reduce in kernel.reductions:
-            lane = f"lanes_{reduce.name}[lane]"
-            if reduce.op is ReduceOp.ALL_FINITE:
-                yield f"        element = {self.reduced(kernel, reduce)}"
-                yield f"        {lane} = {lane} + (element - element)"
-                continue
-            yield f"        element = float64({self.reduced(kernel, reduce)})"
-            if reduce.op.element is not None:
-                yield f"        element = {expression(reduce.op.element, ['element'], 'float64')}"
-            yield f"        sofar = {lane}"
-            yield f"        {lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
+            yield from indented(joined, 2)
+        else:
+            yield from indented(blocks.over(self.program, kernel, "block", [*lines, *joined]))
         for reduce in kernel.reductions:
             yield from self.fold(reduce)
+
+    def joined(self, kernel: Kernel, reduce: Reduce) -> Iterator[str]:
+        """An element of what is reduced, added up."""
+        lane = f"lanes_{reduce.name}[lane]"
+        if reduce.op is ReduceOp.ALL_FINITE:
+            yield f"element = {self.reduced(kernel, reduce)}"
+            yield f"{lane} = {lane} + (element - element)"
+            return
+        yield f"element = float64({self.reduced(kernel, reduce)})"
+        if reduce.op.element is not None:
+            yield f"element = {expression(reduce.op.element, ['element'], 'float64')}"
+        yield f"sofar = {lane}"
+        yield f"{lane} = {expression(reduce.op.join, ['sofar', 'element'], 'float64')}"
 
     def is_narrow(self, reduce: Reduce) -> bool:
         """Whether lanes are float32: whether all is finite is known of what nothing is lost of.
