@@ -47,19 +47,20 @@ def chain(*rules: RuleLike) -> Rule:
     momentum after it. Differs from optax's: the elements are whole rules, so that no sign or rate is added by hand.
     Raises RuleError for fewer than two rules.
     """
+    insides = [rule_of(rule) for rule in rules]
     if len(rules) < 2:
         raise RuleError(f"a chain has two rules or more. Received: {len(rules)}. Use the rule itself.")
 
     def equations(*given: Any) -> Stores:
-        *insides, p, g, _s, _h, _on = given
+        *before, last, p, g, _s, _h, _on = given
         stores: Stores = {}
-        for inside in insides[:-1]:
+        for inside in before:
             g, more = inside.step(p, g, rate=1.0)
             stores |= more
-        step, more = insides[-1].step(p, g)
+        step, more = last.step(p, g)
         return {**stores, **more, p: p - step}
 
-    return combined(chain, rules, [rule_of(rule) for rule in rules], equations)
+    return combined(chain, rules, insides, equations)
 
 
 def heavy_ball(rule: RuleLike, momentum: float = 0.9) -> Rule:
@@ -145,7 +146,7 @@ def lookahead(rule: RuleLike, steps: int = 5, rate: float = 0.5) -> Rule:
         [rule_of(rule)],
         equations,
         slots={"slow": Slot("parameter")},
-        hypers={"slow_steps": Hyper(steps, low=1.0), "slow_rate": Hyper(rate, low=0.0, high=1.0)},
+        hypers={"slow_steps": Hyper(steps, low=1.0, whole=True), "slow_rate": Hyper(rate, low=0.0, high=1.0)},
         flags={"slow_due": Flag(when=is_synchronized)},
     )
 

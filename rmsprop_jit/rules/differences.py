@@ -140,7 +140,7 @@ def sophia(p: Expr, g: Expr, s: Names, h: Names, on: Names, x: Names) -> dict[Ex
                 "beta_2": Hyper(0.99, low=0.0, high=1.0),
                 "gamma": Hyper(0.01, low=0.0),
                 "epsilon": small(1e-12),
-                "every": Hyper(10.0, low=1.0),
+                "every": Hyper(10.0, low=1.0, whole=True),
             },
             flags={"due": Flag(when=is_due)},
             inputs={"hessian": Input()},

@@ -7,6 +7,7 @@ import textwrap
 from ..codegen import Expr, Rule, RuleError, where
 from ..codegen.expr import Call, Const, Select
 from ..codegen.ops import Fn
+from ..codegen.places import placed
 
 
 def handed_on(rule: Rule, value: Expr, p: Expr) -> Expr:
@@ -20,8 +21,9 @@ def handed_on(rule: Rule, value: Expr, p: Expr) -> Expr:
             return -step
         case Select(condition, a, b):
             return where(condition, handed_on(rule, a, p), handed_on(rule, b, p))
-    raise RuleError(
-        f"rule {rule.name!r} does not hand its step on, so nothing can be put around it. Received: "
-        f"`{textwrap.shorten(str(value), 90, placeholder=' ...')}` for the parameter. "
-        "Write what it takes away as one expression: {p: p - step}."
-    )
+    with placed(rule.name, rule.equations):
+        raise RuleError(
+            f"rule {rule.name!r} does not hand its step on, so nothing can be put around it. Received: "
+            f"`{textwrap.shorten(str(value), 90, placeholder=' ...')}` for the parameter. "
+            "Write what it takes away as one expression, {p: p - step}; lookahead(...) goes around all others."
+        )

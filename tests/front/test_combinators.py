@@ -385,11 +385,18 @@ def clipping(p: Any, g: Any, s: Any, h: Any, on: Any) -> Any:
         (lambda: chain(rmsprop_jit.Adam), "two rules or more"),
         (lambda: heavy_ball(rmsprop_jit.Adam, 1.5), "default=1.5"),
         (lambda: lookahead(rmsprop_jit.Adam, 0), "default=0"),
+        (lambda: lookahead(rmsprop_jit.Adam, 2.5), r"whole number >= 1\. Received: default=2\.5"),  # type: ignore[arg-type]
+        (lambda: chain([rmsprop_jit.SGD, rmsprop_jit.Adam]), r"takes rules, or.*Received: \["),  # type: ignore[arg-type]
+        (
+            lambda: cautious(Rule("clipping", clipping)),
+            r"In rule 'clipping', .*test_combinators\.py:\d+: `def clipping",
+        ),
     ],
 )
 def test_what_cannot_be_combined_is_refused(make: Callable[[], Rule], words: str) -> None:
-    with pytest.raises(RuleError, match=words):
+    with pytest.raises(RuleError, match=words) as told:
         make()
+    assert "Received:" in str(told.value)
 
 
 def test_a_state_of_a_combination_goes_on_with_the_same_bits(tmp_path: Any) -> None:

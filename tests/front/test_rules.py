@@ -388,3 +388,14 @@ def test_a_gpu_gives_the_numbers_of_a_processor(name: str) -> None:
         other.apply([*map(cupy.asarray, gradients(step))], device, **there)
     for mine, yours in zip(device, host, strict=True):
         np.testing.assert_allclose(mine.get(), yours, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_done_every_so_many_updates_is_done_every_whole_number() -> None:
+    """Every 2.5 updates would be every five."""
+    with pytest.raises(
+        rmsprop_jit.OptionError, match=r"`every` must be a finite whole number >= 1\. Received: every=2\.5"
+    ):
+        rmsprop_jit.Sophia(every=2.5)
+    for wrong in (2.5, 0):
+        with pytest.raises(rmsprop_jit.OptionError, match="whole number"):
+            rmsprop_jit.Optimizer(rmsprop_jit.combinators.lookahead(rmsprop_jit.SGD), slow_steps=wrong)

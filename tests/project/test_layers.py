@@ -63,7 +63,7 @@ KNOWN = {
     "": {""},
     "rules.around": {"", "composed", "names", "rule"},
     "rules.decays": {"", "names", "rule"},
-    "rules.steps": {"", "expr", "ops"},
+    "rules.steps": {"", "expr", "ops", "places"},
     "rules.row": {""},
     "rules.named": {""},
     "rules.by_tensor": {"", "composed", "expr", "kinds", "lower", "ops", "outsides", "walk"},
