@@ -27,6 +27,7 @@ from rmsprop_jit.codegen import (
     specialize,
     sum_of,
     uniform,
+    where,
 )
 from rmsprop_jit.codegen.backends import cpu
 from rmsprop_jit.codegen.backends.cuda.tables import rows_of
@@ -234,6 +235,20 @@ WRONG: dict[str, tuple[Any, dict[str, Slot], str]] = {
     "arguments": (lambda p: {p: p + normal(0.0, 1.0)}, {}, r"normal\(...\) takes other arguments"),  # type: ignore[call-arg]
     "a slot of a tensor": (lambda p, s: {p: p - s.x, s.x: normal()}, {"x": Slot(0.0, over="tensor")}, "one number"),
     "a slot of all": (lambda p, s: {p: p - s.x, s.x: uniform()}, {"x": Slot(0.0, over="all")}, "one number"),
+    "a shape": (lambda p, g: {p: p + normal(g)}, {}, r"Received: `normal\(gradient\)`\. Write normal\(\)"),  # type: ignore[call-arg]
+    "bounds": (lambda p: {p: p + uniform(0, 1)}, {}, r"Received: `uniform\(0, 1\)`\. Write uniform\(\)"),  # type: ignore[call-arg]
+    "a chance": (
+        lambda p, g: {p: p - g if uniform() > 0.5 else p},
+        {},
+        r"no truth value.*Use where\(condition",
+    ),
+    "a condition": (lambda p, g: {p: where(uniform(), p, p - g)}, {}, r"Write `where\(\(uniform\(0\)\) != 0, a, b\)`"),
+    "a slot of rows": (
+        lambda p, s: {p: p - s.x, s.x: normal()},
+        {"x": Slot(over=-1)},
+        r"Reduce it, as mean_of",
+    ),
+    "NumPy's": (lambda p: {p: p + float(np.random.default_rng().normal())}, {}, "another value each time.*h.step"),
     "too many": (lambda p: {p: p + sum((normal() for _ in range(300)), p)}, {}, "draws at most 256"),
 }
 
@@ -241,8 +256,10 @@ WRONG: dict[str, tuple[Any, dict[str, Slot], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_draw_where_there_is_none_is_refused(name: str) -> None:
     equations, slots, message = WRONG[name]
-    with pytest.raises(RuleError, match=message):
+    with pytest.raises(RuleError, match=message) as told:
         Rule("wrong", equations, slots=slots)
+    assert "Received: " in str(told.value)
+    assert "test_draws.py:" in str(told.value), "the place"
 
 
 def test_averaged_weights_draw_nothing() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import outside_rules
 import pytest
 from compare import Array, assert_same_bits
+from every_rule import Variant, rule_of
 from interrupts import Interrupter
 from outside_rules import BY_SHAPE, ONCE, WITHIN, Made
 
@@ -306,8 +307,8 @@ def test_a_number_of_a_group_is_no_number_of_the_step() -> None:
 class Twins:
     """Two optimizers of a rule, on equal variables."""
 
-    def __init__(self, made: Made, **options: Any) -> None:
-        self.optimizers = [Optimizer(made.rule, 0.1, **options) for _ in range(2)]
+    def __init__(self, rule: Rule, **options: Any) -> None:
+        self.optimizers = [Optimizer(rule, 0.1, **options) for _ in range(2)]
         self.variables = [arrays(1, shapes=[(3, 4), (5,), (40, 3)]) for _ in range(2)]
         self.calls = 0
 
@@ -323,13 +324,27 @@ class Twins:
         self.calls += 1
 
 
-@pytest.mark.parametrize(
-    ("made", "options"),
-    [(WITHIN, {"global_clipnorm": 0.5}), (BY_SHAPE, {"gradient_accumulation_steps": 2, "nonfinite": "skip"})],
-    ids=["within", "by_shape"],
-)
-def test_an_interrupt_finds_a_call_done_or_not_begun(made: Made, options: dict[str, Any]) -> None:
-    twins = Twins(made, **options)
+def infinite(array: Array) -> Array:
+    return np.full_like(array, np.inf)
+
+
+NEVER = Rule("never", lambda p, g, h: {p: p - h.learning_rate * outside(infinite, g)})
+INTERRUPTED: dict[str, tuple[Rule, dict[str, Any]]] = {
+    "within": (WITHIN.rule, {"global_clipnorm": 0.5}),
+    "by_shape": (BY_SHAPE.rule, {"gradient_accumulation_steps": 2, "nonfinite": "skip"}),
+    "muon": (rule_of(Variant("Muon", None)), {"weight_decay": 0.1, "nonfinite": "skip"}),
+    "skipped": (
+        Rule("skipped", lambda p, g, h: {p: p - h.learning_rate * outside(infinite, g)}),
+        {"nonfinite": "skip"},
+    ),
+}
+"""Rules with options; of the last each call is left out, for what its function returns."""
+
+
+@pytest.mark.parametrize("which", INTERRUPTED)
+def test_an_interrupt_finds_a_call_done_or_not_begun(which: str) -> None:
+    rule, options = INTERRUPTED[which]
+    twins = Twins(rule, **options)
     for _ in range(4):
         twins.call()
     for n in range(0, 100_000, EVERY):
@@ -339,7 +354,8 @@ def test_an_interrupt_finds_a_call_done_or_not_begun(made: Made, options: dict[s
                 twins.optimizers[0].apply(twins.gradients())
             except KeyboardInterrupt:
                 pass
-        counted = int(twins.optimizers[0].state_dict()["iteration"])
+        state = twins.optimizers[0].state_dict()
+        counted = int(state["iteration"]) + int(state.get("skipped", 0))
         assert counted in (twins.calls, twins.calls + 1)
         if counted > twins.calls:
             twins.optimizers[1].apply(twins.gradients())
@@ -374,7 +390,7 @@ def test_an_interrupt_inside_the_function_changes_nothing() -> None:
 
 
 def test_calls_of_several_threads_come_one_after_the_other() -> None:
-    twins = Twins(WITHIN)
+    twins = Twins(WITHIN.rule)
     twins.call()
     gradients = twins.gradients()
 
