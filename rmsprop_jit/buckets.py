@@ -129,9 +129,10 @@ class Buckets:
 
     def _numbers(self, hypers: Mapping[str, Any]) -> Mapping[str, Any]:
         """A step's numbers, vectors as the launch's tensors stand, with those that are its own, and slots over all."""
-        given = {name: hypers[name] for name in self._by_tensor if name in hypers}
-        ordered = {name: self._in_order(one) for name, one in given.items() if not isinstance(one, int | float)}
-        return self.shared.beside({**hypers, **ordered, **self._own})
+        vectors = [name for name in self._by_tensor if not isinstance(hypers.get(name, 0.0), int | float)]
+        if vectors or self._own:
+            hypers = {**hypers, **{name: self._in_order(hypers[name]) for name in vectors}, **self._own}
+        return self.shared.beside(hypers)
 
     def _in_order(self, values: Float64) -> Float64:
         """Numbers that are given for all variables, as the launch's tensors stand."""

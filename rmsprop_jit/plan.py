@@ -163,13 +163,16 @@ class Plan:
         """
         shared = self.step.shared.now() if self._has_shared else {}
         numbers = (settings, rate, update if self._reads_update else 0, *shared.values())
-        if old.numbers == numbers:
+        hypers = None
+        if old.numbers != numbers:
+            hypers = settings.numbers(rate, update)
+            hypers.update(shared)
+        else:
             if addresses is None:
                 return old
             if self.after is None:  # fresh gradients, and no more
                 step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
                 return Bound(passed, read, numbers, step, None)
-        hypers = None if old.numbers == numbers else settings.numbers(rate, update) | shared
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, read, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
 

@@ -52,7 +52,18 @@ SETS: dict[str, tuple[dict[str, Any], float]] = {
 }
 """Sets of options for CuPy's arrays with the same gradients, and their limits."""
 
+RULES = {
+    "Adam": 40e-6,
+    "AdamW": 40e-6,
+    "CautiousAdamW": 60e-6,
+    "StableAdamW": 60e-6,
+    "Adafactor": 60e-6,
+    "Prodigy": 60e-6,
+}
+"""Rules for CuPy's arrays with the same gradients, and their limits. Most have other numbers in every step."""
+
 LIMITS |= {f"CuPy arrays, {name}": limit for name, (_, limit) in SETS.items()}
+LIMITS |= {f"CuPy arrays, {name}": limit for name, limit in RULES.items()}
 
 FRESH = 4
 """Lists of gradients that take turns: each differs from the one before."""
@@ -131,6 +142,7 @@ def measured() -> Rows:
     with nothing.no_gpu(arrays) as driver:
         rows += _both("CuPy arrays", driver.array, stands_in)
         sets = [_row(f"CuPy arrays, {name}", driver.array, 1, stands_in, some) for name, (some, _) in SETS.items()]
+        sets += [_row(f"CuPy arrays, {name}", driver.array, 1, stands_in, {}, name) for name in RULES]
         if torch is None:
             rows += _both("torch tensors", OwnTensor, "torch is not installed: a class with its attributes")
         else:
@@ -143,22 +155,33 @@ def _both(kind: str, make: Callable[[Array], Any], note: str) -> Rows:
     return [_row(f"{kind}, {which} gradients", make, count, note) for which, count in (("same", 1), ("fresh", FRESH))]
 
 
-def _row(name: str, make: Callable[[Array], Any], lists: int, note: str, options: Mapping[str, Any] = PLAIN) -> Row:
-    seconds = host_times(make, lists, options=options)
+def _row(
+    name: str,
+    make: Callable[[Array], Any],
+    lists: int,
+    note: str,
+    options: Mapping[str, Any] = PLAIN,
+    rule: str = "RMSprop",
+) -> Row:
+    seconds = host_times(make, lists, options=options, rule=rule)
     return {"case": name, "least_s": seconds[0], "host_s": median(seconds), "limit_s": LIMITS[name], "note": note}
 
 
 def host_times(
-    make: Callable[[Array], Any], lists: int, tensors: int = TENSORS, options: Mapping[str, Any] = PLAIN
+    make: Callable[[Array], Any],
+    lists: int,
+    tensors: int = TENSORS,
+    options: Mapping[str, Any] = PLAIN,
+    rule: str = "RMSprop",
 ) -> list[float]:
-    """Seconds of calls, the shortest first; lists of gradients take turns."""
+    """Seconds of calls of a rule's step, the shortest first; lists of gradients take turns."""
     rng = np.random.default_rng(0)
 
     def arrays() -> list[Any]:
         return [make(rng.standard_normal(SIZE).astype(np.float32)) for _ in range(tensors)]
 
     variables, gradients = arrays(), [arrays() for _ in range(lists)]
-    optimizer = rmsprop_jit.RMSprop(**options)
+    optimizer = getattr(rmsprop_jit, rule)(**options)
     optimizer.build(variables)
     turns = itertools.cycle(gradients)
     for _ in range(2 * lists + 2):
@@ -166,7 +189,7 @@ def host_times(
     return sorted(_one(optimizer, next(turns)) for _ in range(CALLS))
 
 
-def _one(optimizer: rmsprop_jit.RMSprop, gradients: list[Any]) -> float:
+def _one(optimizer: rmsprop_jit.Optimizer, gradients: list[Any]) -> float:
     begin = time.perf_counter()
     optimizer.apply(gradients)
     return time.perf_counter() - begin

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from ..axes import Shape, size_in
 from ..kinds import SIZES, Space
@@ -26,15 +28,18 @@ def cut_of(hypers: Numbers, begin: int, count: int) -> Numbers:
 
 def part_of(hypers: Numbers, table: Table, begin: int) -> Numbers:
     """The numbers of a table whose tensors are those of the launch from `begin` on."""
-    own = cut_of(hypers, begin, table.tensors) if table.program.tensor_hypers else hypers
-    return {**own, **table.counts} if table.counts else own
+    names = table.program.tensor_hypers
+    if not (names or table.counts):
+        return hypers
+    own = {name: hypers[name] for name in names if name not in table.counts}
+    return {**hypers, **cut_of(own, begin, table.tensors), **table.counts}
 
 
 def parts_of(hypers: Numbers | Sequence[Numbers], tables: Sequence[Own]) -> Iterator[tuple[Own, Numbers]]:
     """Each table of a launch with its numbers; a list has those of each table."""
-    begin = 0
-    for i, table in enumerate(tables):
-        yield table, part_of(hypers if isinstance(hypers, Mapping) else hypers[i], table, begin)
+    begin, given = 0, itertools.repeat(hypers) if isinstance(hypers, Mapping) else hypers
+    for table, own in zip(tables, given, strict=False):
+        yield table, part_of(own, table, begin)
         begin += table.tensors
 
 
@@ -52,7 +57,12 @@ def count_together(tables: Sequence[Table]) -> None:
         counts: Numbers = {SIZES[Space.TENSOR]: table.sizes, everyone: float(total)}
         read = {*table.program.hypers, *table.program.tensor_hypers}
         own = lengths(table.program, table.shapes) if table.program.sizes else {}
-        table.counts = {name: count for name, count in {**counts, **own}.items() if name in read}
+        table.counts = {name: _vector(count) for name, count in {**counts, **own}.items() if name in read}
+
+
+def _vector(count: float | Sequence[float]) -> Any:
+    """Numbers as an array: of a thousand in a list Python would make numbers of NumPy's in every step."""
+    return count if isinstance(count, float) else np.array(count, np.float64)
 
 
 def lengths(program: Program, shapes: Sequence[Shape]) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import rmsprop_jit
 from benchmarks import __main__ as command_line
 from benchmarks.cuda import host, nothing
 from rmsprop_jit import ArrayError, RMSprop
@@ -83,6 +84,54 @@ def test_a_step_that_changes_no_window_makes_no_arrays_for_the_ledger(monkeypatc
         monkeypatch.setattr(Marks, "cells", None)
         optimizer.apply([gradient])
     assert optimizer.iterations == 2
+
+
+def python_calls(work: Callable[[], object]) -> int:
+    """How many functions of Python's `work` calls."""
+    found: list[str] = []
+
+    def note(frame: Any, event: str, _: object) -> None:
+        if event == "call":
+            found.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return len(found)
+
+
+@pytest.mark.parametrize("rule", host.RULES)
+def test_new_numbers_are_not_made_in_python_operation_by_operation(rule: str) -> None:
+    """A power alone was twenty calls, and so was each operation on bits in it."""
+    with nothing.no_gpu(nothing.OwnArray) as gpu:
+        steady, changing = (kind() for kind in (RMSprop, getattr(rmsprop_jit, rule)))
+        gradients = [gpu.array(make(seed=seed)) for seed in (1, 2)]
+        for optimizer in (steady, changing):
+            optimizer.build([gpu.array(make(seed=seed)) for seed in (3, 4)])
+            for _ in range(4):
+                optimizer.apply(gradients)
+        usual, found = (python_calls(lambda one=one: one.apply(gradients)) for one in (steady, changing))  # type: ignore[misc]
+    assert found <= usual + 45
+
+
+def test_how_many_elements_tensors_have_is_no_list_to_be_converted_in_every_step() -> None:
+    with nothing.no_gpu(nothing.OwnArray) as gpu:
+        optimizer = rmsprop_jit.StableAdamW()
+        optimizer.build([gpu.array(make(seed=seed)) for seed in (1, 2)])
+        table, seen = sys.modules["rmsprop_jit.codegen.backends.cuda.tables"].Table, []
+        before = table.set
+
+        def noted(own: Any, hypers: Any) -> None:
+            seen.append(type(hypers["_size"]))
+            before(own, hypers)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(table, "set", noted)
+            optimizer.apply([gpu.array(make(seed=seed)) for seed in (3, 4)])
+    assert seen == [np.ndarray]
 
 
 # torch itself, in the processor's memory.

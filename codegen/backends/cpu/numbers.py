@@ -17,7 +17,6 @@ from ...printer import mangled, operand, print_let
 from ...program import Arg, Let, Program
 from ...scalars import compile_scalars
 from . import jit
-from .llvm import Code
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,20 +36,29 @@ Entry = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 def numbers(program: Program, wanted: Sequence[Arg] | None = None) -> Function:
     """A function from the hyperparameters' values to the program's scalars, or to other numbers of its step."""
     chosen = tuple(program.scalars if wanted is None else wanted)
-    lets = program.needed(_names(chosen))
-    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
+    entry = entry_of(program, chosen)
+    if entry is None:
         compiled = compile_scalars(program, chosen)
         return lambda values: np.array(compiled(values), np.float64)
-    code = jit.fetched(source(program, chosen), jit.from_fixed)
-    entry, given, count = Entry(code.address), program.hypers, len(chosen)
+    given, count = program.hypers, len(chosen)
 
-    def scalars(values: Mapping[str, float], code: Code = code) -> Float64:
-        """It keeps the code that it runs."""
+    def scalars(values: Mapping[str, float]) -> Float64:
         taken, found = np.array([values[name] for name in given], np.float64), np.empty(count)
         entry(begin_of(taken), begin_of(found))
         return found
 
     return scalars
+
+
+def entry_of(program: Program, wanted: Sequence[Arg]) -> Callable[[int, int], int] | None:
+    """Machine code from the address of the hyperparameters to that of these numbers; None where they take little."""
+    lets = program.needed(_names(wanted))
+    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
+        return None
+    code = jit.fetched(source(program, wanted), jit.from_fixed)
+    entry = Entry(code.address)
+    vars(entry)["code"] = code  # it keeps what it runs
+    return entry
 
 
 def _names(wanted: Sequence[Arg]) -> Iterator[str]:

@@ -6,9 +6,8 @@ where something was reduced for it, however many tensors there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from ..hypers import among_all, count_together, parts_of
 from ..marked import Marked, guarded
 from . import device
 from .clock import Clock, Due
+from .numbers import Ready
 from .shape import BY_HOST, Ways
 from .tables import Table
 
@@ -36,12 +36,30 @@ PARTS = ("step", "join", "judge", "puts", "gathers")
 """Of a turn, the kernels of each table in this order, after those that make its numbers."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What one call brings."""
+class Record(NamedTuple):
+    """What one call brings; none of it changes afterwards."""
 
     gradients: HostArray | None
     hypers: Numbers | Sequence[Numbers] | None
+
+
+NOTHING = Record(None, None)
+
+
+class Head(NamedTuple):
+    """What a turn does of a table's k-th kernel first: `uniforms` makes its numbers, if there are any to be made.
+
+    follows: whether they follow from what the step before has made, so that they are others in each.
+    """
+
+    table: Table
+    k: int
+    uniforms: Sequence[Ready]
+    follows: bool
+
+
+def _head(table: Table, k: int) -> Head:
+    return Head(table, k, table.ready(f"uniforms_{k}"), bool(table.program.kernels[k].numbers))
 
 
 class Launch:
@@ -68,6 +86,7 @@ class Launch:
         count_together(self.tables)
         self._index = tables[0].index
         self._ledger, self._marks, self._clock = ledger, marks, clock
+        self._shares = marks is not None and bool(marks.shared)
         guards = any(table.program.guard for table in tables)
         self._guards = guards and clock is None
         self._held: Record | None = None
@@ -85,17 +104,18 @@ class Launch:
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns."""
         self._turns = turns
-        steps = [[(self.tables[i], f"{part}_{k}") for i, k in turn.kernels for part in PARTS] for turn in turns]
-        self._starts = [[ready.start for table, name in each for ready in table.ready(name)] for each in steps]
+        each = [[(self.tables[i], k) for i, k in turn.kernels] for turn in turns]
+        steps = [[(table, f"{part}_{k}") for table, k in own for part in PARTS] for own in each]
+        self._starts = [[ready.start for table, name in own for ready in table.ready(name)] for own in steps]
+        self._heads = [[_head(table, k) for table, k in own] for own in each]
 
     def prepared(
         self, gradients: HostArray | None, hypers: Numbers | Sequence[Numbers] | None, like: Record | None = None
     ) -> Record:
         """What a call brings: an address for each tensor of each table, and the step's numbers, or each table's."""
-        old, own = like or Record(None, None), hypers
-        if hypers is not None:
-            own = {**hypers} if isinstance(hypers, Mapping) else [{**one} for one in hypers]
-        return Record(old.gradients if gradients is None else gradients.copy(), old.hypers if own is None else own)
+        old = like or NOTHING
+        addresses = old.gradients if gradients is None else gradients.copy()
+        return Record(addresses, old.hypers if hypers is None else hypers)
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, or (with a clock, while the current stream is captured) record it; False if none was done."""
@@ -104,8 +124,8 @@ class Launch:
             return True
         if isinstance(self._clock, Clock):
             return self._by_clock(self._clock, self._ledger, prepared)
-        hypers = None if prepared is None or not isinstance(prepared.hypers, Mapping) else prepared.hypers
-        mark = Marked(self._ledger, expected, self._marks, hypers, self)
+        hypers = None if prepared is None or not self._shares else prepared.hypers
+        mark = Marked(self._ledger, expected, self._marks, cast("Numbers | None", hypers), self)
         if self._guards:
             return guarded(mark, self._marks or Marks(), lambda: self._run(prepared))
         with mark as is_there:
@@ -150,25 +170,26 @@ class Launch:
         """Put what a call brings into the tables, unless they hold it already."""
         if prepared is None or prepared is self._held:
             return
-        held = self._held or Record(None, None)
+        held = self._held or NOTHING
         self._held = None  # until all of it is there
         if prepared.hypers is not None and prepared.hypers is not held.hypers:
             for table, own in parts_of(prepared.hypers, self.tables):
                 table.set(own)
-        begin = 0
-        for table in self.tables:
-            if prepared.gradients is not None and prepared.gradients is not held.gradients:
+        if prepared.gradients is not None and prepared.gradients is not held.gradients:
+            begin = 0
+            for table in self.tables:
                 for array, addresses in zip(self._brought, np.atleast_2d(prepared.gradients), strict=True):
                     if array in table.program.brought:
                         table.point(array, addresses[begin : begin + table.tensors])
-            begin += table.tensors
+                begin += table.tensors
         self._held = prepared
 
     def send(self, hypers: Numbers) -> None:
         """Give a step that is part of a graph new numbers; they hold for every launch of the graph from now on."""
-        for table, own in parts_of(hypers, self.tables):
-            table.set(own)
-            table.send()
+        with device.use(self._index):
+            for table, own in parts_of(hypers, self.tables):
+                table.set(own)
+                table.send()
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """Start the kernels of one turn."""
@@ -176,12 +197,11 @@ class Launch:
             self._is_stale, self._was_whole = not self._was_whole, False
             self._receive(prepared)
         with device.use(self._index), device.ordered(self._index):
-            for i, k in self._turns[turn].kernels:
-                changed = k > 0 or self.tables[i].send()
-                changed |= bool(self.tables[i].program.kernels[k].numbers)  # which the step before has made
-                if changed or self._is_stale or self._clock is not None:
-                    for uniforms in self.tables[i].ready(f"uniforms_{k}"):
-                        uniforms.start()
+            for table, k, uniforms, follows in self._heads[turn]:
+                changed = k > 0 or table.send()
+                if changed or follows or self._is_stale or self._clock is not None:
+                    for one in uniforms:
+                        one.start()
             for start in self._starts[turn]:
                 start()
         self._was_whole = turn == len(self._turns) - 1

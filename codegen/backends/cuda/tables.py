@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,14 @@ import numpy as np
 from ...dtypes import COMPILED, storage
 from ...expr import Reduction
 from ...kinds import Space
+from ...memory import equal
 from ...program import Program
 from ...rows import Rows, cut, length_for
+from ...scalars import compile_scalars
 from ..detours import Detours, Lent
 from . import device, frame
 from .guards import refused_rows
-from .numbers import StepNumbers, rounded
+from .numbers import Ready, StepNumbers
 from .shape import Ways
 from .source import KernelSource
 from .sums import kept_in, partial_width, partials_of
@@ -73,33 +75,6 @@ def row_length(total: int, sums: bool) -> int:
     return length_for(total, BLOCKS, SHORTEST, LONGEST if sums else LONGEST_WITHOUT_SUMS)
 
 
-class Ready:
-    """A kernel with its number of blocks and what it takes, to be started.
-
-    taken: which of the step's numbers it takes, by their places among all.
-    """
-
-    def __init__(
-        self, kernel: KernelSource, function: device.Launch, blocks: int, places: tuple[int, ...], taken: HostArray
-    ) -> None:
-        self.kernel = kernel
-        self._function, self._blocks, self._places, self._taken = function, blocks, places, taken
-        self._arguments: tuple[Any, ...] = places
-        self._bits = b""
-
-    def take(self, numbers: HostArray) -> bool:
-        """Pass these numbers from now on; returns whether any of its own is another than before."""
-        own = rounded(numbers[self._taken], self.kernel.dtype)
-        if own.tobytes() == self._bits:  # a nan is like itself, and zeros of two signs differ
-            return False
-        self._arguments, self._bits = (*self._places, *own), own.tobytes()
-        return True
-
-    def start(self) -> None:
-        """Start it on the current stream of the current device."""
-        self._function(self._blocks, *self._arguments)
-
-
 class Table:
     """One program bound to a list of tensors of `sizes` elements on one GPU.
 
@@ -127,7 +102,8 @@ class Table:
         self.hypers = np.zeros((self.tensors, len(program.tensor_hypers)), np.float64)
         self.others = np.array([reduce.op.identity for reduce in program.reduced], np.float64)
         self._compiler = options.get("compiler")
-        self._numbers, self._taken = StepNumbers(program), b""
+        self._numbers: StepNumbers
+        self._given: Mapping[str, Any] = dict.fromkeys(program.hypers, 0.0)
         self._from_memory = False
         self._touched = True
         self._sent: dict[str, HostArray] = {}
@@ -157,7 +133,7 @@ class Table:
         """
         threads = device.threads()
         shape = frame.shape_of(self.program, threads, ways)
-        self._from_memory, self._taken = shape.from_memory, b""
+        self._from_memory = shape.from_memory
         step = self.program.hypers.index("step") * 8 if "step" in self.program.hypers else 0
         with device.use(self.index):
             for k, kernel in enumerate(self.program.kernels):
@@ -171,6 +147,7 @@ class Table:
             for source in frame.sources(self.program, threads, ways):
                 uniforms = self.address(f"uniforms_{source.k}")
                 self._prepare(source, clock=counted, uniforms=uniforms, verdict=verdict)
+        self._numbers = StepNumbers(self.program, self._ready.values())
 
     def _prepare(self, kernel: KernelSource, **known: int) -> None:
         """Load a kernel and find its arguments, if there is work for it."""
@@ -179,8 +156,7 @@ class Table:
             known |= {"tensors": self.tensors, "every_row": self.rows, **self._places(kernel)}
             places = tuple(known[what] if what in known else self.address(what) for what in kernel.arguments)
             function = device.loaded(kernel, self._compiler, self.index)
-            taken = self._numbers.taken_by(kernel)
-            self._ready[kernel.name] = Ready(kernel, function, blocks, places, taken)
+            self._ready[kernel.name] = Ready(kernel, function, blocks, places)
 
     def _blocks(self, kernel: KernelSource) -> int:
         """How many a kernel is launched with."""
@@ -207,12 +183,12 @@ class Table:
 
     def take(self, k: int) -> None:
         """Call the functions that the k-th kernel has stored elements for, on the current stream."""
-        numbers = self._numbers.made_of(self.cells.tolist()).tolist()
-        self._detours.take(self.program.kernels[k], dict(zip(self.program.scalars, numbers, strict=True)))
+        scalars = self.program.memo("scalars for a GPU", lambda: compile_scalars(self.program))
+        self._detours.take(self.program.kernels[k], dict(zip(self.program.scalars, scalars(self._given), strict=True)))
 
     def set(self, hypers: Numbers) -> None:
         """The step's numbers, by name."""
-        self.cells[:] = [hypers[name] for name in self.program.hypers]
+        self._given = hypers
         for j, name in enumerate(self.program.tensor_hypers):
             self.hypers[:, j] = hypers[name]
         self._touched = True
@@ -267,33 +243,24 @@ class Table:
         self._send("others", self.others)
 
     def send(self) -> bool:
-        """Copy to the GPU what changed; returns whether the first kernel's numbers must be made anew."""
+        """Copy what changed to the GPU, which is current; returns whether the first kernel's numbers are others now."""
         if "arrays" in self._sent and not self._touched:
             return False
-        with device.use(self.index):
-            if "arrays" not in self._sent:
-                self._send("arrays", self.arrays)
-            changed = [self._pass_numbers(), bool(self.hypers.size) and self._send("hypers", self.hypers)]
-            self._touched = False
-        return any(changed)
-
-    def _pass_numbers(self) -> bool:
-        """Let kernels have the step's numbers; returns whether some of the first kernel's must be made anew."""
+        if "arrays" not in self._sent:
+            self._send("arrays", self.arrays)
+        changed = bool(self.hypers.size) and self._send("hypers", self.hypers)
         if self._from_memory:
-            return self._send("cells", self.cells)
-        numbers = self._numbers.made_of(self.cells.tolist())
-        if numbers.tobytes() == self._taken:
-            return False
-        self._taken = b""  # until all kernels have them
-        taking = [ready for ready in self._ready.values() if ready.kernel.numbers]
-        changed = [ready.kernel.name for ready in taking if ready.take(numbers)]
-        self._taken = numbers.tobytes()
-        return "uniforms_0" in changed
+            self.cells[:] = [self._given[name] for name in self.program.hypers]
+            changed |= self._send("cells", self.cells)
+        else:
+            changed |= "uniforms_0" in self._numbers.passed(self._given)
+        self._touched = False
+        return changed
 
     def _send(self, what: str, values: HostArray) -> bool:
         """Copy a part, if it is not there already; returns whether it was not."""
         sent = self._sent.get(what)
-        if sent is not None and np.array_equal(sent, values):
+        if sent is not None and equal(sent, values):
             return False
         self._sent.pop(what, None)  # until all of it is there
         if what not in self._memory or self._memory[what].nbytes < values.nbytes:
