@@ -2,7 +2,7 @@
 
 frame       a program's loops as Python source; header: the first integers of the table that it reads
 intrinsics  what that source needs and Numba does not offer; strips: pointers that do not overlap
-words       integers of 32 bits, as processors have them
+words       integers of 32 bits, as processors have them; folds: many numbers as one, in vectors
 draws       random bits, by which what is stored in fewer bits is rounded; blocks: what is kept in codes
 worker      Numba, here or in another process; passes: which of its parts are asked
 axes_frame  the same of programs with numbers over axes; pieces: how they cut tensors; axes_tables: their tables

@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...axes import Axes, Over, Places
 from ...kinds import Space
-from ...ops import ReduceOp
-from ...printer import cast, indented, literal, mangled, operand, print_lets
-from ...program import Kernel, Load, Program, Reduce
+from ...printer import cast, expression, indented, literal, mangled, operand, print_lets
+from ...program import Arg, Kernel, Load, Program, Reduce
 from ..coarse import spaces_of
 from . import blocks, draws, frame, runs
 from .blocks import pointer_to
-from .frame import LANES, Frame
+from .frame import Frame
 from .header import Header, at
 from .runs import Shared
 
@@ -68,7 +67,7 @@ class AxesFrame(Frame):
         needed: dict[str, int] = {}
         for kernel in self.program.kernels:
             kind = self.program.type_of(kernel)
-            needed[kind] = max(needed.get(kind, 0), len(self.coarse(kernel)) + len(kernel.reductions))
+            needed[kind] = max(needed.get(kind, 0), len(self.kept(kernel)))
         for kind, count in needed.items():
             buffer = {"float32": "singles", "float64": "lanes"}[kind]
             yield from (f"beside_{kind}_{i} = {buffer}({BLOCK})" for i in range(count))
@@ -78,9 +77,13 @@ class AxesFrame(Frame):
         loads = blocks.loads(self.program, kernel)
         return [load for load in loads if self.program.space_of(load.array) != kernel.space]
 
-    def beside(self, kernel: Kernel, what: Load | Reduce) -> str:
-        """What lies beside the elements of a block."""
-        return f"beside_{self.program.type_of(kernel)}_{[*self.coarse(kernel), *kernel.reductions].index(what)}"
+    def kept(self, kernel: Kernel) -> list[Load | Arg]:
+        """What is beside the elements of a block: what is loaded of coarser spaces, and what is reduced, each once."""
+        return [*self.coarse(kernel), *dict.fromkeys(reduce.value for reduce in kernel.reductions)]
+
+    def beside(self, kernel: Kernel, what: Load | Arg) -> str:
+        """Where that lies."""
+        return f"beside_{self.program.type_of(kernel)}_{self.kept(kernel).index(what)}"
 
     def row(self) -> Iterator[str]:
         """What is known of a piece."""
@@ -98,15 +101,6 @@ class AxesFrame(Frame):
         """Pointers are to where a tensor's arrays begin."""
         return ""
 
-    def is_narrow(self, reduce: Reduce) -> bool:
-        """Whether lanes are float32."""
-        wide = any(reduce in kernel.reductions for kernel in self.program.kernels if kernel.is_coarse)
-        return super().is_narrow(reduce) and not wide
-
-    def is_apart(self, kernel: Kernel) -> bool:
-        """What is reduced lies beside the elements, always."""
-        return False
-
     def piece(self, kernel: Kernel) -> Iterator[str]:
         """The loops over the lines of a piece, and their blocks."""
         spaces = spaces_of(self.program, kernel)
@@ -120,20 +114,15 @@ class AxesFrame(Frame):
         yield from indented(self.block(kernel, spaces), 2)
         for reduce in kernel.reductions:
             if isinstance(reduce.over, Space):
-                yield from self.fold(reduce)
+                yield f"partial[row * {len(self.reductions)} + {self.index[reduce.name]}] = sum_{reduce.name}"
 
     def begun(self, kernel: Kernel, reduce: Reduce) -> Iterator[str]:
         """The start of a reduction in a piece: of all numbers that are reduced here."""
         start = literal(reduce.op.identity, "float64")
         if isinstance(reduce.over, Space):
-            if self.is_narrow(reduce):
-                yield f"for lane in range({LANES}):"
-                yield f"    lanes_{reduce.name}[lane] = {self.type}(0.0)"
-                return
-            begin = literal(0.0, "float64") if reduce.op is ReduceOp.ALL_FINITE else start
-            yield f"fill(lanes_{reduce.name}, {LANES}, {begin})"
-            return
-        yield f"{self.call(runs.begun())}({_sums(kernel, reduce)}, {start})"
+            yield f"sum_{reduce.name} = {start}"
+        else:
+            yield f"{self.call(runs.begun())}({_sums(kernel, reduce)}, {start})"
 
     def call(self, shared: Shared) -> str:
         """The name of a function that passes share, which the program has from now on."""
@@ -156,33 +145,22 @@ class AxesFrame(Frame):
             found = f"{self.beside(kernel, load)}[lane]" if coarse else self.taken(load, "first + lane", kind)
             lines.append(f"{prefix}{mangled(load.name)} = {found}")
         lines += [*print_lets(kernel.body, kind, prefix), *self.stores(kernel, "first + lane", prefix)]
-        for reduce in kernel.reductions:
-            lines.append(f"{self.beside(kernel, reduce)}[lane] = {operand(reduce.value, kind, prefix)}")
+        for value in dict.fromkeys(reduce.value for reduce in kernel.reductions):
+            lines.append(f"{self.beside(kernel, value)}[lane] = {operand(value, kind, prefix)}")
         yield from blocks.over(self.program, kernel, "first", lines)
         yield from blocks.stored(kernel, "first", kind)
         for reduce in kernel.reductions:
-            if isinstance(reduce.over, Space):
-                yield from self.in_lanes(kernel, reduce)
-        for reduce in kernel.reductions:
+            kept, total = self.beside(kernel, reduce.value), f"sum_{reduce.name}"
             if isinstance(reduce.over, Axes):
-                given = f"{self.beside(kernel, reduce)}, {_sums(kernel, reduce)}, first, width"
+                given = f"{kept}, {_sums(kernel, reduce)}, first, width"
                 yield f"{self.call(runs.added_up(reduce.op, kind))}({given}, {_places(spaces, reduce.over)})"
+            else:
+                yield f"whole = whole_{reduce.op.symbol}({kept}, 0, width)"
+                yield f"{total} = {expression(reduce.op.join, [total, 'whole'], 'float64')}"
 
     def taken(self, load: Load, index: str, kind: str) -> str:
         """An element of an array, in the type of the kernel."""
         return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), kind)
-
-    def in_lanes(self, kernel: Kernel, reduce: Reduce) -> Iterator[str]:
-        """What is one number a tensor, or for all: added up in lanes, as everywhere."""
-        yield f"for part in range(0, width, {LANES}):"
-        yield f"    wide = width - part if width - part < {LANES} else {LANES}"
-        yield "    for lane in range(wide):"
-        kept = f"{self.beside(kernel, reduce)}[part + lane]"
-        lanes = f"lanes_{reduce.name}[lane]"
-        if reduce.op is ReduceOp.ALL_FINITE:
-            yield f"        {lanes} = {lanes} + ({kept} - {kept})"
-            return
-        yield from indented(runs.joined(reduce.op, lanes, kept), 2)
 
 
 def _needed(before: Iterable[str], body: Iterable[str]) -> list[str]:

@@ -54,7 +54,10 @@ class AxesTable(Table):
 
     def _jobs_of(self, k: int, kernel: Kernel) -> list[list[int]]:
         if kernel.numbered:
-            return [[self.code.address, self.at, k, 0, *self.ends[k]]]
+            whole = [[Piece(tensor, 0, size, 1, size)] if size else [] for tensor, size in enumerate(self.sizes)]
+            header = self.header_of(_rows(whole))
+            self._kept.append(header)
+            return [[self.code.address, header.ctypes.data, k, 0, *self.ends[k]]]
         spaces = coarse.spaces_of(self.program, kernel)
         found = [[places(shape, kernel.space, space) for space in spaces] for shape in self.shapes]
         reduced = [reduce for reduce in kernel.reductions if isinstance(reduce.over, Axes)]

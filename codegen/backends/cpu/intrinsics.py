@@ -15,7 +15,8 @@ from numba import float32, float64, int64, types, uint32
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ...ops import FUNCTIONS, JOINS, Fn
+from ...ops import FUNCTIONS
+from . import folds
 from .strips import STRIPS
 from .words import WORDS
 
@@ -147,56 +148,6 @@ def fill(_context, pointer, count, value):
 fill.prefer_literal = True
 
 
-def _fold(combine):
-    """An intrinsic that folds `count` (a literal power of two) float64 to one, as a binary tree over halves."""
-
-    @intrinsic
-    def fold(_context, pointer, count):
-        if not isinstance(count, types.IntegerLiteral):
-            return None
-        lanes_in_all = count.literal_value
-
-        def generate(_context, builder, _signature, args):
-            width = lanes_in_all
-            vector = ir.VectorType(ir.DoubleType(), width)
-            value = builder.load(builder.bitcast(args[0], vector.as_pointer()), align=8)
-            while width > 1:
-                width //= 2
-                low, high = (
-                    builder.shuffle_vector(
-                        value,
-                        ir.Constant(value.type, ir.Undefined),
-                        ir.Constant(ir.VectorType(ir.IntType(32), width), [start + i for i in range(width)]),
-                    )
-                    for start in (0, width)
-                )
-                value = combine(builder, low, high)
-            return builder.extract_element(value, ir.IntType(32)(0))
-
-        return float64(pointer, count), generate
-
-    fold.prefer_literal = True
-    return fold
-
-
-def _chosen(compare):
-    """The first of two where it compares so, or is nan; otherwise the second."""
-
-    def combine(builder, low, high):
-        keep = builder.or_(builder.fcmp_ordered(compare, low, high), builder.fcmp_unordered("!=", low, low))
-        return builder.select(keep, low, high)
-
-    return combine
-
-
-FOLDS = {
-    Fn.ADD: _fold(lambda builder, low, high: builder.fadd(low, high)),
-    Fn.MAXIMUM: _fold(_chosen(">=")),
-    Fn.MINIMUM: _fold(_chosen("<=")),
-}
-"""For each operation that joins partial results, the same for all lanes of a row, as a binary tree."""
-
-
 @intrinsic
 def add_shared(_context, pointer, amount):
     """Atomically `pointer[0] += amount`, seen by all threads in one order; returns the old value."""
@@ -210,7 +161,7 @@ def add_shared(_context, pointer, amount):
 BY_NAME = {
     **{name: _function(name) for name in FUNCTIONS},
     **{"bits_of": bits_of, "number_of": number_of},
-    **{f"fold_{join.name.lower()}": FOLDS[join] for join in JOINS},
+    **folds.BY_NAME,
     **STRIPS,
     **WORDS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},

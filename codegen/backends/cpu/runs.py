@@ -12,11 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ...ops import ReduceOp
-from ...printer import cast, expression, indented, literal
-from .frame import LANES
-
-ALONG = 64
-"""Runs of at least so many elements are reduced in lanes, shorter ones one element after the other."""
+from ...printer import cast, expression, indented
 
 
 class Shared(NamedTuple):
@@ -47,38 +43,18 @@ def added_up(op: ReduceOp, kind: str) -> Shared:
     """The elements of a block, added to the numbers over axes that they have."""
     name = f"{op.symbol}_{kind}"
     lines = [f"def {name}(kept: beside_{kind}, sums_at, first, width, places_at):"]
-    lines += ["    sums = at_int64(sums_at)", "    total = apart_float64(sums[0])", f"    alongside = lanes({LANES})"]
+    lines += ["    sums = at_int64(sums_at)", "    total = apart_float64(sums[0])"]
     return Shared(name, (*lines, *indented(_runs(_added(op)))))
 
 
 def _added(op: ReduceOp) -> Iterator[str]:
     """The elements of one run."""
-    yield "if not is_row:"
-    yield "    for i in range(length):"
-    yield from indented(joined(op, "total[place + i]", "kept[lane + i]"), 2)
-    yield f"elif length < {ALONG}:"
-    yield "    one = total[place]"
-    yield "    for i in range(length):"
-    yield from indented(joined(op, "one", "kept[lane + i]"), 2)
-    yield "    total[place] = one"
-    yield "else:"
-    yield f"    fill(alongside, {LANES}, {literal(op.identity, 'float64')})"
-    yield f"    for part in range(0, length, {LANES}):"
-    yield f"        wide = length - part if length - part < {LANES} else {LANES}"
-    yield "        for i in range(wide):"
-    yield from indented(joined(op, "alongside[i]", "kept[lane + part + i]"), 3)
-    yield f"    whole = fold_{op.join.name.lower()}(alongside, {LANES})"
+    yield "if is_row:"
+    yield f"    run = whole_{op.symbol}(kept, lane, length)"
     yield "    sofar = total[place]"
-    yield f"    total[place] = {expression(op.join, ['sofar', 'whole'], 'float64')}"
-
-
-def joined(op: ReduceOp, into: str, element: str) -> Iterator[str]:
-    """An element, in float64, joined to what was before it."""
-    yield f"element = float64({element})"
-    if op.element is not None:
-        yield f"element = {expression(op.element, ['element'], 'float64')}"
-    yield f"sofar = {into}"
-    yield f"{into} = {expression(op.join, ['sofar', 'element'], 'float64')}"
+    yield f"    total[place] = {expression(op.join, ['sofar', 'run'], 'float64')}"
+    yield "else:"
+    yield f"    each_{op.symbol}(total, place, kept, lane, length)"
 
 
 def _runs(body: Iterable[str]) -> Iterator[str]:
@@ -87,9 +63,10 @@ def _runs(body: Iterable[str]) -> Iterator[str]:
     yield "a = places[0]"
     yield "b = places[1]"
     yield "c = places[2]"
-    yield "group = first // a % b"
-    yield "left = a - first % a"
-    yield "offset = first % c if c > 1 else 0"
+    yield "whole = first // a if first >= a else 0"  # a block that is small is not worth many divisions
+    yield "group = whole % b if whole >= b else whole"
+    yield "left = a - (first - whole * a)"
+    yield "offset = 0 if c == 1 else (first % c if first >= c else first)"
     yield "is_row = c == 1"
     yield "lane = 0"
     yield "while lane < width:"
