@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `torch`, `rules`, `groups`, `formats`, `quality` or `cuda`: measure; most is kept.
+"""`python -m benchmarks cpu`, `torch`, `rules`, `axes`, `groups`, `formats`, `quality`, `cuda`: measure; most is kept.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import (
+    axes,
     children,
     drawing,
     formats,
@@ -73,11 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="*",
         help="these rules, or every bundled one but Muon, instead; about 3 minutes; of some nothing is written",
     )
-    for command in (cpu, cuda, torch):
+    by_axes = commands.add_parser("axes", help="rules over axes beside their ceilings, torch and optax; 5 minutes")
+    by_axes.add_argument("--seconds", type=float, default=3.0, help="time for each case (default: %(default)s)")
+    by_axes.set_defaults(run=run_axes)
+    for command in (cpu, cuda, torch, by_axes):
         command.add_argument(
             "--only", metavar="TEXT", default="", help="cases whose name or peer contains TEXT; no sweep"
         )
-    for command in (cpu, cuda, torch, _add_rules(commands)):
+    for command in (cpu, cuda, torch, by_axes, _add_rules(commands)):
         command.add_argument(
             "--out", metavar="FOLDER", type=Path, default=report.RESULTS, help="where to write (default: %(default)s)"
         )
@@ -146,6 +150,13 @@ def run_torch(options: argparse.Namespace) -> None:
         swept = children.swept(module, seconds, "sweep", peer=of_torch.PEER, points=count)
         points = _with_progress(swept, console, "size and count", count)
     _finish(rows, points, "torch", machine.this_one(), console, options)
+
+
+def run_axes(options: argparse.Namespace) -> None:
+    """The cases of rules over axes, one process for each peer."""
+    console, chosen, module = _console(), _chosen(axes.CASES, options.only), "benchmarks.axes"
+    rows = _with_progress(children.rows_of(module, options.seconds, axes.CASES, chosen), console, "cases", len(chosen))
+    _finish(rows, [], "axes", machine.this_one(), console, options)
 
 
 def run_cuda(options: argparse.Namespace) -> None:

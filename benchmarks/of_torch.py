@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from rmsprop_jit.buckets import program_of
-from rmsprop_jit.codegen import backends
 
 from . import peers
 from . import workloads as w
 from .cases import Case
-from .ceiling import CPU, trivial
+from .ceiling import traffic
 from .rows import Row, attempted, print_each
 from .sweep import MOST_TENSORS, swept
 from .timing import Paired, Work, paired
@@ -105,13 +102,11 @@ def ceiling(optimizer: Any, parameters: Sequence[Any]) -> Callable[[], object]:
 
     words, own = words_of("rmsprop"), vars(optimizer)["state"]
     flags = settings_of(words, optimizer.param_groups[0], None, None).flags
-    program = trivial(program_of(words.rule, flags, "float32", ("float32",)))
+    program = program_of(words.rule, flags, "float32", ("float32",))
     tensors = {"parameter": list(parameters), "gradient": [one.grad for one in parameters]}
     tensors["velocity"] = [own[one]["square_avg"] for one in parameters]
-    table = backends.of(CPU).table(program, [one.numel() for one in parameters], CPU, {})
-    for array in program.arrays:
-        table.point(array.name, np.array([one.data_ptr() for one in tensors[array.name]], np.int64))
-    return backends.launch({CPU: [table]})
+    arrays = {name: [one.detach().numpy() for one in kept] for name, kept in tensors.items()}
+    return traffic(program, arrays, [tuple(one.shape) for one in parameters])
 
 
 def main() -> None:

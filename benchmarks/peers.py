@@ -78,25 +78,36 @@ def torch_compile(parameters: list[Array], gradients: list[Array], options: dict
 
 def optax_parts(options: dict[str, Any]) -> Any:
     """`optax.rmsprop`, and its update jitted over lists of arrays, with its buffers donated."""
-    import jax
     import optax as library
 
     if set(options) - {"learning_rate"}:
         raise NotImplementedError("only the plain rule is compared with optax")
     rule = library.rmsprop(options["learning_rate"], decay=0.9, eps=1e-7, eps_in_sqrt=True)
+    return rule, jitted_update(rule)
+
+
+def jitted_update(rule: Any) -> Any:
+    """The update of a rule of optax's, with its buffers donated."""
+    import jax
+    import optax as library
 
     def update(params: Any, slots: Any, grads: Any) -> Any:
         updates, slots = rule.update(grads, slots, params)
         return library.apply_updates(params, updates), slots
 
-    return rule, jax.jit(update, donate_argnums=(0, 1))
+    return jax.jit(update, donate_argnums=(0, 1))
 
 
 def optax(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
     """`optax.rmsprop`, jitted over the list of arrays, with its buffers donated."""
+    return of_optax(optax_parts(options)[0], parameters, gradients)
+
+
+def of_optax(rule: Any, parameters: list[Array], gradients: list[Array]) -> Made:
+    """A rule of optax's in the same way."""
     import jax
 
-    rule, jitted = optax_parts(options)
+    jitted = jitted_update(rule)
     held = [jax.numpy.asarray(g) for g in gradients]
     params = [jax.numpy.asarray(p) for p in parameters]
     state: Any = (params, rule.init(params))
@@ -108,11 +119,11 @@ def optax(parameters: list[Array], gradients: list[Array], options: dict[str, An
     return step, lambda: [np.asarray(p) for p in state[0]]
 
 
-def _keras(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Any:
+def _keras(parameters: list[Array], gradients: list[Array], options: dict[str, Any], rule: str = "RMSprop") -> Any:
     import keras
 
     variables = [keras.Variable(p.copy(), name=f"v{i}") for i, p in enumerate(parameters)]
-    optimizer = keras.optimizers.RMSprop(**options)
+    optimizer = getattr(keras.optimizers, rule)(**options)
     optimizer.build(variables)
     return keras, optimizer, variables, [keras.ops.convert_to_tensor(g.copy()) for g in gradients]
 
@@ -128,12 +139,12 @@ def keras_torch(parameters: list[Array], gradients: list[Array], options: dict[s
     return step, lambda: [v.value.detach().numpy() for v in variables]
 
 
-def keras_jax(parameters: list[Array], gradients: list[Array], options: dict[str, Any]) -> Made:
+def keras_jax(parameters: list[Array], gradients: list[Array], options: dict[str, Any], rule: str = "RMSprop") -> Made:
     """Keras on jax, `stateless_apply`, jitted and donated."""
     os.environ["KERAS_BACKEND"] = "jax"
     import jax
 
-    _, optimizer, variables, held = _keras(parameters, gradients, options)
+    _, optimizer, variables, held = _keras(parameters, gradients, options, rule)
     jitted = jax.jit(optimizer.stateless_apply, donate_argnums=(0, 2))
     state: Any = ([v.value for v in variables], [v.value for v in optimizer.variables])
 

@@ -8,6 +8,7 @@ from typing import Any
 from rmsprop_jit import Optimizer
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Rule
+from rmsprop_jit.codegen.axes import Axes
 from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
 from rmsprop_jit.flags import option_flags, part_flags, step_flags, variable_flags
@@ -41,13 +42,14 @@ def step_program(optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, sh
 def arrays_of(
     program: Program, optimizer: Optimizer, parameters: list[Any], gradients: list[Any]
 ) -> dict[str, list[Any]]:
-    """The arrays that a program reads and writes element by element, by name, one a tensor.
+    """The arrays of elements, or of numbers over axes, that a program reads and writes, by name, one a tensor.
 
     The optimizer has made a call: before, it shows zeros of their own in place of an accumulator that is empty.
     """
     found = {"parameter": parameters, "gradient": gradients}
     for array in program.arrays:
-        if array.name not in found and array.space is Space.ELEMENT:
+        is_kept = array.space is Space.ELEMENT or isinstance(array.space, Axes)
+        if array.name not in found and is_kept and not array.is_made:
             found[array.name] = slots_named(optimizer, array.name)
             assert len(found[array.name]) == len(parameters), array.name
     return found

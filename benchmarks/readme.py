@@ -86,11 +86,14 @@ def _list(parts: Iterable[str]) -> str:
 
 def _about(row: Row, beside: str = "") -> str:
     figure = f"{report.number(row['ratio'])} {beside}".strip() if has_figures(row) else report.reached(row)
+    if beside and has_figures(row) and "inner_s" in row:
+        figure += f"; arithmetic alone takes {report.number(row['inner_s'] / row['theirs_s'])} of theirs"
     return f"{row['case']}, against {row['against']} ({figure})"
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "rules": of_rules.markdown,
     "cuda-rules": partial(of_rules.markdown, name="cuda-rules", sizes=GPU, told=of_rules.LEAD_OF_GPU),
+    "axes": table,
 }
-"""How kinds of results are written that are not cases of their own each."""
+"""How kinds of results are written whose lines are not the same in any table."""

@@ -18,6 +18,8 @@ SCHEMA = 2
 HEAD = ("case", "against", "ours", "theirs", "ratio", "hoped for", "reached")
 HOST = {"our host": "host_s", "their host": "theirs_host_s"}
 """For how long the host is busy: columns that a table has where it was measured."""
+INNER = {"arithmetic": "inner_s"}
+"""How long our step takes in the caches alone; the same."""
 COLOURS = {"yes": "green", "no": "yellow", "skipped": "yellow"}
 TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 SIZES = (("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
@@ -69,16 +71,16 @@ def cells(row: Row) -> list[str]:
 
 def table_of(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """The head of a table, and its lines."""
-    has_host = any(key in row for row in rows for key in HOST.values())
     lines = [list(HEAD), *map(cells, rows)]
-    if has_host:
-        for line, more in zip(lines, [list(HOST), *map(_host_cells, rows)], strict=True):
-            line[HEAD.index("ratio") : HEAD.index("ratio")] = more
+    for more in (HOST, INNER):
+        if any(key in row for row in rows for key in more.values()):
+            for line, own in zip(lines, [list(more), *(_times(row, more) for row in rows)], strict=True):
+                line[HEAD.index("ratio") : HEAD.index("ratio")] = own
     return lines[0], lines[1:]
 
 
-def _host_cells(row: Row) -> list[str]:
-    return [seconds(row.get(key)) for key in HOST.values()]
+def _times(row: Row, which: dict[str, str]) -> list[str]:
+    return [seconds(row.get(key)) for key in which.values()]
 
 
 def shown(rows: Rows, sweep: Rows) -> Rows:

@@ -41,7 +41,7 @@ class TorchStep:
             states = self._optimizer.state[tensor].values()
             own = [one for one in states if isinstance(one, torch.Tensor) and one.shape == tensor.shape]
             for state, kind in zip(own, slots, strict=False):
-                state.data = torch.from_numpy(kind[i])
+                state.data = torch.from_numpy(kind[i]).view(tensor.shape)  # numbers over axes have fewer axes
 
 
 def _slots(optimizer: Optimizer, count: int) -> list[list[Array]]:

@@ -26,6 +26,8 @@ SIZES: dict[str, dict[str, tuple[str, w.Shapes]]] = {
 }
 
 CEILING, FOREACH, FUSED, COMPILED = "ceiling", "torch foreach", "torch fused", "torch.compile"
+USUAL = "torch"
+"""As torch does it if it is not told how."""
 
 IN_TORCH = ("SGD", "Adagrad", "Adadelta", "Adam", "AdamW", "Adamax", "Nadam", "RAdam", "Rprop", "RMSprop")
 """The bundled classes that torch.optim has, too, in whatever letters."""

@@ -11,7 +11,7 @@ from rmsprop_jit.rules.table import TABLE
 
 from ..torch_step import TorchStep
 from ..workloads import Array
-from .cases import COMPILED, FOREACH, FUSED
+from .cases import COMPILED, FOREACH, FUSED, USUAL
 
 OTHER_NAMES = {"learning_rate": "lr", "epsilon": "eps"}
 """What torch calls some of our numbers; others have the same name there."""
@@ -22,7 +22,7 @@ FURTHER_NAMES = {"alpha": "rho"}
 PAIRS = {"betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("smallest", "largest")}
 """Numbers that torch takes two at a time."""
 
-SWITCHES: Mapping[str, dict[str, bool]] = {FOREACH: {"foreach": True}, FUSED: {"fused": True}, COMPILED: {}}
+SWITCHES: Mapping[str, dict[str, bool]] = {FOREACH: {"foreach": True}, FUSED: {"fused": True}, COMPILED: {}, USUAL: {}}
 
 
 def ours(rule: str) -> tuple[Optimizer, bool]:
@@ -36,11 +36,12 @@ def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
     """The arguments of a class of torch's with which it does what an optimizer of ours does."""
     ours_of = {theirs: name for name, theirs in OTHER_NAMES.items()} | FURTHER_NAMES
     found: dict[str, Any] = {}
-    for name in inspect.signature(made).parameters:
+    for name, parameter in inspect.signature(made).parameters.items():
         if name in PAIRS:
             found[name] = tuple(getattr(optimizer, own) for own in PAIRS[name])
         elif hasattr(optimizer, ours_of.get(name, name)):
-            found[name] = getattr(optimizer, ours_of.get(name, name))
+            value = getattr(optimizer, ours_of.get(name, name))
+            found[name] = int(value) if type(parameter.default) is int and value == int(value or 0) else value
     return found | {"weight_decay": found["weight_decay"] or 0.0} if "weight_decay" in found else found
 
 

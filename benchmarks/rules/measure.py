@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 
+from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen.backends.cpu.tables import default_threads
 
 from .. import peers
@@ -12,6 +14,8 @@ from ..ceiling import ceiling_of
 from ..inner import inner_seconds
 from ..rows import Row, attempted, print_each
 from ..timing import paired
+from ..torch_step import TorchStep
+from ..workloads import Array
 from . import in_torch
 from .cases import CEILING, ONE, OfRule, cases_of
 from .steady import Steady, strange
@@ -23,6 +27,9 @@ LONGER = 4
 LOOSE = 0.5
 """How far our steps may be from torch's, as a part of their length, where a class does not speak torch's dialect."""
 
+LOOSELY = ("Muon",)
+"""Rules of which torch computes a part in fewer bits."""
+
 
 def measure(case: OfRule, budget: float) -> Row:
     """One case; a result that is wrong has `correct` false and no times."""
@@ -31,13 +38,15 @@ def measure(case: OfRule, budget: float) -> Row:
 
 def _beside_the_ceiling(case: OfRule, budget: float) -> Row:
     parameters, gradients = peers.arrays_for(case.shapes)
-    steady = Steady(case.rule)
+    steady = Steady(case.rule, case.shapes[0])
     steady.warm_up(parameters, gradients)
     if not steady.is_right(parameters, gradients):
         return {"correct": False}
     optimizer, program = steady.optimizer, steady.program
     ceiling = ceiling_of(optimizer, parameters, gradients, program=program)
-    inner = inner_seconds(program, steady.numbers()) * sum(p.size for p in parameters) / default_threads()
+    inner = (
+        inner_seconds(program, steady.numbers(), case.shapes[0]) * sum(p.size for p in parameters) / default_threads()
+    )
     timed = paired(lambda: optimizer.apply(gradients), ceiling, budget * (LONGER if case.size == ONE else 1))
     if wrong := strange(program, optimizer, parameters, gradients):
         raise ValueError(f"numbers that training never has, in the end: {', '.join(wrong)}")
@@ -45,19 +54,39 @@ def _beside_the_ceiling(case: OfRule, budget: float) -> Row:
 
 
 def _beside_torch(case: OfRule, budget: float) -> Row:
+    optimizer, is_same = in_torch.ours(case.rule)
+
+    def make(parameters: list[Array], gradients: list[Array]) -> peers.Made:
+        step = in_torch.made_in_torch(case.rule, case.against, optimizer, parameters, gradients)
+        return step, step.values
+
+    return compared(case, optimizer, make, is_same and case.rule not in LOOSELY, budget)
+
+
+def compared(
+    case: OfRule,
+    optimizer: Optimizer,
+    make: Callable[[list[Array], list[Array]], peers.Made],
+    is_same: bool,
+    budget: float,
+) -> Row:
+    """Our optimizer beside a peer that is made of parameters and gradients; both have first done the same.
+
+    is_same: whether their steps have to be ours; otherwise they have to be of the kind.
+    """
     parameters, gradients = peers.arrays_for(case.shapes)
     start = [p.copy() for p in parameters]
-    optimizer, is_same = in_torch.ours(case.rule)
     optimizer.build(parameters)
-    step = in_torch.made_in_torch(case.rule, case.against, optimizer, start, gradients)
+    step, values = make(start, gradients)
     for _ in range(CHECK_STEPS):
         step()
         optimizer.apply(gradients)
-    values = step.values()
-    is_near = peers.agree(parameters, values, start)
-    if not (is_near or (not is_same and peers.agree(parameters, values, start, LOOSE))):
+    reached = values()
+    is_near = peers.agree(parameters, reached, start)
+    if not (is_near or (not is_same and peers.agree(parameters, reached, start, LOOSE))):
         return {"correct": False}
-    step.move(optimizer, parameters, gradients)
+    if isinstance(step, TorchStep):
+        step.move(optimizer, parameters, gradients)
     timed = paired(lambda: optimizer.apply(gradients), step, budget)
     return {"correct": True, **({} if is_near else {"loosely": True}), **timed.as_row()}
 

@@ -31,24 +31,32 @@ OF_TORCH: Sequence[Series] = (
 )
 
 
-def draw(rows: Rows, path: Path, measured_on: dict[str, Any]) -> Path:
-    """Left: the fraction of the ceiling, the best on top. Right: torch's time beside ours, on a logarithmic axis."""
+def draw(
+    rows: Rows,
+    path: Path,
+    measured_on: dict[str, Any],
+    of_ceiling: Sequence[Series] = OF_CEILING,
+    of_others: Sequence[Series] = OF_TORCH,
+    beside: str = "torch's time / our time (left of 1: torch is faster)",
+) -> Path:
+    """Left: the fraction of the ceiling, the best on top. Right: others' time beside ours, on a logarithmic axis."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    order, beside_torch = _in_order(rows), [row["rule"] for row in rows if row["against"] in (FOREACH, COMPILED)]
-    names = list(order)
-    shown = [name for name in names if name in beside_torch]
+    order, shown_of = _in_order(rows, of_ceiling[0][2]), {(against, size) for _, against, size, _ in of_others}
+    beside_others = {row["rule"] for row in rows if (row["against"], row["size"]) in shown_of}
+    names = [name for name in order if any(row["against"] == CEILING for row in order[name])]
+    shown = [name for name in order if name in beside_others]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(13, 2 + 0.26 * max(len(names), 8)), layout="constrained", width_ratios=(3, 2)
     )
-    _panel(left, OF_CEILING, order, names)
+    _panel(left, of_ceiling, order, names)
     _targets(left, order, names)
     left.set(xlabel="of the ceiling: the same loads and stores alone")
-    _panel(right, OF_TORCH, order, shown)
-    right.set(xlabel="torch's time / our time (left of 1: torch is faster)", xscale="log")
+    _panel(right, of_others, order, shown)
+    right.set(xlabel=beside, xscale="log")
     right.axvline(1.0, color="black", linewidth=1.2)
     right.xaxis.set_major_formatter(lambda value, _: number(value))
     title = f"{named(measured_on)}: medians, lines from the 10th to the 90th percentile"
@@ -58,13 +66,13 @@ def draw(rows: Rows, path: Path, measured_on: dict[str, Any]) -> Path:
     return path
 
 
-def _in_order(rows: Rows) -> dict[str, Rows]:
-    """The rules by their fraction at one large tensor, the best last, as an axis counts; those without one first."""
-    return dict(sorted(by_rule(rows).items(), key=lambda item: _fraction(item[1])))
+def _in_order(rows: Rows, size: str) -> dict[str, Rows]:
+    """The rules by their fraction at a size, the best last, as an axis counts; those without one first."""
+    return dict(sorted(by_rule(rows).items(), key=lambda item: _fraction(item[1], size)))
 
 
-def _fraction(rows: Rows) -> float:
-    return next((row["ratio"] for row in rows if _is_of(row, CEILING, ONE)), -1.0)
+def _fraction(rows: Rows, size: str) -> float:
+    return next((row["ratio"] for row in rows if _is_of(row, CEILING, size)), -1.0)
 
 
 def _is_of(row: Row, against: str, size: str) -> bool:

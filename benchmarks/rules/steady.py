@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rmsprop_jit import Optimizer
+from rmsprop_jit import Optimizer, combinators
+from rmsprop_jit.codegen import Rule
+from rmsprop_jit.codegen.axes import Shape
 from rmsprop_jit.codegen.backends import reference
-from rmsprop_jit.codegen.kinds import Space
 from rmsprop_jit.codegen.program import Program
 from rmsprop_jit.flags import step_flags
 from rmsprop_jit.rules.table import TABLE
@@ -39,22 +40,26 @@ SAMPLES = 1 << 16
 """Elements that are computed again for the check, where elements do not depend on each other."""
 
 
-def _made(made: Any, rule: str) -> Optimizer:
-    found: Optimizer = made(**ORDINARY.get(rule, {}))
-    return found
+def _made(rule: str) -> tuple[Rule, Optimizer]:
+    """A rule, and an optimizer of it; before its name that of a combinator may stand."""
+    around, _, name = rule.rpartition(" ")
+    row, made = TABLE[name.lower()]
+    if not around:
+        kind: Any = made
+        return row.rule, kind(**ORDINARY.get(rule, {}))
+    combined = getattr(combinators, around)(made)
+    return combined, Optimizer(combined)
 
 
 class Steady:
     """A bundled rule by the name of its class, with its usual arguments. `program`: that of its ordinary step.
 
-    optimizer: one that has made no call.
+    optimizer: one that has made no call. shape: what tensors it is for, where rules tell them apart.
     """
 
-    def __init__(self, rule: str) -> None:
-        row, made = TABLE[rule.lower()]
-        self.rule = row.rule
-        self.optimizer: Optimizer = _made(made, rule)
-        self.program = step_program(self.optimizer, self.rule, LATE)
+    def __init__(self, rule: str, shape: Shape = (1,)) -> None:
+        self.rule, self.optimizer = _made(rule)
+        self.program = step_program(self.optimizer, self.rule, LATE, shape)
 
     def warm_up(self, parameters: list[Array], gradients: list[Array]) -> None:
         """Make updates until the ordinary step is next. Raises ValueError for a rule that never comes to it."""
@@ -76,12 +81,14 @@ class Steady:
         """Make one more update, and say whether it is what the interpreter makes of the ordinary step's program."""
         arrays = arrays_of(self.program, self.optimizer, parameters, gradients)
         stride = 1 if self.program.reductions() or self.rule.draws else max(1, parameters[0].size // SAMPLES)
-        tensors = [
-            {name: own[i].reshape(-1)[::stride].copy() for name, own in arrays.items()} for i in range(len(parameters))
-        ]
+
+        def sampled(one: Array) -> Array:
+            return one if stride == 1 else one.reshape(-1)[::stride]
+
+        tensors = [{name: sampled(own[i]).copy() for name, own in arrays.items()} for i in range(len(parameters))]
         common = self._over_all()
         for array in self.program.arrays:
-            if array.space is not Space.ELEMENT:
+            if array.name not in arrays and not array.is_made:
                 numbers = slots_named(self.optimizer, array.name) or [common[array.name]] * len(tensors)
                 for tensor, number in zip(tensors, numbers, strict=True):
                     tensor[array.name] = np.array(number)
@@ -91,8 +98,7 @@ class Steady:
         own |= keys_of(f"variable_{i}" for i in range(len(parameters))) if self.rule.draws else {}
         reference.run(self.program, tensors, hypers, own)
         self.optimizer.apply(gradients)
-        reached = [parameter.reshape(-1)[::stride] for parameter in parameters]
-        return peers.agree(reached, [tensor["parameter"] for tensor in tensors], start)
+        return peers.agree([*map(sampled, parameters)], [tensor["parameter"] for tensor in tensors], start)
 
     def numbers(self) -> dict[str, float]:
         """What the next update's program is told, slots over all among it."""
