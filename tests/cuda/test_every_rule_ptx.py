@@ -28,6 +28,8 @@ def test_rules_are_moved_in_16_bytes_without_float64_spills_or_calls(compiler: s
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in one["usage"], what
         assert not re.search(r"\b(?:ld|st)\.local|\.local\s|__local_depot|^\s*call", ptx, re.MULTILINE), what
         if one["pass"]:
-            assert re.search(rf"ld\.global\.{VECTORS['float32']}", ptx), what
-            assert bool(re.search(rf"st\.global\.{VECTORS['float32']}", ptx)) == one["pass"]["stores"], what
+            moved = one["pass"]
+            assert re.search(rf"ld\.global\.{VECTORS[moved['loads']]}", ptx), what
+            for dtype, vectors in VECTORS.items():
+                assert bool(re.search(rf"st\.global\.{vectors}", ptx)) == (dtype == moved["stores"]), what
             assert bool(F64_ARITHMETIC.search(ptx)) == one["pass"]["wide"], what

@@ -9,9 +9,9 @@ import keras_rules
 import numpy as np
 import pytest
 from compare import Array
-from every_rule import ALL, Variant, rule_of
+from every_rule import ALL, AXES, Variant, rule_of
 from run_rule import defaults, run
-from test_rules import AXES, CASES, DTYPES, SHAPES, arrays, gradients, judged
+from test_rules import CASES, DTYPES, SHAPES, arrays, gradients, judged
 
 import rmsprop_jit
 from rmsprop_jit.buckets import program_of

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array, assert_same_bits
-from every_rule import ALL, VARIANTS, Variant, brought, is_exact, is_shaped, rule_of, some, trial
+from every_rule import ALL, AXES, VARIANTS, Variant, brought, is_exact, is_shaped, rule_of, some, trial
 
 Arrays = Sequence[Array]
 Sizes = Sequence[int | tuple[int, ...]]
@@ -20,16 +20,12 @@ SHAPES: Sizes = (1, 7, (2, 1, 4, 8), (3, 43), (0, 4), (10, 100), 3)
 STEPS = 3
 
 
-DEAR = frozenset({"Adafactor", "CAME", "SM3", "AdamMini"})
-"""Rules whose matrices compile for seconds, for each program anew: by default one of each."""
-
-
 def sizes_of(variant: Variant, is_usual: bool = True) -> Sizes:
     """Of vectors; and shapes of as many elements where shapes decide what a rule does.
 
-    is_usual: the program is that of all else, and so compiled anyway.
+    is_usual: the program is that of all else, and so compiled anyway; by default those over axes have no other one.
     """
-    return SHAPES if ALL or (is_shaped(rule_of(variant)) and (is_usual or variant.name not in DEAR)) else SIZES
+    return SHAPES if ALL or (is_shaped(rule_of(variant)) and (is_usual or variant.name not in AXES)) else SIZES
 
 
 def weights(sizes: Sizes, dtype: str = "float32") -> list[Array]:

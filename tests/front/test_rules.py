@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
-from every_rule import ALL
+from every_rule import ALL, AXES
 from papers import DRAWING, PAPERS, SEED
 from papers_of_distances import TOGETHER
 from papers_of_moments import State
@@ -158,10 +158,9 @@ SHAPES = ((7,), (3, 5), (2, 3, 1, 4))
 DTYPES = {"float64": 1e-9, "float32": 5e-5}
 """How far a result may be from the judge's, as a part of the largest weight."""
 
-AXES = frozenset({"Adafactor", "CAME", "SM3", "AdamMini"})
-"""Rules whose matrices compile for seconds: by default the interpreter is judged of most, in `test_axes_rules.py`."""
-
 TRIED = [name for name in CASES if ALL or name not in AXES]
+"""By default the interpreter is judged of most that rules over axes do, in `test_axes_rules.py`."""
+
 each_rule = pytest.mark.parametrize("name", TRIED)
 
 

@@ -18,18 +18,24 @@ from rmsprop_jit.codegen.sorts import wides
 ARCH = (9, 0)
 
 
-def passes(program: Program) -> dict[str, dict[str, bool]]:
-    """Of each pass by its name: does it store, and does anything go through float64?
+def passes(program: Program) -> dict[str, dict[str, Any]]:
+    """Of each pass by its name: what does it load and store, and does anything go through float64?
 
     Elements do for exp and for powers; numbers over axes are computed in it.
     """
     return {
         f"step_{k}": {
-            "stores": bool(kernel.stores),
+            "loads": most(program, [load.array for load in kernel.loads]),
+            "stores": most(program, [store.array for store in kernel.stores]),
             "wide": bool(wides(kernel.body)) or program.type_of(kernel) == "float64",
         }
         for k, kernel in enumerate(program.kernels)
     }
+
+
+def most(program: Program, arrays: list[str]) -> str | None:
+    """The type of most arrays: float32, if any is of it, and None for no arrays."""
+    return min([program.storage(array) for array in arrays], default=None)
 
 
 def compiled(compiler: str, chosen: list[str]) -> Iterator[dict[str, Any]]:

@@ -105,6 +105,14 @@ def rule_of(variant: Variant) -> Rule:
     return rule
 
 
+AXES = frozenset(
+    one.name
+    for one in VARIANTS
+    if any(slot.over not in ("element", "tensor", "all") for slot in rule_of(one).slots.values())
+)
+"""Rules with numbers over axes, whose matrices compile for seconds, for each program anew."""
+
+
 def some(cases: Sequence[T], label: str, count: int) -> list[T]:
     """So many of the cases (times FLAG_SETS), by a label and the turn."""
     wanted = count * SETS
