@@ -8,6 +8,7 @@ that is not chosen in the end; then the same lets are evaluated in NumPy's float
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,14 +68,14 @@ def compile_scalars(program: Program, wanted: Sequence[Arg] | None = None) -> Sc
     """
     chosen = program.scalars if wanted is None else wanted
     names: dict[str, object] = {fn.name.lower(): functools.partial(ops.scalar, fn) for fn in Fn}
-    names |= {"rounded": functools.partial(_rounded, program), "abs": abs, **bits.ON_HOST}
+    names |= {"rounded": functools.partial(_rounded, program), "abs": abs, "sqrt": math.sqrt, **bits.ON_HOST}
     exec(compile(source(program, chosen), f"<scalars of {program.name}>", "exec"), names)
     fast: ScalarFunction = names["scalars"]  # type: ignore[assignment]
 
     def scalars(values: Mapping[str, float]) -> tuple[float, ...]:
         try:
             return fast(values)
-        except ArithmeticError:
+        except (ArithmeticError, ValueError):  # the latter of a root of less than zero
             known = evaluate(program, values)
             return tuple(known[arg] if isinstance(arg, str) else float(arg) for arg in chosen)
 

@@ -31,8 +31,9 @@ class Shared:
 
     def __init__(self, programs: Sequence[Program], arrays: Mapping[str, Array]) -> None:
         check_agreement(programs)
-        self._storing = [program for program in dict.fromkeys(programs) if program.shared]
-        stored = {store.array for program in self._storing for store in program.shared}
+        storing = [program for program in dict.fromkeys(programs) if program.shared]
+        stored = {store.array for program in storing for store in program.shared}
+        self._storing = [(program, [f"s.{store.array}'" for store in program.shared]) for program in storing]
         read = {name.removeprefix("s.") for program in programs for name in program.hypers if name.startswith("s.")}
         self.stored = {name: array for name, array in arrays.items() if name in stored}
         self._arrays = {f"s.{name}": array for name, array in arrays.items() if name in stored | read}
@@ -52,13 +53,12 @@ class Shared:
             return numbers
         whole = {**self.now(), **numbers}
         made: dict[str, float] = {}
-        for program in self._storing:
+        for program, names in self._storing:
             made_of = program.memo("shared", functools.partial(backends.shared_numbers, program))
-            for store, value in zip(program.shared, made_of(whole).tolist(), strict=True):
-                name = f"s.{store.array}'"
+            for name, value in zip(names, made_of(whole).tolist(), strict=True):
                 if name in made and np.float64(made[name]).tobytes() != np.float64(value).tobytes():
                     raise RuleError(
-                        f"rule {program.name!r} gives the slot {store.array!r}, which is over 'all', different values "
+                        f"rule {program.name!r} gives the slot {name[2:-1]!r}, which is over 'all', different values "
                         f"for different variables. Received: {made[name]!r} and {value!r}. Let it not depend on flags "
                         "of a shape or of a variable."
                     )

@@ -8,8 +8,23 @@ import numpy as np
 import pytest
 from compare import assert_same_bits
 
-from rmsprop_jit.codegen import Expr, Rule, exp, log, maximum, minimum, rounded, sign, specialize, sqrt, tanh, where
+from rmsprop_jit.codegen import (
+    Expr,
+    Rule,
+    exp,
+    log,
+    maximum,
+    minimum,
+    ops,
+    rounded,
+    sign,
+    specialize,
+    sqrt,
+    tanh,
+    where,
+)
 from rmsprop_jit.codegen.backends.cpu import numbers
+from rmsprop_jit.codegen.ops import Fn
 from rmsprop_jit.codegen.scalars import compile_scalars
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -2.5, 5e-324, 1e-310, 1e308, np.inf, -np.inf, np.nan]
@@ -51,3 +66,24 @@ def test_few_numbers_and_remainders_are_left_to_python() -> None:
     for program in (few, some):
         given = {"x": 5.0, "y": 3.0, "rate": 0.5, "step": 3.0, "learning_rate": 0.1}
         assert numbers.numbers(program)(given).tolist() == list(compile_scalars(program)(given))
+
+
+def test_a_root_in_python_is_not_numpys_and_has_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's takes twenty times as long, most of it to be told not to warn."""
+    program = specialize(number(lambda h: sqrt(h.x)))
+    asked: list[Fn] = []
+    scalar = ops.scalar
+
+    def noted(fn: Fn, *values: float) -> float | bool:
+        asked.append(fn)
+        return scalar(fn, *values)
+
+    monkeypatch.setattr(ops, "scalar", noted)
+    fast = compile_scalars(program)
+    for x in SPECIAL:
+        asked.clear()
+        given = {"x": x, "y": 3.0, "rate": 0.5, "step": 3.0, "learning_rate": 0.1}
+        found = fast(given)
+        assert (Fn.SQRT in asked) == (x < 0), "only where Python has no answer"
+        with np.errstate(invalid="ignore"):
+            assert_same_bits(np.array(found), np.sqrt(np.array([x])), f"root of {x!r}")

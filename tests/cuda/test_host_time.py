@@ -134,6 +134,24 @@ def test_how_many_elements_tensors_have_is_no_list_to_be_converted_in_every_step
     assert seen == [np.ndarray]
 
 
+def test_a_step_of_several_turns_is_put_in_order_with_other_streams_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's tensors each time is two events: one for its stream to be waited for, one to wait for ours."""
+    device = sys.modules["rmsprop_jit.codegen.backends.cuda.device"]
+    before, asked = device.ordered, []
+
+    def ordered(index: int) -> Any:
+        asked.append(index)
+        return before(index)
+
+    with nothing.no_gpu(nothing.OwnArray) as gpu:
+        optimizer, gradient = rmsprop_jit.Prodigy(), gpu.array(make(seed=1))
+        optimizer.build([gpu.array(make())])
+        optimizer.apply([gradient])
+        monkeypatch.setattr(device, "ordered", ordered)
+        optimizer.apply([gradient])
+    assert asked == [0]
+
+
 # torch itself, in the processor's memory.
 
 

@@ -148,10 +148,14 @@ class Launch:
 
     def _run(self, prepared: Record | None) -> list[int]:
         """Do the step; or, if a guard refuses tensors, no more than its first turn, and say which."""
-        for turn in range(len(self._turns)):
-            self.run(turn, prepared)
-            if turn == 0 and self._guards and (refused := self.refused()):
-                return refused
+        with (
+            device.use(self._index),
+            device.ordered(self._index),
+        ):  # once: torch's stream waits for nothing between turns
+            for turn in range(len(self._turns)):
+                self._start(turn, prepared)
+                if turn == 0 and self._guards and (refused := self.refused()):
+                    return refused
         return []
 
     def take(self, turn: int) -> None:
@@ -193,17 +197,21 @@ class Launch:
 
     def run(self, turn: int, prepared: Record | None = None) -> None:
         """Start the kernels of one turn."""
+        with device.use(self._index), device.ordered(self._index):
+            self._start(turn, prepared)
+
+    def _start(self, turn: int, prepared: Record | None) -> None:
+        """The same where the device is current, and streams are in order."""
         if turn == 0:
             self._is_stale, self._was_whole = not self._was_whole, False
             self._receive(prepared)
-        with device.use(self._index), device.ordered(self._index):
-            for table, k, uniforms, follows in self._heads[turn]:
-                changed = k > 0 or table.send()
-                if changed or follows or self._is_stale or self._clock is not None:
-                    for one in uniforms:
-                        one.start()
-            for start in self._starts[turn]:
-                start()
+        for table, k, uniforms, follows in self._heads[turn]:
+            changed = k > 0 or table.send()
+            if changed or follows or self._is_stale or self._clock is not None:
+                for one in uniforms:
+                    one.start()
+        for start in self._starts[turn]:
+            start()
         self._was_whole = turn == len(self._turns) - 1
 
     @property
