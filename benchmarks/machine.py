@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax", "optax", "keras", "numexpr")
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax", "optax", "keras", "numexpr", "bitsandbytes", "torchao")
 
 
 def today() -> str:

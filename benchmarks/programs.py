@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from rmsprop_jit import Optimizer
-from rmsprop_jit.buckets import program_of
+from rmsprop_jit.buckets import Light, program_of
 from rmsprop_jit.codegen import Rule
 from rmsprop_jit.codegen.axes import Axes
 from rmsprop_jit.codegen.kinds import Space
@@ -25,8 +25,16 @@ def options_of(optimizer: Optimizer, rule: Rule) -> Options:
     return Options(values, hypers, switches)
 
 
-def step_program(optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, shape: tuple[int, ...] = (1,)) -> Program:
-    """What a call for float32 variables runs: an update, or (with gradient accumulation) a micro-step.
+def step_program(
+    optimizer: Optimizer,
+    rule: Rule = RMSPROP,
+    update: int = 1,
+    shape: tuple[int, ...] = (1,),
+    dtype: str = "float32",
+    gradient: str = "float32",
+    light: Light = (),
+) -> Program:
+    """What a call for variables runs: an update, or (with gradient accumulation) a micro-step.
 
     Other calls of a window are rare where windows are as long as in the cases. `update`, from 1, is what flags that
     the step decides are asked for, but that no update is a variable's first.
@@ -36,7 +44,7 @@ def step_program(optimizer: Optimizer, rule: Rule = RMSPROP, update: int = 1, sh
     flags = option_flags(rule, options) | step_flags(rule, lambda: numbers) | variable_flags(rule, shape, "")
     if options.gradient_accumulation_steps:
         flags = part_flags(rule, flags, "micro_step")
-    return program_of(rule, flags, "float32")
+    return program_of(rule, flags, dtype, (gradient,), light=light)
 
 
 def arrays_of(

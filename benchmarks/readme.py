@@ -12,6 +12,7 @@ from .machine import named
 from .rows import Row, Rows, has_figures
 from .rules import table as of_rules
 from .rules.cases import GPU
+from .storages import table as of_storages
 
 README = Path(__file__).parents[1] / "README.md"
 END = "<!-- end -->"
@@ -93,6 +94,7 @@ def _about(row: Row, beside: str = "") -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "rules": of_rules.markdown,
+    "storages": of_storages.markdown,
     "cuda-rules": partial(of_rules.markdown, name="cuda-rules", sizes=GPU, told=of_rules.LEAD_OF_GPU),
     "axes": table,
 }

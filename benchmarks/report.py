@@ -49,6 +49,11 @@ def between(around: Sequence[float]) -> str:
     return f" ({number(around[0])} to {number(around[-1])})" if is_known else ""
 
 
+def ratio(row: Row) -> str:
+    """A row's ratio, if it has one, and what it lies between."""
+    return f"{number(row['ratio'])}{between(row.get('ratio_p10_p90', ()))}" if has_figures(row) else ""
+
+
 def reached(row: Row) -> str:
     """Whether a row has what was hoped for, or why there is no figure."""
     if "missing" in row:
@@ -64,9 +69,8 @@ def cells(row: Row) -> list[str]:
         seconds(row.get(f"{side}_s"), row.get(f"{side}_p10_p90_s", ())) or amount(row.get(f"{side}_bytes"), (), SIZES)
         for side in ("ours", "theirs")
     ]
-    ratio = f"{number(row['ratio'])}{between(row.get('ratio_p10_p90', ()))}" if has_figures(row) else ""
     target = f"{row['target']:.3g}" if row["target"] else ""
-    return [row["case"], row["against"], *sides, ratio, target, reached(row)]
+    return [row["case"], row["against"], *sides, ratio(row), target, reached(row)]
 
 
 def table_of(rows: Rows) -> tuple[list[str], list[list[str]]]:

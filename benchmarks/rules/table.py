@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import report
 from ..machine import named
-from ..report import between, number, reached, seconds
+from ..report import number, ratio, reached, seconds
 from ..rows import Row, Rows, has_figures
 from .cases import CEILING, FOREACH, GPU, MANY, ONE, SIZES
 
@@ -65,17 +65,13 @@ def _line(rule: str, rows: Rows) -> list[str]:
     cells = [rule, str(rows[0]["moved"])]
     for size in (ONE, MANY):
         row: Row = found.get((CEILING, size), {})
-        cells += [seconds(row.get("ours_s"), row.get("ours_p10_p90_s", ())), _ratio(row)]
+        cells += [seconds(row.get("ours_s"), row.get("ours_p10_p90_s", ())), ratio(row)]
     bar = next((row["target"] for row in rows if row["against"] == CEILING), None)
     best = best_of_torch(rows)
-    fastest = f"{best['against'].removeprefix('torch').strip(' .')}: {_ratio(best)}" if best else ""
+    fastest = f"{best['against'].removeprefix('torch').strip(' .')}: {ratio(best)}" if best else ""
     cells += [_arithmetic(found.get((CEILING, ONE), {})) or _host(found.get((CEILING, MANY), {}))]
     cells += [f"{bar:.3g}" if bar else ""]
-    return [*cells, fastest, _ratio(found.get((FOREACH, MANY), {})), _verdict(rows)]
-
-
-def _ratio(row: Row) -> str:
-    return f"{number(row['ratio'])}{between(row.get('ratio_p10_p90', ()))}" if has_figures(row) else ""
+    return [*cells, fastest, ratio(found.get((FOREACH, MANY), {})), _verdict(rows)]
 
 
 def _arithmetic(row: Row) -> str:
