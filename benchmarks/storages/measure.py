@@ -74,8 +74,8 @@ def _ours(case: OfStorage, parameters: Arrays, gradients: Arrays) -> Side:
     optimizer = case.optimizer
     optimizer.build(parameters)
 
-    def step() -> object:
-        return optimizer.apply(gradients)
+    def step() -> None:
+        optimizer.apply(gradients)
 
     return step, parameters
 
