@@ -1,4 +1,4 @@
-"""`python -m benchmarks cpu`, `torch`, `rules`, `axes`, `storages`, `cuda`, `groups`, `formats`, `quality`: most is kept.
+"""`python -m benchmarks cpu`, `torch`, `rules`, `axes`, `storages`, `cuda`, `groups`, `formats`, `quality`: measure.
 
 `python -m benchmarks readme` writes the README's figures and the pictures from the kept results. Whatever was asked for
 is in the table. The exit status is 1 if something in it failed, gave a wrong result, or is not installed, and 2 if
@@ -74,9 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     what = "rmsprop_jit.torch on the CPU, beside torch's own and its ceiling"
     torch = _added(commands, "torch", run_torch, 3.0, what)
-    by_axes = _added(
-        commands, "axes", run_axes, 3.0, "rules over axes beside their ceilings, torch and optax; 5 minutes"
-    )
+    by_axes = _added(commands, "axes", run_axes, 3.0, "rules over axes beside their ceilings, torch, optax; 5 minutes")
     what = "lighter state, beside float32, its ceiling, bitsandbytes and torchao; five minutes"
     storages = _added(commands, "storages", run_storages, 1.5, what)
     for command in (cpu, cuda, torch, by_axes, storages):
