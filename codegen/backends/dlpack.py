@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import begin_of, equal, is_usual, items_of
+from ..memory import ORDINARY_HEAD, begin_of, equal, is_usual, items_of
 from . import shim
 from .attribute import Attribute
 
@@ -82,6 +82,9 @@ FACTS = 4
 
 INT = 0xFFFFFFFF
 
+AHEAD = 8
+"""So many tensors before one is asked, its memory is fetched: waiting takes most of the time where nobody had it."""
+
 Layout = tuple[tuple[int, ...], tuple[int, ...] | None]
 """The shape of a tensor, and its strides in elements, 0 along axes of one element; None if it is contiguous."""
 
@@ -116,6 +119,12 @@ def note(block_at):
     at = 0
     other = 0
     for i in range(block[{Cell.COUNT}]):
+        if i + {2 * AHEAD} < block[{Cell.COUNT}]:
+            fetch(objects[i + {2 * AHEAD}])
+            inner = ints(objects[i + {AHEAD}])[{ORDINARY_HEAD // 8}]
+            fetch(inner)
+            fetch(inner + 64)
+            fetch(inner + 128)
         for turn in range(block[{Cell.TURNS}]):
             thing = objects[i]
             if turn == 1:
@@ -259,13 +268,7 @@ def _loaded(source: str) -> Any:
 
 def describer(kinds: Iterable[type]) -> int | None:
     """The address of the C function that describes tensors of all these classes; None where there is none."""
-    kinds = set(kinds)
-    if not is_usual():
-        return None
-    torch = sys.modules.get("torch")
-    if torch is not None and kinds <= {torch.Tensor, torch.nn.Parameter} and shim.describer() is not None:
-        return shim.describer()
-    found = {_function_of(kind) for kind in kinds}
+    found = {shim.describer_of(kind) or _function_of(kind) for kind in kinds} if is_usual() else set()
     return found.pop() if len(found) == 1 else None
 
 

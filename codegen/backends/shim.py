@@ -103,3 +103,9 @@ def describer() -> int | None:
     from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
 
     return jit.fixed(DESCRIBE).address
+
+
+def describer_of(kind: type) -> int | None:
+    """The same for tensors of a class; subclasses may behave otherwise."""
+    torch: Any = sys.modules.get("torch")
+    return describer() if torch is not None and kind in (torch.Tensor, torch.nn.Parameter) else None

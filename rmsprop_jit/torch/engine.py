@@ -19,6 +19,7 @@ from ..readers import Resolved
 from ..rules.around import step_of
 from .kept import STEP, Kept
 from .launches import Launches, Moment, depends, due_flags
+from .lent import Reach
 from .settings import Settings, rate_of, settings_of
 from .words import Words
 
@@ -54,10 +55,10 @@ class Engine:
         self._settings: list[Settings | None] = []
         self._bound: _Bound | None = None
 
-    def step(self, groups: Sequence[Group], states: Any, is_shown: bool, scale: float | None) -> None:
+    def step(self, groups: Sequence[Group], states: Any, reach: Reach, scale: float | None) -> None:
         """One step of all parameters that have gradients, which are `scale` times too large.
 
-        is_shown: whether anybody else may hold states, and so may have changed them.
+        reach: what others may have of the states, and so may have changed.
 
         Raises ArrayError or OptionError before anything is written.
         """
@@ -71,16 +72,16 @@ class Engine:
         counts = list(map(len, lists))
         parameters = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
         bound = self._bound
-        if bound is not None and not (bound.counts == counts and bound.covers(parameters, settings, states, is_shown)):
+        if bound is not None and not (bound.counts == counts and bound.covers(parameters, settings, states, reach)):
             bound = None
         if bound is None or not bound.step(settings, rates):
             bound = _Bound(words, groups, list(parameters), settings, states)
             bound.step(settings, rates)
             self._bound = bound
 
-    def has_lent(self) -> bool:
-        """Whether anybody may have states that `state_dict` showed."""
-        return self._bound is None or self._bound.kept.is_lent()
+    def reach(self, known: Reach) -> Reach:
+        """What others may have of the states, where it is known already that it is no more than this."""
+        return Reach.OBJECTS if self._bound is None else self._bound.kept.reach(known)
 
 
 class _Bound:
@@ -131,11 +132,11 @@ class _Bound:
         self._last: Launches | None = None
         self._last_key: tuple[Any, ...] = ()
 
-    def covers(self, parameters: list[Any], settings: Sequence[Settings], states: Any, is_shown: bool) -> bool:
+    def covers(self, parameters: list[Any], settings: Sequence[Settings], states: Any, reach: Reach) -> bool:
         """Whether these are the parameters, with the same slots as then, and the same states."""
         if not same(parameters, self._parameters) or [one.flags for one in settings] != self._flags:
             return False
-        return self.kept.stays(states, is_shown)
+        return self.kept.stays(states, reach)
 
     def step(self, settings: Sequence[Settings], rates: Sequence[float]) -> bool:
         """Do it; False if a parameter was pointed elsewhere, or an idle one has a gradient now: nothing was done.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..errors import ArrayError
 from ..identity import same
 from ..members import Member
 from ..overlaps import overlapping
-from .lent import Lent
+from .lent import Lent, Reach
 
 STEP = "step"
 
@@ -76,6 +76,7 @@ class Kept:
         }
         self._keys, self._states, self._tensors = keys, states, [tensors for _, tensors in arrays]
         self._is_entered = False
+        self._stay_shared: Callable[[], bool] | None = None  # of states of which others have but the memory
 
     def enter(self) -> None:
         """Put into the states what they lack, if that was not done yet."""
@@ -96,24 +97,34 @@ class Kept:
         self._stay = stay(asked, [one.data_ptr() for one in asked])
         self._is_entered, self._tensors = True, []
 
-    def is_lent(self) -> bool:
-        """Whether anybody may still have what `state_dict` showed of them."""
-        return not self._is_entered or bool(self.common) or self._lent.is_any()
+    def reach(self, known: Reach) -> Reach:
+        """What others may have of the states, where it is known already that it is no more than this."""
+        if not self._is_entered or self.common:
+            return Reach.OBJECTS
+        if known is Reach.MEMORY and self._stay_shared is not None and self._lent.is_shared():
+            return known
+        self._stay_shared = None  # which has the tensors, too
+        found, shared = self._lent.reach(), self._lent.shared()
+        begins = [one.data_ptr() for one in shared]
+        self._stay_shared = stay(shared, begins) if found is Reach.MEMORY else None
+        return found
 
-    def stays(self, states: Any, is_shown: bool) -> bool:
-        """Whether the same tensors are in the same dicts, and lie where they lay: asked if others may have them."""
+    def stays(self, states: Any, reach: Reach) -> bool:
+        """Whether the same tensors are in the same dicts, and lie where they lay; what others do not have does."""
         if states is not self._states or not self._is_entered:
             return False
-        if not is_shown:
-            return True
-        if not same(states.values(), self._dicts):
-            return False
-        if not same(list(chain.from_iterable(map(dict.values, self._lent.dicts))), self._values):
-            return False
         try:
-            return bool(self._stay())
+            if reach is Reach.MEMORY and self._stay_shared is not None:
+                return bool(self._stay_shared())
+            return reach is Reach.NOTHING or (self._holds() and bool(self._stay()))
         except CANNOT_SAY:
             return False
+
+    def _holds(self) -> bool:
+        """Whether the same tensors are in the same dicts."""
+        if not same(self._states.values(), self._dicts):
+            return False
+        return same(list(chain.from_iterable(map(dict.values, self._lent.dicts))), self._values)
 
 
 def own_steps(state: Mapping[str, Any], words: Mapping[str, str]) -> float:

@@ -1,4 +1,4 @@
-"""Lent: whether anybody still has states that `state_dict` showed, or memory of theirs.
+"""Lent: how much of the states that `state_dict` showed anybody still has: our objects, their memory, or nothing.
 
 Who has them can put others in their place, point a tensor elsewhere, or have its memory moved. Whether anybody does is
 told by counts of references, beside those of a probe that nobody was ever shown.
@@ -7,6 +7,7 @@ told by counts of references, beside those of a probe that nobody was ever shown
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from itertools import accumulate, islice
 from sys import getrefcount
 from typing import Any
@@ -18,6 +19,14 @@ from ..codegen.memory import is_usual
 
 MORE = 2
 """Places that have a dict or a tensor of ours, and not the probe: what it is kept in, and a list to compare it with."""
+
+
+class Reach(IntEnum):
+    """What of our states others may have. Who has but memory can move it, and does not get at our objects again."""
+
+    NOTHING = 0
+    MEMORY = 1
+    OBJECTS = 2
 
 
 class Lent:
@@ -35,18 +44,27 @@ class Lent:
         self.tensors = [tensor for own in (slots, *numbers) for tensor in own] + [probe]
         self._with_memory = [i for i, tensor in enumerate(slots) if tensor.numel()]
         behind = accumulate(map(len, numbers), initial=len(slots))
+        self._shared: dict[int, tuple[int, int]] = {}
         self._numbers = {first: _owners(self.tensors[first]) for first in islice(behind, len(numbers)) if dicts}
 
-    def is_any(self) -> bool:
-        """Whether anybody may have any of it."""
+    def reach(self) -> Reach:
+        """What others may have."""
         if not is_usual() or any(tensor.device.type != "cpu" for tensor in self.tensors):
-            return True
+            return Reach.OBJECTS
         if _is_elsewhere(self.dicts) or _is_elsewhere(self.tensors):
-            return True
+            return Reach.OBJECTS
         alone = _owners(self.tensors[-1])
-        if any(_owners(self.tensors[i]) != alone for i in self._with_memory):
-            return True
-        return any(_owners(self.tensors[first]) != owners for first, owners in self._numbers.items())
+        usual = {**dict.fromkeys(self._with_memory, alone), **self._numbers}
+        self._shared = {i: owners for i, owners in usual.items() if _owners(self.tensors[i]) != owners}
+        return Reach.MEMORY if self._shared else Reach.NOTHING
+
+    def shared(self) -> list[Any]:
+        """The tensors whose memory others had at the last `reach`; of those that have one memory the first."""
+        return [self.tensors[i] for i in self._shared]
+
+    def is_shared(self) -> bool:
+        """Whether the first of them is still like that: if so, nobody looks at the others."""
+        return any(_owners(self.tensors[i]) != owners for i, owners in islice(self._shared.items(), 1))
 
 
 def _is_elsewhere(ours: list[Any]) -> bool:

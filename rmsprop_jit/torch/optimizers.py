@@ -12,6 +12,7 @@ from ..codegen import Rule
 from ..errors import ArrayError, OptionError
 from ..seeds import new_seed
 from .engine import Engine, names_of
+from .lent import Reach
 from .settings import rate_of, settings_of
 from .watched import is_watched
 from .words import Words, words_of
@@ -29,7 +30,7 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     _words: ClassVar[Words]
     _step_supports_amp_scaling = True
-    _is_lent = False
+    _reach, _times_shown = Reach.NOTHING, 0  # what others may have of what `state_dict` showed, and how often it did
 
     def __init__(self, params: Any, *arguments: Any, **options: Any) -> None:
         words = self._words
@@ -61,7 +62,8 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         was_shown = self._is_shown
         hooks = [getattr(self, f"_optimizer_state_dict_{when}_hooks", True) for when in ("pre", "post")]
         found: dict[str, Any] = super().state_dict()  # asks for `state`
-        self._is_lent, self._is_shown = True, was_shown or any(hooks)
+        self._is_shown = was_shown or any(hooks)
+        self._reach, self._times_shown = Reach.OBJECTS, self._times_shown + 1
         return found
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -150,11 +152,12 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
         engine = self.__dict__.get("_engine")
         if engine is None:
             engine = self._engine = Engine(self._words)
-        engine.step(self.param_groups, self._states(), self._is_shown or self._is_lent, scale)
-        if self._is_lent:
-            self._is_lent = False  # before it is asked, so that another thread's `state_dict` is not forgotten
-            if engine.has_lent():
-                self._is_lent = True
+        known, times = self._reach, self._times_shown
+        engine.step(self.param_groups, self._states(), Reach.OBJECTS if self._is_shown else known, scale)
+        if known is not Reach.NOTHING:
+            found = engine.reach(known)
+            if self._times_shown == times:  # by no other thread meanwhile
+                self._reach = found
 
 
 _left_alone = torch.compiler.disable(Fused._launch)

@@ -51,7 +51,7 @@ BACKENDS = [
     {"hypers"},
     {"joint", "reference"},
     {"cpu"},
-    {"attribute", "shim"},
+    {"attribute", "lists", "shim"},
     {"dlpack"},
     {"tensors"},
     {"cuda"},
@@ -115,7 +115,7 @@ KNOWN = {
     "state_view": {"dtypes", "pieces"},
     "saving": {"memory"},
     "cache": {"backends", "room", "store"},
-    "identity": {"memory"},
+    "identity": {"backends.lists", "memory"},
     "shown": {""},
 }
 """What each module of the front end knows of codegen/: its public names (""), or more. No other knows any of it.

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import rmsprop_jit.torch as fused  # noqa: E402
+from rmsprop_jit import ArrayError  # noqa: E402
 from rmsprop_jit.codegen.backends import tensors  # noqa: E402
 
 
@@ -77,6 +78,25 @@ def test_states_are_looked_at_as_long_as_anybody_has_some(what: str, looks: list
     for _ in range(3):
         optimizer.step()
     assert len(looks) == 4
+
+
+@pytest.mark.parametrize("how", ["moved", "emptied"])
+def test_memory_that_is_moved_by_who_has_nothing_else_is_noticed(how: str, looks: list[int]) -> None:
+    weights, optimizer = trained()
+    view = optimizer.state_dict()["state"][0]["square_avg"].detach()
+    optimizer.step()
+    optimizer.step()
+    assert looks[1:] == [1]
+    if how == "moved":
+        view.share_memory_()
+        before = view.clone()
+        optimizer.step()
+        assert torch.allclose(view, 0.99 * before + 0.01, rtol=0, atol=1e-6)
+        assert optimizer.state[weights[0]]["square_avg"].data_ptr() == view.data_ptr()
+    else:
+        view.untyped_storage().resize_(0)
+        with pytest.raises(ArrayError, match=r"parameter 0 of group 0, state 'square_avg'.*no memory"):
+            optimizer.step()
 
 
 @pytest.mark.parametrize("what", NOT_HELD)

@@ -232,6 +232,14 @@ def _copy(b: ir.IRBuilder, target: Value, source: Value, nbytes: Value) -> Value
     return b.call(memcpy, [b.inttoptr(target, byte), b.inttoptr(source, byte), nbytes, BIT(0)])
 
 
+def _fetch(b: ir.IRBuilder, address: Value) -> Value:
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, SHORT, SHORT, SHORT])
+    fetch = b.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    b.call(fetch, [b.inttoptr(address, byte), SHORT(0), SHORT(3), SHORT(1)])  # to read, to be kept, as it is no code
+    return INT(0)
+
+
 def _pause(b: ir.IRBuilder) -> Value:
     if PAUSE is not None:
         name, hints = PAUSE
@@ -261,6 +269,7 @@ WORDS: dict[str, Callable[..., Value]] = {
     "peek": lambda b, address: b.load_atomic(_pointer(b, address), "seq_cst", 8, typ=INT),
     "pause": _pause,
     "copy": _copy,
+    "fetch": _fetch,
     "call_step": lambda b, at, table: _call(b, at, [POINTER], ir.VoidType(), _pointer(b, table)),
     "acquire": lambda b, at, lock: _call(b, at, [POINTER, SHORT], SHORT, _pointer(b, lock), SHORT(1)),
     "release": lambda b, at, lock: _call(b, at, [POINTER], ir.VoidType(), _pointer(b, lock)),
@@ -270,5 +279,5 @@ WORDS: dict[str, Callable[..., Value]] = {
     "drop": lambda b, at, thing: _call(b, at, [INT], ir.VoidType(), thing),
 }
 """Addresses as pointers; atomic exchange, addition (both give the old value) and reading, seen by all threads in one
-order; a hint that this thread waits; bytes copied; calls of functions found at an address; and, of a float64, its root,
-its size, the float32 next to it, and its bits as an integer."""
+order; a hint that this thread waits; bytes copied; a hint that memory is read soon, of any address; calls of functions
+found at an address; and, of a float64, its root, its size, the float32 next to it, and its bits as an integer."""
