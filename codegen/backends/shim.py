@@ -107,5 +107,6 @@ def describer() -> int | None:
 
 def describer_of(kind: type) -> int | None:
     """The same for tensors of a class; subclasses may behave otherwise."""
-    torch: Any = sys.modules.get("torch")
-    return describer() if torch is not None and kind in (torch.Tensor, torch.nn.Parameter) else None
+    torch = sys.modules.get("torch")
+    kinds = getattr(torch, "Tensor", None), getattr(getattr(torch, "nn", None), "Parameter", None)
+    return describer() if kind in kinds else None

@@ -24,6 +24,10 @@ class Common:
 
     programs: of the tables. `flags`: the options' flags of each.
 
+    What the host keeps once for all (a product of betas) is each parameter's own here, and so may follow from numbers
+    of groups; not so beside what a step gathers, as then all parameters are equally far. The library's own groups allow
+    it there, too; no bundled rule has both.
+
     Raises OptionError where the options of groups make different numbers of the same.
     """
 
