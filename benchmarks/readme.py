@@ -92,10 +92,15 @@ def _about(row: Row, beside: str = "") -> str:
     return f"{row['case']}, against {row['against']} ({figure})"
 
 
+def table_of_axes(results: dict[str, Any]) -> str:
+    """The table, and the picture that comes with it."""
+    return f"{table(results)}\n\n![Ratios to ceilings and others of rules over axes](benchmarks/results/axes.png)"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "rules": of_rules.markdown,
     "storages": of_storages.markdown,
     "cuda-rules": partial(of_rules.markdown, name="cuda-rules", sizes=GPU, told=of_rules.LEAD_OF_GPU),
-    "axes": table,
+    "axes": table_of_axes,
 }
 """How kinds of results are written whose lines are not the same in any table."""

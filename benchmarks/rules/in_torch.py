@@ -22,6 +22,9 @@ FURTHER_NAMES = {"alpha": "rho"}
 PAIRS = {"betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("smallest", "largest")}
 """Numbers that torch takes two at a time."""
 
+AS_LARGE = {"adjust_lr_fn": "match_rms_adamw"}
+"""What torch is told of Muon's steps, if ours are as large as Moonlight's."""
+
 SWITCHES: Mapping[str, dict[str, bool]] = {FOREACH: {"foreach": True}, FUSED: {"fused": True}, COMPILED: {}, USUAL: {}}
 
 
@@ -42,7 +45,8 @@ def arguments(made: Any, optimizer: Optimizer) -> dict[str, Any]:
         elif hasattr(optimizer, ours_of.get(name, name)):
             value = getattr(optimizer, ours_of.get(name, name))
             found[name] = int(value) if type(parameter.default) is int and value == int(value or 0) else value
-    return found | {"weight_decay": found["weight_decay"] or 0.0} if "weight_decay" in found else found
+    found |= {"weight_decay": found["weight_decay"] or 0.0} if "weight_decay" in found else {}
+    return found | (AS_LARGE if getattr(optimizer, "rms_rate", None) else {})
 
 
 def in_host_memory(array: Array) -> Any:

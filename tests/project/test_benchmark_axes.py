@@ -15,6 +15,7 @@ from benchmarks import axes, ceiling, children, peers, readme, report
 from benchmarks.inner import inner_seconds
 from benchmarks.programs import arrays_of
 from benchmarks.rows import has_figures
+from benchmarks.rules import in_torch
 from benchmarks.rules.cases import CEILING, FOREACH, OfRule
 from benchmarks.rules.steady import Steady
 from rmsprop_jit.codegen.axes import Axes, Shape, places
@@ -154,3 +155,11 @@ def test_the_kept_results_have_a_row_for_every_case() -> None:
     rows = {(row["case"], row["against"]): row for row in report.read(KEPT)["cases"]}
     assert {(case.name, case.against) for case in axes.CASES} == {*rows}
     assert all(map(has_figures, rows.values()))
+
+
+def test_torch_is_told_how_large_steps_of_muon_are() -> None:
+    muon, _ = in_torch.ours("Muon")
+    known: Any = lambda params, lr=1e-3, weight_decay=0.1, momentum=0.95, ns_steps=5: None  # noqa: E731
+    given = in_torch.arguments(known, muon)
+    assert given["adjust_lr_fn"] == "match_rms_adamw"
+    assert type(given["ns_steps"]) is int
