@@ -38,8 +38,7 @@ MUONS: dict[str, Shape] = {"256 x 1024": (256, 1024)}
 """Of larger ones products take seconds, those of bfloat16 first of all."""
 
 LOOKS: dict[str, dict[str, Any]] = {
-    name: {"color": COLOURS[i], "marker": marker, "markerfacecolor": face}
-    for i, (name, marker, face) in enumerate(zip(SHAPES, "os^", (COLOURS[0], "white", COLOURS[2]), strict=True))
+    name: {"color": COLOURS[i], "marker": marker} for i, (name, marker) in enumerate(zip(SHAPES, "os^", strict=True))
 }
 OPTAX, KERAS, PRODUCTS = "optax jitted", "keras jax", "its products"
 MOSTLY = 0.9
@@ -62,9 +61,9 @@ CASES = [
 ]
 
 
-OF_CEILING = [(name, CEILING, name, look) for name, look in LOOKS.items()]
+OF_CEILING = [("", CEILING, name, look) for name, look in LOOKS.items()]
 OF_OTHERS = [
-    (f"{against}, {name}", against, name, {**look, "color": COLOURS[3 + i], "markerfacecolor": COLOURS[3 + i]})
+    (f"{against.removesuffix(' jitted')}, ", against, name, {**look, "color": COLOURS[3 + i]})
     for i, against in enumerate((USUAL, FOREACH, OPTAX))
     for name, look in LOOKS.items()
 ]

@@ -50,7 +50,7 @@ def draw(
     names = [name for name in order if any(row["against"] == CEILING for row in order[name])]
     shown = [name for name in order if name in beside_others]
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(13, 2 + 0.26 * max(len(names), 8)), layout="constrained", width_ratios=(3, 2)
+        1, 2, figsize=(13, 2 + 0.26 * max(len(names), 24)), layout="constrained", width_ratios=(3, 2)
     )
     _panel(left, of_ceiling, order, names)
     _targets(left, order, names)
