@@ -68,10 +68,17 @@ def described(thing, tensor_at):
 """A DLTensor of a tensor; the data begin where its first element is, and dtypes and devices are numbers of torch's."""
 
 
-@functools.cache
 def behind() -> tuple[int, ...] | None:
-    """What is to stand behind the DLTensor; None where torch lacks some of it, or lays its objects out otherwise."""
-    torch: Any = sys.modules.get("torch")
+    """What is to stand behind the DLTensor; None where torch lacks some of it, or lays its objects out otherwise.
+
+    And None without torch, which may be imported later.
+    """
+    return None if sys.modules.get("torch") is None else _behind()
+
+
+@functools.cache
+def _behind() -> tuple[int, ...] | None:
+    torch: Any = sys.modules["torch"]
     try:
         asks = [_function(f"aoti_torch_get_{ask.name.lower()}") for ask in Ask]
         kinds = torch.Tensor, torch.nn.Parameter
@@ -95,11 +102,13 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(str(next((path for name in LIBRARIES if (path := folder / name).exists()), folder)))
 
 
-@functools.cache
 def describer() -> int | None:
     """The address of a function as DLPack's, for a DLTensor that `behind` stands behind; None where there is none."""
-    if behind() is None:
-        return None
+    return None if behind() is None else _compiled()
+
+
+@functools.cache
+def _compiled() -> int:
     from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
 
     return jit.fixed(DESCRIBE).address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from threading import RLock
 from typing import Any, NamedTuple
 
 from torch.autograd.graph import increment_version
@@ -48,10 +49,13 @@ def refuse_light(members: Sequence[Member]) -> None:
 
 
 class Engine:
-    """What does the steps of one optimizer. All that lasts is in torch's dicts; this can be made anew at any time."""
+    """What does the steps of one optimizer. All that lasts is in torch's dicts; this can be made anew at any time.
+
+    lock: who steps has it, so that of several threads one makes the states, and each step is counted.
+    """
 
     def __init__(self, words: Words) -> None:
-        self._words = words
+        self._words, self.lock = words, RLock()
         self._settings: list[Settings | None] = []
         self._bound: _Bound | None = None
 
@@ -161,8 +165,8 @@ class _Bound:
         brought = self._brought(resolved, whose, seen, due)
         launches = self._launches(brought, settings, rates, whose, seen, due)
         made = launches.prepare(brought.addresses, settings, rates, seen)
-        self.kept.enter()  # nothing can be refused any more
         increment_version(self._given.parameters)
+        self.kept.enter()  # nothing can be refused any more
         launches.run()
         self._count(given, whose, made)
         return True

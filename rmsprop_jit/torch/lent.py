@@ -1,7 +1,7 @@
 """Lent: how much of the states that `state_dict` showed anybody still has: our objects, their memory, or nothing.
 
 Who has them can put others in their place, point a tensor elsewhere, or have its memory moved. Whether anybody does is
-told by counts of references, beside those of a probe that nobody was ever shown.
+told by counts of references, weak ones, too, beside those of a probe that nobody was ever shown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from enum import IntEnum
 from itertools import accumulate, islice
 from sys import getrefcount
 from typing import Any
+from weakref import getweakrefcount
 
 import torch
 
@@ -44,7 +45,7 @@ class Lent:
         self.tensors = [tensor for own in (slots, *numbers) for tensor in own] + [probe]
         self._with_memory = [i for i, tensor in enumerate(slots) if tensor.numel()]
         behind = accumulate(map(len, numbers), initial=len(slots))
-        self._shared: dict[int, tuple[int, int]] = {}
+        self._shared: dict[int, tuple[int, int, int]] = {}
         self._numbers = {first: _owners(self.tensors[first]) for first in islice(behind, len(numbers)) if dicts}
 
     def reach(self) -> Reach:
@@ -68,12 +69,14 @@ class Lent:
 
 
 def _is_elsewhere(ours: list[Any]) -> bool:
-    """Whether any but the last, the probe, is in more places than ours."""
+    """Whether any but the last, the probe, is in more places than ours, or can be had by a weak reference."""
+    if any(map(getweakrefcount, ours)):
+        return True
     alone = next(map(getrefcount, reversed(ours))) + MORE
     return any(count != alone for count in map(getrefcount, islice(ours, len(ours) - 1)))
 
 
-def _owners(tensor: Any) -> tuple[int, int]:
-    """How many have the memory of a tensor, and what stands for it in Python."""
+def _owners(tensor: Any) -> tuple[int, int, int]:
+    """How many have the memory of a tensor, and what stands for it in Python, or a weak reference to that."""
     storage = tensor.untyped_storage()
-    return torch._C._storage_Use_Count(storage._cdata), getrefcount(storage)
+    return torch._C._storage_Use_Count(storage._cdata), getrefcount(storage), getweakrefcount(storage)

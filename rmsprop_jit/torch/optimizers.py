@@ -31,6 +31,7 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
     _words: ClassVar[Words]
     _step_supports_amp_scaling = True
     _reach, _times_shown = Reach.NOTHING, 0  # what others may have of what `state_dict` showed, and how often it did
+    _times_asked = _own_times = 0  # for all states; so many of these times for nobody who keeps any
 
     def __init__(self, params: Any, *arguments: Any, **options: Any) -> None:
         words = self._words
@@ -40,17 +41,17 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
             raise TypeError(f"{words.title}() {problem}") from None
         own = {name: value for name, value in given.items() if name in words.defaults}
         super().__init__(params, {**words.defaults, **own})
-        self._is_shown = False  # nobody else has what was just made
+        self._own_times = self._times_asked  # nobody else has what was just made
 
     @property
     def state(self) -> dict[Any, dict[str, Any]]:
         """The states, by parameter. Who was shown them may change them: from then on every step looks at them, too."""
-        self._is_shown = True
+        self._times_asked += 1
         return self._states()
 
     @state.setter
     def state(self, states: dict[Any, dict[str, Any]]) -> None:
-        self._is_shown, self.__dict__["state"] = True, states
+        self._times_asked, self.__dict__["state"] = self._times_asked + 1, states
 
     def _states(self) -> dict[Any, dict[str, Any]]:
         """The same, for who will show them to nobody. They are kept where torch puts them."""
@@ -59,10 +60,11 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """As torch does it. Steps look at the states, too, as long as anybody has any of it."""
-        was_shown = self._is_shown
+        before = self._times_asked
         hooks = [getattr(self, f"_optimizer_state_dict_{when}_hooks", True) for when in ("pre", "post")]
         found: dict[str, Any] = super().state_dict()  # asks for `state`
-        self._is_shown = was_shown or any(hooks)
+        if self._times_asked == before + 1 and not any(hooks):  # no other thread did meanwhile
+            self._own_times += 1
         self._reach, self._times_shown = Reach.OBJECTS, self._times_shown + 1
         return found
 
@@ -100,8 +102,12 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
             group["seed"] = known[0] if known else new_seed()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        before = self._times_asked
         super().__setstate__(state)
-        self._is_shown = not self.__dict__.get("_is_loading", False)
+        if self.__dict__.get("_is_loading", False):
+            self._own_times = before
+        else:
+            self._times_asked += 1
         for group in self.param_groups:  # of checkpoints of torch's, which say less
             for name, value in self._words.defaults.items():
                 group.setdefault(name, value)
@@ -149,15 +155,15 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _launch(self, scale: float | None) -> None:
         """The step itself."""
-        engine = self.__dict__.get("_engine")
-        if engine is None:
-            engine = self._engine = Engine(self._words)
-        known, times = self._reach, self._times_shown
-        engine.step(self.param_groups, self._states(), Reach.OBJECTS if self._is_shown else known, scale)
-        if known is not Reach.NOTHING:
-            found = engine.reach(known)
-            if self._times_shown == times:  # by no other thread meanwhile
-                self._reach = found
+        engine = self.__dict__.get("_engine") or self.__dict__.setdefault("_engine", Engine(self._words))
+        with engine.lock:
+            known, times = self._reach, self._times_shown
+            is_shown = self._times_asked != self._own_times
+            engine.step(self.param_groups, self._states(), Reach.OBJECTS if is_shown else known, scale)
+            if known is not Reach.NOTHING:
+                found = engine.reach(known)
+                if self._times_shown == times:  # by no other thread meanwhile
+                    self._reach = found
 
 
 _left_alone = torch.compiler.disable(Fused._launch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ torch = pytest.importorskip("torch")
 
 import rmsprop_jit.torch as fused  # noqa: E402
 from rmsprop_jit import buckets  # noqa: E402
+from rmsprop_jit.torch import engine  # noqa: E402
+from rmsprop_jit.torch.kept import Kept  # noqa: E402
 
 OURS, THEIRS = fused.RMSprop, torch.optim.RMSprop
 
@@ -47,13 +51,26 @@ def test_what_is_refused_leaves_graphs_alone() -> None:
 
 def test_a_parameter_made_for_inference_has_no_graphs() -> None:
     with torch.inference_mode():
-        weights = torch.ones(3)
-    one = torch.nn.Parameter(torch.ones(3))
-    one.data = weights
-    one.grad = torch.ones(3)
+        one = torch.nn.Parameter(torch.ones(3))
+        one.grad = torch.ones(3)
+    assert one.is_inference()
     for _ in range(2):
         OURS([one], lr=0.1).step()
     assert (one < 1).all()
+
+
+def test_a_version_that_cannot_be_counted_is_known_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, optimizer = made(OURS)
+    before = [one.detach().clone() for one in weights]
+
+    def refuse(tensors: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(engine, "increment_version", refuse)
+    with pytest.raises(TypeError):
+        optimizer.step()
+    assert not optimizer.state
+    assert all(map(torch.equal, weights, before))
 
 
 @pytest.mark.parametrize("kind", [OURS, THEIRS])
@@ -108,3 +125,23 @@ def test_what_a_step_reads_follows_from_groups_and_from_how_far_parameters_are()
             optimizer.step()
     for one, other in zip(together, apart, strict=True):
         assert one.tolist() == other.tolist()
+
+
+def test_threads_that_step_from_the_first_step_on_make_the_states_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, optimizer = made(OURS, 2)
+    kept: list[Any] = []
+
+    class Slow(Kept):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            kept.append(self)
+            time.sleep(0.02)
+
+    monkeypatch.setattr(engine, "Kept", Slow)
+    threads = [threading.Thread(target=lambda: [optimizer.step() for _ in range(5)]) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(kept) == 1
+    assert [float(optimizer.state[one]["step"]) for one in weights] == [20.0, 20.0]

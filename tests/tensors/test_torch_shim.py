@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -81,10 +82,17 @@ def test_where_torch_does_not_have_it_dlpack_s_function_is_asked(missing: str, m
         monkeypatch.setattr(shim, "library", shim.library.__wrapped__)
     else:
         monkeypatch.setattr(shim, "ORDINARY_HEAD", 24)
-    monkeypatch.setattr(shim, "behind", shim.behind.__wrapped__)
-    monkeypatch.setattr(shim, "describer", shim.describer.__wrapped__)
+    monkeypatch.setattr(shim, "_behind", shim._behind.__wrapped__)
     assert shim.describer() is None
     function = dlpack.describer({torch.Tensor})
     if function is not None:
         found = said([one for one in TENSORS.values() if type(one) is torch.Tensor and not one.is_meta], function)
         assert found is not None
+
+
+def test_without_torch_there_is_none_until_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shim.describer()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch", None)
+        assert shim.describer() is None
+    assert shim.describer() == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,9 @@ HELD: dict[str, Callable[[dict[str, Any]], object]] = {
     "a storage": lambda shown: shown["state"][0]["square_avg"].untyped_storage(),
     "a storage of a count": lambda shown: shown["state"][0]["step"].untyped_storage(),
     "an array": lambda shown: shown["state"][0]["square_avg"].numpy(),
+    "a weak reference to a tensor": lambda shown: weakref.ref(shown["state"][1]["square_avg"]),
+    "a weak reference to a count": lambda shown: weakref.ref(shown["state"][0]["step"]),
+    "a weak reference to a storage": lambda shown: weakref.ref(shown["state"][0]["square_avg"].untyped_storage()),
     "a graph": lambda shown: (torch.ones(3, 2, requires_grad=True) * shown["state"][0]["square_avg"]).sum(),
 }
 NOT_HELD: dict[str, Callable[[dict[str, Any]], object]] = {

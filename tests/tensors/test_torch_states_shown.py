@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -85,3 +86,28 @@ def test_a_state_that_was_loaded_is_looked_at_by_nobody_and_is_right() -> None:
         saved["state"][0]["square_avg"].mul_(1.0)  # the caller's own, which is not the optimizer's
         expected = weights.tolist() if expected is None else expected
         assert weights.tolist() == expected
+
+
+@pytest.mark.parametrize("when", ["before torch asks", "after it asked"])
+def test_another_thread_that_asks_for_states_during_state_dict_is_not_forgotten(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, optimizer = trained()
+    kept: list[dict[str, Any]] = []
+    made = torch.optim.Optimizer.state_dict
+
+    def meanwhile(one: Any) -> Any:
+        other = threading.Thread(target=lambda: kept.append(one.state))
+        found = made(one) if when == "after it asked" else None
+        other.start()
+        other.join()
+        return found or made(one)
+
+    monkeypatch.setattr(torch.optim.Optimizer, "state_dict", meanwhile)
+    optimizer.state_dict()
+    for _ in range(3):
+        optimizer.step()
+    for value in (9.0, 4.0):
+        kept[0][weights]["square_avg"] = torch.full((4,), value, dtype=torch.float64)
+        optimizer.step()
+        assert kept[0][weights]["square_avg"].tolist() == pytest.approx([0.99 * value + 0.01] * 4, abs=1e-12)
