@@ -123,7 +123,7 @@ class Held(Sequence[Any]):
 @functools.cache
 def _taker() -> Any:
     """The compiled code, to be called with the GIL held."""
-    from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
+    from .cpu import jit  # with llvmlite, which not every step needs
 
     return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(TAKE).address)
 

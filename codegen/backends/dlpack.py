@@ -261,7 +261,7 @@ def _comparer() -> Any:
 
 def _loaded(source: str) -> Any:
     """The compiled code, to be called with the GIL held."""
-    from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
+    from .cpu import jit  # with llvmlite, which not every step needs
 
     return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.fixed(source).address)
 

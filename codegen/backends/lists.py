@@ -38,6 +38,6 @@ def hold_the_same(one: list[Any], other: list[Any]) -> bool:
 @functools.cache
 def _comparer() -> Any:
     """The compiled code, to be called with the GIL held, so that no other thread changes a list meanwhile."""
-    from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
+    from .cpu import jit  # with llvmlite, which not every step needs
 
     return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(jit.fixed(COMPARE).address)

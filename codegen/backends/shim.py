@@ -109,7 +109,7 @@ def describer() -> int | None:
 
 @functools.cache
 def _compiled() -> int:
-    from .cpu import jit  # with llvmlite, which a step on a GPU does not need otherwise
+    from .cpu import jit  # with llvmlite, which not every step needs
 
     return jit.fixed(DESCRIBE).address
 

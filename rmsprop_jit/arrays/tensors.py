@@ -139,7 +139,8 @@ class Reader:
         """Where arrays begin that say the same of themselves as those that were accepted; None for others.
 
         DLPack has no word for elements that are negated when they are read. They are imaginary parts of complex
-        numbers, and so are dense only where there is no more than one.
+        numbers, and so are dense only where there is no more than one; of many only `torch._neg_view`, which is not
+        for users, makes dense ones, and asking all, 88 us for 1,000, would take nearly as long as all else does.
         """
         if any(arrays[i] is not None for i in accepted.missing):
             return None
