@@ -99,16 +99,16 @@ class Taken(NamedTuple):
 
 
 class Combined(Composed, Decaying):
-    """A rule that a combinator made; pickled as the call that made it.
+    """A rule that a combinator made; pickled as the call that made it, unless something of it was replaced since.
 
     Raises RuleError where a rule inside it does not hand its step on.
     """
 
-    made_by: tuple[Callable[..., Rule], tuple[Any, ...]]
+    made_by: tuple[Callable[..., Rule], tuple[Any, ...]] | None = None
     inside: tuple[Rule, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.made_by
+        return self.made_by or super().__reduce__()
 
 
 def combined(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, clip, sqrt, square, where
 from ..codegen.names import Names
-from .decays import COUPLED
+from .decays import At
 from .dialects import Dialect, Spoken
 from .parts import SQUARES, small
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
@@ -30,7 +30,7 @@ TORCH_ADAGRAD = Dialect(
     hypers={"lr_decay": Hyper(0.0, low=0.0)},
     flags={"lr_decay": Flag(follows="lr_decay")},
     arguments={"lr_decay": "the rate falls as 1 / (1 + lr_decay * steps); >= 0."},
-    decay=COUPLED,
+    decay=At.GRADIENT,
 )
 """torch.optim.Adagrad."""
 
@@ -74,7 +74,7 @@ def adadelta(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr
         {"rho": "decay of both averages, in [0, 1].", "epsilon": "added to both, inside the roots; >= 0."},
         "Zeiler 2012, algorithm 1; arithmetic and order as Keras 3.",
         order=("rho", "epsilon", *BY_POSITION),
-        dialects={"torch": Dialect(decay=COUPLED)},
+        dialects={"torch": Dialect(decay=At.GRADIENT)},
         together=("accumulated_grad", "accumulated_delta_var"),
     )
 )

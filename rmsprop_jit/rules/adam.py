@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Rule, maximum, sqrt, where
 from ..codegen.names import Names
-from .decays import COUPLED
+from .decays import At
 from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, SQUARES, missing, moments, small, toward
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
@@ -48,7 +48,7 @@ ADAM_ORDER = ("beta_1", "beta_2", "epsilon", "amsgrad")
         ADAM_LINES,
         "Kingma & Ba 2015, section 2; Reddi, Kale & Kumar 2018 (amsgrad); arithmetic and order as Keras 3.",
         order=(*ADAM_ORDER, *BY_POSITION),
-        dialects={"torch": Dialect(says={"unbiased": True}, decay=COUPLED)},
+        dialects={"torch": Dialect(says={"unbiased": True}, decay=At.GRADIENT)},
         together=tuple(MOMENTS),
     )
 )
@@ -96,7 +96,7 @@ def adamax(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
         },
         "Kingma & Ba 2015, algorithm 2; arithmetic and order as Keras 3. Differs from the paper: it has no epsilon.",
         order=("beta_1", "beta_2", "epsilon", *BY_POSITION),
-        dialects={"torch": Dialect(says={"inside": True}, decay=COUPLED)},
+        dialects={"torch": Dialect(says={"inside": True}, decay=At.GRADIENT)},
         together=("momentum", "norm"),
     )
 )

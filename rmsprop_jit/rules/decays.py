@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -51,13 +51,14 @@ class Decay:
         return f"of {self.at.value}" + (f", of some by {self.own.number}" if self.own else "")
 
 
-USUAL, UNSEEN, COUPLED = Decay(), Decay(At.UNSEEN), Decay(At.GRADIENT)
+USUAL = Decay()
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class Decaying(Rule):
-    """A rule that says where its weight decay acts."""
+    """A rule that says where its weight decay acts; `dataclasses.replace` keeps that."""
 
-    decay: Decay
+    decay: Decay = field(kw_only=True)
 
     def __init__(self, *given: Any, decay: Decay, **more: Any) -> None:
         object.__setattr__(self, "decay", decay)
@@ -82,13 +83,15 @@ def decays_of(rule: Rule) -> frozenset[str]:
 def decayed(rule: Rule, p: Expr, g: Expr, h: Names, on: Names) -> tuple[Expr, Expr]:
     """Parameter and gradient after a rule's decay."""
     at, own = decay_of(rule).at, decay_of(rule).own
-    if at is At.GRADIENT:
-        return p, _where_decaying(g + h.weight_decay * p, g, h, on)
-    usual = _where_decaying(p - p * h.weight_decay * h.learning_rate, p, h, on)
-    if own is None:
-        return usual, g
-    apart = _where_decaying(p - p * getattr(h, own.number) * h.learning_rate, p, h, on, own.number)
-    return where(own.holds(on), apart, usual), g
+    is_coupled = at is At.GRADIENT
+
+    def by(number: str) -> Expr:
+        rate = getattr(h, number)
+        less, same = (g + rate * p, g) if is_coupled else (p - p * rate * h.learning_rate, p)
+        return _where_decaying(less, same, h, on, number)
+
+    found = by(USUAL_NUMBER) if own is None else where(own.holds(on), by(own.number), by(USUAL_NUMBER))
+    return (p, found) if is_coupled else (found, g)
 
 
 def applied(rule: Rule, p: Expr, g: Expr, names: tuple[Names, ...]) -> dict[Expr, Expr]:
@@ -102,7 +105,7 @@ def applied(rule: Rule, p: Expr, g: Expr, names: tuple[Names, ...]) -> dict[Expr
     return {**stores, PARAMETER: p - handed_on(rule, stores[PARAMETER], PARAMETER)}
 
 
-def _where_decaying(decayed: Expr, same: Expr, h: Names, on: Names, number: str = USUAL_NUMBER) -> Expr:
+def _where_decaying(decayed: Expr, same: Expr, h: Names, on: Names, number: str) -> Expr:
     """The first where there is weight decay, but for the variables that are excluded from it."""
     chosen = where(on.weight_decay_exclusions, where(h.decays > 0, decayed, same), decayed)
     return where(getattr(on, number), chosen, same)

@@ -7,14 +7,14 @@ numbers' defaults stay Keras's; those that Keras does not have are the others' o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot
 from ..codegen.expr import Const
 from ..codegen.names import Names, knowing
 from ..errors import OptionError
-from .decays import Decay, Decaying, decay_of
+from .decays import At, Decaying, decay_of
 
 KERAS = "keras"
 """The dialect of a rule that says nothing else."""
@@ -32,7 +32,7 @@ class Dialect:
     arguments:  a line of documentation for each of these that is an argument.
     slots:      those that start as another number.
     always:     arguments that have one value only.
-    decay:      where weight decay acts.
+    decay:      where weight decay acts; by which numbers is no matter of dialects.
     """
 
     says: Mapping[str, float] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Dialect:
     arguments: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, float | Slot] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
-    decay: Decay | None = None
+    decay: At | None = None
 
     @property
     def further(self) -> dict[str, tuple[float | bool, str]]:
@@ -87,7 +87,7 @@ def _made(keras: Rule, name: str, dialect: Dialect) -> Rule:
         slots={**keras.slots, **dialect.slots},
         hypers={**keras.hypers, **dialect.hypers},
         flags={**keras.flags, **dialect.flags},
-        decay=dialect.decay or decay_of(keras),
+        decay=replace(decay_of(keras), at=dialect.decay or decay_of(keras).at),
     )
 
 

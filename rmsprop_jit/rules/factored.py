@@ -20,7 +20,7 @@ from ..codegen import (
     where,
 )
 from ..codegen.names import Names
-from .decays import UNSEEN
+from .decays import At
 from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, SQUARES, decay, mixed, small, unbiased
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
@@ -58,7 +58,7 @@ def adafactor(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Exp
     return {s.r: r, s.c: c, s.velocity: v, p: p - rate * u}
 
 
-TORCH_ADAFACTOR = Dialect(says={"floored": True}, hypers={"epsilon_1": small(2.0**-23)}, decay=UNSEEN)
+TORCH_ADAFACTOR = Dialect(says={"floored": True}, hypers={"epsilon_1": small(2.0**-23)}, decay=At.UNSEEN)
 """torch.optim.Adafactor: epsilon is a floor of roots, and by default that of float32."""
 
 

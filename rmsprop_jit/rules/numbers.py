@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codegen import Expr, Flag, Hyper, Rule, Slot, minimum, sqrt, square, sum_of_squares, where
 from ..codegen.names import Names
-from .decays import COUPLED
+from .decays import At
 from .dialects import Dialect, Spoken
 from .parts import BETA_LINES, BETAS, EPSILON_LINE, MOMENTS, decay, mixed, moments, small, unbiased
 from .row import BY_POSITION, Bundled, Polyglot, Row, bundled
@@ -25,7 +25,7 @@ def nadam(p: Expr, g: Expr, s: Names, h: Names, on: Names) -> dict[Expr, Expr]:
 TORCH_NADAM = Dialect(
     hypers={"momentum_decay": Hyper(0.004, low=0.0)},
     arguments={"momentum_decay": "how fast the momentum grows, 1 as in Keras; >= 0."},
-    decay=COUPLED,
+    decay=At.GRADIENT,
 )
 """torch.optim.NAdam."""
 

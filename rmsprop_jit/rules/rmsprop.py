@@ -10,7 +10,7 @@ from ..codegen.names import Names
 from ..optimizer import Optimizer
 from ..option_table import OPTIONS
 from ..options import LearningRate
-from .decays import COUPLED
+from .decays import At
 from .dialects import Dialect, Spoken
 from .parts import missing
 from .row import Polyglot, Row, bundled
@@ -50,7 +50,7 @@ RMSPROP = Rule(
 )
 
 DIALECTS = {
-    "torch": Dialect(says={"outside": True, "late": True}, decay=COUPLED),
+    "torch": Dialect(says={"outside": True, "late": True}, decay=At.GRADIENT),
     "tf1": Dialect(slots={"velocity": replace(CENTERED_SQUARES, initial=1.0)}),
     "optax": Dialect(
         flags={"nesterov": Flag(), "bias_correction": Flag()},

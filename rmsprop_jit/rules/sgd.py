@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..codegen import Expr, Flag, Hyper, Rule, where
 from ..codegen.names import Names
-from .decays import COUPLED
+from .decays import At
 from .dialects import Dialect, Spoken
 from .row import BY_POSITION, Polyglot, Row, bundled
 
@@ -28,7 +28,7 @@ TORCH = Dialect(
     hypers={"dampening": Hyper(0.0, low=0.0, high=1.0)},
     flags={"dampening": Flag(follows="dampening")},
     arguments={"dampening": "how much of a later gradient the momentum leaves out, in [0, 1]."},
-    decay=COUPLED,
+    decay=At.GRADIENT,
 )
 """torch.optim.SGD. Differs: that refuses `nesterov` with `dampening`, or without momentum."""
 

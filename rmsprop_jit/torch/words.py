@@ -15,7 +15,7 @@ import torch
 
 from ..codegen import Rule
 from ..errors import OptionError
-from ..rules.decays import COUPLED
+from ..rules.decays import At
 from ..rules.dialects import Dialect, in_dialect
 from ..rules.row import own_arguments
 from ..rules.table import HOMES, TABLE
@@ -71,7 +71,7 @@ TWINS = {
 }
 """By the names of rules in Keras's dialect."""
 
-AS_HERE = Dialect(decay=COUPLED)
+AS_HERE = Dialect(decay=At.GRADIENT)
 """What torch does of rules that have no dialect: the same, but that weight decay is part of the gradient."""
 
 CLASSES = {name: name.lower() for name in HOMES if name != "Nadam"} | {"NAdam": "nadam"}

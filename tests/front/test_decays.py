@@ -1,5 +1,7 @@
 """Where weight decay acts in rules inside of combinators: where it does in the rules themselves."""
 
+import copy
+import dataclasses
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +13,12 @@ from every_rule import Variant, rule_of
 
 import rmsprop_jit
 from rmsprop_jit import Optimizer, RuleError
-from rmsprop_jit.codegen import Rule
+from rmsprop_jit.codegen import Expr, Flag, Hyper, Rule
+from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.combinators import cautious, chain, heavy_ball, lookahead
 from rmsprop_jit.rules.around import step_of
+from rmsprop_jit.rules.decays import At, Decay, Decaying, Own, decay_of
+from rmsprop_jit.rules.dialects import Dialect, in_dialect
 
 RATE, DECAY, STEPS, SIZE = 0.1, 2.0, 7, 9
 
@@ -120,3 +125,42 @@ def test_a_rule_from_a_pickle_decays_where_it_did(variant: Variant, around: str)
     whole, again = (str(step_of(one)) for one in (rule, pickle.loads(pickle.dumps(rule))))
     assert whole == again
     assert "weight_decay" in whole
+
+
+@pytest.mark.parametrize("around", ["nothing", "heavy_ball"])
+@pytest.mark.parametrize(
+    "variant", [Variant("Muon", None), Variant("SGD", "torch"), Variant("Adafactor", "torch")], ids=str
+)
+def test_a_rule_of_which_something_is_replaced_decays_where_it_did(variant: Variant, around: str) -> None:
+    rule = AROUND[around](rule_of(variant))
+    renamed = dataclasses.replace(rule, name="other")
+    assert renamed.name == "other"
+    for again in (renamed, copy.copy(rule)):
+        assert str(step_of(again)).partition("\n")[2] == str(step_of(rule)).partition("\n")[2]
+
+
+def test_what_was_replaced_in_a_combination_is_not_lost_in_a_pickle() -> None:
+    with pytest.raises((RuleError, AttributeError), match="pickle"):  # by whether cloudpickle is there
+        pickle.dumps(dataclasses.replace(heavy_ball(rmsprop_jit.Muon), name="other"))
+
+
+def is_vector(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 1
+
+
+@pytest.mark.parametrize("at", At)
+def test_a_dialect_moves_a_decay_and_leaves_whose_number_it_is(at: At) -> None:
+    def equations(p: Expr, g: Expr, h: Names) -> dict[Expr, Expr]:
+        return {p: p - h.learning_rate * g}
+
+    keras = Decaying(
+        "moved",
+        equations,
+        hypers={"other": Hyper(0.25)},
+        flags={"other": Flag(follows="other"), "vector": Flag(of=is_vector)},
+        decay=Decay(own=Own("other", lambda on: on.vector)),
+    )
+    found = one_step(in_dialect(keras, "torch", {"torch": Dialect(decay=at)}), gradient=1.0)
+    assert (found["kernel"] == 0.25).all()
+    assert (found["bias"] == 0.375).all()
+    assert decay_of(keras).at is At.PARAMETER
