@@ -31,6 +31,8 @@ HALF = 16
 SIZE_BITS, SIGN_BIT = 0x7FFFFFFF, 0x80000000
 BETWEEN = 0x3F800000 | 1 << 22 - HALF
 """The bits of 1, and of half a step of what random bits make of it."""
+SURE = 2.0**-14
+"""The least chance that counts: that of less is what rounding leaves, and takes no number away from its own code."""
 
 VALUE, RANDOM, LARGEST = (Symbol(Kind.DRAW, name) for name in ("_value", "_random", "_largest"))
 """What is stored, 16 random bits for it, and the largest word of its block."""
@@ -97,10 +99,11 @@ def code(most: int, has_sign: bool) -> Expr:
 
     Of codes k and k + 1 the upper one is right if the random u is below (part - k**2) / (2 k + 1), which is where
     (k + u)**2 <= part - u (1 - u). So a root has the chance in it, and what it lacks to the next whole number is added.
+    In float32 a part of exactly k**2 may be a bit more, and the sum of a root and what is nearly 1 may be rounded up.
     """
     absolute = call(Fn.ABS, VALUE) if has_sign else VALUE
     chance = call(Fn.NUMBER_OF_BITS, call(Fn.WORD_OR, call(Fn.WORD_LEFT, RANDOM, 23 - HALF), BETWEEN))  # 1 + u
-    lacking = 2.0 - chance
+    lacking = Select(2.0 - chance < 1.0 - SURE, 2.0 - chance, Const(1.0 - SURE))
     under = absolute * inverse(most) - (lacking - lacking * lacking)
     found = call(Fn.SQRT, Select(under > 0.0, under, Const(0.0))) + lacking  # without nan, too
     found = Select(found < float(most), found, Const(float(most)))
