@@ -238,6 +238,31 @@ def test_what_is_no_number_differs_from_itself(compiler: str) -> None:
     assert "setp.ne.f" not in ptx
 
 
+CHOSEN = """
+from rmsprop_jit.codegen import Rule, maximum, minimum, max_of, min_of, specialize
+from rmsprop_jit.codegen.backends.cuda import compilers, frame
+made = {
+    "max_of": lambda p, g: {p: p / max_of(g)},
+    "min_of": lambda p, g: {p: p / min_of(g)},
+    "maximum": lambda p, g: {p: maximum(p, g)},
+    "minimum": lambda p, g: {p: minimum(p, g)},
+}
+for name, equations in made.items():
+    print("=====", name)
+    for kernel in frame.sources(specialize(Rule(name, equations), (), "float32")):
+        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
+"""
+
+
+def test_each_choice_of_two_numbers_sees_what_is_no_number(compiler: str) -> None:
+    """Where both compilers' `!=` would not."""
+    found = dict(text.split("\n", 1) for text in in_another_process("-c", CHOSEN % compiler).split("===== ")[1:])
+    assert [*found] == ["max_of", "min_of", "maximum", "minimum"]
+    for name, ptx in found.items():
+        assert re.search(r"setp\.(?:nan|neu|num)\.f(?:32|64)|(?:max|min)\.NaN", ptx), name
+        assert "setp.ne.f" not in ptx, name
+
+
 def test_no_product_is_contracted(entries: list[Entry]) -> None:
     """So that numbers are those of processors; sums of squares, which have another order anyway, may be."""
     for one in entries:

@@ -16,7 +16,8 @@ WORDS: printer.Templates = {
     Fn.MUL: "product({0}, {1})",
     Fn.SQUARE: "product({0}, {0})",
     Fn.NE: "not {0} == {1}",
-    **{fn: fn.row.python.replace("{0} != {0}", "not {0} == {0}") for fn in (Fn.MINIMUM, Fn.MAXIMUM)},
+    Fn.MINIMUM: "{0} if ({0} <= {1}) | (not {0} == {0}) else {1}",
+    Fn.MAXIMUM: "{0} if ({0} >= {1}) | (not {0} == {0}) else {1}",
 }
 
 expression = partial(printer.expression, words=WORDS)
