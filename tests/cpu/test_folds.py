@@ -13,6 +13,7 @@ from rmsprop_jit.codegen import (
     Expr,
     Rule,
     Slot,
+    all_finite,
     explain,
     max_abs,
     max_of,
@@ -20,12 +21,19 @@ from rmsprop_jit.codegen import (
     specialize,
     sum_of,
     sum_of_squares,
+    where,
 )
 from rmsprop_jit.codegen.backends.cpu.folds import WIDE
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.table import TABLE
 
-WHAT = (sum_of, sum_of_squares, max_abs, max_of, min_of)
+
+def all_are_finite(g: Expr, over: Any = "tensor") -> Expr:
+    """As a number that is not 0 where some are not, too."""
+    return where(all_finite(g, over=over), 1.0, 2.0)
+
+
+WHAT = (sum_of, sum_of_squares, max_abs, max_of, min_of, all_are_finite)
 EACH = [*((what, "float32") for what in WHAT), (sum_of, "float64"), (max_of, "float64")]
 SHAPES = [(3, 1), (2, WIDE - 1), (WIDE, WIDE), (5, WIDE + 1), (40, 2 * WIDE + 7), (3, 700), (700, 3), (9, 600)]
 STRANGE = (math.nan, math.inf, -math.inf, -0.0, 0.0)
@@ -45,16 +53,14 @@ def tensor_of(shape: tuple[int, ...], dtype: str, is_strange: bool) -> dict[str,
     rng = np.random.default_rng(math.prod(shape))
     gradient = rng.integers(-90, 90, shape).astype(dtype)
     if is_strange:
-        where = rng.integers(gradient.size, size=1 + gradient.size // 40)
-        gradient.flat[where] = rng.choice(STRANGE, len(where))
+        places = rng.integers(gradient.size, size=1 + gradient.size // 40)
+        gradient.flat[places] = rng.choice(STRANGE, len(places))
     slots = {"rows": np.zeros(shape[0], dtype), "columns": np.zeros(shape[1], dtype), "all": np.zeros(())}
     return {"parameter": np.zeros(shape, dtype), "gradient": gradient, **slots}
 
 
 @pytest.mark.parametrize("is_strange", [False, True], ids=["usual", "strange"])
-@pytest.mark.parametrize(
-    ("what", "dtype"), [*((what, "float32") for what in WHAT), (sum_of, "float64"), (max_of, "float64")]
-)
+@pytest.mark.parametrize(("what", "dtype"), EACH)
 def test_what_is_reduced_is_what_the_interpreter_reduces(what: Any, dtype: str, is_strange: bool) -> None:
     program = specialize(rule_of(what), (), dtype)
     ours = [tensor_of(shape, dtype, is_strange) for shape in SHAPES]

@@ -1,9 +1,8 @@
 """
 The CUDA kernels do what the reference interpreter says.
 
-The simulator contracts nothing, so what is not a norm is equal bit for bit there. Blocks of 32 threads run as the real
-ones of 256 do, eight times faster; some tests use the real ones. Special values are left to the simulator: whether a
-product overflows depends on what it is contracted with.
+Nothing is contracted, so what is not a norm is equal bit for bit. Blocks of 32 threads run as the real ones of 256 do,
+eight times faster; some tests use the real ones. Special values have run in the simulator only so far.
 """
 
 from collections.abc import Iterator

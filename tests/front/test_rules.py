@@ -375,7 +375,7 @@ def test_two_calls_of_an_accumulation_are_one_of_the_mean(name: str) -> None:
 
 @each_rule
 def test_a_gpu_gives_the_numbers_of_a_processor(name: str) -> None:
-    """A simulated one, which does not contract products and sums."""
+    """No product is contracted with the sum that it goes into."""
     options = CASES[name].options[2]
     host = arrays(0)
     device = [cupy.asarray(one) for one in host]
