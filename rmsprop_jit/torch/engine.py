@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from threading import RLock
 from typing import Any, NamedTuple
 
 from torch.autograd.graph import increment_version
 
 from ..arrays.checks import DTYPES
 from ..buckets import inputs_read, needed_slots, program_of
+from ..codegen import locks
 from ..codegen.backends.attribute import Attribute, Held
 from ..errors import ArrayError
 from ..flags import NO_FLAGS, Flags, variable_flags
@@ -55,7 +55,7 @@ class Engine:
     """
 
     def __init__(self, words: Words) -> None:
-        self._words, self.lock = words, RLock()
+        self._words, self.lock = words, locks.new()
         self._settings: list[Settings | None] = []
         self._bound: _Bound | None = None
 

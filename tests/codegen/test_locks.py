@@ -1,13 +1,17 @@
 """Locks of the package and forks: no child inherits a lock that a thread of its parent held."""
 
 import os
+import re
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import rmsprop_jit
+from rmsprop_jit import codegen
 from rmsprop_jit.codegen import Rule, locks, specialize, sqrt
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -116,3 +120,11 @@ def test_a_lock_goes_with_its_owner() -> None:
     gone = weakref.ref(lock)
     del lock
     assert gone() is None
+
+
+def test_every_lock_of_the_package_is_made_here() -> None:
+    folders = {Path(codegen.__file__).resolve().parent, Path(rmsprop_jit.__file__).parent}
+    sources = {path.resolve() for folder in folders for path in folder.rglob("*.py")} - {Path(locks.__file__).resolve()}
+    assert len(sources) > 200
+    made = re.compile(r"\b(?:R?Lock|Condition|(?:Bounded)?Semaphore)\(")
+    assert not [path.name for path in sources if made.search(path.read_text(encoding="utf-8"))]
