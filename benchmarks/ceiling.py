@@ -70,35 +70,47 @@ def read_source(itemsizes: Sequence[int]) -> str:
     ]
     words = [(j, size // smallest, word) for j, size in enumerate(itemsizes) for word in range(size // smallest)]
     all_of = " ^ ".join(f"values{j}[i * {each} + {word}]" for j, each, word in words)
-    between = "\n            "
+    loop = f"for i in range(rows[row * 4 + {COUNT}] * {smallest} // 8):"
+    return row_source([*pointers, "seen = 0", loop, f"    seen ^= {all_of}"])
+
+
+def row_source(lines: Sequence[str]) -> str:
+    """A pass that does some lines for each row of a table, `rows[row * 4]` and what follows, of its `arrays`.
+
+    They leave a word in `seen`, which is stored where a partial sum has its place.
+    """
+    each = "\n            ".join(lines)
     return f"""
 def step(table):
     arrays = at_int64({at(Header.ARRAYS_AT)})
     rows = at_int64({at(Header.ROWS_AT)})
     claims = at_int64({at(Header.CLAIMS_AT)})
     partial = at_int64({at(Header.PARTIAL_AT)})
+    nothing = {at(Header.PASS)}
     claim = add_shared(table, 1)
     while claim < {at(Header.CLAIMS)}:
         for row in range(claims[claim], claims[claim + 1]):
-            {between.join(pointers)}
-            seen = 0
-            for i in range(rows[row * 4 + {COUNT}] * {smallest} // 8):
-                seen ^= {all_of}
+            {each}
             partial[row] = seen
         claim = add_shared(table, 1)
 """
 
 
-def read_table(program: Program, sizes: Sequence[int], threads: int | None) -> Table:
-    """One read of what a program's kernel loads as a table: that of a sum, but with code of its own."""
+def row_table(program: Program, sizes: Sequence[int], source: str, threads: int | None = None) -> Table:
+    """A program's arrays as a table: that of a sum, but with code of its own (see `row_source`)."""
     what = sum_of(GRADIENT, over="all")
     assert isinstance(what, Reduction)
     loads = program.last.loads
     reduce = Reduce("r0", ReduceOp.SUM, loads[0].name, Space.ALL, what)
     kernel = Kernel("read", (), (), loads, (), (), (reduce,))
     read = Program("read", program.compute, program.arrays, (), (kernel,), {})
-    code = jit.code(read_source([storage(array.storage).itemsize for array in program.arrays]))
-    return Table(read, sizes, {"threads": threads}, code)
+    return Table(read, sizes, {"threads": threads}, jit.code(source))
+
+
+def read_table(program: Program, sizes: Sequence[int], threads: int | None) -> Table:
+    """One read of what a program's kernel loads."""
+    source = read_source([storage(array.storage).itemsize for array in program.arrays])
+    return row_table(program, sizes, source, threads)
 
 
 def passes(program: Program, shapes: Sequence[Shape]) -> Iterator[tuple[Program, tuple[int, ...]]]:

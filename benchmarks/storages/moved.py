@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from rmsprop_jit.codegen import backends
-from rmsprop_jit.codegen.backends.cpu import jit
-from rmsprop_jit.codegen.backends.cpu.header import Header, at
-from rmsprop_jit.codegen.backends.cpu.tables import Table
 from rmsprop_jit.codegen.dtypes import BLOCK, storage
-from rmsprop_jit.codegen.expr import Reduction
-from rmsprop_jit.codegen.functions import sum_of
-from rmsprop_jit.codegen.kinds import Space
-from rmsprop_jit.codegen.ops import ReduceOp
-from rmsprop_jit.codegen.program import Array, Kernel, Load, Program, Reduce
+from rmsprop_jit.codegen.program import Array, Program
 from rmsprop_jit.codegen.rows import COUNT, START, TENSOR
-from rmsprop_jit.codegen.rule import GRADIENT
+
+from ..ceiling import launched, row_source, row_table
 
 CHUNK = 2 * BLOCK
 """Elements: two scales are a word."""
@@ -46,41 +37,11 @@ def source(program: Program) -> str:
         pointers.append(f"words{j} = at_int64(arrays[{where} + {j}] + {start})")
         count = int(CHUNK * _bytes_of(array)) // WORD
         place = f"words{j}[chunk * {count} + i]"
-        lines.append(f"for i in range({count}):")
-        lines.append(f"    {place} = {place} ^ nothing" if array.name in stored else f"    seen ^= {place}")
-    between, inner = "\n            ", "\n                "
-    return f"""
-def step(table):
-    arrays = at_int64({at(Header.ARRAYS_AT)})
-    rows = at_int64({at(Header.ROWS_AT)})
-    claims = at_int64({at(Header.CLAIMS_AT)})
-    partial = at_int64({at(Header.PARTIAL_AT)})
-    nothing = {at(Header.PASS)}
-    claim = add_shared(table, 1)
-    while claim < {at(Header.CLAIMS)}:
-        for row in range(claims[claim], claims[claim + 1]):
-            {between.join(pointers)}
-            seen = 0
-            for chunk in range(rows[row * 4 + {COUNT}] // {CHUNK}):
-                {inner.join(lines)}
-            partial[row] = seen
-        claim = add_shared(table, 1)
-"""
+        lines.append(f"    for i in range({count}):")
+        lines.append(f"        {place} = {place} ^ nothing" if array.name in stored else f"        seen ^= {place}")
+    return row_source([*pointers, "seen = 0", f"for chunk in range(rows[row * 4 + {COUNT}] // {CHUNK}):", *lines])
 
 
 def moving(program: Program, arrays: Mapping[str, Sequence[Any]], sizes: Sequence[int]) -> Callable[[], None]:
     """The loads and stores of a program of one pass, on these arrays, by name, one a tensor."""
-    what = sum_of(GRADIENT, over="all")
-    assert isinstance(what, Reduction)
-    loads = tuple(Load(f"l{j}", array.name) for j, array in enumerate(program.arrays))
-    kernel = Kernel("moved", (), (), loads, (), (), (Reduce("r0", ReduceOp.SUM, "l0", Space.ALL, what),))
-    moved = Program("moved", program.compute, program.arrays, (), (kernel,), {})
-    table = Table(moved, sizes, {}, jit.code(source(program)))
-    for array in program.arrays:
-        table.point(array.name, np.array([one.ctypes.data for one in arrays[array.name]], np.int64))
-    launch = backends.launch({"cpu": [table]})
-
-    def run(_kept_alive: object = arrays) -> None:  # a table holds bare addresses
-        launch()
-
-    return run
+    return launched([row_table(program, sizes, source(program))], arrays)
