@@ -5,6 +5,7 @@ Storage is not arithmetic: a program computes in one type, and casts where it lo
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -128,9 +129,10 @@ def lacking(compute: str, kept: Iterable[tuple[str, bool]]) -> bool:
     return compute not in COMPILED or not all(name in (READ if is_read else KEPT) for name, is_read in kept)
 
 
-def light_name(name: str) -> str:
-    """How a storage that holds less than what is computed is asked for; empty for others."""
-    return STORAGES[name].asked if name in STORAGES else ""
+@functools.cache
+def light_name(dtype: Any) -> str:
+    """How what holds less than what is computed is asked for, or nothing. (A dtype takes long to say its own name.)"""
+    return STORAGES[dtype.name].asked if dtype.name in STORAGES else ""
 
 
 def storage(name: str) -> Storage:

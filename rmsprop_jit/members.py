@@ -102,7 +102,7 @@ class Member:
     @property
     def light(self) -> tuple[tuple[str, str], ...]:
         """The slots that are kept in fewer bits than the variable, and what lies beside it, each with its storage."""
-        slots = [(name, light_name(one.dtype.name)) for name, one in self.slots.items()]
+        slots = [(name, light_name(one.dtype)) for name, one in self.slots.items()]
         return tuple([(name, BYTE if name == ERROR else kept) for name, kept in slots if kept])
 
     @property

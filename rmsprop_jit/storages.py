@@ -197,7 +197,7 @@ def decoded(array: Array, scales: Array | None = None) -> Array:
         made = home_of(array).new_like(array, 0.0, found.dtype)
         write(made, found)
         return made
-    if not light_name(array.dtype.name):
+    if not light_name(array.dtype):
         return array
     return home_of(array).new_like(array, array, dtype_of(storage(array.dtype.name).compute))
 

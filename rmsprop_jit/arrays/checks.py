@@ -98,7 +98,8 @@ def check_array(array: object, what: str, remedy: Remedy) -> Checked:
     Raises ArrayError, naming it as `what`, and BackendError if it lies on a GPU and CuPy is not installed.
     """
     seen, home = adopted(array, what, remedy)
-    if name_of(seen.dtype) is None or (remedy is not for_gradient and seen.dtype.name in READ):
+    name = name_of(seen.dtype)
+    if name is None or (remedy is not for_gradient and name in READ):
         _refuse_dtype(seen, home, what, remedy)
     if not (seen.flags.c_contiguous or (home.takes_any_order and is_dense(seen))):
         lacking = "dense" if home.takes_any_order else "C-contiguous"

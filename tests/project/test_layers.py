@@ -81,7 +81,7 @@ KNOWN = {
     "arrays.homes": {"backends.contract"},
     "arrays.numpy": {"backends", "backends.contract", "memory"},
     "torch.common": {"", "kinds"},
-    "torch.engine": {"backends.attribute"},
+    "torch.engine": {"backends.attribute", "locks"},
     "torch.kept": {"", "backends.tensors"},
     "torch.lent": {"memory"},
     "torch.launches": {"", "backends"},
