@@ -97,9 +97,9 @@ def _panel(ax: Any, series: Sequence[Series], order: dict[str, Rows], names: lis
 
 
 def _targets(ax: Any, order: dict[str, Rows], names: list[str]) -> None:
-    """What is hoped for, a stroke a rule."""
-    bars = [next((row["target"] for row in order[name] if row["against"] == CEILING), None) for name in names]
-    known = [(i, bar) for i, bar in enumerate(bars) if bar is not None]
+    """What is hoped for: a stroke a rule, or several where it differs by shape."""
+    bars = [{row["target"] for row in order[name] if row["against"] == CEILING} for name in names]
+    known = [(i, bar) for i, own in enumerate(bars) for bar in own]
     ax.vlines(
         [bar for _, bar in known],
         [i - 0.45 for i, _ in known],
