@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import rmsprop_jit
 from benchmarks import __main__ as command_line
+from benchmarks import showing
 from benchmarks.cuda import host, nothing
 from rmsprop_jit import ArrayError, RMSprop
 from rmsprop_jit.codegen.backends import dlpack
@@ -37,7 +38,7 @@ def test_the_command_says_what_was_measured_and_what_stands_in(good: bool, monke
     row = {"case": "a", "least_s": 1e-6, "host_s": 2e-6, "limit_s": 3e-6 if good else 1e-7, "note": "a class"}
     console = Console(record=True, width=200)
     monkeypatch.setattr(host, "measured", lambda: [row])
-    monkeypatch.setattr(command_line, "_console", lambda: console)
+    monkeypatch.setattr(showing, "console", lambda: console)
     with pytest.raises(SystemExit) as ended:
         command_line.main(["cuda", "--host"])
     assert ended.value.code == (0 if good else 1)
