@@ -67,13 +67,7 @@ class Writer:
         """The kernel that makes what a stage has, and stores, or puts these numbers."""
         reductions = [one for one in stage if isinstance(one, Reduction)]
         outsides = {one: scratch_of(len(self.scratch) + i) for i, one in enumerate(stage) if isinstance(one, Outside)}
-        self.givens: dict[Expr, Given] = {}
-        self.head: dict[Expr, Let] = {}
-        self.loads: dict[Expr, Load] = {}
-        self.body: dict[Expr, Let] = {}
-        self.draws: dict[Expr, Draw] = {}
-        self.generators: dict[Kind, Generator] = {}
-        self.counts, self.letter = dict.fromkeys("tucwb", 0), "t"
+        self._begin()
         self.wanted = {value: new(target.name) for target, value in stores.items()}
         self.wanted |= {one.arg: new(name) for one, name in outsides.items()}
         for reduction in reductions:
@@ -103,6 +97,16 @@ class Writer:
             detours=tuple(detours),
             blocks=tuple(coded),
         )
+
+    def _begin(self) -> None:
+        """Nothing is written of the next kernel yet."""
+        self.givens: dict[Expr, Given] = {}
+        self.head: dict[Expr, Let] = {}
+        self.loads: dict[Expr, Load] = {}
+        self.body: dict[Expr, Let] = {}
+        self.draws: dict[Expr, Draw] = {}
+        self.generators: dict[Kind, Generator] = {}
+        self.counts, self.letter = dict.fromkeys("tucwb", 0), "t"
 
     def drawn(self, e: Symbol) -> str:
         """The name of the random bits that a draw of a rule has, or what is stored to an array is rounded by."""

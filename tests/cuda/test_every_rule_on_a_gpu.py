@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from compare import Array
 from every_rule import VARIANTS, Variant, own_flags, rule_of
-from gpu import cupy
+from gpu import cupy, torch_here
 
 import rmsprop_jit
 from rmsprop_jit.buckets import program_of
@@ -83,11 +83,7 @@ def test_a_rule_with_slots_in_bfloat16_does_so_too(variant: Variant) -> None:
 
 @pytest.fixture
 def torch() -> Any:
-    """torch, where it computes on this GPU."""
-    module = pytest.importorskip("torch")
-    if not module.cuda.is_available():
-        pytest.skip("torch does not compute on a GPU here")
-    return module
+    return torch_here()
 
 
 def stepped(torch: Any, optimizer: Callable[[list[Any]], Any], device: str, steps: int = STEPS) -> list[Array]:

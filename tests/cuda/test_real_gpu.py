@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from compare import Array, make
-from gpu import assert_as_on_host, capture, cupy, is_real
+from gpu import assert_as_on_host, capture, cupy, is_real, torch_here
 
 from rmsprop_jit import OptionError, RMSprop
 
@@ -34,11 +34,7 @@ def test_a_graph_is_launched_many_times_with_changing_rates(options: dict[str, A
 
 @pytest.fixture
 def torch() -> Any:
-    """torch, where it computes on this GPU."""
-    module = pytest.importorskip("torch")
-    if not module.cuda.is_available():
-        pytest.skip("torch does not compute on a GPU here")
-    return module
+    return torch_here()
 
 
 def on_torch(torch: Any, host: Array) -> Any:

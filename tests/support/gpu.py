@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from compare import Array, assert_same_bits
 
 from rmsprop_jit.codegen.backends.cuda import device
@@ -36,6 +37,14 @@ def missing() -> str:
         return "" if cupy.cuda.runtime.getDeviceCount() else "CUDA finds no device"
     except Exception as problem:  # no CuPy, no driver, no device: each has an error of its own
         return f"{type(problem).__name__}: {problem}"
+
+
+def torch_here() -> Any:
+    """torch, where it computes on this GPU; elsewhere the test that asks is skipped."""
+    module = pytest.importorskip("torch")
+    if not module.cuda.is_available():
+        pytest.skip("torch does not compute on a GPU here")
+    return module
 
 
 def is_real() -> bool:

@@ -80,8 +80,10 @@ class Step:
             yield f"{draws.BEGIN} = load_int64(rows + row * 24 + 8)"
         for array in self.kernel.arrays:
             place = f"load_int64(arrays + ({self.program.column(array)} * tensors + tensor) * 8)"
-            further = f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}" if array in own else ""
-            yield further or f"all_{pointer(array)} = {place}"
+            if array in own:
+                yield f"{pointer(array)} = {place} + {self.layout.offset(array, 'start')}"
+            else:
+                yield f"all_{pointer(array)} = {place}"
         yield from self.begun()
         yield "vectors = int32(0)"
         if own:
