@@ -192,9 +192,10 @@ def decoded(array: Array, scales: Array | None = None) -> Array:
         from .codegen import codes
 
         found: Array = codes.decoded(*map(to_host, (array, scales)))
-        if isinstance(array, np.ndarray):
+        home = home_of(array)
+        if home.owns(found):
             return found
-        made = home_of(array).new_like(array, 0.0, found.dtype)
+        made = home.new_like(array, 0.0, found.dtype)
         write(made, found)
         return made
     if not light_name(array.dtype):
