@@ -52,5 +52,5 @@ def rule_alone(calls: Calls, gradient: Any, variable: Any, learning_rate: float)
     buckets = Buckets(
         rule, members, {position: kind}, backend, {}, state.ledger, shared=shared, part=calls.settings.part(step_of)
     )
-    while not buckets.launch(buckets.prepared(resolved.addresses, numbers)):  # held since it was asked
+    while not buckets.run(buckets.prepared(resolved.addresses, numbers)):  # held since it was asked
         state.ledger.settle()

@@ -23,6 +23,7 @@ from .codegen.pieces import COPY, ERROR
 from .errors import OptionError
 from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, variable_flags
 from .members import Member
+from .versions import count
 from .rules.around import averages_of
 
 _NAMES = itertools.count(1)
@@ -75,7 +76,7 @@ class _Block:
                 self._kept.append((member, name, member.home.new_like(array, array)))
         buckets = _buckets(now)
         if buckets.programs and now.options.update_of(self._ledger.calls) > 1:
-            buckets.launch(buckets.prepared(None, _numbers(now)))
+            buckets.run(buckets.prepared(None, _numbers(now)))
 
     def leave(self) -> None:
         """Write back what was kept, and release the ledger. Raises ArrayError for variables that are elsewhere now."""
@@ -86,6 +87,7 @@ class _Block:
         for member, name, kept in whole:
             source, own = Span(kept, member.home.address(kept)), Span(member.named(name), member.address(name))
             pairs.setdefault(member.place, []).append((own, source))
+        count([one for one, name, _ in whole if name == "parameter"])
         for place, each in pairs.items():
             backends.of(place).copy(Ledger(0), each)
         backends.release(self._ledger, self._name)

@@ -19,6 +19,7 @@ from .rules.around import step_of
 from .scratch import lend
 from .shared import Shared
 from .storages import keys_of
+from .versions import counted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -102,10 +103,12 @@ class Buckets:
     ) -> None:
         tables: dict[str, list[Table]] = {}
         positions: dict[str, list[int]] = {}
+        written: list[int] = []
         for (place, dtype, flags, brought, light), group in _grouped(members, kinds).items():
             program = program_of(rule, flags, dtype, brought, part, light)
             tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options, shared))
             positions.setdefault(place, []).extend(group)
+            written += group if "parameter" in program.written else []
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
         self._is_in_order = self.order.tolist() == list(range(len(members)))
         self.programs = [table.program for group in tables.values() for table in group]
@@ -121,6 +124,8 @@ class Buckets:
             marks = marks._replace(order=self.order.tolist())
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self.launch: Launch = backends.launch(tables, ledger, marks, clock, names)
+        self.written = [members[i] for i in written]
+        self.run = counted(self.launch, self.written)
 
     def prepared(self, addresses: Int64 | None, hypers: Mapping[str, Any] | None, like: Any = None) -> Any:
         """What a call brings: the gradients' addresses, given for all variables, and numbers."""

@@ -13,6 +13,7 @@ from .codegen.backends.ledger import Ledger
 from .members import Member
 from .plan import UNBOUND, Bound, Call, decays, rest_of, step_and_rest
 from .rules.around import Rule, step_of
+from .versions import counted
 
 if TYPE_CHECKING:
     from .codegen.backends.contract import BackendOptions, Read
@@ -93,7 +94,8 @@ class Chosen:
         self._rest = rest_of(rule, members, last, updated, after, options, ledger, part(step_of), clock.done, clock)
         marks = Marks(due=self._rest.due, by=self._rest.number)
         launches = [step.launch for step in self._steps]
-        self._launch = backends.of(members[0].place).choice(launches, ledger, clock, marks)
+        launch = backends.of(members[0].place).choice(launches, ledger, clock, marks)
+        self._launch = counted(launch, self._last[0].written)
         self.dtypes = calls[0][0].gradients
         self.bound = UNBOUND
 

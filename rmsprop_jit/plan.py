@@ -190,7 +190,7 @@ class Plan:
         if calls is not None and self._rest.due:
             self._rest.expect(calls + 1, bound.after)
         try:
-            if not self.step.launch(bound.step, calls):
+            if not self.step.run(bound.step, calls):
                 return False
         except NonFiniteError as problem:
             if problem.position < 0:  # not a gradient: it says itself what it is of

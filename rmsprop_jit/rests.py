@@ -12,6 +12,7 @@ from .codegen import backends
 from .codegen.backends.entries import Clock, Marks
 from .codegen.backends.ledger import Ledger
 from .constraints import constrained
+from .versions import count
 
 if TYPE_CHECKING:
     from .buckets import Buckets
@@ -55,12 +56,13 @@ class Rest:
             cell = self._ledger.due_cell(position)
             if self._ledger.cells[cell] == call:
                 value = constrained(member)
+                count([member])
                 replace = backends.of(member.place).replace if self._clock is None else self._clock.replace
                 replace(self._ledger, beside.pairs(member, value, keeps_error=True), cell, call)
         if self.after is None:
             backends.end_due(self._ledger, call)
         else:
-            self.after.launch(record, call)
+            self.after.run(record, call)
 
     def record(self, record: Any) -> None:
         """Make constraints and averages part of the graph that is being captured."""
@@ -69,4 +71,4 @@ class Rest:
             for target, source in beside.pairs(member, value, keeps_error=True):
                 member.home.write(target.array, source.array)
         if self.after is not None:
-            self.after.launch(record)
+            self.after.run(record)

@@ -30,6 +30,7 @@ from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES
 from .settings import AskedOf
 from .storages import as_variable, full_name, is_scale, shown, with_scales
+from .versions import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +164,7 @@ class State:
         written = [self.variables[position] for position in positions if position not in self.endings.overwritten]
         for one in written:
             pairs.setdefault(one.place, []).extend(beside.pairs(one, as_variable(one, "average")))
+        count(written)
         for place, own in pairs.items():
             backends.of(place).copy(self.ledger, own)
 

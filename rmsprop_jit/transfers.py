@@ -13,6 +13,7 @@ from .codegen.backends.entries import Span
 from .flags import FIRST
 from .saving import VARIABLES, Progress
 from .state import State
+from .versions import count
 
 
 def read(state: State, with_values: bool = False) -> tuple[dict[str, Array], int, Progress]:
@@ -69,6 +70,7 @@ def write(state: State, given: Mapping[str, Array], calls: int, progress: Progre
     for one in state.variables:
         if (value := values[one.path]) is not None:
             pairs[one.place] += beside.loaded(one, value)
+    count([one for one in state.variables if values[one.path] is not None])
     if done is not None:
         pairs.setdefault("cpu", []).append((Span(done, address_of(done)), np.ones_like(done)))
     backends.write(state.ledger, pairs, calls, progress.cells)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .arrays.checks import adopted, for_gradient, for_variable, made_by_numpy
-from .arrays.homes import Array, is_array, to_host, write
+from .arrays.homes import Array, home_of, is_array, to_host, write
 from .errors import ArrayError, OptionError
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Variable(NDArrayOperatorsMixin):
         self._write(given)
 
     def _write(self, value: Array) -> None:
+        if (count := home_of(self._array).versions([self._array])) is not None:
+            count()
         write(self._array, value)
         if self.error is not None:
             write(self.error, 0)

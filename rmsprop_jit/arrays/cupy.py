@@ -5,7 +5,7 @@ The only way from the front end to CuPy, which is imported when the first such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ..codegen import backends
 from ..codegen.backends.cuda import device as gpu
 from ..codegen.backends.cuda import foreign
+from . import versions
 from .homes import Array, Home, Int64
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ class CuPyHome:
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Looks at CuPy's arrays and torch's tensors; what others do with theirs is not known."""
         return backends.get("cuda").reader(variables, begins, ends)
+
+    def versions(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """Torch's, of its tensors."""
+        return versions.of_torch(arrays)
 
 
 def _new(beside: Array, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Any) -> Array:

@@ -5,7 +5,7 @@ Nothing here imports another library.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class ExchangedHome(NumPyHome):
 
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """None: they are looked at one by one."""
+        return None
+
+    def versions(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """None: nobody writes to them."""
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -103,6 +103,9 @@ class Home(Protocol):
 
         begins, ends: the memory that a step writes, sorted; no gradient may touch it.
         """
+
+    def versions(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """What counts a write to each of some arrays of this kind; None where their library counts none."""
 
 
 @functools.cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..codegen import backends
 from ..codegen.memory import data_of, is_masked
+from . import versions
 from .homes import Array, Home, Int64
 from .memory import CACHE_LINE
 
@@ -86,6 +87,10 @@ class NumPyHome:
     def reader(self, variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:
         """Compiled code that reads array objects; None where they are not laid out as usual."""
         return backends.get("cpu").reader(variables, begins, ends)
+
+    def versions(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """Those of tensors as which arrays were made in the same memory (see `torch.py`), as for a Variable."""
+        return versions.of_torch([getattr(array.base, "tensor", None) for array in arrays])
 
 
 HOME: Home = NumPyHome()

@@ -7,11 +7,12 @@ time (`tensor.data = ...`, `module.double()`), so it is asked anew in every call
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import versions
 from .homes import Array, Home, Int64
 from .numpy import NumPyHome
 
@@ -75,6 +76,10 @@ class TorchHome(NumPyHome):
         from .tensors import reader  # with what compiled code needs, which few checks do
 
         return reader(variables, begins, ends)
+
+    def versions(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """Torch's own."""
+        return versions.of_torch(arrays)
 
 
 class _Held:

@@ -35,6 +35,8 @@ class Torch:
 
     def __init__(self) -> None:
         self.Tensor, self.cuda = Tensor, self
+        self.counted: list[Tensor] = []  # whose versions are one more, as often as they are here
+        self.autograd = SimpleNamespace(graph=SimpleNamespace(increment_version=self.counted.extend))
         self.streams = []
         for device in (0, 1):
             with cupy.cuda.Device(device):
@@ -80,6 +82,18 @@ def test_gradients_are_read_after_torch_made_them_and_before_it_takes_them_back(
         twin.apply([make(seed=seed)], [host])
     torch.streams[device].synchronize()
     assert_same_bits(variable.memory._host, host, "variable")
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_torch_is_told_which_of_its_tensors_a_step_writes(torch: Torch, chosen: bool) -> None:
+    """Where the GPU alone knows which step is due, each call may write them."""
+    ours, idle, gradient = Tensor(make()), Tensor(make()), Tensor(make(seed=1))
+    others: dict[str, Any] = {"nonfinite": "skip", "gradient_accumulation_steps": 2} if chosen else {}
+    optimizer, not_torch_s = RMSprop(**others), cupy.asarray(make())
+    optimizer.build([ours, idle, not_torch_s])
+    for _ in range(3):
+        optimizer.apply([gradient, gradient], [ours, not_torch_s])
+    assert torch.counted == [ours] * 3
 
 
 def test_slots_that_begin_as_the_variable_are_filled_after_torch_made_it(torch: Torch) -> None:

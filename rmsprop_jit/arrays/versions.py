@@ -1,0 +1,20 @@
+"""Versions: torch counts how often each tensor was written, so that no graph is followed that saved other numbers.
+
+Of what is written at an address it knows only if it is told. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def of_torch(arrays: Iterable[Any]) -> Callable[[], None] | None:
+    """What counts a write to each of torch's tensors among arrays; None where there are none."""
+    torch = sys.modules.get("torch")
+    kind = getattr(torch, "Tensor", None)
+    tensors = [] if kind is None else [one for one in arrays if isinstance(one, kind)]
+    graph: Any = getattr(getattr(torch, "autograd", None), "graph", None)
+    return functools.partial(graph.increment_version, tensors) if tensors and graph is not None else None
