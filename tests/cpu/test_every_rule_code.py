@@ -5,7 +5,7 @@ import re
 
 import pytest
 from every_rule import AROUND, VARIANTS, Variant, own_flags, rule_of, some
-from test_machine_code import MACHINE, X86, packed, simplest, step_code, widest, widths
+from test_machine_code import MACHINE, MASKED, X86, packed, simplest, step_code, widest, widths
 from test_machine_code import pytestmark as pytestmark
 
 from rmsprop_jit.buckets import explain_step, program_of
@@ -16,9 +16,9 @@ from rmsprop_jit.codegen.sorts import is_wide, wides
 INSTRUCTIONS = {Fn.MUL: "mul", Fn.SQUARE: "mul", Fn.DIV: "div", Fn.SQRT: "sqrt"}
 """What there is one packed instruction for, whatever stands beside it (a sum may be written as a difference)."""
 
-ANY = r"^\s+v?\w+p[sd]\s.*%([xyz])mm\d+\s*$" if MACHINE in X86 else r"^\s+f\w+\s+v\d+\.(4s|2d)"
+ANY = r"^\s+v?\w+p[sd]\s.*%([xyz])mm\d+" + MASKED if MACHINE in X86 else r"^\s+f\w+\s+v\d+\.(4s|2d)"
 
-WIDE_READ = r"^\s+v?\w+p[sd]\s+.*\(.*\),.*%([xyz])mm\d+\s*$"
+WIDE_READ = r"^\s+v?\w+p[sd]\s+.*\(.*\),.*%([xyz])mm\d+" + MASKED
 """Packed loads of x86, and packed instructions that read memory themselves."""
 
 MOVED = r"{} <\d+ x (?:float|double)>.*alias\.scope"

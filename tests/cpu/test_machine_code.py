@@ -25,7 +25,10 @@ MACHINE = platform.machine()
 
 pytestmark = pytest.mark.skipif(MACHINE not in X86 + ARM, reason=f"no patterns for the assembly of {MACHINE}")
 
-WIDE_LOAD = r"^\s+v?mov[ua]p[sd]\s+.*\(.*\),\s+%([xyz])mm\d+\s*$"
+MASKED = r"(?: \{.*\})?\s*$"
+"""How a line of x86 ends: AVX-512 may say which elements an instruction is for."""
+
+WIDE_LOAD = r"^\s+v?mov[ua]p[sd]\s+.*\(.*\),\s+%([xyz])mm\d+" + MASKED
 """Packed loads of x86."""
 
 CLIPS = ("", "clipvalue", "clipnorm")
@@ -48,7 +51,7 @@ def packed(dtype: str, *names: str) -> list[str]:
     """Patterns of packed instructions on `dtype`, with the widest register that a line names as its group."""
     if MACHINE in X86:
         suffix = "ps" if dtype == "float32" else "pd"
-        return [rf"^\s+v?{name}{suffix}\s.*%([xyz])mm\d+\s*$" for name in names]
+        return [rf"^\s+v?{name}{suffix}\s.*%([xyz])mm\d+{MASKED}" for name in names]
     shape = "4s" if dtype == "float32" else "2d"
     return [rf"^\s+f{name}\s+v\d+\.({shape})" for name in names]
 

@@ -18,6 +18,13 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def vectors_of_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that Numba would choose: in public it cannot be told of wider ones but by its environment."""
+    monkeypatch.setattr(llvm, "widened", lambda features: features)
+    monkeypatch.setattr(passes._Dispatcher, "targetdescr", passes._Descriptor(passes.NAME))
+
+
 def step_of(name: str, dtype: str) -> Any:
     """The generated function of a rule."""
     known = worker.names()

@@ -75,3 +75,13 @@ def test_a_summary_has_a_line_for_each_of_several_loops() -> None:
     assert first == "normalised_twice float32: 5 loads, 1 stores, 24 bytes per parameter"
     assert [line.split(":")[0] for line in lines] == [f"  normalised_twice.{i}" for i in range(3)]
     assert lines[0].startswith("  normalised_twice.0: 1 loads, 0 stores, ")
+
+
+def test_vectors_are_as_wide_as_they_cost_no_clock_speed() -> None:
+    """AVX-512 came before VBMI2, and so did processors that slow down by it."""
+    assert llvm.widened("+avx2,+avx512f,-avx512vbmi2") == "+avx2,+avx512f,-avx512vbmi2"
+    assert llvm.widened("+avx512f,+avx512vbmi2").endswith(",-prefer-256-bit")
+    if "+avx512vbmi2" in llvm.host_features().split(","):
+        found = loops(program := specialize(zoo.ADAM), ir_of(program))
+        assert [loop.bits for loop in found.values()] == [512]
+        assert backends.get("cpu").vector_bits(program) == 512

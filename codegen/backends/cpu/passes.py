@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
-from numba.core import compiler, cpu, typed_passes, typing, untyped_passes
+from numba.core import codegen, compiler, config, cpu, typed_passes, typing, untyped_passes
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.descriptors import TargetDescriptor
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.typing import mathdecl
 from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
+
+from . import llvm
 
 NAME = "rmsprop_jit"
 """Of the target, among Numba's."""
@@ -47,7 +49,19 @@ class _Types(typing.Context):  # type: ignore[misc]
         self.install_registry(mathdecl.registry)
 
 
+class _Machine(codegen.JITCPUCodegen):  # type: ignore[misc]
+    def _customize_tm_features(self) -> str:
+        """What vectors are made for; what somebody told Numba himself counts more."""
+        told: str = super()._customize_tm_features()
+        return told if config.CPU_FEATURES else llvm.widened(told)
+
+
 class _Code(cpu.CPUContext):  # type: ignore[misc]
+    def init(self) -> None:
+        """A context of Numba's, whose code is for the vectors of this package."""
+        super().init()
+        self._internal_codegen = _Machine(NAME)
+
     def load_additional_registries(self) -> None:
         """How code is made of that."""
         self.install_registry(mathimpl.registry)
