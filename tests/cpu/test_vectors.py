@@ -84,4 +84,3 @@ def test_vectors_are_as_wide_as_they_cost_no_clock_speed() -> None:
     if "+avx512vbmi2" in llvm.host_features().split(","):
         found = loops(program := specialize(zoo.ADAM), ir_of(program))
         assert [loop.bits for loop in found.values()] == [512]
-        assert backends.get("cpu").vector_bits(program) == 512
