@@ -23,8 +23,8 @@ from .codegen.pieces import COPY, ERROR
 from .errors import OptionError
 from .flags import FIRST, NO_FLAGS, OVERWRITE, averages_flags, has_averages, variable_flags
 from .members import Member
-from .versions import count
 from .rules.around import averages_of
+from .versions import count
 
 _NAMES = itertools.count(1)
 """Of blocks, by which each knows the ledger that it holds itself."""

@@ -13,7 +13,7 @@ from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
 from .codegen.kinds import KEY
 from .errors import ArrayError
-from .flags import Flags
+from .flags import Flags, looks_at_shapes
 from .members import Member
 from .rules.around import step_of
 from .scratch import lend
@@ -106,7 +106,9 @@ class Buckets:
         written: list[int] = []
         for (place, dtype, flags, brought, light), group in _grouped(members, kinds).items():
             program = program_of(rule, flags, dtype, brought, part, light)
-            tables.setdefault(place, []).append(_table(program, place, [members[i] for i in group], options, shared))
+            tables.setdefault(place, []).append(
+                _table(rule, program, place, [members[i] for i in group], options, shared)
+            )
             positions.setdefault(place, []).extend(group)
             written += group if "parameter" in program.written else []
         self.order = np.array([i for group in positions.values() for i in group], np.int64)
@@ -165,6 +167,7 @@ def _grouped(members: Sequence[Member], kinds: Mapping[int, Kind]) -> dict[Group
 
 
 def _table(
+    rule: Rule,
     program: Program,
     place: str,
     members: Sequence[Member],
@@ -174,8 +177,7 @@ def _table(
     """A table that points at the members' parameters and slots, and at slots over all."""
     arrays = [member.array for member in members]
     shapes = [array.shape for array in arrays]
-    if program.is_by_axes:
-        refuse_other_orders(program, members)
+    refuse_unfit(rule, program, members)
     table = backends.of(place).table(program, [array.size for array in arrays], place, options, shapes)
     lend(table, members)
     for kept in program.arrays:
@@ -186,10 +188,16 @@ def _table(
     return table
 
 
-def refuse_other_orders(program: Program, members: Sequence[Member]) -> None:
-    """Raise ArrayError for variables of which a program cannot tell axes by the order of their elements."""
-    for member in members:
-        if not member.array.flags.c_contiguous:
+def refuse_unfit(rule: Rule, program: Program, members: Sequence[Member]) -> None:
+    """Raise ArrayError for variables of which a program cannot tell axes: by the order of elements, or by shape."""
+    for member in members if program.is_by_axes or looks_at_shapes(rule) else ():
+        given = member.caller_s
+        if len(getattr(given, "shape", member.array.shape)) < member.array.ndim:  # parts lie along one more
+            raise ArrayError(
+                f"rule {program.name!r} asks for axes, and the parts of complex numbers are along none of them. "
+                f"Received: {member.name!r} of dtype {given.dtype}. Use a rule of elements alone for it."
+            )
+        if program.is_by_axes and not member.array.flags.c_contiguous:
             raise ArrayError(
                 f"rule {program.name!r} reduces along axes, which takes variables that lie in the order of their axes. "
                 f"Received: {member.name!r} of shape {member.array.shape} and strides "

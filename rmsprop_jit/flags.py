@@ -64,6 +64,11 @@ def variable_flags(rule: Rule, shape: tuple[int, ...], path: str) -> Flags:
     return found
 
 
+def looks_at_shapes(rule: Rule) -> bool:
+    """Whether it decides flags by them."""
+    return bool(_of_shapes(rule))
+
+
 def _of_shapes(rule: Rule) -> Mapping[str, Callable[[Any], bool]]:
     """What decides flags by shapes; it is asked for each variable."""
     found: Mapping[str, Callable[[Any], bool]] = rule.memo(

@@ -150,7 +150,8 @@ def check_gradient(gradient: object, array: Array, place: str, what: str) -> Che
     if checked.array.shape != array.shape:
         raise ArrayError(
             f"{what} must have the variable's shape {array.shape}. "
-            f"Received: shape={checked.array.shape}. Pass one number for each element of the variable."
+            f"Received: shape={checked.array.shape}, of dtype {getattr(gradient, 'dtype', checked.array.dtype)}. "
+            "Pass one number for each element of the variable."
         )
     if not lie_alike(checked.array, array):
         raise ArrayError(

@@ -16,6 +16,7 @@ from ..codegen.backends.attribute import Attribute, Held
 from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, Together, layout_of, of_tensors
 from ..codegen.memory import equal
 from .homes import Int64
+from .parts import PARTS, is_changed_when_read
 
 
 class Read(NamedTuple):
@@ -64,8 +65,9 @@ class Reader:
             raise TypeError("tensors that cannot be asked at once")
         self._stay, self._variables = found.again, list(variables)
         self._layouts = [layout_of(one) for one in variables]
-        self._sizes = np.array([one.numel() for one in variables], np.int64)
-        self._single = np.flatnonzero(self._sizes == 1).tolist()
+        self._is_complex = [one.is_complex() for one in variables]
+        self._sizes = np.array([one.numel() for one in variables], np.int64) << self._is_complex
+        self._single, self._complex = (np.flatnonzero(of).tolist() for of in (self._sizes == 1, self._is_complex))
         self._begins, self._ends = begins, ends
         self._accepted: Accepted | None = None
         self._good = np.zeros(0, np.int64)  # where the last good ones of those accepted began
@@ -101,7 +103,7 @@ class Reader:
         if accepted is None or known is None or accepted.dtypes != dtypes or known[0] is not held.attribute:
             return None
         begins = known[1].alike(held)
-        if begins is None or any(held[i].is_neg() for i in self._single) or not self._is_good(begins, accepted):
+        if begins is None or self._is_any_changed(held) or not self._is_good(begins, accepted):
             return None
         self._good = begins
         return begins
@@ -124,7 +126,10 @@ class Reader:
             return None
         ours = [arrays[i] for i in given]
         for i, array in zip(given, ours, strict=True):
-            if str(array.dtype) != f"torch.{dtypes[i]}" or str(array.layout) != "torch.strided" or array.is_neg():
+            name = str(array.dtype)
+            if PARTS.get(name, name.removeprefix("torch.")) != dtypes[i] or (name in PARTS) != self._is_complex[i]:
+                return None
+            if str(array.layout) != "torch.strided" or is_changed_when_read(array):
                 return None
             if array.device.type != "cpu" or layout_of(array) != self._layouts[i]:
                 return None
@@ -136,15 +141,10 @@ class Reader:
         return Accepted(dtypes, given, missing, self._sizes * widths, np.maximum(widths - 1, 0), asked)
 
     def _found(self, accepted: Accepted, arrays: Sequence[Any]) -> Found | None:
-        """Where arrays begin that say the same of themselves as those that were accepted; None for others.
-
-        DLPack has no word for elements that are negated when they are read. They are imaginary parts of complex
-        numbers, and so are dense only where there is no more than one; of many only `torch._neg_view`, which is not
-        for users, makes dense ones, and asking all, 88 us for 1,000, would take nearly as long as all else does.
-        """
+        """Where arrays begin that say the same of themselves as those that were accepted; None for others."""
         if any(arrays[i] is not None for i in accepted.missing):
             return None
-        if any(arrays[i] is not None and arrays[i].is_neg() for i in self._single):
+        if self._is_any_changed(arrays):
             return None
         if accepted.asked is None:
             return Found(np.zeros(len(arrays), np.int64), None)
@@ -156,6 +156,17 @@ class Reader:
         begins = np.zeros(len(arrays), np.int64)
         begins[accepted.given] = found.begins
         return Found(begins, found.again)
+
+    def _is_any_changed(self, arrays: Sequence[Any]) -> bool:
+        """Whether elements of any that may be so are negated or conjugated when they are read.
+
+        DLPack has no word for that. Negated ones are imaginary parts of complex numbers, and so are dense only where
+        there is no more than one; of many only `torch._neg_view`, which is not for users, makes dense ones, and asking
+        all, 88 us for 1,000, would take nearly as long as all else does.
+        """
+        if any(arrays[i] is not None and arrays[i].is_neg() for i in self._single):
+            return True
+        return any(arrays[i] is not None and arrays[i].is_conj() for i in self._complex)
 
     def _is_good(self, begins: Int64, accepted: Accepted) -> bool:
         """Whether all have memory, aligned to their elements, and none that a step writes."""

@@ -15,6 +15,7 @@ import numpy as np
 from . import versions
 from .homes import Array, Home, Int64
 from .numpy import NumPyHome
+from .parts import PARTS, is_changed_when_read, layout
 
 if TYPE_CHECKING:
     from ..codegen.backends.contract import Reader
@@ -24,6 +25,8 @@ DTYPES = {
     for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 }
 """Those that NumPy has, too. Which of them are good for what is asked elsewhere."""
+
+DTYPES |= {name: np.dtype(part) for name, part in PARTS.items()}
 
 NOTHING = np.zeros(1)
 """Where tensors without elements are said to be, which have no address of their own."""
@@ -48,8 +51,9 @@ class TorchHome(NumPyHome):
         return False
 
     def adopt(self, array: Any) -> Array:
-        """As NumPy's array, without history. Raises TypeError for what has no such memory.
+        """As NumPy's array, without history; of complex numbers that of their parts, as by `torch.view_as_real`.
 
+        Raises TypeError for what has no such memory.
         Not by `Tensor.numpy`, after which torch would refuse to resize the caller's tensor.
         """
         if str(array.layout) != "torch.strided" or array.is_nested:
@@ -58,11 +62,11 @@ class TorchHome(NumPyHome):
             raise TypeError(f"it is on the device {str(array.device)!r}, which no kernel reaches")
         if str(array.dtype) not in DTYPES:
             raise TypeError(f"its dtype is {array.dtype}")
-        if array.is_neg():
-            raise TypeError("its elements are negated when they are read")
+        if is_changed_when_read(array):
+            raise TypeError("its elements are negated or conjugated when they are read")
         seen = array.detach()
         if not seen.numel():
-            return np.ndarray(tuple(seen.shape), DTYPES[str(seen.dtype)], NOTHING)
+            return np.ndarray(layout(seen)[0], DTYPES[str(seen.dtype)], NOTHING)
         if not seen.data_ptr():
             raise ValueError("it has no memory, as of a storage that was resized to nothing")
         return np.asarray(_Held(seen))
@@ -87,14 +91,9 @@ class _Held:
 
     def __init__(self, tensor: Any) -> None:
         self.tensor = tensor
-        dtype = DTYPES[str(tensor.dtype)]
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": tuple(tensor.shape),
-            "strides": tuple([dtype.itemsize * stride for stride in tensor.stride()]),
-            "typestr": dtype.str,
-            "data": (tensor.data_ptr(), False),
-        }
+        shape, strides = layout(tensor)
+        dtype, begin = DTYPES[str(tensor.dtype)].str, (tensor.data_ptr(), False)
+        self.__array_interface__ = {"version": 3, "shape": shape, "strides": strides, "typestr": dtype, "data": begin}
 
 
 HOME: Home = TorchHome()

@@ -225,7 +225,9 @@ def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
     if found is None:
         if slot.initial == "parameter":
             return parameter.clone(memory_format=torch.preserve_format)
-        return torch.full_like(like, float(slot.initial), memory_format=torch.preserve_format)
+        made = torch.empty_like(like, memory_format=torch.preserve_format)
+        (torch.view_as_real(made) if made.is_complex() else made).fill_(float(slot.initial))
+        return made
     if (found.shape, found.dtype, found.device) != (like.shape, like.dtype, like.device):
         raise ArrayError(
             f"{what} does not fit the parameter any more. Received: shape={tuple(found.shape)}, dtype={found.dtype}, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..arrays.homes import Int64
-from ..buckets import program_of, refuse_other_orders
+from ..buckets import program_of, refuse_unfit
 from ..codegen import Rule, backends
 from ..errors import OptionError
 from ..flags import FIRST, Flags, step_flags, variable_flags
@@ -129,8 +129,7 @@ class _Launch:
         made = []
         for kind, members in tables:
             sizes = [one.array.size for one in members]
-            if kind.program.is_by_axes:
-                refuse_other_orders(kind.program, members)
+            refuse_unfit(rule, kind.program, members)
             shapes, options = [one.array.shape for one in members], settings[kind.group].options.backend
             table = backends.of(place).table(kind.program, sizes, place, options, shapes)
             for array in kind.program.arrays:

@@ -22,7 +22,8 @@ class Fused(torch.optim.Optimizer):  # type: ignore[misc]
     """A torch.optim.Optimizer whose step is one launch over all parameters, of a rule that its subclass names.
 
     Groups, hooks, states and what `lr_scheduler` and `GradScaler` do with them are torch's. Parameters and gradients
-    are dense float32 or float64 tensors, used where they lie; every step asks each where it is.
+    are dense float32 or float64 tensors (in host memory complex ones, too), used where they lie; every step asks each
+    where it is.
 
     Differs: a scaler's scale is taken out within the step, and gradients stay as they are; torch's fused optimizers
     divide them in place. Where no profiler is on, a step makes no mark for it.

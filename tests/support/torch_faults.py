@@ -177,7 +177,7 @@ FAULTS: dict[str, Fault] = {
     "float16": Fault(data(torch.Tensor.half, torch.ones_like), *["float16"] * 2),
     "meta": Fault(anew(lambda x: x.to("meta")), *["meta"] * 2),
     "integers": Fault(anew(torch.Tensor.int), *["int32"] * 2),
-    "complex": Fault(anew(torch.Tensor.cfloat), *["complex64"] * 2),
+    "complex": Fault(anew(torch.Tensor.cfloat)),
     "quantised": Fault(anew(lambda x: quietly(lambda: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8))), *["q"] * 2),
     "another storage of the same tensor": Fault(to_set),
     "a longer storage": Fault(to_resized),

@@ -138,7 +138,7 @@ BAD_VARIABLES: dict[str, tuple[Callable[[], Any], str]] = {
     "of bfloat16": (lambda: torch.ones(3, dtype=torch.bfloat16), "its dtype is torch.bfloat16"),
     "of float16": (lambda: torch.ones(3, dtype=torch.float16), r"dtype=float16.*array\.to\(torch\.float32\)"),
     "of integers": (lambda: torch.ones(3, dtype=torch.int64), r"dtype=int64.*array\.to\(torch\.float32\)"),
-    "of complex numbers": (lambda: torch.ones(3, dtype=torch.complex64), "torch.complex64"),
+    "conjugated when it is read": (lambda: torch.ones(3, dtype=torch.complex64).conj(), "conjugated"),
     "sparse": (lambda: torch.eye(3).to_sparse(), "not dense: layout=torch.sparse_coo"),
     "sparse in rows": (lambda: torch.eye(3).to_sparse_csr(), "not dense: layout=torch.sparse_csr"),
     "meta": (lambda: torch.nn.Parameter(torch.ones(3, device="meta")), "'meta', which no kernel reaches"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+import torch_side  # noqa: E402
+from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
 from rmsprop_jit import buckets  # noqa: E402
@@ -125,6 +129,46 @@ def test_what_a_step_reads_follows_from_groups_and_from_how_far_parameters_are()
             optimizer.step()
     for one, other in zip(together, apart, strict=True):
         assert one.tolist() == other.tolist()
+
+
+class Symmetric(torch.nn.Module):  # type: ignore[misc,name-defined]
+    def forward(self, weight: Any) -> Any:
+        return weight.triu() + weight.triu(1).T
+
+
+PARAMETRIZED: dict[str, Callable[[Any], Any]] = {
+    "weight_norm": parametrizations.weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "a class": lambda layer: parametrize.register_parametrization(layer, "weight", Symmetric()),
+}
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("way", PARAMETRIZED)
+def test_layers_that_are_parametrized_once_the_optimizer_is_there_train_as_with_torch_s(way: str, steps: int) -> None:
+    """What a parameter was is pointed elsewhere, or has no gradient any more; and back again."""
+
+    def trained(kind: Any) -> list[Any]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(*(torch.nn.Linear(4, 4, dtype=torch.float64) for _ in range(2)))
+        optimizer = kind(model.parameters(), lr=0.01, momentum=0.5)
+
+        def train(count: int) -> None:
+            for step in range(count):
+                optimizer.zero_grad()
+                torch.manual_seed(step)
+                model(torch.randn(8, 4, dtype=torch.float64)).square().sum().backward()
+                optimizer.step()
+
+        train(steps)
+        PARAMETRIZED[way](model[0])
+        train(3)
+        parametrize.remove_parametrizations(model[0], "weight")
+        train(3)
+        return list(model.parameters())
+
+    assert torch_side.distance(trained(OURS), trained(THEIRS)) <= 1e-12
 
 
 def test_threads_that_step_from_the_first_step_on_make_the_states_once(monkeypatch: pytest.MonkeyPatch) -> None:
