@@ -161,20 +161,31 @@ class Plan:
 
         addresses: for each variable; None if they are those of `old`. `read`: what they were read by.
         """
-        shared = self.step.shared.now() if self._has_shared else {}
-        numbers = (settings, rate, update if self._reads_update else 0, *shared.values())
-        hypers = None
-        if old.numbers != numbers:
-            hypers = settings.numbers(rate, update)
-            hypers.update(shared)
-        else:
-            if addresses is None:
-                return old
-            if self.after is None:  # fresh gradients, and no more
-                step = self.step.launch.prepared(self.step.ordered(addresses), None, old.step)
+        numbers = settings, rate, update if self._reads_update else 0
+        is_same = numbers == old.numbers and not self._has_shared
+        if is_same and addresses is None:
+            return old
+        if self.after is None:
+            step = old.step if is_same else self._dated(numbers, old, update)
+            if step is not None:  # no more than that is new, or gradients
+                if addresses is not None:
+                    step = self.step.launch.prepared(self.step.ordered(addresses), None, step)
                 return Bound(passed, read, numbers, step, None)
+        hypers = None
+        if not is_same:
+            hypers = settings.numbers(rate, update)
+            hypers.update(self.step.shared.now())
         step = self.step.prepared(addresses, hypers, old.step)
         return Bound(passed, read, numbers, step, self.after and self.after.prepared(None, hypers, old.after))
+
+    def _dated(self, numbers: tuple[Settings, float | Rates, int], old: Bound, update: int) -> Any:
+        """What an earlier call was prepared for, but of this update; None where it has to be prepared."""
+        settings, rate, _ = numbers
+        if not old.numbers or settings is not old.numbers[0]:
+            return None
+        if isinstance(rate, float):
+            return self.step.launch.dated(old.step, rate, update)
+        return self.step.launch.dated(old.step, rate.common, update) if rate == old.numbers[1] else None
 
     def send_numbers(self, hypers: Mapping[str, Any]) -> None:
         """Give a call that is part of a graph new numbers; they hold for every launch of the graph from now on."""

@@ -74,6 +74,12 @@ class Launch(Protocol):
         None takes that part from `like`, which an earlier call of this method has returned.
         """
 
+    def dated(self, like: Any, rate: float, update: int) -> Any:
+        """What a call brings as an earlier one did, but for its rate and the number of its update, from 1.
+
+        Slots over all are as they are when it is done. None where its numbers have to be prepared.
+        """
+
     def send(self, hypers: Numbers) -> None:
         """Give a step that was captured into a graph new numbers."""
 

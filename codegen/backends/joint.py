@@ -65,6 +65,9 @@ class Joint:
             begin, first = begin + count, last
         return [*made, hypers if hypers is not None or like is None else like[-1]]
 
+    def dated(self, like: Sequence[Any], rate: float, update: int) -> None:
+        """Never: numbers are prepared for all places at once."""
+
     def send(self, hypers: Numbers) -> None:
         """Never called: a graph is of one place."""
         raise BackendError("a graph is of one GPU. Received: a step over several places. Use an optimizer for each.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from compare import Array, assert_same_bits
 from run_rule import copied, run
 
 from rmsprop_jit.codegen import (
@@ -23,7 +25,9 @@ from rmsprop_jit.codegen import (
     sum_of_squares,
     where,
 )
-from rmsprop_jit.codegen.backends.cpu.folds import WIDE
+from rmsprop_jit.codegen.backends.cpu import axes_frame, jit
+from rmsprop_jit.codegen.backends.cpu.folds import FEW, WIDE
+from rmsprop_jit.codegen.backends.cpu.frame import LANES
 from rmsprop_jit.codegen.names import Names
 from rmsprop_jit.rules.table import TABLE
 
@@ -90,3 +94,46 @@ def test_what_is_reduced_twice_is_kept_once() -> None:
     first = source.partition("def pass_0(")[2].partition("\ndef ")[0]
     assert first.count("[lane] = ") == 2
     assert first.count("sum_of_float32(beside_float32_0, ") == 2
+
+
+def in_lanes(elements: Array, join: Any, start: float) -> float:
+    """What elements come to in LANES lanes, which are then joined as a binary tree."""
+    lanes = np.full(LANES, start)
+    with np.errstate(all="ignore"):
+        for begin in range(0, elements.size, LANES):
+            block = elements[begin : begin + LANES].astype(np.float64)
+            lanes[: block.size] = join(lanes[: block.size], block)
+        while lanes.size > 1:
+            lanes = join(lanes[: lanes.size // 2], lanes[lanes.size // 2 :])
+    return float(lanes[0])
+
+
+JOINED: list[tuple[Any, Any, Any, float]] = [
+    (sum_of, lambda x: x, np.add, 0.0),
+    (sum_of_squares, np.square, np.add, 0.0),
+    (max_abs, np.abs, np.maximum, 0.0),
+    (max_of, lambda x: x, np.maximum, -math.inf),
+    (min_of, lambda x: x, np.minimum, math.inf),
+]
+"""A reduction, what becomes of an element in float64, how two are joined, and what lanes begin as."""
+
+
+@pytest.mark.parametrize(("what", "element", "join", "start"), JOINED)
+def test_rows_of_few_elements_have_the_bits_of_all_lanes(what: Any, element: Any, join: Any, start: float) -> None:
+    program = specialize(Rule("few", lambda p, g: {p: 0 * p + what(g)}), (), "float64")
+    sizes, rng = [1, 2, FEW - 1, FEW, FEW + 1, LANES - 1, LANES, LANES + 1, 3 * LANES], np.random.default_rng(4)
+    gradients = [rng.normal(size=size) for size in sizes for _ in range(len(STRANGE) + 1)]
+    for gradient, strange in zip(gradients, itertools.cycle([1.0, *STRANGE]), strict=False):
+        gradient[gradient.size // 2] = strange
+    gradients.append(np.full(3, -0.0))
+    tensors = [{"parameter": np.zeros(one.size), "gradient": one} for one in gradients]
+    run("cpu", program, tensors, {})
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        with np.errstate(all="ignore"):
+            expected = 0.0 + in_lanes(element(gradient), join, start)
+        assert_same_bits(tensor["parameter"][:1], np.array([expected]), f"{what.__name__} of {gradient!r}")
+
+
+def test_lanes_of_few_elements_are_folded_alone() -> None:
+    program = specialize(Rule("few", lambda p, g: {p: p + sum_of(g)}))
+    assert f"phi <{FEW} x double>" in jit.code(axes_frame.source(program)).machine_code.ir

@@ -140,17 +140,29 @@ def test_a_saved_state_has_it() -> None:
 
 def test_a_number_from_a_state_is_not_overwritten_by_what_was_prepared_before() -> None:
     """A call whose numbers were made of another value does nothing, and is made anew."""
-    optimizer, variables = trained()
+    optimizer, variables = trained(1)
     calls = optimizer._calls
     kept = calls.state.shared["product"]
-    gradients = gradients_of(variables, 9)
-    optimizer.apply(gradients, variables)
     (plan,) = calls._plans.values()
     before = [one.copy() for one in variables]
     kept[...] = 0.25
     assert not plan.run(plan.bound, calls.state.ledger.calls)
     assert float(kept) == 0.25
     assert all(one.tobytes() == other.tobytes() for one, other in zip(variables, before, strict=True))
+
+
+def test_numbers_that_compiled_code_makes_follow_from_the_present_one() -> None:
+    """From the second update on nothing is made of the number before the call has the ledger's word."""
+    (optimizer, variables), (other, others) = trained(), trained()
+    calls = optimizer._calls
+    (plan,) = calls._plans.values()
+    bound = plan.prepared(plan.bound.passed, plan.bound.read, None, calls.settings, 0.001, 4, plan.bound)
+    for one in (optimizer, other):
+        one._calls.state.shared["product"][...] = 0.25
+    assert plan.run(bound, 3)
+    other.apply(gradients_of(others, 3), others)
+    assert 0 < number(optimizer) == number(other) < 0.25
+    assert all(one.tobytes() == mine.tobytes() for one, mine in zip(variables, others, strict=True))
 
 
 def test_an_interrupt_finds_it_as_the_count_says() -> None:
@@ -162,7 +174,8 @@ def test_an_interrupt_finds_it_as_the_count_says() -> None:
         products.append(number(plain))
     variables, optimizer = variables_of(), Optimizer(NADAM)
     gradients = gradients_of(variables, 1)
-    optimizer.apply(gradients, variables)
+    for _ in range(2):  # which compile
+        optimizer.apply(gradients, variables)
     n = 0
     while optimizer.iterations < 30:
         with contextlib.suppress(KeyboardInterrupt), Interrupter(n) as interrupter:

@@ -17,6 +17,7 @@ guards        whether the first pass of a call is its last
 reader        the addresses of many arrays at once, if each is what was expected
 exchange      reading and writing state while no call is at work
 numbers       the numbers of a step, where they are many; ahead: what heads make of tensors' own, for all at once
+moments       the same in the driver, where a call is of another update and no more
 pool        the helper threads; cores: how many, and where they run
 tables      what a compiled step reads
 launch      a step over tables

@@ -115,17 +115,25 @@ def filling(program: Program) -> Filling | None:
     """A function that fills in the columns of what is ahead, if anything is: from the step's numbers, and from the rows
     of `own`, which has a column for each tensor: first its hyperparameters, then what is kept.
     """
-    found = ahead_of(program)
-    if not found.lets:
+    code = code_of(program)
+    if code is None:
         return None
-    code = jit.fetched(source(program, found), jit.from_fixed_loops)
     entry = Entry(code.address)
 
-    def fill(scalars: Float64, own: Float64, code: Code = code) -> None:
+    def fill(scalars: Float64, own: Float64, code: Code | None = code) -> None:
         """It keeps the code that it runs."""
         entry(begin_of(scalars), begin_of(own), own.shape[1])
 
     return fill
+
+
+def code_of(program: Program) -> Code | None:
+    """Machine code of what is ahead, if anything is; made once."""
+    found = ahead_of(program)
+    if not found.lets:
+        return None
+    made: Code = program.memo("ahead", lambda: jit.fetched(source(program, found), jit.from_fixed_loops))
+    return made
 
 
 def source(program: Program, found: Ahead) -> str:

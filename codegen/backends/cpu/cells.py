@@ -40,8 +40,18 @@ class LaunchCell(IntEnum):
 
     SEEN = 28  # the ledger's changes when the first part of a call in several parts began
 
+    RATE = 29  # the rate of a call whose numbers follow from it (float64) ...
+    UPDATE = 30  # ... and from which update it is (float64)
+    GIVEN_AT = 31  # float64: what else they follow from, table by table
+    GIVEN_BYTES = 32  # how many bytes that is
+    MOVES = 33  # how many of what is given is other in each call
+    MOVES_AT = 34  # int64[moves][2]: where each lies, and where it comes from
+    MADE = 35  # how many functions compute numbers
+    MADE_AT = 36  # int64[functions][MadeCell]
+    NEW_SHARED_AT = 37  # float64[shared]: what they make of slots over all
 
-LAUNCH_SIZE = 29
+
+LAUNCH_SIZE = 38
 
 
 class RecordCell(IntEnum):
@@ -51,9 +61,24 @@ class RecordCell(IntEnum):
     GRADIENTS_AT = 1
     NUMBERS = 2
     NUMBERS_AT = 3
+    GIVEN_AT = 4  # what numbers follow from beside the rate and the update, if a call is told these
 
 
-RECORD_SIZE = 4
+RECORD_SIZE = 5
+
+
+class MadeCell(IntEnum):
+    """Numbers of a table that follow from others; `..._AT` hold addresses."""
+
+    CODE_AT = 0  # from the address of what is given to that of what is found; 0 for none
+    GIVEN_AT = 1
+    FOUND_AT = 2
+    AHEAD_AT = 3  # of what is ahead, from the addresses of what is found and of tensors' own; 0 for none
+    OWN_AT = 4
+    TENSORS = 5
+
+
+MADE_SIZE = 6
 
 
 class GuardCell(IntEnum):

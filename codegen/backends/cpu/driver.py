@@ -18,6 +18,7 @@ from ..entries import Cell
 from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
 from .guards import GUARDED
 from .header import Header
+from .moments import MAKE
 
 SPIN = 10_000
 """How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
@@ -58,7 +59,7 @@ def take(word, yield_at):
 """Wait for a word and take it; whoever holds it runs compiled code and nothing else, so the wait is short."""
 
 RECEIVE = f"""
-def receive(plan_at, prepared_at):
+def receive(plan_at, prepared_at, rate, update):
     plan = ints(plan_at)
     prepared = ints(prepared_at)
     name = prepared[{RecordCell.GRADIENTS}]
@@ -70,15 +71,21 @@ def receive(plan_at, prepared_at):
                 ints(cells[i])[0] = addresses[i]
         plan[{LaunchCell.HELD_GRADIENTS}] = name
     name = prepared[{RecordCell.NUMBERS}]
+    if update > 0:
+        name = 0 - name
     if name != 0 and name != plan[{LaunchCell.HELD_NUMBERS}]:
         places = ints(plan[{LaunchCell.NUMBERS_AT}])
         source = prepared[{RecordCell.NUMBERS_AT}]
         for i in range(plan[{LaunchCell.TABLES}]):
             copy(places[2 * i], source, places[2 * i + 1])
             source += places[2 * i + 1]
+        if update > 0:
+            copy(plan[{LaunchCell.GIVEN_AT}], prepared[{RecordCell.GIVEN_AT}], plan[{LaunchCell.GIVEN_BYTES}])
         plan[{LaunchCell.HELD_NUMBERS}] = name
+    if update > 0:
+        make(plan_at, rate, update)
 """
-"""Copy what a call brings into the tables, unless they hold it already."""
+"""Copy what a call brings into the tables, unless they hold it already; if it tells its update, make its numbers."""
 
 SHARE = f"""
 def share(board_at, step_at, table_at, offer, yield_at):
@@ -157,15 +164,15 @@ def run(plan_at, k):
 """
 """One pass over every table. Helpers that another caller has are done without."""
 
-PARTS = WAIT + TAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
+PARTS = WAIT + TAKE + MAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
 """What both entries below are made of."""
 
 SHARED = f"""
-def differs(plan_at, prepared_at):
+def differs(plan_at, prepared_at, update):
     plan = ints(plan_at)
     prepared = ints(prepared_at)
     found = 0
-    if plan[{LaunchCell.SHARED}] > 0 and prepared[{RecordCell.NUMBERS}] != 0:
+    if update == 0 and plan[{LaunchCell.SHARED}] > 0 and prepared[{RecordCell.NUMBERS}] != 0:
         kept = ints(plan[{LaunchCell.SHARED_AT}])
         given = ints(prepared[{RecordCell.NUMBERS_AT}] + plan[{LaunchCell.SHARED_BEGIN}])
         for i in range(plan[{LaunchCell.SHARED}]):
@@ -173,16 +180,19 @@ def differs(plan_at, prepared_at):
                 found = 1
     return found
 
-def carry(plan_at, prepared_at):
+def carry(plan_at, prepared_at, update):
     plan = ints(plan_at)
     prepared = ints(prepared_at)
     if plan[{LaunchCell.SHARED}] > 0 and prepared[{RecordCell.NUMBERS}] != 0:
         kept = ints(plan[{LaunchCell.SHARED_AT}])
-        given = ints(prepared[{RecordCell.NUMBERS_AT}] + plan[{LaunchCell.SHARED_BEGIN}])
+        source = prepared[{RecordCell.NUMBERS_AT}] + plan[{LaunchCell.SHARED_BEGIN}] + 8 * plan[{LaunchCell.SHARED}]
+        if update > 0:
+            source = plan[{LaunchCell.NEW_SHARED_AT}]
         for i in range(plan[{LaunchCell.SHARED}]):
-            ints(kept[i])[0] = given[plan[{LaunchCell.SHARED}] + i]
+            ints(kept[i])[0] = ints(source)[i]
 """
-"""Whether slots over all are other than those that a call's numbers were made of; and they become what it made."""
+"""Whether slots over all are other than those that a call's numbers were made of; and they become what it made.
+Of a call that tells its update, they are made of the present ones."""
 
 ADVANCE = f"""
 def advance(plan_at, expected):
@@ -205,7 +215,7 @@ def advance(plan_at, expected):
 """Count a step that was done, with all that the ledger keeps of it."""
 
 STANDS = f"""
-def stands(plan_at, prepared_at, expected):
+def stands(plan_at, prepared_at, expected, update):
     plan = ints(plan_at)
     ledger = ints(plan[{LaunchCell.LEDGER_AT}])
     answer = {DONE}
@@ -217,7 +227,7 @@ def stands(plan_at, prepared_at, expected):
             answer = {ELSEWHERE}
         if ledger[{Cell.MOVED}] != 0:
             answer = {ELSEWHERE}
-        if differs(plan_at, prepared_at) != 0:
+        if differs(plan_at, prepared_at, update) != 0:
             answer = {ELSEWHERE}
     if ledger[{Cell.DUE}] < 0:
         answer = {ELSEWHERE}
@@ -228,33 +238,35 @@ def stands(plan_at, prepared_at, expected):
 """Whether the ledger stands where a call expects it, and may go on."""
 
 DRIVE = f"""{PARTS}{SHARED}{ADVANCE}{GUARDED}{STANDS}
-def drive(plan_at, prepared_at, expected):
+def drive(plan_at, prepared_at, expected, rate, update):
     plan = ints(plan_at)
     word = plan[{LaunchCell.LEDGER_AT}]
     take(word, plan[{LaunchCell.YIELD_AT}])
-    answer = stands(plan_at, prepared_at, expected)
+    answer = stands(plan_at, prepared_at, expected, update)
     if answer == {DONE}:
-        receive(plan_at, prepared_at)
+        receive(plan_at, prepared_at, rate, update)
         for k in range(plan[{LaunchCell.PASSES}]):
             if answer == {DONE}:
                 run(plan_at, k)
                 if k == 0:
                     answer = guarded(plan_at, {DONE})
         if expected >= 0 and answer == {DONE}:
-            carry(plan_at, prepared_at)
+            carry(plan_at, prepared_at, update)
             advance(plan_at, expected)
         ints(word)[{Cell.CHANGES}] += 1
     swap(word, 0)
     return answer
 """
-"""A whole step; with `expected` >= 0, only if so many calls were made and nothing is due, and counted as one more.
-Never while the ledger is held (`Cell.DUE` below 0)."""
+"""A whole step, of an `update` and its `rate`, or (if it is 0) of the numbers that the call brings.
+
+With `expected` >= 0, only if so many calls were made and nothing is due, and counted as one more. Never while the
+ledger is held (`Cell.DUE` below 0)."""
 
 PASS = f"""{PARTS}
 def one_pass(plan_at, prepared_at, k):
     plan = ints(plan_at)
     take(plan[{LaunchCell.LEDGER_AT}], plan[{LaunchCell.YIELD_AT}])
-    receive(plan_at, prepared_at)
+    receive(plan_at, prepared_at, 0, 0)
     run(plan_at, k)
     swap(plan[{LaunchCell.LEDGER_AT}], 0)
 """

@@ -21,6 +21,10 @@ INT64, FLOAT, DOUBLE = ir.IntType(64), ir.FloatType(), ir.DoubleType()
 WIDE = 32
 """Elements of a run that are joined at a time, each in a lane: enough that no processor waits for the one before."""
 
+FEW = 32
+"""So many lanes are used by themselves, by rows that have no more elements: a fold of 128 takes as long as fifty of
+their elements do (measured)."""
+
 EACH = 16
 """Elements that are joined at a time each to a number of its own: with more there are too few registers (measured)."""
 
@@ -74,8 +78,13 @@ def _all(kind, value):
 
 def _tree(builder, value, combine):
     """A vector of a power of two of numbers as one, as a binary tree over halves."""
+    return builder.extract_element(_halved(builder, value, 1, combine), ir.IntType(32)(0))
+
+
+def _halved(builder, value, end, combine):
+    """The tree down to a vector of `end` numbers."""
     width = value.type.count
-    while width > 1:
+    while width > end:
         width //= 2
         low, high = (
             builder.shuffle_vector(
@@ -86,22 +95,38 @@ def _tree(builder, value, combine):
             for start in (0, width)
         )
         value = combine(builder, low, high)
-    return builder.extract_element(value, ir.IntType(32)(0))
+    return value
 
 
 def _fold(combine):
-    """An intrinsic that folds `count` (a literal power of two) float64 to one."""
+    """An intrinsic that folds `count` (a literal power of two) float64 to one, of which the first `used` are other than
+    they began as: at most FEW of those are folded alone. Nothing becomes other by what numbers begin as.
+    """
 
     @intrinsic
-    def fold(_context, pointer, count):
+    def fold(_context, pointer, count, used):
         if not isinstance(count, types.IntegerLiteral):
             return None
-        vector = ir.VectorType(DOUBLE, count.literal_value)
+        width = count.literal_value
 
         def generate(_context, builder, _signature, args):
-            return _tree(builder, builder.load(builder.bitcast(args[0], vector.as_pointer()), align=8), combine)
+            def first(number):
+                vector = ir.VectorType(DOUBLE, number).as_pointer()
+                return builder.load(builder.bitcast(args[0], vector), align=8)
 
-        return float64(pointer, count), generate
+            with builder.if_else(builder.icmp_unsigned(">", args[2], INT64(FEW))) as (many, few):
+                with many:
+                    halved = _halved(builder, first(width), FEW, combine)
+                    behind_many = builder.block
+                with few:
+                    alone = first(FEW)
+                    behind_few = builder.block
+            value = builder.phi(halved.type)
+            value.add_incoming(halved, behind_many)
+            value.add_incoming(alone, behind_few)
+            return _tree(builder, value, combine)
+
+        return float64(pointer, count, used), generate
 
     fold.prefer_literal = True
     return fold

@@ -237,8 +237,8 @@ class Frame:
                 yield f"for lane in range({LANES}):"
                 yield f"    lanes_{reduce.name}[lane] = {self.type}(0.0)"
             else:
-                start = 0.0 if reduce.op is ReduceOp.ALL_FINITE else reduce.op.identity
-                yield f"fill(lanes_{reduce.name}, {LANES}, {literal(start, 'float64')})"
+                start, used = (0.0, LANES) if reduce.op is ReduceOp.ALL_FINITE else (reduce.op.identity, "count")
+                yield f"fill(lanes_{reduce.name}, {LANES}, {literal(start, 'float64')}, {used})"
         yield f"for block in range(0, count, {LANES}):"
         yield f"    width = count - block if count - block < {LANES} else {LANES}"
         yield from indented(draws.filling(kernel, f"{BEGIN} + block", self.type))
@@ -305,7 +305,7 @@ class Frame:
             yield f"    strange |= 1 if lanes_{reduce.name}[lane] != 0 else 0"
             yield "folded = 1.0 - float64(strange)"
         else:
-            yield f"folded = fold_{reduce.op.join.name.lower()}(lanes_{reduce.name}, {LANES})"
+            yield f"folded = fold_{reduce.op.join.name.lower()}(lanes_{reduce.name}, {LANES}, count)"
         yield f"partial[row * {n} + {j}] = folded"
         if self.together:
             yield "if alone:"

@@ -127,22 +127,31 @@ take_turns.prefer_literal = True
 
 
 @intrinsic
-def fill(_context, pointer, count, value):
-    """Set `count` (a literal) float64 to a value, by stores: LLVM must not see that it is zero, or it calls memset."""
+def fill(_context, pointer, count, value, used):
+    """Set `count` (a literal) float64 to a value, by stores: LLVM must not see that it is zero, or it calls memset.
+
+    The first few alone, where no more are `used`; see `folds`.
+    """
     if not isinstance(count, types.IntegerLiteral):
         return None
     width = count.literal_value
 
     def generate(_context, builder, _signature, args):
-        pointer, _, value = args
+        pointer, _, value, used = args
         bits = builder.bitcast(value, INT64)
         hidden = builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [bits], side_effect=False)
         value = builder.bitcast(hidden, ir.DoubleType())
-        for i in range(width):
-            builder.store(value, builder.gep(pointer, [ir.IntType(32)(i)]))
+
+        def store(places):
+            for i in places:
+                builder.store(value, builder.gep(pointer, [ir.IntType(32)(i)]))
+
+        store(range(folds.FEW))
+        with builder.if_then(builder.icmp_unsigned(">", used, INT64(folds.FEW))):
+            store(range(folds.FEW, width))
         return cgutils.get_null_value(INT64)
 
-    return int64(pointer, count, float64), generate
+    return int64(pointer, count, float64, used), generate
 
 
 fill.prefer_literal = True

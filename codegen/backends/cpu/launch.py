@@ -20,6 +20,7 @@ from ..ledger import Ledger
 from . import driver, guards, jit, pool
 from .cells import LAUNCH_SIZE, RECORD_SIZE, GuardCell, JoinCell, LaunchCell
 from .frame import fold_code
+from .moments import HERE, Moments, bits_of, can_make
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -40,12 +41,29 @@ _NAMES = itertools.count(1)
 class Record:
     """What one call brings; never changed once it is made. What is not given is taken from `like`.
 
-    It is a block of four integers (see `RecordCell`), with the addresses of gradients behind them.
+    It is a block of integers (see `RecordCell`), with the addresses of gradients behind them.
+
+    hypers: what the numbers were computed from; `given`: that of it which tables read, where a moment may be told.
+    moment: the rate and the update that its numbers are of, where they are other than those.
     """
 
-    def __init__(self, gradients: Int64 | None, numbers: Float64 | None, like: Record | None = None) -> None:
+    __slots__ = ("_block", "at", "given", "gradients", "hypers", "moment", "numbers")
+
+    def __init__(
+        self,
+        gradients: Int64 | None,
+        numbers: Float64 | None,
+        like: Record | None = None,
+        hypers: Numbers | Sequence[Numbers] | None = None,
+        given: Float64 | None = None,
+    ) -> None:
         block = np.empty(RECORD_SIZE + (0 if gradients is None else gradients.size), np.int64)
         self.at = begin_of(block)
+        if numbers is not None or like is None:
+            self.hypers, self.given, self.moment = hypers, given, HERE
+        else:
+            self.hypers, self.moment = like.hypers, like.moment
+            self.given = like.given if given is None else given
         if gradients is not None:
             block[RECORD_SIZE:] = gradients.ravel()
             self.gradients = next(_NAMES), self.at + 8 * RECORD_SIZE, block
@@ -55,8 +73,16 @@ class Record:
             self.numbers = next(_NAMES), begin_of(numbers), numbers
         else:
             self.numbers = like.numbers if like is not None else (0, 0, NO_NUMBERS)
-        block[:RECORD_SIZE] = (*self.gradients[:2], *self.numbers[:2])
+        given_at = 0 if self.given is None else begin_of(self.given)
+        block[:RECORD_SIZE] = (*self.gradients[:2], *self.numbers[:2], given_at)
         self._block = block
+
+    def dated(self, rate: float, update: int) -> Record:
+        """The same call of another update."""
+        other = object.__new__(Record)
+        other.at, other._block, other.gradients, other.numbers = self.at, self._block, self.gradients, self.numbers
+        other.hypers, other.given, other.moment = self.hypers, self.given, (bits_of(rate), update)
+        return other
 
 
 NO_NUMBERS = np.zeros(0)
@@ -69,7 +95,7 @@ class Launch:
     brought: the names of the arrays that calls bring, in the order of their rows of addresses.
     """
 
-    _driver: ClassVar = (driver.DRIVE, 3)  # what does a step, and how many arguments it takes
+    _driver: ClassVar = (driver.DRIVE, 5)  # what does a step, and how many arguments it takes
 
     def __init__(
         self,
@@ -182,13 +208,34 @@ class Launch:
             for new in ("", "'") if self._shared else ():
                 pieces.append(np.array([whole[f"s.{name}{new}"] for name in self._shared], np.float64))
             numbers = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0), *pieces])
-        return Record(gradients, numbers, like)
+        return Record(gradients, numbers, like, hypers)
+
+    def dated(self, like: Record, rate: float, update: int) -> Record | None:
+        """The same call of another update, and its rate; None where its numbers have to be prepared."""
+        if like.given is None:
+            if like.hypers is None or not self._makes_numbers():
+                return None
+            parts = parts_of(like.hypers, self.tables)
+            given = [own[name] for table, own in parts for name in table.program.hypers]
+            like = Record(None, None, like, given=np.array(given, np.float64))
+        return like.dated(rate, update)
+
+    def _makes_numbers(self) -> bool:
+        """Whether compiled code can make the numbers of calls; it is made when that is first asked."""
+        if Moments not in self._kept:
+            able = can_make([table.program for table in self.tables], self._shared)
+            made = Moments(self._at, self.tables, self._shared) if able else None
+            kept: Moments | None = self._kept.setdefault(Moments, made)
+            for cell, value in () if kept is None else kept.cells.items():
+                self._plan[cell] = value  # the same, whichever thread
+        return self._kept[Moments] is not None
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, in one compiled call, and count it if the ledger stands at `expected`; else False."""
         if self._helpers:
             self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
-        answer = self._drive(self._at, (prepared or NOTHING).at, -1 if expected is None else expected)
+        record = prepared or NOTHING
+        answer = self._drive(self._at, record.at, -1 if expected is None else expected, *record.moment)
         return answer == driver.DONE or self._answered(answer)
 
     def _answered(self, answer: int) -> bool:

@@ -21,6 +21,8 @@ from . import jit
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from .llvm import Code
+
     Float64 = npt.NDArray[np.float64]
     Function = Callable[[Mapping[str, float]], Float64]
 
@@ -52,13 +54,24 @@ def numbers(program: Program, wanted: Sequence[Arg] | None = None) -> Function:
 
 def entry_of(program: Program, wanted: Sequence[Arg]) -> Callable[[int, int], int] | None:
     """Machine code from the address of the hyperparameters to that of these numbers; None where they take little."""
-    lets = program.needed(_names(wanted))
-    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
+    if len(program.needed(_names(wanted))) < MANY or not has_words(program, wanted):
         return None
-    code = jit.fetched(source(program, wanted), jit.from_fixed)
+    code = code_of(program, wanted)
     entry = Entry(code.address)
     vars(entry)["code"] = code  # it keeps what it runs
     return entry
+
+
+def has_words(program: Program, wanted: Sequence[Arg]) -> bool:
+    """Whether fixed code can compute these numbers."""
+    return LEFT.isdisjoint(let.fn for let in program.needed(_names(wanted)))
+
+
+def code_of(program: Program, wanted: Sequence[Arg]) -> Code:
+    """Machine code from the address of the hyperparameters to that of these numbers; made once."""
+    key = "cpu numbers", *map(repr, wanted)  # 0 is not -0
+    made: Code = program.memo(key, lambda: jit.fetched(source(program, wanted), jit.from_fixed))
+    return made
 
 
 def _names(wanted: Sequence[Arg]) -> Iterator[str]:

@@ -18,17 +18,17 @@ from .cells import LaunchCell
 from .launch import NOTHING, Launch, Record
 
 PART = f"""{driver.PARTS}{driver.SHARED}{driver.ADVANCE}{guards.GUARDED}{driver.STANDS}
-def part(plan_at, prepared_at, expected, first, last):
+def part(plan_at, prepared_at, expected, rate, update, first, last):
     plan = ints(plan_at)
     word = plan[{LaunchCell.LEDGER_AT}]
     ledger = ints(word)
     take(word, plan[{LaunchCell.YIELD_AT}])
-    answer = stands(plan_at, prepared_at, expected)
+    answer = stands(plan_at, prepared_at, expected, update)
     if first > 0 and ledger[{Cell.CHANGES}] != plan[{LaunchCell.SEEN}]:
         answer = {driver.ELSEWHERE}
     if answer == {driver.DONE}:
         if first == 0:
-            receive(plan_at, prepared_at)
+            receive(plan_at, prepared_at, rate, update)
             plan[{LaunchCell.SEEN}] = ledger[{Cell.CHANGES}]
         for k in range(first, last):
             if answer == {driver.DONE}:
@@ -38,7 +38,7 @@ def part(plan_at, prepared_at, expected, first, last):
         if last == plan[{LaunchCell.PASSES}] and answer == {driver.DONE}:
             ledger[{Cell.CHANGES}] += 1
             if expected >= 0:
-                carry(plan_at, prepared_at)
+                carry(plan_at, prepared_at, update)
                 advance(plan_at, expected)
     swap(word, 0)
     return answer
@@ -49,7 +49,7 @@ def part(plan_at, prepared_at, expected, first, last):
 class Parted(Launch):
     """A launch of which some table has functions outside."""
 
-    _driver = (PART, 5)
+    _driver = (PART, 7)
 
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns."""
@@ -65,8 +65,9 @@ class Parted(Launch):
         with self._ledger.lent:
             if self._helpers:
                 self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
+            call = self._at, record.at, -1 if expected is None else expected, *record.moment
             for first, last in self._parts:
-                answer = self._drive(self._at, record.at, -1 if expected is None else expected, first, last)
+                answer = self._drive(*call, first, last)
                 if answer != driver.DONE:
                     return self._answered(answer)
                 try:

@@ -117,6 +117,9 @@ class Launch:
         addresses = old.gradients if gradients is None else gradients.copy()
         return Record(addresses, old.hypers if hypers is None else hypers)
 
+    def dated(self, like: Record, rate: float, update: int) -> None:
+        """Never: the host sends numbers, or the GPU makes all of them."""
+
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, or (with a clock, while the current stream is captured) record it; False if none was done."""
         if self._ledger is None:
