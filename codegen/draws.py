@@ -14,12 +14,11 @@ An expression has a word as a leaf, which is the draw itself; a kernel has it of
 from __future__ import annotations
 
 import functools
-import math
 import zlib
 from collections.abc import Sequence
 
-from .expansions import log
-from .expr import Const, Expr, Select, Symbol, call
+from .expansions import LOG2_E, log
+from .expr import Const, Expr, Symbol, call
 from .kinds import Kind
 from .ops import Fn
 from .philox import counter_of_step, keys, philox
@@ -42,17 +41,19 @@ HALVES, NEAR_ONE = 2.0**-31, 2.0**-24
 ROOT_HALF = 0x3F3504F3
 """The bits of the square root of 1/2 in float32; a number's exponent is counted from there."""
 
-LOG_TERMS: tuple[float, ...] = (0.33333331174, -0.24999993993, 0.20000714765, -0.16668057665, 0.14249322787)
-LOG_TERMS += (-0.12420140846, 0.1167699874, -0.1151461031, 0.070376836292)
-LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
-"""(log(1 + f) - f + f**2 / 2) / f**3 for float32 (Moshier's Cephes), and ln 2, whose first part has few bits."""
+DIGITS = 23
+"""Of a float32, in its bits below the exponent."""
 
-CENTRE: tuple[float, ...] = (1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.00021858087)
-CENTRE += (-4.39150654e-06, -3.5233877e-06, 3.43273939e-07, 2.81022636e-08)
-TAIL: tuple[float, ...] = (4.0064350252, 1.4165906977, 0.013330261828, -0.010896044113, 0.0082285152088)
-TAIL += (-0.0048490418153, 0.0016235143362, -0.00015702558167, -3.0170355005e-05)
-"""Of x, the inverse error function in w - 2.5 (Giles 2010), and what a normal number is in sqrt(w) - 3, fitted up to
-the last word; w = -log(1 - x**2).
+PLACES = 62
+"""Binary places by which the product of both shares is too large, in which nothing is scaled."""
+
+LOG_TERMS = (-1.4427135, 0.72113186, -0.479348, 0.36748996, -0.32215482, 0.20659177)
+"""-log2(1 + f) / f for f from sqrt(1/2) - 1 to sqrt(2) - 1, whose product with f is within 2.2e-6."""
+
+NUMERATOR: tuple[float, ...] = (7767654.5, 1943441.25, 267485.84, 24509.672, 1429.7966, 29.043869)
+DENOMINATOR: tuple[float, ...] = (6197691.0, 425986.47, 97283.4, 4705.46, 242.90295, 1.0)
+"""In w = -log2(1 - x**2), two polynomials whose quotient is within 1.2e-7 of what a normal number is in x: x is twice
+the share of numbers below it, less 1. Fitted up to the last word; all terms are positive, so that none cancels.
 """
 
 
@@ -86,34 +87,29 @@ def normal(word: Expr, compute: str) -> Expr:
     """The normal number below which a word's share of all is: one of 2**32, symmetric, of at most 6.34 in size.
 
     Its size is within 1e-6 of itself of the inverse of the distribution. What x lacks to 1 is computed apart, since
-    float32 has not the digits for the difference.
+    float32 has not the digits for the difference. Nothing is chosen between, and divided once.
     """
-    x = (call(Fn.NUMBER, word) + 0.5) * HALVES
+    x = call(Fn.NUMBER, word) + 0.5
     lacking = call(Fn.WORD_XOR, call(Fn.WORD_XOR, word, call(Fn.WORD_SIGNS, word, 31)), (1 << 31) - 1)
-    rest = (call(Fn.NUMBER, lacking) + 0.5) * HALVES
-    product = rest * (2 - rest)
-    w = -(_log_of_float32(product) if compute == "float32" else log(product, False))
-    is_central = w < 5
-    t = Select(is_central, w - 2.5, call(Fn.SQRT, w) - 3)
-    pairs = zip(CENTRE, TAIL, strict=True)
-    terms = [Select(is_central, Const(a * math.sqrt(2)), Const(b)) for a, b in pairs]
-    return _series(t, terms) * x
+    rest = call(Fn.NUMBER, lacking) + 0.5
+    product = rest * (2.0**32 - rest)
+    w = _places_of_float32(product) if compute == "float32" else log(product * 2.0**-PLACES, False) * -LOG2_E
+    return _series(w, [HALVES * term for term in NUMERATOR]) * x / _series(w, DENOMINATOR)
 
 
-def _log_of_float32(x: Expr) -> Expr:
-    """The logarithm of a positive normal number below 2, to the last digit but one of 1."""
-    bits = call(Fn.WORD_ADD, call(Fn.WORD_BITS, x), 0x3F800000 - ROOT_HALF)
-    n = call(Fn.NUMBER, call(Fn.WORD_RIGHT, bits, 23)) - 127
-    mantissa = call(Fn.WORD_ADD, call(Fn.WORD_AND, bits, (1 << 23) - 1), ROOT_HALF)
+def _places_of_float32(x: Expr) -> Expr:
+    """The binary logarithm of 2**PLACES / x, for x from 2**31 to 2**PLACES."""
+    bits = call(Fn.WORD_ADD, call(Fn.WORD_BITS, x), -(ROOT_HALF + (PLACES << DIGITS)) % 2**32)
+    n = call(Fn.NUMBER, call(Fn.WORD_SIGNS, bits, DIGITS))
+    mantissa = call(Fn.WORD_ADD, call(Fn.WORD_AND, bits, (1 << DIGITS) - 1), ROOT_HALF)
     f = call(Fn.NUMBER_OF_BITS, mantissa) - 1
-    square = f * f
-    series = _series(f, list(map(Const, LOG_TERMS))) * f * square
-    return (f + ((series + n * LN2_LOW) - square * 0.5)) + n * LN2_HIGH
+    return _series(f, LOG_TERMS) * f - n
 
 
-def _series(x: Expr, terms: Sequence[Expr]) -> Expr:
+def _series(x: Expr, terms: Sequence[float]) -> Expr:
     """The polynomial of these coefficients, lowest first, by Horner's rule."""
-    *others, result = terms
+    *others, highest = terms
+    result: Expr = Const(highest)
     for term in reversed(others):
         result = result * x + term
     return result

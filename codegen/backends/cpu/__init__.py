@@ -4,6 +4,7 @@ frame       a program's loops as Python source; header: the first integers of th
 intrinsics  what that source needs and Numba does not offer; strips: pointers that do not overlap
 words       integers of 32 bits, as processors have them; folds: many numbers as one, in vectors
 draws       random bits, by which what is stored in fewer bits is rounded; blocks: what is kept in codes
+abreast     loops of which several vectors are worked on at once
 worker      Numba, here or in another process; passes: which of its parts are asked
 axes_frame  the same of programs with numbers over axes; pieces: how they cut tensors; axes_tables: their tables
 runs        the loops that their passes share, as functions; calls: how functions of a source call each other

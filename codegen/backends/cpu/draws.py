@@ -18,6 +18,9 @@ from ...program import Generator, Kernel, Program
 TOGETHER = 512
 """Elements whose bits are made together: enough for vectors of calls, and few enough for the nearest cache."""
 
+ABREAST = 4
+"""Vectors of calls, and of numbers that are made of them, that are worked on at once."""
+
 
 def buffers(program: Program) -> Iterator[str]:
     """The lines that make buffers for all that a pass draws."""
@@ -45,6 +48,12 @@ def read(kernel: Kernel) -> Iterator[str]:
         for draw in made.draws:
             if draw.name not in later:
                 yield f"{mangled(draw.name)} = {taken(kernel, draw.name, 'lane')}"
+
+
+def said(kernel: Kernel) -> Iterator[str]:
+    """What is said of a loop that makes numbers of words: each is one long chain of operations."""
+    if any(made.bits == 32 for made in kernel.generators):
+        yield f"abreast({ABREAST})"
 
 
 def taken(kernel: Kernel, draw: str, lane: str) -> str:
@@ -76,7 +85,7 @@ def _filling(j: int, made: Generator, compute: str) -> Iterator[str]:
     if made.turns == 1:
         yield f"    words_begin = k * {_room(made)}"
         yield f"    for j in {spans}:"
-        yield from indented(_called(j, made, f"first // {span} + j", compute), 2)
+        yield from indented([*_called(j, made, f"first // {span} + j", compute), f"abreast({ABREAST})"], 2)
         return
     yield f"    for group in {spans}:"
     yield f"        words_begin = k * {_room(made)} + group * {stride * made.turns}"

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from ...ops import FUNCTIONS
 from . import folds
+from .abreast import abreast
 from .strips import STRIPS
 from .words import WORDS
 
@@ -174,7 +175,7 @@ BY_NAME = {
     **STRIPS,
     **WORDS,
     **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},
-    "take_turns": take_turns,
+    **{"abreast": abreast, "take_turns": take_turns},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }
 """The names under which generated code finds these operations."""

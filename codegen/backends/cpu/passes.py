@@ -20,7 +20,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import mathdecl
 from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
 
-from . import llvm
+from . import abreast, llvm
 
 NAME = "rmsprop_jit"
 """Of the target, among Numba's."""
@@ -67,7 +67,8 @@ class _Code(cpu.CPUContext):  # type: ignore[misc]
         self.install_registry(mathimpl.registry)
 
     def post_lowering(self, mod: Any, library: Any) -> None:
-        """Nothing is counted here, so there is nothing of Numba's memory management to link."""
+        """What LLVM is told of loops. Nothing is counted here: there is none of Numba's memory management to link."""
+        abreast.tell(mod)
 
 
 class _Descriptor(TargetDescriptor):  # type: ignore[misc]
