@@ -1,8 +1,8 @@
 """Loops of which several vectors are worked on at once: where operations wait for each other, others fill the time.
 
 A processor looks some hundred operations ahead. Of a loop that is one long chain of them it has then begun one turn and
-a half, and its units stand idle for half of the time: of SGLD's step a quarter goes where four turns are written as one
-(measured). Loops that wait for divisions, or for memory, become no faster, and need their registers for themselves;
+a half, and its units stand idle for much of the time: a step of SGLD takes a quarter less where eight are written as
+one (measured). Loops that wait for divisions, or for memory, become no faster, and need their registers for themselves;
 so it is said of each. Importing this module imports Numba.
 """
 
