@@ -17,6 +17,7 @@ from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen import backends
 from rmsprop_jit.codegen.axes import Axes, Shape, size_in
 from rmsprop_jit.codegen.backends.cpu import jit
+from rmsprop_jit.codegen.backends.cpu.claims import STEP, each_row
 from rmsprop_jit.codegen.backends.cpu.header import Header, at
 from rmsprop_jit.codegen.backends.cpu.tables import Table
 from rmsprop_jit.codegen.dtypes import storage
@@ -79,20 +80,14 @@ def row_source(lines: Sequence[str]) -> str:
 
     They leave a word in `seen`, which is stored where a partial sum has its place.
     """
-    each = "\n            ".join(lines)
+    each = "\n    ".join(each_row([*lines, "partial[row] = seen"]))
     return f"""
-def step(table):
+def {STEP}:
     arrays = at_int64({at(Header.ARRAYS_AT)})
     rows = at_int64({at(Header.ROWS_AT)})
-    claims = at_int64({at(Header.CLAIMS_AT)})
     partial = at_int64({at(Header.PARTIAL_AT)})
     nothing = {at(Header.PASS)}
-    claim = add_shared(table, 1)
-    while claim < {at(Header.CLAIMS)}:
-        for row in range(claims[claim], claims[claim + 1]):
-            {each}
-            partial[row] = seen
-        claim = add_shared(table, 1)
+    {each}
 """
 
 

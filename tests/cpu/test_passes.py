@@ -17,6 +17,9 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "prodigy": (),
 }
 
+FORMS = ("ptr", "i64", "i64")
+"""A step's arguments, see `claims.STEP`."""
+
 
 @pytest.fixture(autouse=True)
 def vectors_of_numba(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +46,7 @@ def test_both_ways_make_the_same_machine_code(name: str, dtype: str) -> None:
     codes = []
     for way in (passes.optimized, worker.optimized_by_cfunc):
         ir, native_name = way(step_of(name, dtype))
-        codes.append(assembly_of(llvm.from_numba(ir, native_name, "step_of_test").ir))
+        codes.append(assembly_of(llvm.from_numba(ir, native_name, "step_of_test", FORMS).ir))
     assert codes[0] == codes[1]
 
 

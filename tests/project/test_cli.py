@@ -40,7 +40,7 @@ def test_the_demo_learns_the_digits_and_draws_the_loss(tmp_path: Path) -> None:
 def test_explain_prints_every_stage(tmp_path: Path, form: str) -> None:
     result = command("explain", "--centered", "--momentum", "0.9", "--use-ema", "--form", form, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    expected = {"summary": "6 loads, 5 stores", "llvm": "define", "asm": "sqrt", "python": "def step(table):"}
+    expected = {"summary": "6 loads, 5 stores", "llvm": "define", "asm": "sqrt", "python": "def step(table, "}
     expected |= {"launches": "1 launch in a step"}
     assert expected.get(form, "average") in result.stdout
 

@@ -1,6 +1,7 @@
 """The CPU backend: a program as machine code, run by any number of threads on arrays in this machine's memory.
 
 frame       a program's loops as Python source; header: the first integers of the table that it reads
+claims      which of them each thread begins with, and how it takes them
 intrinsics  what that source needs and Numba does not offer; strips: pointers that do not overlap
 words       integers of 32 bits, as processors have them; folds: many numbers as one, in vectors
 draws       random bits, by which what is stored in fewer bits is rounded; blocks: what is kept in codes

@@ -17,6 +17,7 @@ from ...program import Arg, Kernel, Load, Program, Reduce
 from ..coarse import spaces_of
 from . import blocks, draws, frame, runs
 from .blocks import pointer_to
+from .claims import STEP, each_row
 from .frame import Frame
 from .header import Header, at
 from .runs import Shared
@@ -31,7 +32,7 @@ PIECE_CELLS = 5
 
 
 def source(program: Program) -> str:
-    """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
+    """The Python source of `step` for a program. Raises BackendError for a type that processors lack."""
     return frame.source(program, AxesFrame if program.is_by_axes else Frame)
 
 
@@ -46,9 +47,9 @@ class AxesFrame(Frame):
     def lines(self) -> list[str]:
         """The functions that passes share, one for each pass, and the step, which calls the one that is asked for."""
         passes = [self.one_function(k, kernel) for k, kernel in enumerate(self.program.kernels)]
-        lines = ["def step(table):", f"    run = {at(Header.PASS)}"]
+        lines = [f"def {STEP}:", f"    run = {at(Header.PASS)}"]
         for k, _ in enumerate(passes):
-            lines += [f"    if run == {k}:", f"        pass_{k}(table)"]
+            lines += [f"    if run == {k}:", f"        {_pass(k)}"]
         return [line for text in (*self.shared.values(), *passes) for line in (*text, "")] + lines
 
     def one_function(self, k: int, kernel: Kernel) -> list[str]:
@@ -56,8 +57,8 @@ class AxesFrame(Frame):
         if kernel.gathers:
             body = [*self.head(kernel), *self.puts(kernel)]
         else:
-            body = [*self.looped(self.one_pass(k, kernel))]
-        return [f"def pass_{k}(table):", *indented([*_needed(self.opening(), body), *body])]
+            body = [*each_row([*self.row(), *self.one_pass(k, kernel)])]
+        return [f"def {_pass(k)}:", *indented([*_needed(self.opening(), body), *body])]
 
     def opening(self) -> Iterator[str]:
         """Pointers, scalars, and what is beside the elements of a block."""
@@ -161,6 +162,11 @@ class AxesFrame(Frame):
     def taken(self, load: Load, index: str, kind: str) -> str:
         """An element of an array, in the type of the kernel."""
         return cast(f"{pointer_to(load.array)}[{index}]", self.program.storage(load.array), kind)
+
+
+def _pass(k: int) -> str:
+    """A pass's function and its arguments, as it is defined and called."""
+    return STEP.replace("step", f"pass_{k}")
 
 
 def _needed(before: Iterable[str], body: Iterable[str]) -> list[str]:

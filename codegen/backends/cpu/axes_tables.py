@@ -16,7 +16,7 @@ from ...ops import JOINS
 from ...program import Kernel, Reduce, made
 from ...rows import CLAIM, Rows
 from .. import coarse
-from . import jit, pieces, shares
+from . import claims, jit, pieces, shares
 from .cells import JobCell
 from .header import Header
 from .pieces import Piece
@@ -55,8 +55,7 @@ class AxesTable(Table):
     def _jobs_of(self, k: int, kernel: Kernel) -> list[list[int]]:
         if kernel.numbered:
             whole = [[Piece(tensor, 0, size, 1, size)] if size else [] for tensor, size in enumerate(self.sizes)]
-            header = self.header_of(_rows(whole))
-            self._kept.append(header)
+            header = self._header_over(_rows(whole), helpers=0)
             return [[self.code.address, header.ctypes.data, k, 0, *self.ends[k]]]
         spaces = coarse.spaces_of(self.program, kernel)
         found = [[places(shape, kernel.space, space) for space in spaces] for shape in self.shapes]
@@ -67,13 +66,19 @@ class AxesTable(Table):
         ]
         cuts = [pieces.cut(tensor, count, one) for tensor, (count, one) in enumerate(zip(counts, own, strict=True))]
         sums, joins = self._sums(cuts, reduced, own)
-        header = self.header_of(_rows(cuts))
+        rows = _rows(cuts)
+        helpers = self.helping(sum(counts), len(rows.claims) - 1)
+        header = self._header_over(rows, helpers)
         self._keep(header, Header.PLACES_AT, np.array([list(row) for row in found], np.int64))
         self._keep(header, Header.SUMS_AT, sums)
-        self._kept.append(header)
-        helpers = self.helping(sum(counts), int(header[Header.CLAIMS]))
         jobs = [[self.code.address, header.ctypes.data, k, helpers, *self.ends[k]]]
         return jobs + ([self._joining(joins)] if joins else [])
+
+    def _header_over(self, rows: Rows, helpers: int) -> Int64:
+        """The header of a pass over pieces, which is kept."""
+        header = self.header_of(rows, _elements(rows.rows), helpers)
+        self._kept.append(header)
+        return header
 
     def _keep(self, header: Int64, entry: Header, array: Int64) -> None:
         self._kept.append(array)
@@ -110,14 +115,14 @@ class AxesTable(Table):
         """The job that joins shares."""
         code = jit.code(shares.SOURCE)
         rows, entries, starts = shares.rows_of(joins)
-        header = np.zeros(len(self.header_of(_rows([]))), np.int64)
-        header[Header.CLAIMS] = len(rows)
+        work = shares.work_of(rows)
+        helpers = self.helping(int(work.sum()), len(rows))
+        header = claims.header(np.concatenate([[0], np.cumsum(work)]), 1 + helpers)
         for entry, array in ((Header.ROWS_AT, rows), (Header.SUMS_AT, entries), (Header.STARTS_AT, starts)):
             self._kept.append(array)
             header[entry] = array.ctypes.data
         self._kept += [header, code]
-        work = sum(share.high - share.low for join in joins for share in join.shares)
-        return [code.address, header.ctypes.data, 0, self.helping(work, len(rows)), 0, 0]
+        return [code.address, header.ctypes.data, 0, helpers, 0, 0]
 
 
 def _rows(cuts: Sequence[Sequence[Piece]]) -> Rows:
@@ -125,6 +130,12 @@ def _rows(cuts: Sequence[Sequence[Piece]]) -> Rows:
     every = [piece for cut in cuts for piece in cut]
     rows = np.array(every, np.int64).reshape(len(every), len(Piece._fields))
     first = np.cumsum([0, *map(len, cuts)]).astype(np.int64)
-    group = np.cumsum(rows[:, 2] * rows[:, 3]) // CLAIM
+    group = np.cumsum(_elements(rows)) // CLAIM
     begins = np.flatnonzero(np.diff(group, prepend=-1))
     return Rows(rows, first, np.concatenate([begins, [len(every)]]).astype(np.int64))
+
+
+def _elements(rows: Int64) -> Int64:
+    """How many each piece has."""
+    elements: Int64 = rows[:, 2] * rows[:, 3]
+    return elements

@@ -125,10 +125,18 @@ class BoardCell(IntEnum):
     BUSY = 32  # 1 while a caller has the helpers
     STEP_AT = 48  # the step's function
     TABLE_AT = 49  # the step's table
-    HELPERS = 50  # helpers that exist
-    ACQUIRE_AT = 51  # PyThread_acquire_lock
-    RELEASE_AT = 52  # PyThread_release_lock
-    ASLEEP = 64  # for each helper, STRIDE apart: 1 while it sleeps or is about to; then the lock it sleeps on
+    OFFERED = 50  # the last of the seats that were offered
+    STRETCHES = 51  # how many stretches the table's claims are cut into
+    HELPERS = 52  # helpers that exist
+    ACQUIRE_AT = 53  # PyThread_acquire_lock
+    RELEASE_AT = 54  # PyThread_release_lock
+    ASLEEP = 64  # for each helper, STRIDE apart: 1 while it sleeps or is about to; the lock it sleeps on; its seat
 
+
+MAX_HELPERS = 127
+"""Places on the board. Steps wait for memory, and fewer cores than these keep any machine's memory busy."""
+
+SEAT = 2
+"""Where a helper's seat is among its own entries. The caller's is 0, the helpers have those from 1 on."""
 
 STRIDE = 16

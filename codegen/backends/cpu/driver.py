@@ -6,7 +6,7 @@ done or not begun, whatever signal comes, and calls of several threads exclude e
 
     caller    takes the word; for each pass and table offers seats to helpers, wakes those that sleep, runs the step
               itself, withdraws the seats left, waits for the rest; joins what was reduced; counts; gives the word back
-    helper    takes a seat when there is one and runs the step; looks for seats for a while, then sleeps
+    helper    takes its seat when there is one for it and runs the step; looks for seats for a while, then sleeps
 
 Helpers are optional: the caller works through every table itself, and those that come in time share the work.
 """
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from ...ops import JOINS
 from ..entries import Cell
-from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
+from .cells import JOB_SIZE, JOIN_SIZE, SEAT, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
+from .claims import STRIDE as STRETCH
+from .claims import WORK, StretchCell
 from .guards import GUARDED
 from .header import Header
 from .moments import MAKE
@@ -90,10 +92,12 @@ def receive(plan_at, prepared_at, rate, update):
 SHARE = f"""
 def share(board_at, step_at, table_at, offer, yield_at):
     board = ints(board_at)
+    board[{BoardCell.STRETCHES}] = offer + 1
     if offer > board[{BoardCell.HELPERS}]:
         offer = board[{BoardCell.HELPERS}]
     board[{BoardCell.STEP_AT}] = step_at
     board[{BoardCell.TABLE_AT}] = table_at
+    board[{BoardCell.OFFERED}] = offer
     swap(board_at + {8 * BoardCell.DONE}, 0)
     swap(board_at + {8 * BoardCell.SEATS}, offer)
     helper = board_at + {8 * BoardCell.ASLEEP}
@@ -101,7 +105,7 @@ def share(board_at, step_at, table_at, offer, yield_at):
         if peek(helper) == 1 and swap(helper, 0) == 1:
             release(board[{BoardCell.RELEASE_AT}], ints(helper)[1])
         helper += {8 * STRIDE}
-    call_step(step_at, table_at)
+    work(step_at, table_at, board[{BoardCell.STRETCHES}], 0)
     left = swap(board_at + {8 * BoardCell.SEATS}, 0)
     if left < 0:
         left = 0
@@ -150,21 +154,22 @@ def run(plan_at, k):
     for j in range(pass_jobs[k], pass_jobs[k + 1]):
         job = ints(plan[{LaunchCell.JOBS_AT}] + j * {8 * JOB_SIZE})
         table = ints(job[{JobCell.TABLE_AT}])
-        table[{Header.NEXT}] = 0
         table[{Header.PASS}] = job[{JobCell.KERNEL}]
+        for seat in range(job[{JobCell.HELPERS}] + 1):
+            table[{Header.STRETCHES + StretchCell.TAKEN} + seat * {STRETCH}] = 0
         if job[{JobCell.HELPERS}] > 0 and board_at != 0 and swap(board_at + {8 * BoardCell.BUSY}, 1) == 0:
             helpers = job[{JobCell.HELPERS}]
             share(board_at, job[{JobCell.STEP_AT}], job[{JobCell.TABLE_AT}], helpers, plan[{LaunchCell.YIELD_AT}])
             swap(board_at + {8 * BoardCell.BUSY}, 0)
         else:
-            call_step(job[{JobCell.STEP_AT}], job[{JobCell.TABLE_AT}])
+            work(job[{JobCell.STEP_AT}], job[{JobCell.TABLE_AT}], job[{JobCell.HELPERS}] + 1, 0)
         fold_rows(job[{JobCell.TABLE_AT}], job[{JobCell.BEGIN}], job[{JobCell.END}])
     for j in range(pass_joins[k], pass_joins[k + 1]):
         join_tables(plan[{LaunchCell.JOINS_AT}] + j * {8 * JOIN_SIZE})
 """
 """One pass over every table. Helpers that another caller has are done without."""
 
-PARTS = WAIT + TAKE + MAKE + RECEIVE + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
+PARTS = WAIT + TAKE + MAKE + RECEIVE + WORK + SHARE + JOIN + FOLD_ROWS + JOIN_TABLES + RUN
 """What both entries below are made of."""
 
 SHARED = f"""
@@ -272,13 +277,14 @@ def one_pass(plan_at, prepared_at, k):
 """
 """One pass of a step that several places do together."""
 
-HELP = f"""
+HELP = f"""{WORK}
 def help(board_at, me):
     board = ints(board_at)
+    seat = ints(me)[{SEAT}]
     looks = 0
     while True:
-        if peek(board_at) > 0 and add(board_at, -1) > 0:
-            call_step(board[{BoardCell.STEP_AT}], board[{BoardCell.TABLE_AT}])
+        if peek(board_at) > 0 and seat <= board[{BoardCell.OFFERED}] and add(board_at, -1) > 0:
+            work(board[{BoardCell.STEP_AT}], board[{BoardCell.TABLE_AT}], board[{BoardCell.STRETCHES}], seat)
             add(board_at + {8 * BoardCell.DONE}, 1)
             looks = 0
         elif looks < {SPIN}:

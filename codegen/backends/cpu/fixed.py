@@ -270,7 +270,9 @@ WORDS: dict[str, Callable[..., Value]] = {
     "pause": _pause,
     "copy": _copy,
     "fetch": _fetch,
-    "call_step": lambda b, at, table: _call(b, at, [POINTER], ir.VoidType(), _pointer(b, table)),
+    "call_step": lambda b, at, table, stretch, way: _call(
+        b, at, [POINTER, INT, INT], ir.VoidType(), _pointer(b, table), stretch, way
+    ),
     "acquire": lambda b, at, lock: _call(b, at, [POINTER, SHORT], SHORT, _pointer(b, lock), SHORT(1)),
     "release": lambda b, at, lock: _call(b, at, [POINTER], ir.VoidType(), _pointer(b, lock)),
     "give_way": lambda b, at: _call(b, at, [], SHORT),

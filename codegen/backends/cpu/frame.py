@@ -1,12 +1,12 @@
 """The CPU frame: the loops around a kernel's body, as Python source for Numba.
 
-One function does every pass of a program. It reads a table of integers (see `Header`), takes claims until none is left,
-and for each row of a claim runs the loop of the pass's kernel. Several threads may run it on one table at once.
+One function does every pass of a program. It reads a table of integers (see `Header`), takes claims of a stretch until
+none is left, and for each row of a claim runs the loop of the pass's kernel. Several threads may run it at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from ... import dtypes
 from ...axes import Axes
@@ -19,6 +19,7 @@ from ...rows import ALONE, COUNT, START, TENSOR
 from . import blocks, draws
 from .ahead import ahead_of
 from .blocks import pointer_to
+from .claims import STEP, each_row
 from .header import Header, at
 
 LANES = 128
@@ -41,7 +42,7 @@ def fold_code(op: ReduceOp) -> int:
 
 
 def source(program: Program, kind: type[Frame] | None = None) -> str:
-    """The Python source of `step(table)` for a program. Raises BackendError for a type that processors lack."""
+    """The Python source of `step` for a program. Raises BackendError for a type that processors lack."""
     if dtypes.lacking(program.compute, [(array.storage, array.is_brought) for array in program.arrays]):
         raise BackendError(
             f"processors compute in {' or '.join(dtypes.COMPILED)} here. Received: {program.title}. "
@@ -69,13 +70,12 @@ class Frame:
 
     def lines(self) -> list[str]:
         """The whole function."""
-        return ["def step(table):", *indented([*self.opening(), *self.claims()])]
+        return [f"def {STEP}:", *indented([*self.opening(), *self.claims()])]
 
     def opening(self) -> Iterator[str]:
         """Pointers and the step's scalars."""
         yield f"arrays = at_int64({at(Header.ARRAYS_AT)})"
         yield f"rows = at_int64({at(Header.ROWS_AT)})"
-        yield f"claims = at_int64({at(Header.CLAIMS_AT)})"
         if self.program.scalars:
             yield f"scalars = at_float64({at(Header.SCALARS_AT)})"
         if self.program.tensor_hypers:
@@ -108,16 +108,8 @@ class Frame:
         """The loops over claims and rows."""
         yield from self.gathering()
         kernels = enumerate(self.program.kernels)
-        yield from self.looped(line for k, kernel in kernels if not kernel.gathers for line in self.one_pass(k, kernel))
-
-    def looped(self, lines: Iterable[str]) -> Iterator[str]:
-        """The loops over claims and rows, around what is done for a row."""
-        yield f"all_claims = {at(Header.CLAIMS)}"
-        yield "claim = add_shared(table, 1)"
-        yield "while claim < all_claims:"
-        yield "    for row in range(claims[claim], claims[claim + 1]):"
-        yield from indented([*self.row(), *lines], 2)
-        yield "    claim = add_shared(table, 1)"
+        lines = [line for k, kernel in kernels if not kernel.gathers for line in self.one_pass(k, kernel)]
+        yield from each_row([*self.row(), *lines])
 
     def row(self) -> Iterator[str]:
         """What is known of a row."""

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from ...ops import FUNCTIONS
 from . import folds
 from .abreast import abreast
+from .claims import BACK, StretchCell
 from .strips import STRIPS
 from .words import WORDS
 
@@ -159,13 +160,24 @@ fill.prefer_literal = True
 
 
 @intrinsic
-def add_shared(_context, pointer, amount):
-    """Atomically `pointer[0] += amount`, seen by all threads in one order; returns the old value."""
+def take_claim(_context, stretch, way):
+    """A claim that nobody else has, from this end of a stretch (an address, see `claims`); -1 if there is none left."""
 
     def generate(_context, builder, _signature, args):
-        return builder.atomic_rmw("add", args[0], args[1], "seq_cst")
+        cells = builder.inttoptr(args[0], INT64.as_pointer())
 
-    return int64(pointer, int64), generate
+        def cell(entry):
+            return builder.gep(cells, [INT64(entry)])
+
+        taken = builder.atomic_rmw("add", cell(StretchCell.TAKEN), args[1], "seq_cst")
+        front, back = builder.and_(taken, INT64(BACK - 1)), builder.lshr(taken, INT64(32))
+        first, count = builder.load(cell(StretchCell.FIRST)), builder.load(cell(StretchCell.COUNT))
+        from_back = builder.sub(builder.sub(count, INT64(1)), back)
+        place = builder.select(builder.icmp_unsigned("<", args[1], INT64(BACK)), front, from_back)
+        is_left = builder.icmp_unsigned("<", builder.add(front, back), count)
+        return builder.select(is_left, builder.add(first, place), INT64(-1))
+
+    return int64(int64, int64), generate
 
 
 BY_NAME = {
@@ -174,7 +186,7 @@ BY_NAME = {
     **folds.BY_NAME,
     **STRIPS,
     **WORDS,
-    **{"add_shared": add_shared, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},
+    **{"take_claim": take_claim, "fill": fill, "lanes": lanes, "singles": singles, "words": words, "half": half},
     **{"abreast": abreast, "take_turns": take_turns},
     **{"at_float32": at_float32, "at_float64": at_float64, "at_int64": at_int64},
 }

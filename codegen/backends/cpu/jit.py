@@ -63,7 +63,7 @@ def key_of(source: str) -> str:
 
 
 def code(source: str) -> Code:
-    """The code of a source that defines `step(table)`, compiled by Numba."""
+    """The code of a source that defines `step`, compiled by Numba."""
     found = _CODE.get(source)  # without the lock: an interrupt must not find it taken in every step
     if found is not None:
         return found

@@ -128,20 +128,23 @@ def host_text() -> str:
     return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {host_features()}"
 
 
-def entry_of(symbol: str, native_name: str, forms: Iterable[str] = ("ptr",)) -> str:
+def entry_of(symbol: str, native_name: str, forms: Iterable[str]) -> str:
     """A function that calls what Numba named `native_name`, with arguments of these types of LLVM."""
     arguments = ", ".join(f"{form} %x{i}" for i, form in enumerate(forms))
     return ENTRY.format(symbol=symbol, inner=native_name, arguments=arguments)
 
 
-def from_numba(ir: str, native_name: str, symbol: str, parts: Iterable[tuple[str, str]] = ()) -> MachineCode:
-    """Machine code of the one function that Numba named `native_name`, without its wrappers, as `symbol(table)`.
+def from_numba(
+    ir: str, native_name: str, symbol: str, forms: Iterable[str], parts: Iterable[tuple[str, str]] = ()
+) -> MachineCode:
+    """Machine code of the one function that Numba named `native_name`, without its wrappers, as `symbol`.
 
+    forms: the types of its arguments, in LLVM's text.
     parts: modules of functions that it calls, each with an entry (see `entry_of`).
     """
     llvm = _binding()
     with LOCK:
-        module = llvm.parse_assembly(ir + entry_of(symbol, native_name))
+        module = llvm.parse_assembly(ir + entry_of(symbol, native_name, forms))
         for part in parts:
             module.link_in(llvm.parse_assembly("".join(part)))
         for value in (*module.functions, *module.global_variables):

@@ -8,7 +8,7 @@ machine code is the same, a function takes a third less time, and the first one 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -20,7 +20,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import mathdecl
 from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
 
-from . import abreast, llvm
+from . import abreast, calls, llvm
 
 NAME = "rmsprop_jit"
 """Of the target, among Numba's."""
@@ -105,11 +105,8 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
-def optimized(step: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
-    """The IR of `step(table)`, and what Numba calls the function there.
-
-    arguments: types of those of a function that is one of several of a step.
-    """
+def optimized(step: Callable[..., Any], is_part: bool = False) -> tuple[str, str]:
+    """The IR of a step, or of a function that is one of several of it, and what Numba calls the function there."""
     target = _Dispatcher.targetdescr
     flags = compiler.Flags()
     target.options.parse_as_flags(flags, {"nopython": True, "error_model": "numpy", "_nrt": False})
@@ -119,14 +116,14 @@ def optimized(step: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[
             target.typing_context,
             target.target_context,
             step,
-            args=tuple(arguments) or (numba.types.CPointer(numba.int64),),
+            args=tuple(calls.arguments_of(step)),
             return_type=numba.void,
             flags=flags,
             locals={},
             pipeline_class=_Compiler,
         )
         library = made.library
-        if not arguments:
+        if not is_part:
             library.finalize()  # that is when loops become vectors
         else:  # it would look for what is linked later, and make machine code that nobody runs
             for one in library._linking_libraries:

@@ -18,12 +18,9 @@ from typing import Any
 import numpy as np
 
 from . import jit
-from .cells import STRIDE, BoardCell
+from .cells import MAX_HELPERS, SEAT, STRIDE, BoardCell
 from .cores import Places, cores
 from .driver import HELP
-
-MAX_HELPERS = 127
-"""Places on the board. Steps wait for memory, and fewer cores than these keep any machine's memory busy."""
 
 FEW_HELPERS = 7
 """So many may be asked for on any machine; they cost little, and a process may be given more cores later."""
@@ -89,6 +86,7 @@ class Pool:
         place = int(BoardCell.ASLEEP) + STRIDE * i
         if not self.board[place + 1]:  # there may be one from a start that failed
             self.board[place + 1] = self._new_lock()
+        self.board[place + SEAT] = i + 1
         arguments = (self.at, self.at + 8 * place)
         thread = threading.Thread(target=self._help, args=arguments, daemon=True, name=f"rmsprop_jit-{i}")
         # Taken beforehand: a start that is interrupted may leave a running helper, and no other may have its place.

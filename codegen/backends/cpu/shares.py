@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ops import JOINS
 from ...printer import expression, indented
+from .claims import STEP, each_claim
 from .header import Header, at
 
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ def rows_of(joins: Sequence[Join]) -> tuple[Int64, Int64, Float64]:
     return np.array(rows, np.int64), np.array(entries, np.int64), np.array(starts, np.float64)
 
 
+def work_of(rows: Int64) -> Int64:
+    """About how many numbers are joined in each row."""
+    work: Int64 = (rows[:, 2] - rows[:, 1]) * (1 + rows[:, 5] - rows[:, 4])
+    return work
+
+
 def _source() -> str:
-    lines = ["def step(table):"]
-    lines += [f"    rows = at_int64({at(Header.ROWS_AT)})", f"    shares = at_int64({at(Header.SUMS_AT)})"]
-    lines += [f"    starts = at_float64({at(Header.STARTS_AT)})", f"    all_rows = {at(Header.CLAIMS)}"]
-    lines += ["    row = add_shared(table, 1)", "    while row < all_rows:"]
-    body = ["into = at_float64(rows[row * 6])", "begin = rows[row * 6 + 1]", "end = rows[row * 6 + 2]"]
+    lines = [f"rows = at_int64({at(Header.ROWS_AT)})", f"shares = at_int64({at(Header.SUMS_AT)})"]
+    lines += [f"starts = at_float64({at(Header.STARTS_AT)})"]
+    body = ["row = claim", "into = at_float64(rows[row * 6])", "begin = rows[row * 6 + 1]", "end = rows[row * 6 + 2]"]
     body += ["for i in range(begin, end):", "    into[i] = starts[row]"]
     body += ["for k in range(rows[row * 6 + 4], rows[row * 6 + 5]):"]
     body += ["    low = shares[k * 3] if shares[k * 3] > begin else begin"]
@@ -71,8 +76,8 @@ def _source() -> str:
         body += [f"    if rows[row * 6 + 3] == {fold}:", "        for i in range(high - low):"]
         body += ["            x = whole[i]", "            y = share[i]"]
         body += [f"            whole[i] = {expression(fn, ['x', 'y'], 'float64')}"]
-    lines += indented([*body, "row = add_shared(table, 1)"], 2)
-    return "\n".join(["# shares of numbers over axes", "", *lines, ""])
+    lines += each_claim(body)
+    return "\n".join(["# shares of numbers over axes", "", f"def {STEP}:", *indented(lines), ""])
 
 
 SOURCE = _source()

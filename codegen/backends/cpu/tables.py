@@ -17,11 +17,12 @@ from ...expr import Reduction
 from ...kinds import Space
 from ...ops import ReduceOp, refuses
 from ...program import Program
-from ...rows import Rows, cut
+from ...rows import COUNT, Rows, cut
 from ..detours import Detours, Lent
-from . import ahead, axes_frame, frame, jit
+from . import ahead, axes_frame, claims, frame, jit
+from .cells import MAX_HELPERS
 from .cores import cores
-from .header import HEADER_SIZE, Header
+from .header import Header
 from .numbers import numbers
 
 if TYPE_CHECKING:
@@ -141,15 +142,14 @@ class Table:
 
     def _new_header(self) -> Int64:
         self.cut: Rows = cut(self.sizes, leads=self._leads())
-        return self.header_of(self.cut)
+        return self.header_of(self.cut, self.cut.rows[:, COUNT], self.helpers)
 
-    def header_of(self, rows: Rows) -> Int64:
-        """The header of passes over such rows."""
+    def header_of(self, rows: Rows, counts: Int64, helpers: int) -> Int64:
+        """The header of passes over such rows, of so many elements each, with as many helpers."""
         partial = np.zeros((len(rows.rows), len(self.reductions)), np.float64)
         folds = np.array([frame.fold_code(reduce.op) for reduce in self.reductions], np.int64)
         starts = np.array([reduce.op.identity for reduce in self.reductions], np.float64)
-        header = np.zeros(HEADER_SIZE, np.int64)
-        header[Header.CLAIMS] = len(rows.claims) - 1
+        header = claims.header(np.concatenate([[0], np.cumsum(counts)])[rows.claims], 1 + helpers)
         header[Header.TENSORS] = self.tensors
         header[Header.REDUCTIONS] = len(self.reductions)
         for entry, array in (
@@ -190,7 +190,7 @@ class Table:
     def helping(self, elements: int, claims: int) -> int:
         """How many threads can help with so much work."""
         useful = claims if elements >= CROSSOVER else 1
-        return max(0, min(self.threads, useful) - 1)
+        return max(0, min(self.threads, useful, 1 + MAX_HELPERS) - 1)
 
     @property
     def ends(self) -> list[tuple[int, int]]:

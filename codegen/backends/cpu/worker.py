@@ -15,7 +15,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import settings
@@ -31,7 +31,7 @@ IDLE = 60.0
 """Seconds after which a worker without work ends."""
 
 FUNCTION = re.compile(r"^(def (\w+)\(.*?)(?=^def |\Z)", re.MULTILINE | re.DOTALL)
-ON_TABLES = re.compile(r"def \w+\(table\)")
+ON_TABLES = re.compile(r"def \w+\(table\b")
 """What only one program has."""
 
 SHARED = 64
@@ -50,7 +50,7 @@ _worker: _Worker | None = None
 
 
 def compiled(source: str, symbol: str) -> MachineCode:
-    """The machine code of a source that defines `step(table)`, to be loaded as `symbol`."""
+    """The machine code of a source that defines `step`, to be loaded as `symbol`."""
     global _done_here
     with LOCK:
         if _done_here >= HERE and not settings.assigned():  # which no other process would know of
@@ -67,22 +67,24 @@ def compiled_here(source: str, symbol: str) -> MachineCode:
     parts: list[Part] = []
     functions: list[tuple[str, str]] = FUNCTION.findall(source)
     if len(functions) == 1:
-        return from_numba(*_optimized(_defined(source, "step", known)), symbol)
+        step = _defined(source, "step", known)
+        return from_numba(*_optimized(step), symbol, _forms(step))
     for text, name in functions:
         if ON_TABLES.match(text):
             parts.append(_compiled_part(text, name, known))
         else:
             parts.append(_shared_part(text, name, settings.text()))
         known[name] = parts[-1].caller
-    step = parts.pop()
-    return from_numba(step.ir, step.native_name, symbol, [(part.ir, part.entry) for part in parts])
+    last = parts.pop()
+    return from_numba(last.ir, last.native_name, symbol, last.forms, [(part.ir, part.entry) for part in parts])
 
 
 class Part(NamedTuple):
-    """A function of a source: its IR, what Numba calls it there, under what it is linked, and what calls it."""
+    """A function of a source: its IR, what Numba calls it there, its arguments, its entry, and what calls it."""
 
     ir: str
     native_name: str
+    forms: list[str]
     entry: str
     caller: Any
 
@@ -92,9 +94,16 @@ def _compiled_part(text: str, name: str, known: Mapping[str, Any]) -> Part:
 
     function = _defined(text, name, known)
     arguments, symbol = calls.arguments_of(function), calls.symbol_of(name)
-    ir, native_name = _optimized(function, arguments)
-    entry = entry_of(symbol, native_name, map(calls.form_of, arguments))
-    return Part(ir, native_name, entry, calls.calling(symbol, arguments))
+    ir, native_name = _optimized(function, is_part=True)
+    forms = _forms(function)
+    return Part(ir, native_name, forms, entry_of(symbol, native_name, forms), calls.calling(symbol, arguments))
+
+
+def _forms(function: Callable[..., Any]) -> list[str]:
+    """The types of a function's arguments, in LLVM's text."""
+    from . import calls
+
+    return [calls.form_of(argument) for argument in calls.arguments_of(function)]
 
 
 def _defined(text: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
@@ -104,14 +113,14 @@ def _defined(text: str, name: str, known: Mapping[str, Any]) -> Callable[..., An
     return defined
 
 
-def _optimized(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
+def _optimized(function: Callable[..., Any], is_part: bool = False) -> tuple[str, str]:
     try:
         from .passes import optimized
 
-        made: tuple[str, str] = optimized(function, arguments)
+        made: tuple[str, str] = optimized(function, is_part)
         return made
     except Exception:  # another Numba may have other insides; what it says of a wrong source, it says again below
-        return optimized_by_cfunc(function, arguments)
+        return optimized_by_cfunc(function, is_part)
 
 
 @functools.lru_cache(maxsize=SHARED)
@@ -120,17 +129,16 @@ def _shared_part(text: str, name: str, _settings: str) -> Part:
     return _compiled_part(text, name, names())
 
 
-def optimized_by_cfunc(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> tuple[str, str]:
+def optimized_by_cfunc(function: Callable[..., Any], is_part: bool = False) -> tuple[str, str]:
     """What `passes.optimized` answers, by what Numba promises to keep."""
     import numba
     from llvmlite import binding
 
     from . import calls
 
-    given = arguments or [numba.types.CPointer(numba.int64)]
-    for name in function.__code__.co_names if arguments else ():
+    for name in function.__code__.co_names if is_part else ():
         binding.add_symbol(calls.symbol_of(name), NOWHERE)  # linked later; Numba loads this, and nobody runs it
-    made = numba.cfunc(numba.void(*given), error_model="numpy")(function)
+    made = numba.cfunc(numba.void(*calls.arguments_of(function)), error_model="numpy")(function)
     return made.inspect_llvm(), made.native_name.removeprefix("cfunc.")
 
 
