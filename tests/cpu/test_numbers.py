@@ -59,13 +59,37 @@ def test_machine_code_gives_the_bits_of_python(name: str, dtype: str) -> None:
         assert_same_bits(np.array(ours(given)), np.array(theirs(given)), f"{name} of {x!r}, {y!r}")
 
 
-def test_few_numbers_and_remainders_are_left_to_python() -> None:
-    few = specialize(number(lambda h: 1 - h.x))
-    some = specialize(number(lambda h: exp(h.x % h.y)))
-    assert len(few.step) < numbers.MANY <= len(some.step)
-    for program in (few, some):
-        given = {"x": 5.0, "y": 3.0, "rate": 0.5, "step": 3.0, "learning_rate": 0.1}
-        assert numbers.numbers(program)(given).tolist() == list(compile_scalars(program)(given))
+def test_few_numbers_are_left_to_python() -> None:
+    program = specialize(number(lambda h: 1 - h.x))
+    given = {"x": 5.0, "y": 3.0, "rate": 0.5, "step": 3.0, "learning_rate": 0.1}
+    assert numbers.entry_of(program, program.scalars) is None
+    assert numbers.numbers(program)(given).tolist() == list(compile_scalars(program)(given))
+
+
+def test_a_remainder_is_that_of_python() -> None:
+    """Exact, whatever the quotient; with the sign of what is divided by, also of a zero."""
+    program, rng = specialize(number(lambda h: h.x % h.y), (), "float64"), np.random.default_rng(7)
+    whole = np.round(np.exp(rng.random((200, 2)) * 30)) * rng.choice([-1.0, 1.0], (200, 2))
+    drawn = np.exp(rng.normal(size=(300, 2)) * 200) * rng.choice([-1.0, 1.0], (300, 2))
+    halves = rng.integers(0, 1 << 51, (100, 2)).view(np.float64)  # denormals
+    given, found = np.zeros(2), np.zeros(1)
+    entry = numbers.Entry(numbers.code_of(program, program.scalars).address)
+    pairs = [*itertools.product(SPECIAL, SPECIAL), *whole.tolist(), *drawn.tolist(), *halves.tolist(), (1e308, 5e-324)]
+    for x, y in pairs:
+        given[:] = [{"x": x, "y": y}[name] for name in program.hypers]
+        entry(given.ctypes.data, found.ctypes.data)
+        with np.errstate(all="ignore"):
+            assert_same_bits(found, np.array([np.mod(x, y)]), f"{x!r} % {y!r}")
+
+
+def test_a_truth_is_one_or_zero() -> None:
+    program = specialize(Rule("trial", lambda p, h: {p: where(h.step % h.x == 0, p, 2 * p)}, hypers={"x": 3.0}))
+    given, found = np.zeros(len(program.hypers)), np.zeros(1)
+    entry = numbers.Entry(numbers.code_of(program, program.scalars).address)
+    for step in range(1, 8):
+        given[:] = [{"x": 3.0, "step": step}[name] for name in program.hypers]
+        entry(given.ctypes.data, found.ctypes.data)
+        assert found[0] == (step % 3 == 0)
 
 
 def test_a_root_in_python_is_not_numpys_and_has_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from ...program import Kernel, Let, Program
 from ...sorts import truths
 from . import jit
 from .llvm import Code
-from .numbers import LEFT, MANY, line
+from .numbers import MANY, REST, line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def ahead_of(program: Program) -> Ahead:
 
 def _found(program: Program) -> Ahead:
     lets, known = _together(program)
-    if len(lets) < MANY or any(let.fn in LEFT for let in lets):
+    if len(lets) < MANY or any(let.fn in REST for let in lets):
         return Ahead()
     are_truths = truths(lets)
     while True:

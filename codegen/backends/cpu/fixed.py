@@ -279,11 +279,12 @@ WORDS: dict[str, Callable[..., Value]] = {
     "call_numbers": lambda b, at, given, found: _call(b, at, [INT] * 2, INT, given, found),
     "call_ahead": lambda b, at, found, own, tensors: _call(b, at, [INT] * 3, INT, found, own, tensors),
     "real": lambda b, x: b.sitofp(x, FLOAT),
+    "rest": lambda b, x, y: b.srem(x, y),
     "describe": lambda b, at, thing, out: b.sext(_call(b, at, [INT, INT], SHORT, thing, out), INT),
     "get": lambda b, at, thing, closure: _call(b, at, [INT, INT], INT, thing, closure),
     "drop": lambda b, at, thing: _call(b, at, [INT], ir.VoidType(), thing),
 }
 """Addresses as pointers; atomic exchange, addition (both give the old value) and reading, seen by all threads in one
 order; a hint that this thread waits; bytes copied; a hint that memory is read soon, of any address; calls of functions
-found at an address; an integer as a float64; and, of a float64, its root, its size, the float32 next to it, and its
-bits as an integer."""
+found at an address; an integer as a float64, and what is left of a division by one; and, of a float64, its root, its
+size, the float32 next to it, and its bits as an integer."""

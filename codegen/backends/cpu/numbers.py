@@ -16,6 +16,7 @@ from ...ops import Fn
 from ...printer import mangled, operand, print_let
 from ...program import Arg, Let, Program
 from ...scalars import compile_scalars
+from ...sorts import truths
 from . import jit
 
 if TYPE_CHECKING:
@@ -29,8 +30,54 @@ if TYPE_CHECKING:
 MANY = 40
 """Operations from which on a call into machine code is less than Python takes for them."""
 
-LEFT = {Fn.MOD}
-"""What fixed code has no words for."""
+MOST, LEAST, INFINITE = (1 << 63) - 1, -(1 << 63), 2047 << 52
+WHOLE = 1 << 52
+"""The bit of a mantissa that is not kept."""
+
+REMAINDER = f"""
+def remainder(x, y):
+    size = x & {MOST}
+    over = y & {MOST}
+    if over == 0 or over > {INFINITE} or size >= {INFINITE}:
+        return {2047 << 52 | 1 << 51}
+    if size >= over:
+        places = size >> 52
+        last = over >> 52
+        left = size & {WHOLE - 1}
+        by = over & {WHOLE - 1}
+        if places == 0:
+            places = 1
+        else:
+            left = left | {WHOLE}
+        if last == 0:
+            last = 1
+        else:
+            by = by | {WHOLE}
+        left = rest(left, by)
+        while places > last:
+            few = places - last
+            if few > 10:
+                few = 10
+            left = rest(left << few, by)
+            places -= few
+        if left == 0:
+            return y & {LEAST}
+        while left < {WHOLE} and last > 1:
+            left = left << 1
+            last -= 1
+        size = left
+        if left >= {WHOLE}:
+            size = left - {WHOLE} | last << 52
+    if size == 0:
+        return y & {LEAST}
+    found = x & {LEAST} | size
+    if x < 0 and y >= 0 or x >= 0 and y < 0:
+        found = bits_of(number_of(found) + number_of(y))
+    return found
+"""
+"""What `%` gives of two float64, as bits: exact, mantissas divided ten places at a time."""
+
+REST = {Fn.MOD: "number_of(remainder(bits_of({0}), bits_of({1})))"}
 
 Entry = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
@@ -54,17 +101,12 @@ def numbers(program: Program, wanted: Sequence[Arg] | None = None) -> Function:
 
 def entry_of(program: Program, wanted: Sequence[Arg]) -> Callable[[int, int], int] | None:
     """Machine code from the address of the hyperparameters to that of these numbers; None where they take little."""
-    if len(program.needed(_names(wanted))) < MANY or not has_words(program, wanted):
+    if len(program.needed(_names(wanted))) < MANY:
         return None
     code = code_of(program, wanted)
     entry = Entry(code.address)
     vars(entry)["code"] = code  # it keeps what it runs
     return entry
-
-
-def has_words(program: Program, wanted: Sequence[Arg]) -> bool:
-    """Whether fixed code can compute these numbers."""
-    return LEFT.isdisjoint(let.fn for let in program.needed(_names(wanted)))
 
 
 def code_of(program: Program, wanted: Sequence[Arg]) -> Code:
@@ -81,15 +123,19 @@ def _names(wanted: Sequence[Arg]) -> Iterator[str]:
 def source(program: Program, wanted: Sequence[Arg]) -> str:
     """Fixed code: from the address of the hyperparameters to that of these numbers."""
     lines = ["def numbers(given_at, found_at):", "    given = floats(given_at)", "    found = floats(found_at)"]
-    return "\n".join([*lines, *(f"    {line}" for line in _lines(program, wanted)), ""])
+    own = "\n".join([*lines, *(f"    {line}" for line in _lines(program, wanted)), ""])
+    return REMAINDER + own if any(let.fn is Fn.MOD for let in program.needed(_names(wanted))) else own
 
 
 def _lines(program: Program, wanted: Sequence[Arg]) -> Iterator[str]:
     for i, name in enumerate(program.inputs):
         yield f"{mangled(name)} = given[{i}]"
-    yield from (line(program, let) for let in program.needed(_names(wanted)))
+    lets = program.needed(_names(wanted))
+    yield from (line(program, let) for let in lets)
+    are_truths = truths(lets)
     for j, arg in enumerate(wanted):
-        yield f"found[{j}] = {operand(arg, 'float64')}"
+        found = operand(arg, "float64")
+        yield f"found[{j}] = {f'1.0 if {found} else 0.0' if arg in are_truths else found}"
 
 
 def line(program: Program, let: Let) -> str:
@@ -97,4 +143,4 @@ def line(program: Program, let: Let) -> str:
     if let.fn is Fn.ROUNDED:
         rounding = "float64" if program.compute == "float64" else "rounded"
         return f"{mangled(let.name)} = {rounding}({operand(let.args[0], 'float64')})"
-    return print_let(let, "float64")
+    return print_let(let, "float64", words=REST)
