@@ -113,7 +113,13 @@ class Attributes:
             value = check_switch(name, value)
         elif name not in OPTIONS:
             raise AttributeError(f"{type(self).__name__!r} has no option {name!r}. Received: {name}={value!r}.")
-        self._change(lambda calls: self._with_options(calls, calls.options.replaced(name, value)))
+        self._change(lambda calls: self._with_option(calls, name, value))
+
+    def _with_option(self, calls: Calls, name: str, value: Any) -> Calls:
+        """The calls of one other option; of another learning rate, which programs assign before every step, at once."""
+        if name == "learning_rate" and self._graph is None and (settings := calls.settings.rated(value)) is not None:
+            return calls.following(settings)
+        return self._with_options(calls, calls.options.replaced(name, value))
 
     def _with_options(self, calls: Calls, options: Options) -> Calls:
         """The calls of other options; where these change the structure, with other slots and no plans."""

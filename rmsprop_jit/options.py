@@ -63,6 +63,12 @@ class Options:
             next(group for group in groups if name in group)[name] = value
         return Options(*groups)
 
+    def rated(self, value: object) -> Options:
+        """A copy with another learning rate, which alone is checked: programs may assign one before every step."""
+        other = object.__new__(Options)
+        vars(other).update(vars(self), learning_rate=OPTIONS["learning_rate"].check("learning_rate", value))
+        return other
+
     def of_group(self, values: Mapping[str, object]) -> Options:
         """The options of a group's variables. All values were checked before; there may be thousands of groups."""
         other = object.__new__(Options)

@@ -70,7 +70,7 @@ class Bound(NamedTuple):
 
     passed: list[Any]
     read: Read | None
-    numbers: tuple[object, ...]
+    numbers: tuple[Any, ...]
     step: Any
     after: Any
 
@@ -181,7 +181,7 @@ class Plan:
     def _dated(self, numbers: tuple[Settings, float | Rates, int], old: Bound, update: int) -> Any:
         """What an earlier call was prepared for, but of this update; None where it has to be prepared."""
         settings, rate, _ = numbers
-        if not old.numbers or settings is not old.numbers[0]:
+        if not old.numbers or settings.base is not old.numbers[0].base:
             return None
         if isinstance(rate, float):
             return self.step.launch.dated(old.step, rate, update)

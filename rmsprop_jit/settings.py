@@ -53,13 +53,14 @@ class Settings:
     flags: those that the optimizer's own options switch on. `each`: of each variable, if there are groups.
     kinds: the optimizer's own options, then those of each group.
     names: the numbers that some group names; they are one a variable in all kernels.
+    base:  the same object in settings that differ in the learning rate alone.
 
     Raises OptionError, naming the group, for options that do not go together, and for patterns that match nothing.
     """
 
     def __init__(self, rule: Rule, options: Options, members: Sequence[Member], old: Settings | None = None) -> None:
         options = seeded(rule, options)
-        self.rule, self.options = rule, options
+        self.rule, self.options, self.base = rule, options, object()
         self.flags = option_flags(rule, options)
         self._known = self._of_groups(old)
         kinds = [(options, self.flags), *(known[1:] for known in self._known.values())]
@@ -73,6 +74,18 @@ class Settings:
         self.names = frozenset(own & (NUMBERS | rule.hypers.keys()))
         self._refuse_common()
         self._by_name = resolved(rule, options.hypers, names) if members else {}
+
+    def rated(self, value: object) -> Settings | None:
+        """The settings with another learning rate; None where groups may follow it. Raises OptionError."""
+        if self.options.each_group:
+            return None
+        other = object.__new__(Settings)
+        kept = vars(other)
+        kept.update(vars(self), options=self.options.rated(value))
+        kept["kinds"] = [other.options]
+        for name in ("constant", "places", "_is_common", "_sources"):
+            kept.pop(name, None)
+        return other
 
     def _of_groups(self, old: Settings | None) -> dict[int, tuple[Group, Options, Flags]]:
         """Each group with its options and flags, by the group's identity: what was found for one holds while it lives.

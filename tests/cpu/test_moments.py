@@ -66,21 +66,44 @@ def test_numbers_are_those_that_the_host_makes(name: str, way: str, monkeypatch:
         assert_same_bits(np.asarray(value), np.asarray(theirs[array]), array)
 
 
-@pytest.mark.parametrize("name", ["Adam", "Nadam", "ScheduleFreeSGD", "StableAdamW", "RMSprop"])
-def test_a_steady_call_makes_none_in_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Table] = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Table]:
+    """The tables whose numbers were made in Python, each time anew."""
+    found: list[Table] = []
     numbers_of = Table.numbers_of
 
     def noted(table: Table, hypers: Any) -> Any:
-        made.append(table)
+        found.append(table)
         return numbers_of(table, hypers)
 
     monkeypatch.setattr(Table, "numbers_of", noted)
+    return found
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nadam", "ScheduleFreeSGD", "StableAdamW", "RMSprop"])
+@pytest.mark.parametrize("options", [{}, {"use_ema": True}], ids=str)
+def test_a_steady_call_makes_none_in_python(name: str, options: dict[str, Any], made: list[Table]) -> None:
     variables = [np.ones(shape, np.float32) for shape in SHAPES]
-    optimizer = KINDS[name](decay())
+    optimizer = KINDS[name](decay(), **options)
     for _ in range(STEPS):
         optimizer.apply([np.ones(shape, np.float32) for shape in SHAPES], variables)
     assert len(made) == len(optimizer._calls._plans)
+
+
+def test_a_rate_that_is_assigned_before_each_call_is_no_more_than_that(made: list[Table]) -> None:
+    ours, theirs = np.ones(3), np.ones(3)
+    assigned, scheduled = KINDS["Adam"](), KINDS["Adam"](decay())
+    for step in range(STEPS):
+        assigned.learning_rate = decay()(step)
+        assigned.apply([np.ones(3)], [ours])
+        scheduled.apply([np.ones(3)], [theirs])
+    assert len(made) == 2
+    assert ours.tobytes() == theirs.tobytes()
+    assert assigned.get_config()["learning_rate"] == assigned.learning_rate == decay()(STEPS - 1)
+    settings = assigned._calls.settings
+    assert settings.constant == assigned.learning_rate == settings.kinds[0].learning_rate
+    assigned.learning_rate = decay()
+    assert assigned.learning_rate == decay()(STEPS)
 
 
 def test_a_call_goes_back_to_numbers_that_it_has_prepared() -> None:
