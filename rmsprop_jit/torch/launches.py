@@ -44,6 +44,14 @@ class Kind(NamedTuple):
     is_dated: bool
 
 
+class Brought(NamedTuple):
+    """What numbers of a table follow from; `moment`: None where they do not depend on it."""
+
+    settings: Settings
+    rate: float
+    moment: Moment | None
+
+
 class Launches:
     """A step over the parameters that have gradients of these dtypes.
 
@@ -141,7 +149,7 @@ class _Launch:
             made.append(table)
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self._launch = backends.launch({place: made}, brought=names)
-        self._brought: list[Any] | None = None
+        self._brought: list[Brought] | None = None
         self._addresses = b""
         self._record: Any = None
 
@@ -154,13 +162,27 @@ class _Launch:
         made: list[dict[str, float]],
     ) -> None:
         brought = [
-            (settings[kind.group], rates[kind.group], kind.is_dated and seen[kind.moment]) for kind in self._kinds
+            Brought(settings[kind.group], rates[kind.group], seen[kind.moment] if kind.is_dated else None)
+            for kind in self._kinds
         ]
-        numbers = None if brought == self._brought else self._numbers(settings, rates, seen, made)
+        is_same = brought == self._brought
+        record = self._record if is_same else self._dated(brought)
+        numbers = None if record is not None else self._numbers(settings, rates, seen, made)
         where = addresses.tobytes()  # to compare them so takes a tenth of the time that arrays do
         if numbers is not None or where != self._addresses:
-            self._record = self._launch.prepared(addresses, numbers, self._record)
-            self._brought, self._addresses = brought, where
+            record = self._launch.prepared(addresses, numbers, record)
+        self._record, self._brought, self._addresses = record, brought, where
+
+    def _dated(self, brought: Sequence[Brought]) -> Any:
+        """What is prepared, for another step and its rate, where these are the same of all tables; None elsewhere."""
+        old = self._brought
+        if old is None or any(one.settings is not other.settings for one, other in zip(brought, old, strict=True)):
+            return None
+        rates, moments = {one.rate for one in brought}, {one.moment for one in brought if one.moment is not None}
+        if len(rates) > 1 or len(moments) > 1 or any(moment.shared for moment in moments):
+            return None
+        update = int(moments.pop().steps) + 1 if moments else 1  # which no program reads
+        return self._launch.dated(self._record, rates.pop(), update)
 
     def run(self) -> None:
         self._launch(self._record)

@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 import torch_side  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
+from rmsprop_jit.codegen.backends.cpu.launch import Launch  # noqa: E402
+from rmsprop_jit.codegen.backends.cpu.tables import Table  # noqa: E402
 from rmsprop_jit.rules.table import TABLE  # noqa: E402
 
 CASES = int(os.environ.get("TORCH_CASES", "12"))
@@ -166,3 +168,34 @@ def test_a_rule_of_one_s_own() -> None:
     assert (weights == 1 - 0.5 * 0.75).all()
     assert (optimizer.state[weights]["mean"] == 0.75).all()
     assert optimizer.state[weights]["step"] == 1
+
+
+@pytest.mark.parametrize("other", [{"weight_decay": 0.1}, {"lr": 0.5}], ids=str)
+def test_numbers_of_a_step_are_made_in_python_where_rates_differ_alone(
+    other: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Table] = []
+    numbers_of = Table.numbers_of
+
+    def noted(table: Table, hypers: Any) -> Any:
+        made.append(table)
+        return numbers_of(table, hypers)
+
+    monkeypatch.setattr(Table, "numbers_of", noted)
+
+    def trained(steps: int) -> list[Any]:
+        parameters = [torch.nn.Parameter(torch.ones(size, dtype=torch.float64)) for size in (3, 4)]
+        optimizer = fused.AdamW([{"params": parameters[:1]}, {"params": parameters[1:], **other}], lr=0.1)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] *= 0.9
+            if "lr" not in other:
+                optimizer.param_groups[1]["lr"] *= 0.9
+            for one in parameters:
+                one.grad = torch.full_like(one, 1.0 + step)
+            optimizer.step()
+        return [one.detach().numpy() for one in parameters]
+
+    ours = trained(5)
+    assert len(made) == (2 if "lr" not in other else 10)
+    monkeypatch.setattr(Launch, "dated", lambda *_: None)
+    assert [one.tobytes() for one in trained(5)] == [one.tobytes() for one in ours]
