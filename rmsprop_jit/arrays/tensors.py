@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codegen.backends.attribute import Attribute, Held
+from ..codegen.backends.spans import Spans
 from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, Together, layout_of, of_tensors
 from ..codegen.memory import equal
 from .homes import Int64
@@ -40,14 +41,13 @@ class Read(NamedTuple):
 class Accepted(NamedTuple):
     """Gradients that were looked at with care: their dtypes, and where in the list there are any, and where none.
 
-    nbytes: of each; 0 where there is none. `odd`: the bits of an address that none of its elements can have.
+    spans: tells where they may not lie.
     """
 
     dtypes: tuple[str | None, ...]
     given: list[int]
     missing: list[int]
-    nbytes: Int64
-    odd: Int64
+    spans: Spans
     asked: Asked | None
 
 
@@ -138,7 +138,8 @@ class Reader:
         widths = np.array([np.dtype(name).itemsize if name else 0 for name in dtypes], np.int64)
         if ours and asked is None:
             return None
-        return Accepted(dtypes, given, missing, self._sizes * widths, np.maximum(widths - 1, 0), asked)
+        spans = Spans(self._begins, self._ends, self._sizes * widths, np.maximum(widths - 1, 0))
+        return Accepted(dtypes, given, missing, spans, asked)
 
     def _found(self, accepted: Accepted, arrays: Sequence[Any]) -> Found | None:
         """Where arrays begin that say the same of themselves as those that were accepted; None for others."""
@@ -172,14 +173,7 @@ class Reader:
         """Whether all have memory, aligned to their elements, and none that a step writes."""
         if accepted is self._accepted and equal(begins, self._good):  # memory is mostly used again
             return True
-        nbytes = accepted.nbytes
-        if ((begins == 0) & (nbytes > 0)).any() or (begins & accepted.odd).any():
-            return False
-        if not len(self._ends):
-            return True
-        ends = begins + nbytes
-        before = np.searchsorted(self._begins, ends) - 1
-        return not ((self._ends[before] > begins) & (before >= 0) & (nbytes > 0)).any()
+        return accepted.spans.are_free(begins)
 
 
 def reader(variables: Sequence[Any], begins: Int64, ends: Int64) -> Reader | None:

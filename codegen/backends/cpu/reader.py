@@ -70,21 +70,7 @@ INT = 0xFFFFFFFF
 OTHER, NEW, SAME = 0, 1, 2
 """What a look finds: something else than expected; all as expected, at other addresses than before; at the same."""
 
-LOOK = f"""
-def is_like(object_at, dtype, flags, row_at):
-    given = ints(object_at)
-    row = ints(row_at)
-    if given[{Field.DTYPE}] != dtype or given[{Field.NDIM}] & {INT} != row[{Row.NDIM}]:
-        return 0
-    if given[{Field.FLAGS}] & flags != flags:
-        return 0
-    shape = ints(given[{Field.SHAPE_AT}])
-    wanted = ints(row[{Row.SHAPE_AT}])
-    for axis in range(row[{Row.NDIM}]):
-        if shape[axis] != wanted[axis]:
-            return 0
-    return 1
-
+TOUCHED = f"""
 def is_touched(frame_at, begin, end):
     frame = ints(frame_at)
     begins = ints(frame[{Frame.BEGINS_AT}])
@@ -99,6 +85,22 @@ def is_touched(frame_at, begin, end):
     if low > 0 and begin < end and ints(frame[{Frame.ENDS_AT}])[low - 1] > begin:
         return 1
     return 0
+"""
+
+LOOK = f"""{TOUCHED}
+def is_like(object_at, dtype, flags, row_at):
+    given = ints(object_at)
+    row = ints(row_at)
+    if given[{Field.DTYPE}] != dtype or given[{Field.NDIM}] & {INT} != row[{Row.NDIM}]:
+        return 0
+    if given[{Field.FLAGS}] & flags != flags:
+        return 0
+    shape = ints(given[{Field.SHAPE_AT}])
+    wanted = ints(row[{Row.SHAPE_AT}])
+    for axis in range(row[{Row.NDIM}]):
+        if shape[axis] != wanted[axis]:
+            return 0
+    return 1
 
 def look(block_at):
     frame_at = ints(block_at)[0]
