@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .expr import Expr
@@ -10,18 +11,21 @@ from .news import GRADIENT
 from .rule import Rule
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class Composed(Rule):
     """A rule around another one, of which everything was read twice before.
 
-    guard: a function of `g, h, on` that returns its guard.
+    guarded: a function of `g, h, on` that returns its guard; `dataclasses.replace` keeps it.
     """
 
+    guarded: Callable[..., Expr] | None = field(default=None, kw_only=True)
     readings: ClassVar[int] = 1
 
-    def __init__(self, *given: Any, guard: Callable[..., Expr] | None = None, **more: Any) -> None:
+    def __init__(self, *given: Any, guarded: Callable[..., Expr] | None = None, **more: Any) -> None:
         super().__init__(*given, **more)
         _, h, on, _ = self.namespaces
-        object.__setattr__(self, "guard", None if guard is None else guard(GRADIENT, h, on))
+        object.__setattr__(self, "guarded", guarded)
+        object.__setattr__(self, "guard", None if guarded is None else guarded(GRADIENT, h, on))
 
     def _kind_of_averages(self) -> type[Rule]:
         return Composed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -98,14 +98,15 @@ class Taken(NamedTuple):
         return self.slots, self.options, self.options, self.inputs
 
 
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Combined(Composed, Decaying):
     """A rule that a combinator made; pickled as the call that made it, unless something of it was replaced since.
 
     Raises RuleError where a rule inside it does not hand its step on.
     """
 
-    made_by: tuple[Callable[..., Rule], tuple[Any, ...]] | None = None
-    inside: tuple[Rule, ...]
+    made_by: tuple[Callable[..., Rule], tuple[Any, ...]] | None = field(init=False, default=None)
+    inside: tuple[Rule, ...] = field(init=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.made_by or super().__reduce__()

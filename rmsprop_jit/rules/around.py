@@ -206,7 +206,7 @@ def whole_step(rule: Rule) -> Rule:
         flags={**rule.flags, **STEP_FLAGS, **{unread(name): Flag() for name in rule.inputs}},
         inputs=rule.inputs,
         averaged=averaged_around(rule),
-        guard=guard,
+        guarded=guard,
     )
 
 

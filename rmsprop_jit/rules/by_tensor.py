@@ -63,7 +63,7 @@ def _made(rule: Rule, names: frozenset[str]) -> Rule:
         flags=rule.flags,
         inputs=rule.inputs,
         averaged=None if weights is None else averaged,
-        guard=None if guard is None else lambda *_: guard,
+        guarded=None if guard is None else lambda *_: guard,
     )
 
 

@@ -1,6 +1,7 @@
 """The option `nonfinite`: a call with inf or nan in a gradient is propagated, skipped or refused."""
 
 import copy
+import dataclasses
 import doctest
 import itertools
 import json
@@ -23,6 +24,7 @@ from every_rule import Variant, rule_of
 import rmsprop_jit
 from rmsprop_jit import ArrayError, NonFiniteError, Optimizer, OptionError, RMSprop, RmspropJitError, Variable
 from rmsprop_jit.buckets import program_of
+from rmsprop_jit.rules.around import step_of
 
 BAD = (math.inf, -math.inf, math.nan)
 OTHER = {"float32": "float64", "float64": "float32"}
@@ -430,3 +432,11 @@ def test_looking_at_inputs_takes_one_read_of_each(flags: set[str]) -> None:
     assert "x.hessian" in {load.array for load in last.loads}
     idle = program_of(rule, frozenset(flags), "float32", (None,))
     assert [load.array for load in idle.kernels[0].loads] == ["gradient"]
+
+
+@pytest.mark.parametrize("name", ["Adam", "Prodigy"])
+def test_a_whole_step_of_which_something_is_replaced_has_the_guard_that_it_had(name: str) -> None:
+    whole = step_of(rule_of(Variant(name, None)))
+    other = dataclasses.replace(whole, name="other")
+    assert whole.guard is not None
+    assert other.guard is whole.guard
