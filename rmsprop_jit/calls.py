@@ -19,11 +19,12 @@ from . import counting
 from .ahead import ALONE, Ahead
 from .capture import capture_check, refuse_open_window
 from .chosen import Kind, chosen, places
+from .duties import Call
 from .flags import FIRST, due_flags
 from .identity import FEW, same
 from .members import Members, Variables
 from .phases import WHOLE, Phase, of_all
-from .plan import AnyPlan, Bound, Call, Plan
+from .plan import AnyPlan, Bound, Plan
 from .readers import Resolved
 from .resolve import Gradients, Inputs, resolved
 from .saving import Progress

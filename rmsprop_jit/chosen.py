@@ -10,8 +10,9 @@ from .buckets import Buckets, Part
 from .codegen import backends
 from .codegen.backends.entries import Clock, Marks
 from .codegen.backends.ledger import Ledger
+from .duties import Call, decays, step_and_rest
 from .members import Member
-from .plan import UNBOUND, Bound, Call, decays, rest_of, step_and_rest
+from .plan import UNBOUND, Bound, rest_of
 from .rules.around import Rule, step_of
 from .versions import counted
 
