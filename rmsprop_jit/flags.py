@@ -97,6 +97,8 @@ def step_flags(rule: Rule, numbers: Callable[[], Mapping[str, float]]) -> Flags:
 
 def due_flags(rule: Rule, kinds: Sequence[Options], calls: int) -> tuple[Flags, ...]:
     """The flags that the step after so many calls decides, for each of some options; each rate is asked for once."""
+    if not [name for name, flag in rule.flags.items() if flag.when is not None]:
+        return (NO_FLAGS,) * len(kinds)  # as of most rules that tell the first update from others
     rates: dict[int, float] = {}  # by their sources
 
     def numbers(options: Options) -> Mapping[str, float]:

@@ -95,7 +95,7 @@ class Launch:
     brought: the names of the arrays that calls bring, in the order of their rows of addresses.
     """
 
-    _driver: ClassVar = (driver.DRIVE, 5)  # what does a step, and how many arguments it takes
+    _driver: ClassVar = (driver.UNDATED, 3)  # what does a step, and how many arguments it takes
 
     def __init__(
         self,
@@ -225,6 +225,7 @@ class Launch:
         if Moments not in self._kept:
             able = can_make([table.program for table in self.tables], self._shared)
             made = Moments(self._at, self.tables, self._shared) if able else None
+            self._drive_dated = self._entry(driver.DRIVE, 5)
             kept: Moments | None = self._kept.setdefault(Moments, made)
             for cell, value in () if kept is None else kept.cells.items():
                 self._plan[cell] = value  # the same, whichever thread
@@ -235,7 +236,11 @@ class Launch:
         if self._helpers:
             self._plan[LaunchCell.BOARD_AT] = pool.pool().ready(self._helpers)
         record = prepared or NOTHING
-        answer = self._drive(self._at, record.at, -1 if expected is None else expected, *record.moment)
+        moment, expected = record.moment, -1 if expected is None else expected
+        if moment is HERE:
+            answer = self._drive(self._at, record.at, expected)
+        else:
+            answer = self._drive_dated(self._at, record.at, expected, *moment)
         return answer == driver.DONE or self._answered(answer)
 
     def _answered(self, answer: int) -> bool:
