@@ -14,7 +14,7 @@ import numpy as np
 
 from . import grouping, transfers, tree
 from .arrays.homes import Array
-from .by_name import Setting, setting, shown
+from .by_name import setting, shown
 from .calls import Calls
 from .checkers import check_switch
 from .codegen import locks
@@ -24,7 +24,7 @@ from .graphs import Graph, refuse_new_endings
 from .members import Member, Variables
 from .moving import MOVED, Move, is_moved
 from .option_table import OPTIONS
-from .options import Options
+from .options import Options, own_values
 from .plural import counted
 from .resolve import NO_INPUTS, Gradients, Inputs, checked_first
 from .rules.around import Rule
@@ -291,15 +291,3 @@ def refuse_without_rule(name: str) -> NoReturn:
         f"a config holds no equations. Received: {name}.from_config(config) without `rule`. Pass the rule that the "
         f"optimizer had: {name}.from_config(config, rule=...)."
     )
-
-
-def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, Setting], dict[str, bool]]:
-    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
-    hypers = {key: setting(hyper, key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
-    switches = {
-        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.is_option
-    }
-    if given:
-        known = ", ".join([*OPTIONS, *hypers, *switches])
-        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
-    return hypers, switches

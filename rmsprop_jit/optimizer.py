@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from . import patterns, tree
 from .alone import rule_alone
 from .arrays.homes import is_array
-from .attributes import own_values, refuse_without_rule
+from .attributes import refuse_without_rule
 from .calls import Calls
 from .copying import Copying
 from .errors import ArrayError, OptionError, RuleError
@@ -22,7 +22,7 @@ from .graphs import Graph
 from .grouping import grouped
 from .members import Variables
 from .option_table import OPTIONS
-from .options import LearningRate, Options
+from .options import LearningRate, Options, own_values
 from .resolve import Gradients, is_empty
 from .rules.around import Rule, check_names
 from .settings import Settings

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .by_name import shown
+from .by_name import Setting, setting, shown
+from .checkers import check_switch
 from .codegen.integers import halves
 from .codegen.kinds import SEED
 from .errors import OptionError
@@ -15,6 +16,9 @@ from .groups import NO_GROUPS, Groups
 from .option_table import ONLY_ONE, OPTIONS
 from .rates import RATE, in_config, rate_of
 from .schedules import LearningRateSchedule
+
+if TYPE_CHECKING:
+    from .rules.around import Rule
 
 LearningRate = float | LearningRateSchedule | Callable[..., float]
 
@@ -142,3 +146,15 @@ class Options:
         if self.groups is not None:
             config["groups"] = self.groups.plain(in_config)
         return config
+
+
+def own_values(rule: Rule, given: dict[str, Any]) -> tuple[dict[str, Setting], dict[str, bool]]:
+    """The rule's numbers and switches, taken out of `given`. Raises OptionError for what is left."""
+    hypers = {key: setting(hyper, key, given.pop(key, hyper.default)) for key, hyper in rule.hypers.items()}
+    switches = {
+        key: check_switch(key, given.pop(key, flag.default)) for key, flag in rule.flags.items() if flag.is_option
+    }
+    if given:
+        known = ", ".join([*OPTIONS, *hypers, *switches])
+        raise OptionError(f"Argument(s) not recognized. Received: {given}. Known: {known}.")
+    return hypers, switches

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..attributes import own_values
 from ..errors import OptionError
 from ..flags import Flags, option_flags
-from ..options import Options
+from ..options import Options, own_values
 from .words import OURS, Words
 
 
