@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[str, Any]
 
+FAR = 2.0**53
+"""Steps from which on a state does not count them: a number of that size and the next are one in float64."""
+
 
 class Moment(NamedTuple):
     """How far some parameters are: the steps made, and their slots over all by name."""
@@ -150,6 +153,7 @@ class _Launch:
         names = ("gradient", *(f"x.{name}" for name in rule.inputs))
         self._launch = backends.launch({place: made}, brought=names)
         self._brought: list[Brought] | None = None
+        self._made: dict[int, dict[str, float]] = {}  # of what was brought
         self._addresses = b""
         self._record: Any = None
 
@@ -167,11 +171,15 @@ class _Launch:
         ]
         is_same = brought == self._brought
         record = self._record if is_same else self._dated(brought)
-        numbers = None if record is not None else self._numbers(settings, rates, seen, made)
+        numbers, own = None, self._made if is_same else {}  # nothing is dated that changes slots over all
+        if record is None:
+            numbers, own = self._numbers(settings, rates, seen)
         where = addresses.tobytes()  # to compare them so takes a tenth of the time that arrays do
         if numbers is not None or where != self._addresses:
             record = self._launch.prepared(addresses, numbers, record)
-        self._record, self._brought, self._addresses = record, brought, where
+        self._record, self._brought, self._made, self._addresses = record, brought, own, where
+        for moment, slots in own.items():
+            made[moment].update(slots)
 
     def _dated(self, brought: Sequence[Brought]) -> Any:
         """What is prepared, for another step and its rate, where these are the same of all tables; None elsewhere."""
@@ -181,21 +189,18 @@ class _Launch:
         rates, moments = {one.rate for one in brought}, {one.moment for one in brought if one.moment is not None}
         if len(rates) > 1 or len(moments) > 1 or any(moment.shared for moment in moments):
             return None
-        update = int(moments.pop().steps) + 1 if moments else 1  # which no program reads
-        return self._launch.dated(self._record, rates.pop(), update)
+        steps = moments.pop().steps if moments else 0.0  # which no program reads
+        return self._launch.dated(self._record, rates.pop(), int(steps) + 1) if steps < FAR else None
 
     def run(self) -> None:
         self._launch(self._record)
 
     def _numbers(
-        self,
-        settings: Sequence[Settings],
-        rates: Sequence[float],
-        seen: Sequence[Moment],
-        made: list[dict[str, float]],
-    ) -> list[Numbers]:
-        """Those of each table; what slots over all become is put into `made`."""
+        self, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]
+    ) -> tuple[list[Numbers], dict[int, dict[str, float]]]:
+        """Those of each table; and what slots over all become, for moments by their numbers."""
         numbers: list[Numbers] = []
+        made: dict[int, dict[str, float]] = {}
         for kind in self._kinds:
             moment = seen[kind.moment]
             own: Numbers = settings[kind.group].numbers(rates[kind.group], int(moment.steps) + 1)
@@ -203,10 +208,10 @@ class _Launch:
                 shared: dict[str, Any] = {name: np.float64(value) for name, value in moment.shared}
                 own = Shared([kind.program], shared).beside(own)
                 new = {name: own[f"s.{name}'"] for name in shared if f"s.{name}'" in own}
-                made[kind.moment].update(new)
+                made.setdefault(kind.moment, {}).update(new)
             numbers.append({**own, "decays": 1.0, **self._keys})
         self._common.check(numbers)
-        return numbers
+        return numbers, made
 
 
 def depends(program: Program) -> bool:
