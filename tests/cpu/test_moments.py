@@ -1,5 +1,9 @@
 """From the second update on, compiled code makes a call's numbers of its rate and its number, with the same bits."""
 
+import contextlib
+import importlib
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +11,11 @@ import numpy as np
 import pytest
 from compare import Array, assert_same_bits
 from every_rule import some
+from interrupts import Interrupter
 
 from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen.backends.cpu.launch import Launch
+from rmsprop_jit.codegen.backends.cpu.moments import Moments
 from rmsprop_jit.codegen.backends.cpu.tables import Table
 from rmsprop_jit.rules.table import TABLE
 from rmsprop_jit.schedules import ExponentialDecay
@@ -118,3 +124,49 @@ def test_a_call_goes_back_to_numbers_that_it_has_prepared() -> None:
         launch(record)
         found.append(plan.step.launch.tables[0].numbers.tolist())
     assert found[0] == found[2] == found[3] != found[1]
+
+
+def test_an_interrupt_of_the_second_update_leaves_numbers_as_they_should_be() -> None:
+    """Which is when it is first asked whether compiled code makes them: all of that is there, or none."""
+
+    def trained_by(n: int) -> tuple[bytes, bool]:
+        variable, gradient, optimizer = np.ones(3), np.array([1.0, 2.0, 3.0]), KINDS["Adam"](0.1)
+        optimizer.apply([gradient], [variable])
+        with contextlib.suppress(KeyboardInterrupt), Interrupter(n) as interrupter:
+            optimizer.apply([gradient], [variable])
+        while optimizer.iterations < STEPS:
+            optimizer.apply([gradient], [variable])
+        return variable.tobytes(), interrupter.raised
+
+    (wanted, is_later), n = trained_by(1 << 30), 0
+    assert not is_later
+    while n == 0 or is_later:
+        found, is_later = trained_by(n)
+        assert found == wanted, n
+        n += 3
+
+
+def test_threads_that_ask_for_it_at_once_find_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Moments):
+        """Whose reader another thread overtakes."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "cells":
+                time.sleep(0.05)
+            return super().__getattribute__(name)
+
+    def trained_by(threads: int) -> bytes:
+        variable, gradient, optimizer = np.ones(3), np.array([1.0, 2.0, 3.0]), KINDS["Adam"](0.1)
+        optimizer.apply([gradient], [variable])
+        for many in (threads, 4 - threads):
+            each = [threading.Thread(target=optimizer.apply, args=([gradient], [variable])) for _ in range(many)]
+            for one in each:
+                one.start()
+                time.sleep(0.01)
+            for one in each:
+                one.join()
+        return variable.tobytes()
+
+    wanted = trained_by(1)
+    monkeypatch.setattr(importlib.import_module(Launch.__module__), "Moments", Slow)
+    assert trained_by(4) == wanted

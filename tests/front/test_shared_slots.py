@@ -174,8 +174,7 @@ def test_an_interrupt_finds_it_as_the_count_says() -> None:
         products.append(number(plain))
     variables, optimizer = variables_of(), Optimizer(NADAM)
     gradients = gradients_of(variables, 1)
-    for _ in range(2):  # which compile
-        optimizer.apply(gradients, variables)
+    optimizer.apply(gradients, variables)  # the second call is where it is asked who makes numbers
     n = 0
     while optimizer.iterations < 30:
         with contextlib.suppress(KeyboardInterrupt), Interrupter(n) as interrupter:

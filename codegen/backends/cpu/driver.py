@@ -298,7 +298,7 @@ def help(board_at, me):
             pause()
         else:
             swap(me, 1)
-            if peek(board_at) <= 0 or swap(me, 0) == 0:
+            if peek(board_at) <= 0 or seat > board[{BoardCell.OFFERED}] or swap(me, 0) == 0:
                 acquire(board[{BoardCell.ACQUIRE_AT}], ints(me)[1])
             looks = 0
 """

@@ -95,7 +95,9 @@ class Launch:
     brought: the names of the arrays that calls bring, in the order of their rows of addresses.
     """
 
-    _driver: ClassVar = (driver.UNDATED, 3)  # what does a step, and how many arguments it takes
+    # What does a step, and how many arguments it takes; the second is told the update and its rate.
+    _driver: ClassVar = (driver.UNDATED, 3)
+    _dated_driver: ClassVar = (driver.DRIVE, 5)
 
     def __init__(
         self,
@@ -118,6 +120,7 @@ class Launch:
         self._lay_out_marks(marks)
         self._helpers = max((table.helpers for table in tables), default=0)
         self._drive = self._entry(*self._driver)
+        self._is_told: bool | None = None  # whether compiled code makes numbers; None as long as nobody has asked
 
     def _entry(self, source: str, arguments: int) -> Any:
         """Compiled code of the driver; a tiny step keeps Python's lock."""
@@ -221,15 +224,19 @@ class Launch:
         return like.dated(rate, update)
 
     def _makes_numbers(self) -> bool:
-        """Whether compiled code can make the numbers of calls; it is made when that is first asked."""
-        if Moments not in self._kept:
+        """Whether compiled code can make the numbers of calls; it is made when that is first asked.
+
+        That it can is said last: an interrupt, and another thread, find all of the plan's cells or go without them.
+        """
+        if self._is_told is None:
             able = can_make([table.program for table in self.tables], self._shared)
             made = Moments(self._at, self.tables, self._shared) if able else None
-            self._drive_dated = self._entry(driver.DRIVE, 5)
             kept: Moments | None = self._kept.setdefault(Moments, made)
+            self._drive_dated = self._entry(*self._dated_driver)
             for cell, value in () if kept is None else kept.cells.items():
                 self._plan[cell] = value  # the same, whichever thread
-        return self._kept[Moments] is not None
+            self._is_told = kept is not None
+        return self._is_told
 
     def __call__(self, prepared: Record | None = None, expected: int | None = None) -> bool:
         """Do the step, in one compiled call, and count it if the ledger stands at `expected`; else False."""

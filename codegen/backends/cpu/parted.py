@@ -49,7 +49,7 @@ def part(plan_at, prepared_at, expected, rate, update, first, last):
 class Parted(Launch):
     """A launch of which some table has functions outside."""
 
-    _driver = (PART, 7)
+    _driver = _dated_driver = (PART, 7)
 
     def follow(self, turns: Sequence[Turn]) -> None:
         """Run kernels in these turns."""
