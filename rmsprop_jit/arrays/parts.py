@@ -5,6 +5,7 @@ So do torch's optimizers, by `torch.view_as_real`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PARTS = {"torch.complex64": "float32", "torch.complex128": "float64"}
@@ -14,6 +15,18 @@ PARTS = {"torch.complex64": "float32", "torch.complex128": "float64"}
 def is_changed_when_read(tensor: Any) -> bool:
     """Whether what lies in memory is not what a tensor says of its elements: it is negated, or conjugated."""
     return bool(tensor.is_neg() or tensor.is_conj())
+
+
+def are_changed(single: Iterable[Any], complex_ones: Iterable[Any]) -> bool:
+    """Whether any of one element is negated when it is read, or any of complex numbers conjugated."""
+    return any(one.is_neg() for one in single) or any(one.is_conj() for one in complex_ones)
+
+
+def unchanged(again: Callable[[], bool], single: list[Any], complex_ones: list[Any]) -> Callable[[], bool]:
+    """What says later whether tensors are as they were, of which `again` knows the memory alone."""
+    if not single and not complex_ones:
+        return again
+    return lambda: again() and not are_changed(single, complex_ones)
 
 
 def layout(tensor: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -17,7 +17,7 @@ from ..codegen.backends.spans import Spans
 from ..codegen.backends.tensors import CANNOT_SAY, Asked, Found, Together, layout_of, of_tensors
 from ..codegen.memory import equal
 from .homes import Int64
-from .parts import PARTS, is_changed_when_read
+from .parts import PARTS, are_changed, is_changed_when_read, unchanged
 
 
 class Read(NamedTuple):
@@ -63,11 +63,13 @@ class Reader:
         found = None if asked is None else asked.alike(variables)
         if found is None or found.again is None:
             raise TypeError("tensors that cannot be asked at once")
-        self._stay, self._variables = found.again, list(variables)
+        self._variables = list(variables)
         self._layouts = [layout_of(one) for one in variables]
         self._is_complex = [one.is_complex() for one in variables]
         self._sizes = np.array([one.numel() for one in variables], np.int64) << self._is_complex
         self._single, self._complex = (np.flatnonzero(of).tolist() for of in (self._sizes == 1, self._is_complex))
+        self._complex_ones, self._asks = [variables[i] for i in self._complex], bool(self._single or self._complex)
+        self._stay = unchanged(found.again, [], self._complex_ones)
         self._begins, self._ends = begins, ends
         self._accepted: Accepted | None = None
         self._good = np.zeros(0, np.int64)  # where the last good ones of those accepted began
@@ -95,7 +97,10 @@ class Reader:
         self._accepted, self._good = accepted, found.begins
         if isinstance(arrays, Held):
             self._together = self._asked_together(arrays.attribute, accepted)
-        return Read(found.begins, found.again, self._stay)
+        again = found.again
+        if self._asks and again is not None:
+            again = unchanged(again, *self._changeable(arrays))
+        return Read(found.begins, again, self._stay)
 
     def _found_together(self, held: Held, dtypes: tuple[str | None, ...]) -> Int64 | None:
         """Where they begin, if compiled code says that they, and the variables, are as those that were accepted."""
@@ -103,7 +108,9 @@ class Reader:
         if accepted is None or known is None or accepted.dtypes != dtypes or known[0] is not held.attribute:
             return None
         begins = known[1].alike(held)
-        if begins is None or self._is_any_changed(held) or not self._is_good(begins, accepted):
+        if begins is None or are_changed([], self._complex_ones) or self._is_any_changed(held):
+            return None
+        if not self._is_good(begins, accepted):
             return None
         self._good = begins
         return begins
@@ -159,15 +166,20 @@ class Reader:
         return Found(begins, found.again)
 
     def _is_any_changed(self, arrays: Sequence[Any]) -> bool:
-        """Whether elements of any that may be so are negated or conjugated when they are read.
+        """Whether elements of any that may be so are negated or conjugated when they are read."""
+        return self._asks and are_changed(*self._changeable(arrays))
+
+    def _changeable(self, arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Those of one element, which may be negated when it is read, and those that may be conjugated.
 
         DLPack has no word for that. Negated ones are imaginary parts of complex numbers, and so are dense only where
         there is no more than one; of many only `torch._neg_view`, which is not for users, makes dense ones, and asking
         all, 88 us for 1,000, would take nearly as long as all else does.
         """
-        if any(arrays[i] is not None and arrays[i].is_neg() for i in self._single):
-            return True
-        return any(arrays[i] is not None and arrays[i].is_conj() for i in self._complex)
+        single, complex_ones = (
+            [arrays[i] for i in at if arrays[i] is not None] for at in (self._single, self._complex)
+        )
+        return single, complex_ones
 
     def _is_good(self, begins: Int64, accepted: Accepted) -> bool:
         """Whether all have memory, aligned to their elements, and none that a step writes."""

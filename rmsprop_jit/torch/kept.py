@@ -19,6 +19,7 @@ import torch
 from ..arrays.checks import check_variable
 from ..arrays.homes import Array
 from ..arrays.memory import lie_alike
+from ..arrays.parts import are_changed
 from ..codegen import Slot
 from ..codegen.backends.tensors import CANNOT_SAY, stay
 from ..errors import ArrayError
@@ -95,6 +96,7 @@ class Kept:
         self._values = list(chain.from_iterable(map(dict.values, self._lent.dicts)))
         asked = [*self._lent.tensors, *self.common.values()]
         self._stay = stay(asked, [one.data_ptr() for one in asked])
+        self._complex = [i for i, one in enumerate(self._lent.tensors) if one.is_complex()]
         self._is_entered, self._tensors = True, []
 
     def reach(self, known: Reach) -> Reach:
@@ -121,7 +123,9 @@ class Kept:
             return False
 
     def _holds(self) -> bool:
-        """Whether the same tensors are in the same dicts."""
+        """Whether the same tensors are in the same dicts, and none of them is conjugated when it is read."""
+        if self._complex and are_changed([], map(self._lent.tensors.__getitem__, self._complex)):
+            return False
         if not same(self._states.values(), self._dicts):
             return False
         return same(list(chain.from_iterable(map(dict.values, self._lent.dicts))), self._values)

@@ -146,6 +146,20 @@ def negated(one: Any) -> Any:
     return torch.complex(torch.zeros(one.shape), torch.ones(one.shape)).conj().imag
 
 
+def conjugated(which: Callable[[Any, Any], Any]) -> Spoil:
+    """What a complex parameter is, or has, is conjugated in place after some steps."""
+
+    def spoil(optimizer: Any, one: Any) -> Any:
+        other = anew(torch.Tensor.cfloat)(optimizer, one)
+        for _ in range(2):
+            optimizer.step()
+        found = which(optimizer, other)
+        found.data = found.data.conj()
+        return other
+
+    return spoil
+
+
 def state(change: Callable[[Any, Any], None]) -> Spoil:
     """Something is done to the state of a parameter, once it has one."""
 
@@ -163,6 +177,7 @@ def quietly(change: Callable[[], Any]) -> Any:
 
 
 CHANGED = "state 'square_avg' does not fit the parameter any more"
+CONJUGATED = "negated or conjugated when"
 NOT_DENSE = "not dense|cannot be used|sparse"
 FAULTS: dict[str, Fault] = {
     "nothing": Fault(lambda _, __: None),
@@ -178,6 +193,9 @@ FAULTS: dict[str, Fault] = {
     "meta": Fault(anew(lambda x: x.to("meta")), *["meta"] * 2),
     "integers": Fault(anew(torch.Tensor.int), *["int32"] * 2),
     "complex": Fault(anew(torch.Tensor.cfloat)),
+    "conjugated": Fault(conjugated(lambda _, x: x), *[CONJUGATED] * 2),
+    "a conjugated gradient": Fault(conjugated(lambda _, x: x.grad), *[CONJUGATED] * 2),
+    "a conjugated state": Fault(conjugated(lambda o, x: o.state[x]["square_avg"]), *[CONJUGATED] * 2),
     "quantised": Fault(anew(lambda x: quietly(lambda: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8))), *["q"] * 2),
     "another storage of the same tensor": Fault(to_set),
     "a longer storage": Fault(to_resized),

@@ -118,6 +118,36 @@ def test_a_conjugated_gradient_is_refused_by_name(steps: int) -> None:
         assert not torch.equal(one, before)
 
 
+@pytest.mark.parametrize("which", ["the gradient", "the parameter"])
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_the_same_object_is_asked_again_whether_it_is_conjugated(shape: tuple[int, ...], which: str) -> None:
+    one, gradient = torch.zeros(shape, dtype=torch.complex64), torch.full(shape, 1 + 2j)
+    optimizer = rmsprop_jit.SGD(1.0)
+    for _ in range(3):
+        optimizer.apply([gradient], [one])
+    changed, before = {"the gradient": gradient, "the parameter": one}[which], one.clone()
+    changed.data = changed.data.conj()
+    read = one.clone()
+    for _ in range(2):
+        with pytest.raises(ArrayError, match=r"variable_0.*conjugated"):
+            optimizer.apply([gradient], [one])
+    assert torch.equal(one, read)
+    changed.data = changed.data.conj()
+    optimizer.apply([gradient], [one])
+    assert torch.equal(one, before - gradient)
+
+
+def test_one_number_s_gradient_is_asked_again_whether_it_is_negated() -> None:
+    one, gradient = torch.zeros(1), torch.ones(1)
+    optimizer = rmsprop_jit.SGD(1.0)
+    for _ in range(3):
+        optimizer.apply([gradient], [one])
+    gradient.data = torch._neg_view(gradient.data)
+    with pytest.raises(ArrayError, match="negated"):
+        optimizer.apply([gradient], [one])
+    assert torch.equal(one, torch.full((1,), -3.0))
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 3)])
 @pytest.mark.parametrize("name", ["Muon", "Adafactor", "CAME", "NovoGrad"])
 def test_rules_that_ask_for_axes_refuse_them_by_name(name: str, shape: tuple[int, ...]) -> None:
