@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from rmsprop_jit import RMSprop
 
 COUNT = 20_000
 """Of tensors; times are in proportion."""
+
+TRIES = 3
+"""Of which the shortest count: what shares a cache with others takes three times as long, of processor time, too."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -26,14 +30,20 @@ def test_what_is_done_for_each_tensor_is_short() -> None:
     variables = [np.ones(10, np.float32) for _ in range(COUNT)]
     gradients = [np.ones(10, np.float32) for _ in range(COUNT)]
     RMSprop().apply(gradients[:1], [np.ones(10, np.float32)])  # what is compiled is compiled
-    optimizer = RMSprop()
-    taken = {"build": seconds(lambda: optimizer.build(variables)), "first": seconds(lambda: optimizer.apply(gradients))}
-    gradients[7] = None  # type: ignore[call-overload]
-    optimizer.apply(gradients)
-    taken["one missing"] = seconds(lambda: optimizer.apply(gradients))
+    tries = []
+    for _ in range(TRIES):
+        optimizer = RMSprop()
+        taken = {
+            "build": seconds(partial(optimizer.build, variables)),
+            "first": seconds(partial(optimizer.apply, gradients)),
+        }
+        missing = [*gradients[:7], None, *gradients[8:]]
+        optimizer.apply(missing)
+        taken["one missing"] = seconds(partial(optimizer.apply, missing))
+        tries.append(taken)
     most = {"build": 8.0, "first": 2.4, "one missing": 0.24}
-    assert all(taken[what] < most[what] * COUNT / 100_000 + 0.02 for what in most), taken
+    assert all(min(one[what] for one in tries) < most[what] * COUNT / 100_000 + 0.02 for what in most), tries
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        optimizer.apply(gradients)
+        optimizer.apply(missing)
     assert optimizer.iterations == 4

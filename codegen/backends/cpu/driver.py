@@ -15,15 +15,12 @@ from __future__ import annotations
 
 from ...ops import JOINS
 from ..entries import Cell
-from .cells import JOB_SIZE, JOIN_SIZE, SEAT, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
+from .cells import JOB_SIZE, JOIN_SIZE, STRIDE, BoardCell, JobCell, JoinCell, LaunchCell, RecordCell
 from .claims import STRIDE as STRETCH
 from .claims import WORK, StretchCell
 from .guards import GUARDED
 from .header import Header
 from .moments import MAKE
-
-SPIN = 10_000
-"""How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
 
 PATIENCE = 100
 """How often a caller looks before it offers its processor to whom it waits for."""
@@ -282,23 +279,3 @@ def one_pass(plan_at, prepared_at, k):
     swap(plan[{LaunchCell.LEDGER_AT}], 0)
 """
 """One pass of a step that several places do together."""
-
-HELP = f"""{WORK}
-def help(board_at, me):
-    board = ints(board_at)
-    seat = ints(me)[{SEAT}]
-    looks = 0
-    while True:
-        if peek(board_at) > 0 and seat <= board[{BoardCell.OFFERED}] and add(board_at, -1) > 0:
-            work(board[{BoardCell.STEP_AT}], board[{BoardCell.TABLE_AT}], board[{BoardCell.STRETCHES}], seat)
-            add(board_at + {8 * BoardCell.DONE}, 1)
-            looks = 0
-        elif looks < {SPIN}:
-            looks += 1
-            pause()
-        else:
-            swap(me, 1)
-            if peek(board_at) <= 0 or seat > board[{BoardCell.OFFERED}] or swap(me, 0) == 0:
-                acquire(board[{BoardCell.ACQUIRE_AT}], ints(me)[1])
-            looks = 0
-"""

@@ -19,8 +19,8 @@ import numpy as np
 
 from . import jit
 from .cells import MAX_HELPERS, SEAT, STRIDE, BoardCell
+from .claims import WORK
 from .cores import Places, cores
-from .driver import HELP
 
 FEW_HELPERS = 7
 """So many may be asked for on any machine; they cost little, and a process may be given more cores later."""
@@ -28,8 +28,32 @@ FEW_HELPERS = 7
 RETRY = 60.0
 """Seconds until helpers are asked for again where there were none to be had: failing takes longer than many a step."""
 
+SPIN = 10_000
+"""How often a helper looks for a seat before it sleeps: 100 to 200 us, a few times what a wake-up takes."""
+
 SCARCE = (RuntimeError, MemoryError, OSError)
 """What Python raises when the system has no thread or no memory to give."""
+
+HELP = f"""{WORK}
+def help(board_at, me):
+    board = ints(board_at)
+    seat = ints(me)[{SEAT}]
+    looks = 0
+    while True:
+        if peek(board_at) > 0 and seat <= board[{BoardCell.OFFERED}] and add(board_at, -1) > 0:
+            work(board[{BoardCell.STEP_AT}], board[{BoardCell.TABLE_AT}], board[{BoardCell.STRETCHES}], seat)
+            add(board_at + {8 * BoardCell.DONE}, 1)
+            looks = 0
+        elif looks < {SPIN}:
+            looks += 1
+            pause()
+        else:
+            swap(me, 1)
+            if peek(board_at) <= 0 or seat > board[{BoardCell.OFFERED}] or swap(me, 0) == 0:
+                acquire(board[{BoardCell.ACQUIRE_AT}], ints(me)[1])
+            looks = 0
+"""
+"""What a helper does, for good: its own seat, and no other, if that was offered; `me` is its entry of the board."""
 
 
 def address_of(function: Any) -> int:
