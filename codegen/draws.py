@@ -84,8 +84,9 @@ def uniform(word: Expr) -> Expr:
 
 
 def normal(word: Expr, compute: str) -> Expr:
-    """The normal number below which a word's share of all is: one of 2**32, symmetric, of at most 6.34 in size.
+    """The normal number below which a word's share of all is: one of 2**32, of at most 6.34 in size.
 
+    They are symmetric: in float32 up to the last digit, since a long word is rounded before 0.5 is added to it.
     Its size is within 1e-6 of itself of the inverse of the distribution. What x lacks to 1 is computed apart, since
     float32 has not the digits for the difference. Nothing is chosen between, and divided once.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -17,4 +17,20 @@ def of_torch(arrays: Iterable[Any]) -> Callable[[], None] | None:
     kind = getattr(torch, "Tensor", None)
     tensors = [] if kind is None else [one for one in arrays if isinstance(one, kind)]
     graph: Any = getattr(getattr(torch, "autograd", None), "graph", None)
-    return functools.partial(graph.increment_version, tensors) if tensors and graph is not None else None
+    return functools.partial(of_lists(graph.increment_version), tensors) if tensors and graph is not None else None
+
+
+@functools.lru_cache(maxsize=1)
+def of_lists(increment: Callable[[Any], None]) -> Callable[[Sequence[Any]], None]:
+    """What counts a write to each tensor of a list: torch's own function, which before torch 2.5 takes one tensor."""
+
+    def one_by_one(tensors: Sequence[Any]) -> None:
+        for one in tensors:
+            if not one.is_inference():  # these have no version, and a newer torch passes them over
+                increment(one)
+
+    try:
+        increment([])
+    except (RuntimeError, TypeError):
+        return one_by_one
+    return increment

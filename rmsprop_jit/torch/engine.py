@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from torch.autograd.graph import increment_version
+from torch.autograd import graph
 
+from ..arrays import versions
 from ..arrays.checks import DTYPES
 from ..buckets import inputs_read, needed_slots, program_of
 from ..codegen import locks
@@ -28,6 +29,8 @@ MOST_KINDS = 64
 """Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
 
 Group = dict[str, Any]
+
+increment_versions = versions.of_lists(graph.increment_version)
 
 
 class _Given(NamedTuple):
@@ -165,7 +168,7 @@ class _Bound:
         brought = self._brought(resolved, whose, seen, due)
         launches = self._launches(brought, settings, rates, whose, seen, due)
         made = launches.prepare(brought.addresses, settings, rates, seen)
-        increment_version(self._given.parameters)
+        increment_versions(self._given.parameters)
         self.kept.enter()  # nothing can be refused any more
         launches.run()
         self._count(given, whose, made)

@@ -70,7 +70,7 @@ def test_a_version_that_cannot_be_counted_is_known_before_anything_is_written(mo
     def refuse(tensors: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr(engine, "increment_version", refuse)
+    monkeypatch.setattr(engine, "increment_versions", refuse)
     with pytest.raises(TypeError):
         optimizer.step()
     assert not optimizer.state

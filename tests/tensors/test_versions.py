@@ -59,6 +59,28 @@ def test_a_view_of_a_parameter_is_of_its_version() -> None:
         loss.backward()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_a_torch_that_counts_one_tensor_at_a_time(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.5 a list was refused, and a tensor made for inference was an error."""
+    increment, asked = torch.autograd.graph.increment_version, []
+
+    def before(tensor: Any) -> None:
+        asked.append(tensor)
+        if not isinstance(tensor, torch.Tensor) or tensor.is_inference():
+            raise error("expect a Tensor as input")
+        increment(tensor)
+
+    monkeypatch.setattr(torch.autograd.graph, "increment_version", before)
+    with torch.inference_mode():
+        inferred = torch.ones(3)
+    ours, optimizer = parameters(), RMSprop(0.1)
+    for _ in range(3):
+        optimizer.apply([torch.ones(3)] * 3, [*ours, inferred])
+    assert (versions(ours), optimizer.iterations) == ([3, 3], 3)
+    assert torch.equal(ours[0], inferred)
+    assert [one for one in asked if isinstance(one, list)] == [[]]  # found out once
+
+
 def test_one_made_for_inference_has_no_version_and_is_updated() -> None:
     with torch.inference_mode():
         inferred = torch.ones(3)
