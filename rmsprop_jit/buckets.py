@@ -9,6 +9,7 @@ import numpy as np
 
 from . import codegen
 from .arrays.homes import Array, Int64, address_of
+from .arrays.parts import WHOLE
 from .codegen import Rule, Slot, backends
 from .codegen.backends.entries import NO_ARRAYS, Marks
 from .codegen.kinds import KEY
@@ -191,11 +192,10 @@ def _table(
 def refuse_unfit(rule: Rule, program: Program, members: Sequence[Member]) -> None:
     """Raise ArrayError for variables of which a program cannot tell axes: by the order of elements, or by shape."""
     for member in members if program.is_by_axes or looks_at_shapes(rule) else ():
-        given = member.caller_s
-        if len(getattr(given, "shape", member.array.shape)) < member.array.ndim:  # parts lie along one more
+        if member.is_of_parts:  # which lie along one more
             raise ArrayError(
                 f"rule {program.name!r} asks for axes, and the parts of complex numbers are along none of them. "
-                f"Received: {member.name!r} of dtype {given.dtype}. Use a rule of elements alone for it."
+                f"Received: {member.name!r} of dtype {WHOLE[member.dtype]}. Use a rule of elements alone for it."
             )
         if program.is_by_axes and not member.array.flags.c_contiguous:
             raise ArrayError(

@@ -12,6 +12,7 @@ import numpy as np
 from .arrays.checks import NAMES, adopted, check_gradient, check_variable, check_writable, for_variable
 from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
+from .arrays.parts import is_complex
 from .codegen.dtypes import BYTE, light_name
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError
@@ -34,6 +35,7 @@ class Member:
     array:      what is updated; `given` is the caller's object for the same memory (a torch tensor, say), or itself.
     slots:      its state, each slot of the shape and dtype of the array, or one float64.
     works_in_place: whether its constraint is known to change the array that it is passed, rather than to return one.
+    is_of_parts: whether the array is of the parts of complex numbers; copies of it are, too.
     home, place, dtype: which kind of array it is, where it lies, and the name of its dtype.
     """
 
@@ -44,6 +46,7 @@ class Member:
     given: Any = None
     slots: dict[str, Array] = field(default_factory=dict)
     works_in_place: bool = False
+    is_of_parts: bool = False
     home: Home = field(init=False, repr=False)
     place: str = field(init=False)
     dtype: str = field(init=False)
@@ -95,6 +98,11 @@ class Member:
         return other
 
     @property
+    def may_be_complex(self) -> tuple[bool, ...]:
+        """Whether gradients may, or must, be complex: as the caller's object; of parts that are arrays both will do."""
+        return (False, self.is_of_parts) if self.home.keeps_memory(self.caller_s) else (self.is_of_parts,)
+
+    @property
     def prefix(self) -> str:
         """The first part of its slots' names."""
         return self.path.replace("/", "_")
@@ -144,7 +152,8 @@ def _member(i: int, key: object, value: object) -> Member:
     name = key or (f"variable_{i}" if variable is None else variable.name)
     path = key or (name if variable is None else variable.path)
     given = value if variable is None else variable.value
-    return Member(name, path, check_variable(given, name), variable, given)
+    of_parts = is_complex(given) if variable is None else variable.is_of_parts
+    return Member(name, path, check_variable(given, name), variable, given, is_of_parts=of_parts)
 
 
 def _refuse_shared(members: Sequence[Member]) -> None:
@@ -218,10 +227,7 @@ class Members:
         return self._read_each(gradients, what) if read is None else Resolved(gradients, read.addresses, dtypes, read)
 
     def read_at_once(self, gradients: Sequence[Any], dtypes: tuple[str | None, ...]) -> Read | None:
-        """What `read` finds, at once, if every gradient is an ordinary array of these dtypes, or None.
-
-        None means no more than that `read` must have a look at each.
-        """
+        """What `read` finds, at once, if all are ordinary arrays of these dtypes; None: `read` must look at each."""
         return None if self._reader is None else self._reader.read(gradients, dtypes)
 
     @functools.cached_property
@@ -279,7 +285,8 @@ class Members:
 
     def _read(self, gradient: object, one: Member, what: str) -> tuple[int, str]:
         """A gradient's address and dtype. Raises ArrayError unless it fits, or if a step writes to its memory."""
-        checked, _, address = check_gradient(gradient, one.array, one.place, f"the {what} of {one.name!r}")
+        named = f"the {what} of {one.name!r}"
+        checked, _, address = check_gradient(gradient, one.array, one.place, named, one.may_be_complex)
         touched = self._memory.touched_by(address, checked.nbytes)
         if touched is not None:
             other, name = written(self.members)[touched]
@@ -289,9 +296,3 @@ class Members:
                 f"Received: overlapping arrays. Pass a copy of the {what}."
             )
         return address, NAMES[checked.dtype]
-
-
-def same_variables(ours: Sequence[Member], theirs: Sequence[Member]) -> bool:
-    """Whether two lists name the same arrays in the same order."""
-    pairs = zip(ours, theirs, strict=False)
-    return len(ours) == len(theirs) and all(same_memory(a.array, b.array) for a, b in pairs)

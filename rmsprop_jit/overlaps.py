@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from .arrays.homes import Array
-from .arrays.memory import Memory
+from .arrays.memory import Memory, same_memory
 
 
 class Written(Protocol):
@@ -44,3 +44,9 @@ def overlapping(members: Iterable[One]) -> tuple[tuple[One, str], tuple[One, str
     places = written(members)
     pair = memory_of(places).overlapping_pair()
     return None if pair is None else (places[pair[0]], places[pair[1]])
+
+
+def same_variables(ours: Sequence[Written], theirs: Sequence[Written]) -> bool:
+    """Whether two lists name the same arrays in the same order."""
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(same_memory(*(one.named("parameter") for one in pair)) for pair in pairs)

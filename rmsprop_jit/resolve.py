@@ -99,7 +99,7 @@ def checked_first(rule: Rule, grads: Gradients, variables: Variables, inputs: In
         assert matched is not None
         for one, array in zip(track(matched), in_order, strict=True):
             if array is not None:
-                check_gradient(array, one.array, one.place, f"the {what} of {one.name!r}")
+                check_gradient(array, one.array, one.place, f"the {what} of {one.name!r}", one.may_be_complex)
     in_order, matched = side_by_side(grads, variables, ())
     assert matched is not None
     _require_one([gradient is not None for gradient in in_order])

@@ -25,7 +25,8 @@ from .copies import hidden_positions
 from .endings import NO_ENDINGS, Endings, endings_of
 from .errors import ArrayError
 from .flags import variable_flags
-from .members import Member, Members, Variables, same_variables, track
+from .members import Member, Members, Variables, track
+from .overlaps import same_variables
 from .rules.around import ACCUMULATOR, Rule, accumulators, step_of
 from .saving import VARIABLES
 from .settings import AskedOf

@@ -10,6 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .arrays.checks import adopted, for_gradient, for_variable, made_by_numpy
 from .arrays.homes import Array, home_of, is_array, to_host, write
+from .arrays.parts import is_complex
 from .errors import ArrayError, OptionError
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Variable(NDArrayOperatorsMixin):
         self._was_read = False
         self.error: Any = None
         """What lies beside a bfloat16 value that an optimizer keeps in 24 bits; cleared where something is assigned."""
+        self.is_of_parts = is_complex(value)
+        """Whether the value is the parts of a tensor of complex numbers, along one more axis."""
         found = adopted(value, f"variable {name!r}", for_variable)[0] if is_array(value) else None
         try:
             if found is None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import ArrayError
 from .homes import Array, Home, find_home, kinds
 from .memory import is_dense, lie_alike
+from .parts import is_complex
 
 DTYPES = ("float32", "float64")
 """Dtypes of variables, gradients and slots that NumPy has by itself."""
@@ -136,9 +137,10 @@ def check_writable(array: Any, name: str, home: Home) -> None:
         )
 
 
-def check_gradient(gradient: object, array: Array, place: str, what: str) -> Checked:
+def check_gradient(gradient: object, array: Array, place: str, what: str, may_be_complex: tuple[bool, ...]) -> Checked:
     """A gradient of the shape of its variable `array`, and at the same place. Raises ArrayError, naming it as `what`.
 
+    may_be_complex: whether it may, or must, be of complex numbers, of which both are the arrays of their parts.
     Its dtype may be another one, or of READ: kernels make the variable's of it where they load it.
     """
     checked = check_array(gradient, what, for_gradient)
@@ -146,6 +148,13 @@ def check_gradient(gradient: object, array: Array, place: str, what: str) -> Che
     if own != place:
         raise ArrayError(
             f"{what} must be where the variable is, on {place}. Received: an array on {own}. Copy it there first."
+        )
+    if is_complex(gradient) not in may_be_complex:
+        kind, view = ("complex", "view_as_complex") if True in may_be_complex else ("real", "view_as_real")
+        raise ArrayError(
+            f"{what} must be of {kind} numbers, as the variable is. Received: "
+            f"dtype={getattr(gradient, 'dtype', checked.array.dtype)}, shape={tuple(getattr(gradient, 'shape', ()))}. "
+            f"Pass torch.{view}(gradient) if it has the numbers that are meant."
         )
     if checked.array.shape != array.shape:
         raise ArrayError(

@@ -12,6 +12,14 @@ PARTS = {"torch.complex64": "float32", "torch.complex128": "float64"}
 """Complex dtypes, and those of their parts."""
 
 
+WHOLE = {part: name for name, part in PARTS.items()}
+
+
+def is_complex(array: object) -> bool:
+    """Whether an array is a tensor that is worked with as the array of its parts."""
+    return str(getattr(array, "dtype", None)) in PARTS
+
+
 def is_changed_when_read(tensor: Any) -> bool:
     """Whether what lies in memory is not what a tensor says of its elements: it is negated, or conjugated."""
     return bool(tensor.is_neg() or tensor.is_conj())

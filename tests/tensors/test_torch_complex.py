@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,100 @@ def test_rules_that_ask_for_axes_refuse_them_by_name(name: str, shape: tuple[int
         optimizer.step()
     assert torch.equal(one, before)
     assert not optimizer.state
+
+
+RULES = {"Muon": (4, 3), "Adafactor": (4, 3)}
+
+
+def of_axes(name: str, is_variable: bool) -> tuple[Any, Any, Any]:
+    """A rule that asks for axes, a complex tensor, and what is trained of it."""
+    tensor = torch.randn(RULES[name], dtype=torch.complex64)
+    return getattr(rmsprop_jit, name)(0.1), tensor, rmsprop_jit.Variable(tensor) if is_variable else tensor
+
+
+def train(how: str, optimizer: Any, one: Any, gradient: Any, parts: Any) -> None:
+    if how != "apply":
+        optimizer.build([one])
+    if how == "copied":
+        optimizer, one = copy.deepcopy((optimizer, one))
+    if how == "update_step":
+        optimizer.update_step(gradient, one, 0.1)
+    elif how == "stateless_apply":
+        state = [slot.value for slot in optimizer.variables]
+        optimizer.stateless_apply(state, [torch.view_as_real(gradient).numpy()], [parts])
+    else:
+        optimizer.apply([gradient], [one])
+
+
+@pytest.mark.parametrize("is_variable", [False, True])
+@pytest.mark.parametrize("how", ["apply", "update_step", "stateless_apply", "copied"])
+@pytest.mark.parametrize("name", RULES)
+def test_that_an_array_is_of_parts_is_not_forgotten(name: str, how: str, is_variable: bool) -> None:
+    optimizer, tensor, one = of_axes(name, is_variable)
+    before, gradient = tensor.clone(), torch.ones_like(tensor)
+    parts = torch.view_as_real(tensor).numpy().copy()
+    kept = parts.copy()
+    with pytest.raises(ArrayError, match=r"asks for axes.*variable.*complex64"):
+        train(how, optimizer, one, gradient, parts)
+    assert torch.equal(tensor, before)
+    assert (parts == kept).all()
+
+
+def test_stateless_steps_of_complex_tensors_take_the_arrays_of_their_parts_too() -> None:
+    tensor = torch.ones(3, dtype=torch.complex64)
+    optimizer, parts = rmsprop_jit.RMSprop(0.1), torch.view_as_real(tensor).numpy().copy()
+    optimizer.build([tensor])
+    state, gradient = [one.value for one in optimizer.variables], torch.full((3,), 1 + 2j)
+    each = [
+        optimizer.stateless_apply(state, [one], [parts]) for one in (gradient, np.asarray(torch.view_as_real(gradient)))
+    ]
+    assert each[0][0][0].tobytes() == each[1][0][0].tobytes()
+    optimizer.apply([gradient], [tensor])
+    assert torch.equal(torch.view_as_real(tensor), torch.from_numpy(each[0][0][0]))
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_gradient_of_the_other_kind_is_refused_by_name(steps: int) -> None:
+    real, whole = torch.ones(3, 2), torch.ones(3, dtype=torch.complex64)
+    array = np.ones((3, 2), np.float32)
+    for one, good, bad, words in (
+        (real, real, whole, "must be of real numbers.*complex64.*view_as_real"),
+        (whole, whole, real, "must be of complex numbers.*float32.*view_as_complex"),
+        (whole, whole, array, "must be of complex numbers.*float32.*view_as_complex"),
+        (array, array, whole, "must be of real numbers.*complex64.*view_as_real"),
+    ):
+        optimizer, trained = rmsprop_jit.SGD(0.1), one.clone() if isinstance(one, torch.Tensor) else one.copy()
+        for _ in range(steps):
+            optimizer.apply([good], [trained])
+        before = np.asarray(trained).copy()
+        with pytest.raises(ArrayError, match=f"gradient of 'variable_0' {words}"):
+            optimizer.apply([bad], [trained])
+        assert np.array_equal(np.asarray(trained), before)
+
+
+def test_a_variable_is_of_the_parts_and_takes_gradients_of_both_kinds() -> None:
+    tensor, gradient = torch.ones(3, dtype=torch.complex64), torch.full((3,), 1 + 2j)
+    variable, optimizer = rmsprop_jit.Variable(tensor), rmsprop_jit.SGD(1.0)
+    assert variable.shape == (3, 2)
+    for one in (gradient, torch.view_as_real(gradient), np.asarray(torch.view_as_real(gradient))):
+        before = tensor.clone()
+        optimizer.apply([one], [variable])
+        assert torch.equal(tensor, before - gradient)
+    one, other = copy.deepcopy((variable, optimizer))
+    other.apply([gradient], [one])
+    assert np.array_equal(one.value, torch.view_as_real(tensor - gradient).numpy())
+
+
+def test_they_train_in_a_closure() -> None:
+    ours, theirs = parameters(torch.complex64), parameters(torch.complex64)
+    for side, optimizer in ((ours, fused.RMSprop(ours)), (theirs, torch.optim.RMSprop(theirs))):
+
+        def loss(side: list[Any] = side, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            found = sum((one.abs() ** 2).sum() for one in side)
+            found.backward()
+            return found
+
+        losses = [optimizer.step(loss).item() for _ in range(5)]
+        assert losses[-1] < losses[0]
+    assert torch_side.distance(ours, theirs) <= 1e-5
