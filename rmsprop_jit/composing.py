@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -102,14 +103,22 @@ class Taken(NamedTuple):
 class Combined(Composed, Decaying):
     """A rule that a combinator made; pickled as the call that made it, unless something of it was replaced since.
 
+    inside: the rules that it is around; `dataclasses.replace` keeps them.
     Raises RuleError where a rule inside it does not hand its step on.
     """
 
     made_by: tuple[Callable[..., Rule], tuple[Any, ...]] | None = field(init=False, default=None)
-    inside: tuple[Rule, ...] = field(init=False)
+    inside: tuple[Rule, ...] = field(default=(), kw_only=True)
+
+    def __init__(self, *given: Any, inside: tuple[Rule, ...] = (), **more: Any) -> None:
+        object.__setattr__(self, "inside", inside)
+        super().__init__(*given, **more)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.made_by or super().__reduce__()
+        if self.made_by is not None:
+            return self.made_by
+        restored, (*parts, kind) = super().__reduce__()
+        return restored, (*parts, partial(kind, inside=self.inside))
 
 
 def combined(
@@ -144,9 +153,9 @@ def combined(
         inputs=all_inputs,
         averaged=_averaged(insides[0]) if rules[0].averages is not None else None,
         decay=_decay_around(insides),
+        inside=tuple(rules),
     )
     object.__setattr__(made, "made_by", (made_by, arguments))
-    object.__setattr__(made, "inside", tuple(rules))
     return made
 
 

@@ -37,13 +37,13 @@ def of_rule(rule: Rule) -> str:
     That of a bundled rule, or of a combination of such, says no more than that it is one: its name says which, in every
     version of this package.
     """
-    inside = getattr(rule, "inside", ())
-    if inside and all(of_rule(one) == BUNDLED for one in inside):
-        return BUNDLED
     inner = rule.equations
     while isinstance(inner, functools.partial):
         inner = inner.func
-    if (getattr(inner, "__module__", None) or "").startswith(f"{__package__}.rules."):
+    module, inside = getattr(inner, "__module__", None) or "", getattr(rule, "inside", ())
+    if module == f"{__package__}.composing" and inside and all(of_rule(one) == BUNDLED for one in inside):
+        return BUNDLED
+    if module.startswith(f"{__package__}.rules."):
         return BUNDLED
     flags = {name: _of_flag(flag) for name, flag in rule.flags.items()}
     hypers = {name: hyper.per for name, hyper in rule.hypers.items()}

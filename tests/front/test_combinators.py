@@ -1,5 +1,6 @@
 """Combinators: what they make of rules beside compositions in NumPy and optax's; their names, passes, refusals."""
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -14,7 +15,7 @@ from compare import Array
 from every_rule import ALL
 
 import rmsprop_jit
-from rmsprop_jit import Optimizer, RuleError, combinators
+from rmsprop_jit import Optimizer, RuleError, combinators, digests
 from rmsprop_jit.buckets import program_of
 from rmsprop_jit.codegen import Flag, Hyper, Rule
 from rmsprop_jit.codegen.kinds import Space
@@ -362,6 +363,26 @@ def test_it_is_pickled_as_the_call_that_made_it(name: str) -> None:
     again = pickle.loads(pickle.dumps(rule))
     assert str(again) == str(rule)
     assert again.name == rule.name
+
+
+def restarted(p: Any, g: Any, s: Any, h: Any) -> Any:
+    """Equations that take the place of a combination's."""
+    m = 0.5 * s.momentum + g
+    return {s.momentum: m, s.velocity: s.velocity + m * m, p: p - h.learning_rate * m}
+
+
+def test_of_which_something_is_replaced_it_stays_what_it_was_but_for_that() -> None:
+    combination: Any = combinators.cautious(rmsprop_jit.AdamW)
+    renamed = dataclasses.replace(combination, name="renamed")
+    assert str(renamed) == str(combination).replace(repr(combination.name), "'renamed'")
+    assert renamed.inside is combination.inside
+    assert digests.of_rule(renamed) == digests.of_rule(combination) == "bundled"
+    other = dataclasses.replace(combination, equations=restarted, flags={})
+    assert digests.of_rule(other) not in ("bundled", digests.of_rule(combination))
+    again = pickle.loads(pickle.dumps(other))
+    assert (str(again), [one.name for one in again.inside]) == (str(other), ["adamw"])
+    of_mine = combinators.cautious(dataclasses.replace(rmsprop_jit.AdamW._row.rule, equations=restarted))
+    assert digests.of_rule(dataclasses.replace(of_mine, name=of_mine.name)) == digests.of_rule(of_mine) != "bundled"
 
 
 @pytest.mark.parametrize("name", combinators.__all__)
