@@ -131,7 +131,9 @@ def test_special_values_are_those_of_numpy(name: str, dtype: str) -> None:
         theirs = np.power(x, y) if name == "power" else ALONE[name][1](y)
         apart = np.abs(theirs) * 4 * np.finfo(dtype).eps + 4 * np.finfo(dtype).smallest_subnormal
     ours = computed("reference", program_of(name, dtype), x, y)
-    special = ~np.isfinite(theirs) | (theirs == 0) | (np.abs(theirs) == 1)
+    # What is 1 only by rounding may be the number beside it: 1 / (1 - 2**-53) is, and NumPy with AVX-512 says 1.
+    is_one = (np.abs(theirs) == 1) & ((np.abs(x) == 1) | (y == 0) | (name != "power"))
+    special = ~np.isfinite(theirs) | (theirs == 0) | is_one
     assert_same_bits(ours[special], theirs[special], name)
     assert (np.abs(ours[~special] - theirs[~special]) <= apart[~special]).all()
     assert np.array_equal(np.signbit(ours[~special]), np.signbit(theirs[~special]))
