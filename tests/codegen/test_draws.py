@@ -30,7 +30,7 @@ from rmsprop_jit.codegen import (
     where,
 )
 from rmsprop_jit.codegen.backends import cpu
-from rmsprop_jit.codegen.backends.cpu.draws import ABREAST
+from rmsprop_jit.codegen.backends.cpu.draws import ABREAST, WHOLE
 from rmsprop_jit.codegen.backends.cuda.tables import rows_of
 from rmsprop_jit.codegen.draws import PURPOSE
 from rmsprop_jit.codegen.draws import normal as normal_of
@@ -193,6 +193,16 @@ def test_draws_are_vectors_of_which_several_are_worked_on_at_once(dtype: str) ->
     loop = cpu.loops(program)["twice.0"]
     assert loop.bits == cpu.vector_bits(program)
     assert loop.elements == ABREAST * loop.bits // (8 * np.dtype(dtype).itemsize)
+
+
+def test_short_tensors_are_not_left_over_from_vectors_that_are_worked_on_at_once() -> None:
+    """One by one, that is: where there are fewer elements than in all of them the loop is an own one."""
+    lines = cpu.explain(specialize(RULE, (), "float32"), "python", {}).splitlines()
+    loops = [i for i, line in enumerate(lines) if line.strip() == "for lane in range(width):"]
+    assert [lines[i - 1].strip() for i in loops] == [f"if width >= {WHOLE}:", "else:"]
+    many, few = lines[loops[0] : loops[1] - 1], lines[loops[1] : loops[1] + loops[1] - loops[0] - 2]
+    assert many == [*few, many[-1]]
+    assert many[-1].strip() == f"abreast({ABREAST})"
 
 
 def test_a_rule_that_draws_runs_as_mlir() -> None:

@@ -50,8 +50,7 @@ def over(program: Program, kernel: Kernel, first: str, body: Iterable[str]) -> I
     """
     own, loaded = kernel.blocks, scales(program, kernel)
     if not own and not loaded:
-        yield "for lane in range(width):"
-        yield from indented([*body, *draws.said(kernel)])
+        yield from draws.over(kernel, body)
         return
     yield f"shift = ({first}) % {dtypes.BLOCK}"
     yield f"for part in range(-shift, width, {dtypes.BLOCK}):"

@@ -9,7 +9,7 @@ the halves of a product, two multiplications and six moves of 32-bit vectors, ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...pieces import WORDS
 from ...printer import indented, mangled, operand, print_lets
@@ -22,6 +22,9 @@ ABREAST, CALLS_ABREAST = 8, 4
 """Vectors of numbers that are made of words, and of calls, that are worked on at once. With twice as many numbers as
 calls a step of SGLD takes a tenth less than with as many, also where there are but 16 registers (measured).
 """
+
+WHOLE = ABREAST * 16
+"""Elements of so many of the widest vectors; with fewer LLVM knows best (two thirds of the time, measured)."""
 
 
 def buffers(program: Program) -> Iterator[str]:
@@ -52,10 +55,18 @@ def read(kernel: Kernel) -> Iterator[str]:
                 yield f"{mangled(draw.name)} = {taken(kernel, draw.name, 'lane')}"
 
 
-def said(kernel: Kernel) -> Iterator[str]:
-    """What is said of a loop that makes numbers of words: each is one long chain of operations."""
+def over(kernel: Kernel, body: Iterable[str]) -> Iterator[str]:
+    """The loop over `width` elements, of which `lane` is one. To make numbers of words is one long chain of operations.
+
+    It is there twice then: what is left of so many vectors at once is done in few, nearly all of a short tensor.
+    """
+    loop = ["for lane in range(width):", *indented(body)]
     if any(made.bits == 32 for made in kernel.generators):
-        yield f"abreast({ABREAST})"
+        yield f"if width >= {WHOLE}:"
+        yield from indented([*loop, f"    abreast({ABREAST})"])
+        yield "else:"
+        loop = [*indented(loop)]
+    yield from loop
 
 
 def taken(kernel: Kernel, draw: str, lane: str) -> str:
