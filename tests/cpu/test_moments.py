@@ -12,6 +12,7 @@ import pytest
 from compare import Array, assert_same_bits
 from every_rule import some
 from interrupts import Interrupter
+from numbers_made import tables_of
 
 from rmsprop_jit import Optimizer
 from rmsprop_jit.codegen.backends.cpu.launch import Launch
@@ -75,15 +76,7 @@ def test_numbers_are_those_that_the_host_makes(name: str, way: str, monkeypatch:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Table]:
     """The tables whose numbers were made in Python, each time anew."""
-    found: list[Table] = []
-    numbers_of = Table.numbers_of
-
-    def noted(table: Table, hypers: Any) -> Any:
-        found.append(table)
-        return numbers_of(table, hypers)
-
-    monkeypatch.setattr(Table, "numbers_of", noted)
-    return found
+    return tables_of(monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["Adam", "Nadam", "ScheduleFreeSGD", "StableAdamW", "RMSprop"])

@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch_side  # noqa: E402
+from numbers_made import tables_of  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
 from rmsprop_jit.codegen.backends.cpu.launch import Launch  # noqa: E402
-from rmsprop_jit.codegen.backends.cpu.tables import Table  # noqa: E402
 from rmsprop_jit.rules.table import TABLE  # noqa: E402
 
 CASES = int(os.environ.get("TORCH_CASES", "12"))
@@ -174,14 +174,7 @@ def test_a_rule_of_one_s_own() -> None:
 def test_numbers_of_a_step_are_made_in_python_where_rates_differ_alone(
     other: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Table] = []
-    numbers_of = Table.numbers_of
-
-    def noted(table: Table, hypers: Any) -> Any:
-        made.append(table)
-        return numbers_of(table, hypers)
-
-    monkeypatch.setattr(Table, "numbers_of", noted)
+    made = tables_of(monkeypatch)
 
     def trained(steps: int) -> list[Any]:
         parameters = [torch.nn.Parameter(torch.ones(size, dtype=torch.float64)) for size in (3, 4)]
