@@ -16,6 +16,9 @@ from .kinds import Space
 
 Shape = tuple[int, ...]
 
+WORDS = {space.value: space for space in Space}
+"""What an author writes for a space without axes."""
+
 ALLOWED = "'element', 'tensor' or 'all', an axis such as -1, axes such as (0, 1), but(0), or block(128)"
 
 
@@ -99,8 +102,8 @@ def _checked(what: str, axes: Iterable[object]) -> Shape:
 
 def space_of(over: object) -> Over:
     """What `over=` means. Raises RuleError for anything else."""
-    if isinstance(over, str) and over in [space.value for space in Space]:
-        return Space(over)
+    if isinstance(over, str) and over in WORDS:
+        return WORDS[over]
     if isinstance(over, Axes):
         return over
     if isinstance(over, int) and not isinstance(over, bool):

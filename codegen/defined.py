@@ -23,6 +23,9 @@ def define(
     is_early: bool = False,
 ) -> None:
     """A let defines a new name from known ones of the right kinds; of an early one, all were there before the step."""
+    if _is_plain(known, let):
+        known[let.name] = TRUTH if let.fn.is_truth else NUMBER
+        return
     row = let.fn.row
     is_narrow = in_loop and program.compute != "float64"
     kinds = [kind_of(known, arg) for arg in let.args]
@@ -45,6 +48,16 @@ def define(
     if row.in_loop:
         number = WIDE if let.fn is Fn.WIDE else WORD if row.is_word else NUMBER
     known[let.name] = TRUTH if row.is_truth else wanted[-1] if let.fn is Fn.WHERE else number
+
+
+def _is_plain(known: Mapping[str, str], let: Let) -> bool:
+    """Whether a let is what most are: an operation that may stand anywhere, of numbers."""
+    if not let.fn.is_plain or len(let.args) != let.fn.row.operands or let.name in known:
+        return False
+    for arg in let.args:
+        if known.get(arg) != NUMBER if isinstance(arg, str) else isinstance(arg, bool):
+            return False
+    return True
 
 
 def _is_of(fn: Fn, compute: str) -> bool:

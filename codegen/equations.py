@@ -8,6 +8,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from .errors import RuleError
@@ -31,6 +32,9 @@ def arguments_of(rule: str, equations: object) -> Taken:
     remedy = "Write `def equations(p, g, s, h, on): return {p: new_value}`, without the arguments that are not used."
     if not callable(equations):
         raise RuleError(f"{wanted}. Received: {type(equations).__name__}. {remedy}")
+    plain = _plain(equations)
+    if plain is not None:
+        return plain
     try:
         signature = inspect.signature(equations)
     except ValueError:
@@ -44,6 +48,17 @@ def arguments_of(rule: str, equations: object) -> Taken:
         name = getattr(equations, "__name__", type(equations).__name__)
         raise RuleError(f"{wanted} ({problem}). Received: {name}{signature}. {remedy}") from None
     return BY_PLACE, ()
+
+
+def _plain(equations: object) -> Taken | None:
+    """The same as `_named` of a function without defaults and the like, such as most are: `inspect` takes its time."""
+    if type(equations) is not FunctionType or vars(equations) or equations.__defaults__:
+        return None
+    code = equations.__code__
+    names = code.co_varnames[: code.co_argcount]
+    more = code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    places = code.co_posonlyargcount
+    return (names[:places], names[places:]) if not more and {*names} <= {*ARGUMENTS} else None
 
 
 def _named(signature: inspect.Signature) -> Taken | None:

@@ -12,7 +12,10 @@ from .expr import Call, Const, Expr, Symbol
 from .kinds import Rate
 from .ops import Fn
 from .simplify import exact
-from .walk import rewrite
+from .walk import rewrite, walk
+
+EXPANDED = frozenset([fn for fn in Fn if fn.row.expanded])
+"""Operations that become others."""
 
 
 def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
@@ -20,6 +23,9 @@ def expanded(stores: Mapping[Symbol, Expr], compute: str) -> dict[Symbol, Expr]:
 
     What elements of less than float64 are, is computed in float64 and rounded once; all else is in float64 already.
     """
+    others = EXPANDED | {Fn.ROUNDED} if compute == "float64" else EXPANDED
+    if not any([isinstance(node, Call) and node.fn in others for node in walk(*stores.values())]):
+        return dict(stores)  # of most rules
     kept = storage(compute).scalar
 
     def as_kept(arg: Expr) -> Expr:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import Any, final
 
 import numpy as np
@@ -24,12 +25,11 @@ from .interned import Described, Interned
 from .kinds import NEWS, RATES, SIZES, Kind, Rate, Space
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number, refuse_modulo
+from .texts import text_of
 
 PREFIXES = {Kind.INPUT: "x.", Kind.STEP: "h.", Kind.TENSOR: "h.", Kind.FLAG: "on."}
 PREFIXES |= {Kind.GATHERED_SLOT: "s.", **dict.fromkeys(NEWS, "s."), **dict.fromkeys(NEWS.values(), "new s.")}
 SIZE_TEXTS = {name: f"size({over.value!r})" for over, name in SIZES.items()}
-LONGEST, DEEPEST = 1000, 100
-"""How many nodes, and how many levels of them, the text of an expression shows: a DAG can be far smaller than that."""
 
 
 def _operator(fn: Fn) -> tuple[Callable[[Expr, Operand], Expr], Callable[[Expr, Operand], Expr]]:
@@ -60,20 +60,12 @@ class Expr(Interned, Refusals):
         """The same operation on other operands."""
         return self
 
+    def having(self, children: tuple[Expr, ...]) -> Expr:
+        """The same operation on these operands, which may be its own."""
+        return self if all(map(is_, children, self.children)) else self.rebuilt(children)
+
     def __str__(self) -> str:
-        text, left = [], LONGEST
-        stack: list[tuple[str | Expr, int]] = [(self, 0)]
-        while stack:
-            piece, depth = stack.pop()
-            if isinstance(piece, str):
-                text.append(piece)
-                continue
-            left -= 1
-            if left < 0 or depth > DEEPEST:
-                text.append("...")
-            else:
-                stack.extend((one, depth + 1) for one in reversed(_pieces(piece)))
-        return "".join(text)
+        return text_of(self, _pieces)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self})"
@@ -123,8 +115,9 @@ class Const(Expr):
         """A number is told by its 8 bytes: 0.0 and -0.0 differ, nan equals itself."""
         return value if isinstance(value, bool) else struct.pack("<d", value)
 
-    def _described(self) -> Described:
-        return about(Rate.CONST, True, isinstance(self.value, bool))
+    @staticmethod
+    def _described(value: float | bool) -> Described:
+        return about(Rate.CONST, True, isinstance(value, bool))
 
 
 @final
@@ -145,10 +138,11 @@ class Symbol(Expr):
     def _key(kind: Kind, name: str, over: Axes | None = None) -> object:
         return id(kind), name, over
 
-    def _described(self) -> Described:
-        rate = RATES.get(self.kind, Rate.ELEMENT)
-        is_known = rate <= Rate.STEP and self.kind is not Kind.GATHERED_SLOT
-        return about(rate, is_known, self.kind is Kind.FLAG)
+    @staticmethod
+    def _described(kind: Kind, name: str, over: Axes | None = None) -> Described:
+        rate = RATES.get(kind, Rate.ELEMENT)
+        is_known = rate <= Rate.STEP and kind is not Kind.GATHERED_SLOT
+        return about(rate, is_known, kind is Kind.FLAG)
 
 
 def about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, ...] = ()) -> Described:
@@ -158,7 +152,10 @@ def about(rate: Rate, is_known: bool, is_condition: bool, children: tuple[Expr, 
 
 def _merged(children: tuple[Expr, ...], is_condition: bool) -> Described:
     """Of what is computed from these; of numbers over axes that have none in common, there is one an element."""
-    rate, is_known = max([child.rate for child in children]), all([child.is_known for child in children])
+    rate, is_known = Rate.CONST, True
+    for child in children:
+        rate = child.rate if child.rate > rate else rate
+        is_known = is_known and child.is_known
     if rate is Rate.AXES and joined([child.space for child in children]) is Space.ELEMENT:
         rate = Rate.ELEMENT
     return about(rate, is_known, is_condition, children)
@@ -176,10 +173,11 @@ class Call(Expr):
     def _key(fn: Fn, args: tuple[Expr, ...]) -> object:
         return id(fn), *map(id, args)
 
-    def _described(self) -> Described:
-        if self.fn.row.in_loop:
-            return about(Rate.ELEMENT, False, False, self.args)
-        return _merged(self.args, self.fn.is_truth)
+    @staticmethod
+    def _described(fn: Fn, args: tuple[Expr, ...]) -> Described:
+        if fn.row.in_loop:
+            return about(Rate.ELEMENT, False, False, args)
+        return _merged(args, fn.is_truth)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """The same operation on other operands."""
@@ -195,8 +193,9 @@ class Select(Expr):
     a: Expr
     b: Expr
 
-    def _described(self) -> Described:
-        return _merged((self.condition, self.a, self.b), self.a.is_condition and self.b.is_condition)
+    @staticmethod
+    def _described(condition: Expr, a: Expr, b: Expr) -> Described:
+        return _merged((condition, a, b), a.is_condition and b.is_condition)
 
     def rebuilt(self, children: tuple[Expr, ...]) -> Expr:
         """Another choice."""
@@ -223,9 +222,10 @@ class Reduction(Expr):
     def _key(op: ReduceOp, arg: Expr, over: Over, origin: Reduction | None) -> object:
         return id(op), id(arg), over, id(origin)
 
-    def _described(self) -> Described:
-        rate = Rate.STEP if self.over is Space.ALL else Rate.TENSOR if self.over is Space.TENSOR else Rate.AXES
-        return about(rate, False, False, (self.arg,))
+    @staticmethod
+    def _described(op: ReduceOp, arg: Expr, over: Over, origin: Reduction | None) -> Described:
+        rate = Rate.STEP if over is Space.ALL else Rate.TENSOR if over is Space.TENSOR else Rate.AXES
+        return about(rate, False, False, (arg,))
 
     @functools.cached_property
     def space(self) -> Over:
@@ -280,15 +280,16 @@ def as_expr(value: Operand) -> Expr:
 
 def call(fn: Fn, *operands: Operand) -> Expr:
     """The operation `fn` on its operands, after a check that numbers and conditions are not mixed up."""
-    args = tuple(map(as_expr, operands))
+    args = tuple([one if isinstance(one, Expr) else Const(number(one)) for one in operands])
+    of_truths, in_step = fn.of_truths, fn.row.in_step
     for arg in args:
-        if arg.is_condition is not fn.of_truths:
-            wanted = "a condition (a flag or a comparison)" if fn.of_truths else "a number"
+        if arg.is_condition is not of_truths:
+            wanted = "a condition (a flag or a comparison)" if of_truths else "a number"
             raise RuleError(
                 f"`{fn.symbol}` needs {wanted}. Received: `{arg}`. Use where(condition, a, b) to turn a condition "
                 "into a number, and a comparison to turn a number into a condition."
             )
-        if fn.row.in_step and not arg.is_known:
+        if in_step and not arg.is_known:
             raise RuleError(
                 f"{fn.symbol} takes a value that is known before the step. Received: `{arg}`. "
                 "Use hyperparameters (h.step is one), numbers, and what is computed from them."

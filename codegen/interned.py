@@ -22,17 +22,19 @@ class Interned:
     def __new__(cls, *fields: Any) -> Self:
         """The object with these fields: the one that exists, or a new one."""
         key = cls, cls._key(*fields)
-        with _LOCK:
-            kept = _KEPT.get(key)
-            found: Any = None if kept is None else kept()
-            if found is None:
-                found = object.__new__(cls)
-                known = vars(found)
-                known.update(zip(cls.__match_args__, fields, strict=False))  # `_key` takes no fewer, and no more
-                known.update(found._described())
-                _keep(found, key)
-        made: Self = found
+        kept = _KEPT.get(key)
+        found: Any = None if kept is None else kept()
+        made: Self = cls._made(fields, key) if found is None else found
         return made
+
+    @classmethod
+    def _made(cls, fields: tuple[Any, ...], key: object) -> Any:
+        """A new object, unless another thread has made it by now."""
+        known = cls._described(*fields)
+        known.update(zip(cls.__match_args__, fields))  # noqa: B905 `_key` takes no fewer, and no more
+        made = object.__new__(cls)
+        object.__setattr__(made, "__dict__", known)
+        return _kept(made, key)
 
     @staticmethod
     def _key(*fields: Any) -> object:
@@ -42,8 +44,9 @@ class Interned:
         """
         return tuple(map(id, fields))
 
-    def _described(self) -> Described:
-        """What it knows of itself beside its fields."""
+    @staticmethod
+    def _described(*fields: Any) -> Described:
+        """What an object of these fields knows of itself beside them."""
         raise NotImplementedError
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -59,19 +62,38 @@ class _Kept(weakref.ref["Interned"]):
 
 _KEPT: dict[object, _Kept] = {}
 _GONE: deque[Any] = deque()
-"""Those that went. Their entries go under the lock, when the next one is made: an object can go at any time, in any
-thread, also while the lock is held. (A WeakValueDictionary takes its entries out at once, and three times as long.)
+"""Those that went. Their entries go when others are made: an object can go at any time, in any thread. (A
+WeakValueDictionary takes its entries out at once, and three times as long.)
 """
+FEW = 4
+"""So many wait until they go together: the lock takes as long as they do."""
 _LOCK = locks.new()
+"""For those that take entries out. Who finds or enters one needs no lock: either is one call of a dict's."""
 
 
-def _keep(made: Interned, key: object) -> None:
-    """Enter an object, and take out those that went."""
-    while _GONE:
-        gone = _GONE.popleft()
-        place = gone.key
-        if _KEPT.get(place) is gone:
-            del _KEPT[place]
-    kept = _Kept(made, _GONE.append)
-    kept.key = key
-    _KEPT[key] = kept
+def _kept(made: Interned, key: object) -> Interned:
+    """An object that is entered now, or the one that another thread has entered."""
+    own = _Kept(made, _GONE.append)
+    own.key = key
+    kept = _KEPT.setdefault(key, own)
+    while kept is not own:
+        found = kept()
+        if found is not None:
+            return found
+        with _LOCK:  # that one went
+            if _KEPT.get(key) is kept:
+                del _KEPT[key]
+        kept = _KEPT.setdefault(key, own)
+    if len(_GONE) > FEW:
+        _take_out()
+    return made
+
+
+def _take_out() -> None:
+    """Take out the entries of those that went."""
+    with _LOCK:
+        for _ in range(len(_GONE)):
+            gone = _GONE.popleft()
+            place = gone.key
+            if _KEPT.get(place) is gone:
+                del _KEPT[place]

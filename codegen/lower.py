@@ -31,6 +31,7 @@ from .rule import PARAMETER, Rule
 from .simplify import settle
 from .staged import StagedWriter, is_by_axes, staged
 from .stages import split
+from .walk import walk
 from .writer import Writer
 
 Stores = dict[Symbol, Expr]
@@ -46,13 +47,14 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
     compute = dtypes.dtype(dtype).compute
     storages = blocks.chosen(kept or {}, slots)
     values = beside.read(blocks.decoded(expanded(live_stores, compute), storages), storages)
-    verify.expanded(rule.name, values, compute)
     shared = {target: value for target, value in values.items() if target.kind is Kind.SHARED_SLOT}
     numbers = {target: value for target, value in values.items() if target.kind is Kind.TENSOR_SLOT}
     gathers = {target: value for target, value in values.items() if target.kind is Kind.GATHERED_SLOT}
     stores = {target: value for target, value in values.items() if target not in shared | numbers | gathers}
+    nodes = [*walk(*stores.values(), *numbers.values(), *gathers.values(), *shared.values())]
+    verify.expanded(rule.name, nodes, compute)
     kept_as = {"parameter": compute if ERROR in storages else dtype, **storages}
-    if is_by_axes(values.values()):
+    if is_by_axes(nodes):
         found = partial(guarded, rule, flags, compute, stored=values.values())
         plan = staged(rule.name, stores, [*numbers.values(), *gathers.values()], found)
         plan.round(lambda own: beside.written(rounded(own, kept_as, compute), storages))
@@ -60,7 +62,7 @@ def lower(rule: Rule, flags: Collection[str], dtype: str, kept: Mapping[str, str
         writer: Writer = by_axes
         guard, kernels = plan.guard, tuple(by_axes.kernels(rule.name))
     else:
-        stages = split({**stores, **numbers, **gathers})
+        stages = split(nodes)
         guard = guarded(rule, flags, compute, stages, values.values())
         stores = beside.written(rounded(stores, kept_as, compute), storages)
         writer = Writer(storages)

@@ -90,17 +90,14 @@ class Names:
     _symbols: Mapping[str, Expr]
 
     def __init__(self, what: str, rule: str, symbols: Mapping[str, Expr]) -> None:
-        self.__dict__.update(_what=what, _rule=rule, _symbols=symbols)
+        self.__dict__.update(symbols, _what=what, _rule=rule, _symbols=symbols)
 
     def __getattr__(self, name: str) -> Expr:
-        try:
-            return self._symbols[name]
-        except KeyError:
-            known = ", ".join(self._symbols) or "none"
-            raise RuleError(
-                f"rule {self._rule!r} has no {self._what} {name!r}. Declared: {known}. "
-                f"Received: {name!r}; declare it where the rule is defined."
-            ) from None
+        known = ", ".join(self._symbols) or "none"  # what is declared is found without this
+        raise RuleError(
+            f"rule {self._rule!r} has no {self._what} {name!r}. Declared: {known}. "
+            f"Received: {name!r}; declare it where the rule is defined."
+        )
 
     def __setattr__(self, name: object, value: object) -> NoReturn:
         self._refuse("assignment to", name)

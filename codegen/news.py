@@ -5,7 +5,7 @@ A slot over all becomes either what the host knows before the step, or what the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NoReturn
 
 from .axes import is_coarser
@@ -41,10 +41,10 @@ def symbol_of(name: str, slot: Slot) -> Symbol:
     return Symbol(SLOTS[space], name) if isinstance(space, Space) else Symbol(Kind.AXES_SLOT, name, space)
 
 
-def resolved(rule: str, stores: dict[Expr, Expr]) -> dict[Symbol, Expr]:
-    """`stores` with every `new(s.x)` replaced by the value stored to `s.x`."""
+def resolved(rule: str, stores: dict[Expr, Expr], leaves: Iterable[Symbol]) -> dict[Symbol, Expr]:
+    """`stores`, which have these leaves, with every `new(s.x)` replaced by the value stored to `s.x`."""
     targets = [target for target in stores if isinstance(target, Symbol)]
-    if not any(isinstance(node, Symbol) and node.kind in OLDS for node in walk(*stores.values())):
+    if not any([leaf.kind in OLDS for leaf in leaves]):
         return {target: stores[target] for target in targets}  # of most rules
     sources = {Symbol(NEWS.get(target.kind, Kind.NEW), target.name, target.over): stores[target] for target in targets}
     done: dict[Expr, Expr] = {}
@@ -159,9 +159,9 @@ def _check_shared(rule: str, target: Symbol, value: Expr) -> None:
         )
 
 
-def check_averages(rule: str, stores: Mapping[Symbol, Expr], draws: bool) -> None:
-    """Raise RuleError for averaged weights with what is not there between two steps; `draws`: whether they do."""
-    if draws:
+def check_averages(rule: str, stores: Collection[Symbol], leaves: Collection[Symbol]) -> None:
+    """Raise RuleError for averaged weights with what is not there between two steps; `leaves`: what they read."""
+    if any([leaf.kind is Kind.RANDOM for leaf in leaves]):
         raise RuleError(
             f"rule {rule!r}: its averaged weights are read as often as anybody likes, and draw nothing. Received: "
             "normal() or uniform() in them. Let the rule's equations draw it, into a slot."
@@ -172,8 +172,8 @@ def check_averages(rule: str, stores: Mapping[Symbol, Expr], draws: bool) -> Non
             f"rule {rule!r}: its averaged weights are read, and no step. Received: a value for `{slots[0]}`. "
             "Return {p: weights} alone, and let the rule's equations change slots."
         )
-    for leaf in walk(*stores.values()):
-        if isinstance(leaf, Symbol) and leaf.kind in (Kind.GRADIENT, *NEWS.values()):
+    for leaf in leaves:
+        if leaf.kind is Kind.GRADIENT:
             raise RuleError(
                 f"rule {rule!r}: its averaged weights are made between two steps. Received: `{leaf}`. "
                 "Use p, slots, hyperparameters and flags."

@@ -50,6 +50,12 @@ class Operation(NamedTuple):
     fold: np.ufunc | None = None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is of numbers of any type, wherever it stands."""
+        special = self.of_truths or self.of_bits or self.of_words or self.is_word
+        return not (special or self.in_step or self.in_loop or self.expanded or self.operands > 2)
+
+    @property
     def is_widening(self) -> bool:
         """Whether it is between numbers of the program's type and wide ones."""
         return self.in_loop and not (self.of_words or self.is_word)

@@ -154,6 +154,7 @@ class Fn(Enum):
         self.row = row = Operation(*row)
         self.is_truth = row.is_truth
         self.of_truths = row.of_truths
+        self.is_plain = row.is_plain
         self.is_infix = row.operands == 2 and not row.symbol[0].isalpha()
 
     __hash__ = object.__hash__  # members are unique, and an enum's own hash is slow

@@ -29,8 +29,9 @@ class Outside(Expr):
         """Functions are told apart by themselves: a method of one object is the same, however often it is asked for."""
         return function, id(arg), *map(id, numbers)
 
-    def _described(self) -> Described:
-        return about(Rate.ELEMENT, False, False, (self.arg, *self.numbers))
+    @staticmethod
+    def _described(function: Function, arg: Expr, numbers: tuple[Expr, ...]) -> Described:
+        return about(Rate.ELEMENT, False, False, (arg, *numbers))
 
     @property
     def called(self) -> tuple[str, tuple[str | Expr, ...]]:  # type: ignore[override]

@@ -60,6 +60,7 @@ class Rule:
 
     guard:      a condition that a whole step depends on, over all tensors; where it does not hold, nothing is done.
     averages:   the rule that these equations are, in the same slots, hyperparameters and flags; None without them.
+    leaves:     the symbols that new values are made of, as the equations have them, each once.
     memo:       what is derived from the rule, kept as long as it lives.
 
     Raises RuleError, naming the expression, for equations that make no sense.
@@ -74,6 +75,7 @@ class Rule:
     averaged: Equations | None = None
     guard: Expr | None = field(init=False, default=None)
     averages: Rule | None = field(init=False)
+    leaves: tuple[Symbol, ...] = field(init=False)
     stores: Mapping[Symbol, Expr] = field(init=False)
     memo: Memo = field(init=False)
     _taken: Taken = field(init=False)
@@ -103,7 +105,9 @@ class Rule:
         put(self, "_taken", arguments_of(name, equations))
         put(self, "memo", Memo())
         with placed(name, equations):
-            put(self, "stores", gathered(name, resolved(name, self._read())))
+            read = self._read()
+            put(self, "leaves", tuple([node for node in walk(*read.values()) if isinstance(node, Symbol)]))
+            put(self, "stores", gathered(name, resolved(name, read, self.leaves)))
             check_stores(name, self.stores)
         put(self, "averaged", averaged)
         with placed(name, averaged or equations):
@@ -205,7 +209,7 @@ class Rule:
         """The rule that the averaged weights are. Raises RuleError for what is not there between two steps."""
         kind = self._kind_of_averages()
         made = kind(f"{self.name}_averaged", averaged, slots=self.slots, hypers=self.hypers, flags=self.flags)
-        check_averages(self.name, made.stores, made.draws)
+        check_averages(self.name, made.stores, made.leaves)
         return made
 
     @derived
@@ -216,15 +220,14 @@ class Rule:
     @derived
     def decided_by_step(self) -> frozenset[str]:
         """The flags of the equations that differ from step to step, whatever the options."""
-        values = [*self.stores.values(), *(self.averages.stores.values() if self.averages is not None else ())]
-        leaves = (leaf for leaf in walk(*values) if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG)
+        leaves = [*self.leaves, *(self.averages.leaves if self.averages is not None else ())]
         when = {*BUILT_IN_FLAGS, *(name for name, flag in self.flags.items() if flag.when is not None)}
-        return frozenset(leaf.name for leaf in leaves if leaf.name in when)
+        return frozenset([leaf.name for leaf in leaves if leaf.kind is Kind.FLAG and leaf.name in when])
 
     @derived
     def draws(self) -> bool:
         """Whether the equations draw random numbers."""
-        return any(isinstance(node, Symbol) and node.kind is Kind.RANDOM for node in walk(*self.stores.values()))
+        return any([leaf.kind is Kind.RANDOM for leaf in self.leaves])
 
     @derived
     def gathered(self) -> frozenset[str]:

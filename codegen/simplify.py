@@ -6,6 +6,8 @@ Only bit-exact laws are used. `x + 0` is not one (-0.0), nor is `0 * x` (inf, na
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum, auto
+from typing import Any
 
 from . import ops
 from .expansions import expansion
@@ -81,15 +83,60 @@ def _folded(fn: Fn, *values: float) -> Expr:
 
 
 def settle(roots: Iterable[Expr], flags: Collection[str], left: Collection[str] = ()) -> dict[Expr, Expr]:
-    """Every node below the roots with flags replaced by their truth (on if named in `flags`) and constants folded.
+    """What roots and all that is left of them become with flags replaced by their truth and constants folded.
 
-    left: flags that stay as they are.
+    flags: those that are on. `left`: flags that stay as they are.
     """
 
-    def law(node: Expr) -> Expr:
-        if isinstance(node, Symbol):
-            is_settled = node.kind is Kind.FLAG and node.name not in left
-            return node if not is_settled else TRUE if node.name in flags else FALSE
-        return exact(node)
+    def law(leaf: Expr) -> Expr:
+        if isinstance(leaf, Symbol) and leaf.kind is Kind.FLAG and leaf.name not in left:
+            return TRUE if leaf.name in flags else FALSE
+        return leaf
 
-    return rewrite(roots, law)
+    return simplified(roots, law)
+
+
+class _Due(Enum):
+    """What there is to do with the node below on a stack."""
+
+    MAKE = auto()  # its operands are done
+    CHOOSE = auto()  # its condition is done
+    TAKE = auto()  # what was chosen is done
+
+
+def simplified(roots: Iterable[Expr], law: Callable[[Expr], Expr]) -> dict[Expr, Expr]:
+    """What nodes become where `law` is applied to leaves and what follows is folded.
+
+    Of a choice that is made then only what is chosen: most of a rule around its options is another option's.
+    """
+    done: dict[Expr, Expr] = {}
+    stack: list[Expr | _Due] = [*reversed([*roots])]
+    while stack:
+        node = stack.pop()
+        if node is _Due.MAKE:
+            user: Any = stack.pop()
+            done[user] = exact(user.having(tuple(map(done.__getitem__, user.children))))
+        elif isinstance(node, _Due):
+            _choose(node, stack, done)
+        elif node not in done:
+            if not node.children:
+                done[node] = law(node)
+            elif isinstance(node, Select):
+                stack += (node, _Due.CHOOSE, node.condition)
+            else:
+                stack += (node, _Due.MAKE, *node.children[::-1])
+    return done
+
+
+def _choose(due: _Due, stack: list[Expr | _Due], done: dict[Expr, Expr]) -> None:
+    node = stack.pop()
+    assert isinstance(node, Select)
+    condition = done[node.condition]
+    if not isinstance(condition, Const):
+        stack += (node, _Due.MAKE, node.b, node.a)
+        return
+    chosen = node.a if condition.value else node.b
+    if due is _Due.CHOOSE:
+        stack += (node, _Due.TAKE, chosen)
+    else:
+        done[node] = done[chosen]

@@ -85,9 +85,9 @@ class Plan:
         return 1 + max([stage for stage, _ in self.works], default=-1)
 
 
-def is_by_axes(values: Iterable[Expr]) -> bool:
+def is_by_axes(nodes: Sequence[Expr]) -> bool:
     """Whether anything has numbers over axes."""
-    return any(node.rate is Rate.AXES for node in walk(*values))
+    return any([node.rate is Rate.AXES for node in nodes])
 
 
 Guarded = Callable[[list[Stage]], Reduction | None]

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from . import verify
-from .expr import Expr, Reduction, Symbol
+from .expr import Expr, Reduction
 from .outsides import Outside
-from .walk import walk
 
 Stage = list[Reduction | Outside]
 """What one kernel makes for those after it: it reduces, or it stores what functions are given; not both."""
 
 
-def split(stores: Mapping[Symbol, Expr]) -> list[Stage]:
-    """The stages in order; the last kernel, which stores, comes after them and makes nothing for others.
+def split(nodes: Sequence[Expr]) -> list[Stage]:
+    """The stages, in order, of a program of these nodes, operands before their users.
+
+    The last kernel, which stores, comes after them and makes nothing for others.
 
     What has the same depth is reduced first: a guard is then known before any function is called.
     """
     depths: dict[Expr, int] = {}
     found: list[tuple[Stage, Stage]] = []
-    for node in walk(*stores.values()):
-        depth = max([depths[child] for child in node.children], default=0)
+    for node in nodes:
+        depth = max([depths[child] for child in node.children]) if node.children else 0
         if isinstance(node, Reduction | Outside):
             while len(found) <= depth:
                 found.append(([], []))
@@ -30,5 +31,5 @@ def split(stores: Mapping[Symbol, Expr]) -> list[Stage]:
         depths[node] = depth
     stages = [stage for pair in found for stage in pair if stage]
     stages.append([])
-    verify.split(stores, stages)
+    verify.split(nodes, stages)
     return stages

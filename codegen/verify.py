@@ -52,15 +52,15 @@ def guarded(rule: str, found: Sequence[Reduction]) -> None:
             raise broken("settle", rule, node, "a guard is one all_finite(..., over='all')")
 
 
-def expanded(rule: str, stores: Mapping[Symbol, Expr], compute: str) -> None:
+def expanded(rule: str, nodes: Iterable[Expr], compute: str) -> None:
     """Nothing is left that no backend has words for, and no conversion where all is float64."""
-    for node in walk(*stores.values()):
+    for node in nodes:
         row = node.fn.row if isinstance(node, Call) else None
         if row is not None and (row.expanded or (row.in_loop and compute == "float64" and row.is_widening)):
             raise broken("expand", rule, node, f"{row.symbol} is left")
 
 
-def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction | Outside]]) -> None:
+def split(nodes: Iterable[Expr], stages: Sequence[Sequence[Reduction | Outside]]) -> None:
     """Every reduction, and what every function outside is given, has a kernel after those that it needs.
 
     It comes before the last one, and does one of the two.
@@ -70,8 +70,8 @@ def split(stores: Mapping[Symbol, Expr], stages: Sequence[Sequence[Reduction | O
     if mixed is not None:
         raise broken("split", "its kernels", mixed, "a kernel reduces and stores for a function")
     needed: dict[Expr, int] = {}
-    for node in walk(*stores.values()):
-        needed[node] = max([needed[child] for child in node.children], default=-1)
+    for node in nodes:
+        needed[node] = max([needed[child] for child in node.children]) if node.children else -1
         if isinstance(node, Reduction | Outside):
             place = places.get(node, -1)
             if not needed[node] < place < len(stages) - 1:

@@ -181,6 +181,9 @@ class Writer:
 
     def element(self, e: Expr) -> Arg:
         """The name (or constant) of `e` as the loop sees it."""
+        there = self.body.get(e)
+        if there is not None:
+            return there.name
         if isinstance(e, Const):
             return e.value
         if not self.is_here(e):
@@ -192,11 +195,10 @@ class Writer:
         if isinstance(e, Outside):
             array = self.scratch[e]
             return self.loads.setdefault(e, Load(old(array), array)).name
-        if e not in self.body:
-            fn, args = operation(e)
-            names = tuple([self.element(arg) for arg in args])
-            self.body[e] = Let(self.wanted.get(e) or self.made_up(self.letter), fn, names)
-        return self.body[e].name
+        fn, args = operation(e)
+        names = tuple([self.element(arg) for arg in args])
+        self.body[e] = made = Let(self.wanted.get(e) or self.made_up(self.letter), fn, names)
+        return made.name
 
     def from_outside(self, e: Expr) -> Arg:
         """What the loop does not compute."""

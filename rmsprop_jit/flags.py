@@ -16,7 +16,7 @@ from .by_name import largest
 from .codegen import Expr, Flag, Rule, RuleError
 from .codegen.expr import Const, Symbol
 from .codegen.kinds import Kind
-from .codegen.walk import rewrite, walk
+from .codegen.walk import walk
 from .option_table import OPTIONS
 from .options import Options
 from .patterns import found_in
@@ -187,17 +187,17 @@ def has_averages(rule: Rule, flags: Flags) -> bool:
 
 def _found_in(whole: Rule, part: Part) -> Flags:
     from .codegen.lower import prune
-    from .codegen.simplify import exact
+    from .codegen.simplify import simplified
 
     decided = {*get_args(Part)} - ({"micro_step"} if part == OVERWRITE else set())
 
     def law(node: Expr) -> Expr:
         if isinstance(node, Symbol) and node.kind is Kind.FLAG and node.name in decided:
             return Const(node.name == part)
-        return exact(node)
+        return node
 
     guard = [] if whole.guard is None else [whole.guard]
-    settled = rewrite([*whole.stores.values(), *guard], law)
+    settled = simplified([*whole.stores.values(), *guard], law)
     values = {target: settled[value] for target, value in whole.stores.items() if isinstance(target, Symbol)}
     left, _ = prune(whole, {target: value for target, value in values.items() if value is not target})
     leaves = (leaf for leaf in walk(*left.values(), *map(settled.__getitem__, guard)) if isinstance(leaf, Symbol))

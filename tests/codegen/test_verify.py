@@ -31,6 +31,7 @@ from rmsprop_jit.codegen.ops import Fn, ReduceOp
 from rmsprop_jit.codegen.program import Array, Given, Let, Load, Reduce, Store
 from rmsprop_jit.codegen.rule import GRADIENT, PARAMETER
 from rmsprop_jit.codegen.stages import split
+from rmsprop_jit.codegen.walk import walk
 from rmsprop_jit.rules.around import step_of
 from rmsprop_jit.rules.rmsprop import RMSPROP
 
@@ -45,7 +46,8 @@ WIDE = Let("t98", Fn.WIDE, ("g",))
 def test_what_lowering_makes_is_in_order() -> None:
     verify.numbered(PROGRAM)
     stores, _ = live(step_of(RMSPROP), FLAGS)
-    verify.split(stores, split(stores))
+    nodes = [*walk(*stores.values())]
+    verify.split(nodes, split(nodes))
 
 
 @pytest.mark.parametrize(
@@ -82,18 +84,18 @@ def test_a_dead_store_is_named() -> None:
 )
 def test_a_function_that_was_not_expanded_is_named(value: Expr, compute: str, symbol: str) -> None:
     with pytest.raises(LoweringError, match=rf"after expand, in trial: {symbol} is left. Received: `"):
-        verify.expanded("trial", {PARAMETER: value}, compute)
-    verify.expanded("trial", expanded({PARAMETER: exp(value)}, "float32"), "float32")
+        verify.expanded("trial", walk(value), compute)
+    verify.expanded("trial", walk(*expanded({PARAMETER: exp(value)}, "float32").values()), "float32")
 
 
 def test_a_reduction_in_the_wrong_kernel_is_named() -> None:
     inner = Reduction(ReduceOp.SUM, GRADIENT, Space.TENSOR, None)
     outer = Reduction(ReduceOp.SUM, GRADIENT * inner, Space.TENSOR, None)
     stores = {PARAMETER: PARAMETER - outer}
-    verify.split(stores, [[inner], [outer], []])
+    verify.split(walk(*stores.values()), [[inner], [outer], []])
     for stages in ([[outer], [inner], []], [[inner, outer], []], [[inner], [outer]], [[inner], []]):
         with pytest.raises(LoweringError, match=r"after split, in its kernels: kernel -?\d is too early, too late"):
-            verify.split(stores, stages)
+            verify.split(walk(*stores.values()), stages)
 
 
 def with_last(**changes: Any) -> Program:

@@ -18,7 +18,7 @@ CODEGEN = FRONT / "codegen"
 
 ORDER = [
     {"bits", "errors", "integers", "kinds", "locks", "memo", "memory"},
-    {"operations", "interned"},
+    {"operations", "interned", "texts"},
     {"ops", "dtypes", "refusals", "equations", "places", "reading", "axes"},
     {"expr", "parts"},
     {"expansions", "names", "philox", "signatures", "walk"},
