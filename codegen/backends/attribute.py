@@ -68,7 +68,7 @@ class Attribute:
     """
 
     def __init__(self, name: str, objects: Sequence[Any]) -> None:
-        self.objects = list(objects)
+        self.name, self.objects = name, list(objects)
         self._each = operator.attrgetter(name)
         self._definition = _definition(name, set(map(type, self.objects)))
         self.is_quick = self._definition is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,12 @@ def _behind() -> tuple[int, ...] | None:
     except (AttributeError, OSError, TypeError):
         return None
     return (*asks, *map(id, kinds), 0)
+
+
+def are_plain(tensors: Iterable[Any]) -> bool:
+    """Whether all are of torch's own two classes, with objects laid out as `behind` found; not without torch."""
+    known = behind()
+    return known is not None and {*map(id, map(type, tensors))} <= {*known[Behind.TENSOR_AT : Behind.LAYOUT]}
 
 
 def _function(name: str) -> int:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..codegen.backends import inside
+
 
 def of_torch(arrays: Iterable[Any]) -> Callable[[], None] | None:
     """What counts a write to each of torch's tensors among arrays; None where there are none."""
@@ -17,7 +19,12 @@ def of_torch(arrays: Iterable[Any]) -> Callable[[], None] | None:
     kind = getattr(torch, "Tensor", None)
     tensors = [] if kind is None else [one for one in arrays if isinstance(one, kind)]
     graph: Any = getattr(getattr(torch, "autograd", None), "graph", None)
-    return functools.partial(of_lists(graph.increment_version), tensors) if tensors and graph is not None else None
+    return of_tensors(graph.increment_version, tensors) if tensors and graph is not None else None
+
+
+def of_tensors(increment: Callable[[Any], None], tensors: Sequence[Any]) -> Callable[[], None]:
+    """What counts a write to each of some of torch's tensors: compiled code, or else torch's own function."""
+    return inside.counter(tensors) or functools.partial(of_lists(increment), tensors)
 
 
 @functools.lru_cache(maxsize=1)

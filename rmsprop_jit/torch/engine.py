@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -30,15 +30,13 @@ MOST_KINDS = 64
 
 Group = dict[str, Any]
 
-increment_versions = versions.of_lists(graph.increment_version)
-
 
 class _Given(NamedTuple):
-    """Which parameters have gradients, and of which dtypes."""
+    """Which parameters have gradients, and of which dtypes; and what counts that these are written."""
 
     dtypes: tuple[str | None, ...]
     positions: list[int]
-    parameters: list[Any]
+    count_writes: Callable[[], None]
 
 
 def refuse_light(members: Sequence[Member]) -> None:
@@ -133,7 +131,7 @@ class _Bound:
         self.kept = Kept(members, states, wanted, words.slots, step_of(words.rule).gathered, words.has_twin)
         self._members = Members(self.kept.members)
         self._usual: tuple[str | None, ...] = tuple([one.dtype for one in members])
-        self._given = _Given((), [], [])
+        self._given = _Given((), [], lambda: None)
         self._reads: dict[Any, dict[str, list[int]]] = {}
         self._kinds: dict[Any, Launches] = {}
         self._last: Launches | None = None
@@ -159,7 +157,8 @@ class _Bound:
         dtypes = resolved.dtypes
         if dtypes is not self._given.dtypes:
             given = [i for i, dtype in enumerate(dtypes) if dtype is not None]
-            self._given = _Given(dtypes, given, [self._gradients.objects[i] for i in given])
+            objects = [self._gradients.objects[i] for i in given]
+            self._given = _Given(dtypes, given, versions.of_tensors(graph.increment_version, objects))
         given = self._given.positions
         if not given:
             return True
@@ -168,7 +167,7 @@ class _Bound:
         brought = self._brought(resolved, whose, seen, due)
         launches = self._launches(brought, settings, rates, whose, seen, due)
         made = launches.prepare(brought.addresses, settings, rates, seen)
-        increment_versions(self._given.parameters)
+        self._given.count_writes()
         self.kept.enter()  # nothing can be refused any more
         launches.run()
         self._count(given, whose, made)

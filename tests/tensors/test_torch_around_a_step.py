@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
 from rmsprop_jit import buckets  # noqa: E402
+from rmsprop_jit.arrays import versions  # noqa: E402
 from rmsprop_jit.torch import engine  # noqa: E402
 from rmsprop_jit.torch.kept import Kept  # noqa: E402
 
@@ -67,10 +68,10 @@ def test_a_version_that_cannot_be_counted_is_known_before_anything_is_written(mo
     weights, optimizer = made(OURS)
     before = [one.detach().clone() for one in weights]
 
-    def refuse(tensors: object) -> None:
+    def refuse() -> None:
         raise TypeError
 
-    monkeypatch.setattr(engine, "increment_versions", refuse)
+    monkeypatch.setattr(versions, "of_tensors", lambda *_: refuse)
     with pytest.raises(TypeError):
         optimizer.step()
     assert not optimizer.state

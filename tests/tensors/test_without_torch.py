@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rmsprop_jit
-from rmsprop_jit.codegen.backends import dlpack, tensors
+from rmsprop_jit.codegen.backends import dlpack, noted, tensors
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_all_else_works() -> None:
 
 
 def describe(_: int, where: int) -> int:
-    ctypes.memset(where, 0, 8 * len(dlpack.Field))
+    ctypes.memset(where, 0, 8 * len(noted.Field))
     ctypes.c_int64.from_address(where).value = 64
     return 0
 

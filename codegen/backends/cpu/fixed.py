@@ -266,6 +266,7 @@ WORDS: dict[str, Callable[..., Value]] = {
     "floats": lambda b, address: b.inttoptr(address, FLOAT.as_pointer()),
     "swap": lambda b, address, value: b.atomic_rmw("xchg", _pointer(b, address), value, "seq_cst"),
     "add": lambda b, address, amount: b.atomic_rmw("add", _pointer(b, address), amount, "seq_cst"),
+    "count_one": lambda b, address: b.atomic_rmw("add", b.inttoptr(address, SHORT.as_pointer()), SHORT(1), "seq_cst"),
     "peek": lambda b, address: b.load_atomic(_pointer(b, address), "seq_cst", 8, typ=INT),
     "pause": _pause,
     "copy": _copy,
@@ -282,9 +283,10 @@ WORDS: dict[str, Callable[..., Value]] = {
     "rest": lambda b, x, y: b.srem(x, y),
     "describe": lambda b, at, thing, out: b.sext(_call(b, at, [INT, INT], SHORT, thing, out), INT),
     "get": lambda b, at, thing, closure: _call(b, at, [INT, INT], INT, thing, closure),
+    "keep": lambda b, at, thing: _call(b, at, [INT], ir.VoidType(), thing),
     "drop": lambda b, at, thing: _call(b, at, [INT], ir.VoidType(), thing),
 }
-"""Addresses as pointers; atomic exchange, addition (both give the old value) and reading, seen by all threads in one
-order; a hint that this thread waits; bytes copied; a hint that memory is read soon, of any address; calls of functions
-found at an address; an integer as a float64, and what is left of a division by one; and, of a float64, its root, its
-size, the float32 next to it, and its bits as an integer."""
+"""Addresses as pointers; atomic exchange, addition (both give the old value), of 1 to 4 bytes, and reading, seen by all
+threads in one order; a hint that this thread waits; bytes copied; a hint that memory is read soon, of any address;
+calls of functions found at an address; an integer as a float64, and what is left of a division by one; and, of a
+float64, its root, its size, the float32 next to it, and its bits as an integer."""
