@@ -124,12 +124,13 @@ class Tensors:
 
         The function sets an exception where it fails, which ctypes raises. Whoever asks with care finds out the reason.
         """
-        begins = np.empty(self._turns * len(self._tensors), np.int64)
-        block = self._block.copy()  # another thread may ask at the same time
-        block[Cell.BEGINS_AT], block[Cell.FACTS_AT] = begin_of(begins), begin_of(facts)
+        size = len(self._block)
+        block = np.empty(size + self._turns * len(self._tensors), np.int64)  # another thread may ask at the same time
+        block[:size], begins, at = self._block, block[size:], begin_of(block)
+        block[Cell.BEGINS_AT], block[Cell.FACTS_AT] = at + 8 * size, begin_of(facts)
         block[Cell.HELD_AT] = items_of(held)
         try:
-            return begins if loaded(code, self._own)(begin_of(block)) == NOTED else None
+            return begins if loaded(code, self._own)(at) == NOTED else None
         except Exception:
             return None
 
@@ -140,7 +141,8 @@ def _inside(function: int, name: str) -> dict[Cell, int]:
     if known is None:
         return {}
     keep = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value or 0
-    return {Cell.META: known.meta, Cell.GRAD: known.grad, Cell.THING: known.thing, Cell.KEEP: keep}
+    places = Cell.META, Cell.GRAD, Cell.THING, Cell.STORAGE
+    return {**dict(zip(places, known, strict=True)), Cell.KEEP: keep}
 
 
 def describer(kinds: Iterable[type]) -> int | None:

@@ -36,12 +36,14 @@ class Gradient(NamedTuple):
     """Where a tensor's gradient is, in bytes.
 
     meta: in a tensor of C++'s, what autograd knows of it; 0 there for nothing. `grad`: in that, a tensor of C++'s.
-    thing: in a tensor of C++'s, the object of Python's that stands for it; 0 there for none yet.
+    thing: in a tensor of C++'s, the object of Python's that stands for it; 0 there for none yet. `storage`: in such a
+    one, what has its memory, to be fetched early; 0 where that is not known.
     """
 
     meta: int
     grad: int
     thing: int
+    storage: int
 
 
 class Writes(NamedTuple):
@@ -141,13 +143,15 @@ def gradient() -> Gradient | None:
         things = [i for i in range(IMPL) if (own[i], other[i]) == (id(one), id(given))]
         if len(metas) != 1 or len(things) != 1:
             return None
+        data = _impl(one.data)
+        storages = [i for i in range(IMPL) if own[i] == data[i] != other[i]]
         at = own[metas[0]]
         nothing, one.grad = _words(at, META), given
         something = _words(at, META)
     grads = [i for i in range(META) if nothing[i] != something[i] == given._cdata]
     if len(grads) != 1 or _words(nothing[grads[0]], IMPL)[things[0]] != 0:
         return None
-    return Gradient(WORD * metas[0], WORD * grads[0], WORD * things[0])
+    return Gradient(WORD * metas[0], WORD * grads[0], WORD * things[0], WORD * storages[0] if len(storages) == 1 else 0)
 
 
 def _impl(tensor: Any) -> list[int]:

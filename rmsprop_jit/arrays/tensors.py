@@ -105,7 +105,9 @@ class Reader:
     def _found_together(self, held: Held, dtypes: tuple[str | None, ...]) -> Int64 | None:
         """Where they begin, if compiled code says that they, and the variables, are as those that were accepted."""
         accepted, known = self._accepted, self._together
-        if accepted is None or known is None or accepted.dtypes != dtypes or known[0] is not held.attribute:
+        if accepted is None or known is None or known[0] is not held.attribute:
+            return None
+        if accepted.dtypes is not dtypes and accepted.dtypes != dtypes:  # as soon as a step was made like this, it is
             return None
         begins = known[1].alike(held)
         if begins is None or are_changed([], self._complex_ones) or self._is_any_changed(held):

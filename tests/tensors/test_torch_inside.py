@@ -29,7 +29,9 @@ class Own(torch.Tensor):  # type: ignore[misc, name-defined]
 
 def test_both_places_are_found() -> None:
     assert inside.writes() is not None
-    assert inside.gradient() is not None
+    found = inside.gradient()
+    assert found is not None
+    assert found.storage
 
 
 # Writes.
@@ -127,7 +129,8 @@ def test_counted_tensors_are_kept_alive() -> None:
 # Gradients.
 
 
-def weights(count: int = 3) -> list[Any]:
+def weights(count: int = 40) -> list[Any]:
+    """So many that memory is fetched before it is looked at."""
     made = [torch.nn.Parameter(torch.ones(4)) for _ in range(count)]
     for one in made:
         one.grad = torch.ones(4)
@@ -182,7 +185,7 @@ def test_a_gradient_that_python_has_never_seen() -> None:
         sum((one * 3).sum() for one in parameters).backward()
         where, held = begins(together, found)
         assert where == [one.grad.data_ptr() for one in parameters]
-        assert [one.tolist() for one in held] == [[3.0] * 4] * 3
+        assert [one.tolist() for one in held] == [[3.0] * 4] * len(parameters)
 
 
 OTHERS: dict[str, Callable[[Any], Any]] = {
@@ -190,6 +193,9 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
     "of a class of its own": lambda one: setattr(one, "grad", torch.ones(4).as_subclass(Own)),
     "transposed": lambda one: one.grad.resize_(2, 2).t_(),
     "without memory": lambda one: one.grad.untyped_storage().resize_(0),
+    "of another tensor": lambda one: torch.utils.swap_tensors(
+        one, torch.nn.Parameter(torch.ones(4), requires_grad=False)
+    ),
     "of a parameter without a graph": lambda one: setattr(one.requires_grad_(False), "grad", None),
 }
 
@@ -199,7 +205,7 @@ def test_another_gradient_is_noticed(other: str) -> None:
     parameters = weights()
     together, found = asked(parameters)
     before, _ = begins(together, found)
-    OTHERS[other](parameters[1])
+    OTHERS[other](parameters[30])
     assert begins(together, found)[0] != before
 
 
@@ -235,7 +241,7 @@ def test_where_no_place_is_found_torch_is_asked(constant: str, monkeypatch: pyte
     optimizer = RMSprop(parameters)
     for made in (1, 2, 3):
         optimizer.step()
-        assert [one._version for one in parameters] == [made] * 3
+        assert [one._version for one in parameters] == [made] * len(parameters)
 
 
 def test_two_places_that_fit_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
