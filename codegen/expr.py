@@ -11,7 +11,6 @@ the passes recurs over the depth of an expression, which can be thousands.
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from operator import is_
@@ -23,6 +22,7 @@ from .axes import Axes, Over, joined
 from .errors import RuleError
 from .interned import Described, Interned
 from .kinds import NEWS, RATES, SIZES, Kind, Rate, Space
+from .memo import derived
 from .ops import Fn, ReduceOp, numeral
 from .refusals import Refusals, number, refuse_modulo
 from .texts import text_of
@@ -49,7 +49,7 @@ class Expr(Interned, Refusals):
     is_condition: bool = False
     called: tuple[str, tuple[str | Expr, ...]] | None = None  # the function that it is written as, and of what
 
-    @functools.cached_property
+    @derived
     def space(self) -> Over:
         """Where it has one number each."""
         if self.rate is Rate.AXES:
@@ -129,7 +129,7 @@ class Symbol(Expr):
     name: str
     over: Axes | None = None
 
-    @functools.cached_property
+    @derived
     def space(self) -> Over:
         """Where it has one number each."""
         return self.over if self.over is not None and self.rate is Rate.AXES else super().space
@@ -227,7 +227,7 @@ class Reduction(Expr):
         rate = Rate.STEP if over is Space.ALL else Rate.TENSOR if over is Space.TENSOR else Rate.AXES
         return about(rate, False, False, (arg,))
 
-    @functools.cached_property
+    @derived
     def space(self) -> Over:
         """Where it has one number each."""
         return self.over

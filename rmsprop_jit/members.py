@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .arrays.homes import Array, Home, home_of, is_array, keeps_its_memory
 from .arrays.memory import Memory, same_memory
 from .arrays.parts import is_complex
 from .codegen.dtypes import BYTE, light_name
+from .codegen.memo import derived
 from .codegen.pieces import COPY, ERROR
 from .errors import ArrayError
 from .overlaps import memory_of, written
@@ -195,11 +195,11 @@ class Members:
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
 
-    @functools.cached_property
+    @derived
     def _stay(self) -> bool:
         return all(one.given is None or one.home.keeps_memory(one.given) for one in self.members)
 
-    @functools.cached_property
+    @derived
     def _position(self) -> dict[int, int]:
         given = {id(one.given): i for i, one in enumerate(self.members) if one.given is not None}
         return given | {id(one.array): i for i, one in enumerate(self.members)}
@@ -215,7 +215,7 @@ class Members:
                 )
         return positions
 
-    @functools.cached_property
+    @derived
     def _memory(self) -> Memory:
         """Of all that a step may write."""
         return memory_of(written(self.members))
@@ -230,7 +230,7 @@ class Members:
         """What `read` finds, at once, if all are ordinary arrays of these dtypes; None: `read` must look at each."""
         return None if self._reader is None else self._reader.read(gradients, dtypes)
 
-    @functools.cached_property
+    @derived
     def _reader(self) -> Reader | None:
         """What looks at all gradients at once; None where there are arrays that can only be looked at one by one."""
         homes: dict[Home, list[int]] = {}

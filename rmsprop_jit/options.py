@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from .by_name import Setting, setting, shown
 from .checkers import check_switch
 from .codegen.integers import halves
 from .codegen.kinds import SEED
+from .codegen.memo import derived
 from .errors import OptionError
 from .groups import NO_GROUPS, Groups
 from .option_table import ONLY_ONE, OPTIONS
@@ -118,7 +118,7 @@ class Options:
         """A number that is the same in every update, by the name that equations use."""
         return self._lasting_numbers[name]
 
-    @functools.cached_property
+    @derived
     def _lasting_numbers(self) -> dict[str, float]:
         """Those that are the same in every update."""
         own = {name: float(getattr(self, name) or 0.0) for name, option in OPTIONS.items() if option.hyper is not None}

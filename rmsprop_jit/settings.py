@@ -7,13 +7,13 @@ variable, as what its shape decides is.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .by_name import resolved
+from .codegen.memo import derived
 from .errors import OptionError
 from .flags import Flags, option_flags, step_flags, variable_flags
 from .option_table import OPTIONS
@@ -184,7 +184,7 @@ class Settings:
         """What gives the learning rates: the optimizer's, and each group's."""
         return [kind.learning_rate for kind in self.kinds]
 
-    @functools.cached_property
+    @derived
     def constant(self) -> float | Rates | None:
         """The learning rates of every call; None where something is to be asked at each."""
         if any(type(source) is not float for source in self.sources):
@@ -211,20 +211,20 @@ class Settings:
             found[source] = found[source] if source in found else kind.rate(calls)
         return [found[id(kind.learning_rate)] for kind in self.kinds]
 
-    @functools.cached_property
+    @derived
     def places(self) -> float | Rates:
         """In place of rates, where those of `kinds` lie one behind the other: which of them each variable has."""
         if "learning_rate" not in self.names or not self._kind_of:
             return 0.0
         return Rates(0.0, np.array(self._kind_of, np.float64).tobytes())
 
-    @functools.cached_property
+    @derived
     def _is_common(self) -> Array:
         """The variables that have the optimizer's own rate."""
         source = self.options.learning_rate
         return np.array([self.kinds[kind].learning_rate is source for kind in self._kind_of], bool)
 
-    @functools.cached_property
+    @derived
     def _sources(self) -> tuple[Array, list[Any], Array, Array]:
         """Rates that stay; what is asked for the others; the variables that have those, and which of them."""
         fixed = np.zeros(len(self._kind_of))
@@ -248,7 +248,7 @@ class Settings:
         own = {**self._own, "learning_rate": np.frombuffer(rate.own, np.float64)}
         return {**self.options.numbers(rate.common, update), **own}
 
-    @functools.cached_property
+    @derived
     def _own(self) -> dict[str, Array]:
         """The numbers but for the learning rate that variables have of their own."""
         found = {name: np.array(values, np.float64) for name, values in self._by_name.items()}

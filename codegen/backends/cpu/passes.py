@@ -7,7 +7,6 @@ machine code is the same, a function takes a third less time, and the first one 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import mathdecl
 from numba.cpython import builtins, mathimpl, numbers, rangeobj  # noqa: F401
 
+from ...memo import derived
 from . import abreast, calls, llvm
 
 NAME = "rmsprop_jit"
@@ -74,12 +74,12 @@ class _Code(cpu.CPUContext):  # type: ignore[misc]
 class _Descriptor(TargetDescriptor):  # type: ignore[misc]
     options = cpu.CPUTargetOptions
 
-    @functools.cached_property
+    @derived
     def typing_context(self) -> Any:
         """What types things have."""
         return _Types()
 
-    @functools.cached_property
+    @derived
     def target_context(self) -> Any:
         """What code they are."""
         return _Code(self.typing_context, NAME)
