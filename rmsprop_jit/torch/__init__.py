@@ -16,6 +16,7 @@ this imports torch, which nothing else of the package does.
 words       what torch calls the parts of rules
 settings    a parameter group as options, flags and numbers
 kept        the state of parameters, as torch keeps it
+pages       large ones under large states
 lent        whether anybody else has some of it
 launches    the tables of one kind of step
 common      what parameters of several groups have in common

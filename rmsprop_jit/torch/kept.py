@@ -27,6 +27,7 @@ from ..identity import same
 from ..members import Member
 from ..overlaps import overlapping
 from .lent import Lent, Reach
+from .pages import in_large_pages
 
 STEP = "step"
 
@@ -228,8 +229,8 @@ def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
     like = parameter if slot.over == "element" else parameter.new_empty(_shape(one, slot, what))
     if found is None:
         if slot.initial == "parameter":
-            return parameter.clone(memory_format=torch.preserve_format)
-        made = torch.empty_like(like, memory_format=torch.preserve_format)
+            return _new(parameter).copy_(parameter)
+        made = _new(like)
         (torch.view_as_real(made) if made.is_complex() else made).fill_(float(slot.initial))
         return made
     if (found.shape, found.dtype, found.device) != (like.shape, like.dtype, like.device):
@@ -239,8 +240,13 @@ def _tensor(one: Member, slot: Slot, found: Any, what: str) -> Any:
             f"{str(like.device)!r}. Convert the model before the optimizer is made, or load a state."
         )
     if not lie_alike(check_variable(found, what), one.array if like is parameter else check_variable(like, what)):
-        return torch.empty_like(like).copy_(found)
+        return _new(like).copy_(found)
     return found
+
+
+def _new(like: Any) -> Any:
+    """A tensor that nothing was written to, laid out as another."""
+    return in_large_pages(torch.empty_like(like, memory_format=torch.preserve_format))
 
 
 def _shape(one: Member, slot: Slot, what: str) -> tuple[int, ...]:
