@@ -20,7 +20,7 @@ SWITCH = "NUMPY_MADVISE_HUGEPAGE"
 
 
 def in_large_pages(new: Any) -> Any:
-    """The tensor, which nobody has written to yet. Where there are no large pages, the system keeps to ordinary ones."""
+    """The tensor, which nobody has written to yet. Without large pages the system keeps to ordinary ones."""
     size = new.numel() * new.element_size()
     advice = getattr(mmap, "MADV_HUGEPAGE", None)  # of Linux
     if size >= LARGE and new.device.type == "cpu" and advice is not None and os.environ.get(SWITCH, "1") != "0":
