@@ -56,10 +56,10 @@ class Said:
     Strides that mean nothing are 0: those of contiguous tensors, and of axes along which there is one element.
     """
 
-    __slots__ = ("begins", "facts")
+    __slots__ = ("at", "begins", "facts")
 
     def __init__(self, begins: Int64, facts: Int64) -> None:
-        self.begins, self.facts = begins, facts
+        self.begins, self.facts, self.at = begins, facts, begin_of(facts)
 
     def layouts(self) -> list[Layout]:
         """How each lies."""
@@ -105,21 +105,21 @@ class Tensors:
     def say(self) -> Said | None:
         """What all say now; None if one cannot, or has another number of dimensions than was expected."""
         facts = np.empty(self._room, np.int64)
-        begins = self._begins(WRITTEN, facts, [None] * len(self._tensors))
+        begins = self._begins(WRITTEN, begin_of(facts), [None] * len(self._tensors))
         return None if begins is None else Said(begins, facts)
 
     def where_alike(self, said: Said, held: list[Any] | None = None) -> Int64 | None:
         """Where they begin, if they say all else as others did; else None. What they hold is put into `held`."""
         if said.facts.size != self._room:
             return None
-        return self._begins(COMPARED, said.facts, [None] * len(self._tensors) if held is None else held)
+        return self._begins(COMPARED, said.at, [None] * len(self._tensors) if held is None else held)
 
     def say_again(self, said: Said) -> bool:
         """Whether they say the same, and begin at the same places."""
         begins = self.where_alike(said)
         return begins is not None and equal(begins, said.begins)
 
-    def _begins(self, code: str, facts: Int64, held: list[Any]) -> Int64 | None:
+    def _begins(self, code: str, facts_at: int, held: list[Any]) -> Int64 | None:
         """Where all begin; and what they say beside is written, or compared.
 
         The function sets an exception where it fails, which ctypes raises. Whoever asks with care finds out the reason.
@@ -127,8 +127,7 @@ class Tensors:
         size = len(self._block)
         block = np.empty(size + self._turns * len(self._tensors), np.int64)  # another thread may ask at the same time
         block[:size], begins, at = self._block, block[size:], begin_of(block)
-        block[Cell.BEGINS_AT], block[Cell.FACTS_AT] = at + 8 * size, begin_of(facts)
-        block[Cell.HELD_AT] = items_of(held)
+        block[Cell.BEGINS_AT], block[Cell.FACTS_AT], block[Cell.HELD_AT] = at + 8 * size, facts_at, items_of(held)
         try:
             return begins if loaded(code, self._own)(at) == NOTED else None
         except Exception:

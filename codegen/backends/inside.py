@@ -16,7 +16,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -90,11 +90,9 @@ def counter(tensors: Sequence[Any]) -> Callable[[], None] | None:
         return None
     own = list(tensors)
     block = np.array([len(own), items_of(own), *places], np.int64)
-    return functools.partial(_count, _counting(), begin_of(block), own, block)
-
-
-def _count(code: Any, block_at: int, *_kept: object) -> None:
-    code(block_at)
+    count: Any = functools.partial(_counting(), begin_of(block))
+    count.kept = own, block
+    return cast("Callable[[], None]", count)
 
 
 @functools.cache

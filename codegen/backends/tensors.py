@@ -128,6 +128,7 @@ class Together:
         dimensions = sum(map(len, map(_shape, things)))
         self._tensors = dlpack.Tensors(function, attribute.objects, dimensions, attribute)
         self._count, self._said = len(attribute.objects), self._tensors.say()
+        self._own = b"" if self._said is None else self._said.begins[: self._count].tobytes()
 
     def begin_at(self, begins: HostArray) -> bool:
         """Whether what they hold began here at first."""
@@ -137,10 +138,10 @@ class Together:
         """Where what they hold begins, if they begin where they began and all else is as at first; else None."""
         if self._said is None:
             return None
-        count, said = self._count, self._said
+        count = self._count
         found: list[Any] = [None] * count
-        begins = self._tensors.where_alike(said, found)
-        if begins is None or not equal(begins[:count], said.begins[:count]):
+        begins = self._tensors.where_alike(self._said, found)
+        if begins is None or begins[:count].tobytes() != self._own:
             return None
         held.found = found
         return begins[count:]

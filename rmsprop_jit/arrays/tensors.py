@@ -110,7 +110,7 @@ class Reader:
         if accepted.dtypes is not dtypes and accepted.dtypes != dtypes:  # as soon as a step was made like this, it is
             return None
         begins = known[1].alike(held)
-        if begins is None or are_changed([], self._complex_ones) or self._is_any_changed(held):
+        if begins is None or (self._asks and (are_changed([], self._complex_ones) or self._is_any_changed(held))):
             return None
         if not self._is_good(begins, accepted):
             return None

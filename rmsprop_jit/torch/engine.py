@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 from torch.autograd import graph
@@ -29,6 +30,8 @@ MOST_KINDS = 64
 """Kinds of steps that are remembered; one whose gradients are missing at random has very many."""
 
 Group = dict[str, Any]
+
+_parameters = itemgetter("params")
 
 
 class _Given(NamedTuple):
@@ -73,7 +76,7 @@ class Engine:
         settings = [settings_of(words, group, scale, known) for group, known in pairs]
         rates = [rate_of(words, group) for group in groups]
         self._settings = list(settings)
-        lists = [group["params"] for group in groups]
+        lists = list(map(_parameters, groups))
         counts = list(map(len, lists))
         parameters = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
         bound = self._bound
@@ -117,7 +120,7 @@ class _Bound:
         self._groups = [owners[i] for i in self._active]
         members = track({names[i]: parameters[i] for i in self._active})
         refuse_light(members)
-        self._flags = [one.flags for one in settings]
+        self._settings, self._flags = settings, [one.flags for one in settings]
         flags = [
             settings[group].flags | variable_flags(words.rule, one.array.shape, one.path)
             for one, group in zip(members, self._groups, strict=True)
@@ -139,8 +142,11 @@ class _Bound:
 
     def covers(self, parameters: list[Any], settings: Sequence[Settings], states: Any, reach: Reach) -> bool:
         """Whether these are the parameters, with the same slots as then, and the same states."""
-        if not same(parameters, self._parameters) or [one.flags for one in settings] != self._flags:
+        if not same(parameters, self._parameters):
             return False
+        if not all(map(is_, settings, self._settings)) and [one.flags for one in settings] != self._flags:
+            return False
+        self._settings = settings
         return self.kept.stays(states, reach)
 
     def step(self, settings: Sequence[Settings], rates: Sequence[float]) -> bool:
@@ -148,7 +154,7 @@ class _Bound:
 
         Nothing is kept of the gradients, whose memory torch may want for others.
         """
-        if any(one.grad is not None for one in self._idle):
+        if self._idle and any(one.grad is not None for one in self._idle):
             return False
         gradients = Held(self._gradients)
         resolved = self._resolved(gradients)
@@ -163,8 +169,9 @@ class _Bound:
         if not given:
             return True
         whose, seen = self._moments(given, len(dtypes))
-        due = self._due(settings, rates, seen)
-        brought = self._brought(resolved, whose, seen, due)
+        rule = self._words.rule
+        due = self._due(settings, rates, seen) if rule.decided_by_step else ()
+        brought = self._brought(resolved, whose, seen, due) if rule.inputs else resolved
         launches = self._launches(brought, settings, rates, whose, seen, due)
         made = launches.prepare(brought.addresses, settings, rates, seen)
         self._given.count_writes()
@@ -188,12 +195,9 @@ class _Bound:
                     vector[i] = made[whose[i]].get(name, vector[i])
 
     def _due(self, settings: Sequence[Settings], rates: Sequence[float], seen: Sequence[Moment]) -> tuple[Flags, ...]:
-        """The flags that the step decides, for each group of each moment; nothing where it decides none."""
-        rule = self._words.rule
-        if not rule.decided_by_step:
-            return ()
+        """The flags that the step decides, for each group of each moment."""
         pairs = zip(settings, rates, strict=True)
-        return tuple([due_flags(rule, one, rate, moment) for one, rate in pairs for moment in seen])
+        return tuple([due_flags(self._words.rule, one, rate, moment) for one, rate in pairs for moment in seen])
 
     def _brought(
         self, resolved: Resolved, whose: Sequence[int], seen: Sequence[Moment], due: tuple[Flags, ...]
@@ -203,8 +207,6 @@ class _Bound:
         Raises ArrayError, naming the parameter, for one that is missing.
         """
         rule = self._words.rule
-        if not rule.inputs:
-            return resolved
         key = resolved.dtypes, due, tuple(whose) if len(seen) > 1 else ()
         reads = self._reads.get(key)
         if reads is None:
