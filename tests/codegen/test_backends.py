@@ -2,6 +2,8 @@
 The compiled kernels do what the reference interpreter says, bit for bit, for any rule.
 
 Sums over a tensor may differ in the last bits of float64 (another order of summation), but not from run to run.
+
+By default some of what is to be compiled is tried: RMSPROP_JIT_FLAG_SETS=10 tries all, RMSPROP_JIT_TURN=1 others.
 """
 
 import itertools
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import zoo
 from compare import SPECIAL, Array, Maker, assert_same_bits, assert_scaled, assert_within, cast, ordinary, special
+from every_rule import SETS, TURN, some
 from operations import FUNCTIONS, REDUCTIONS, TRUTHS, reduced
 from run_rule import Hypers, TensorHypers, Tensors, copied, defaults, make_tensors, run
 
@@ -82,11 +85,11 @@ def counts(rule: Rule, sizes: Sequence[int]) -> dict[str, list[float]]:
 
 
 EXACT = [case for case in zoo.ALL if case[0] not in zoo.WITH_NORMS]
+EXACTLY = [(*case, "float32") for case in EXACT] + [(*case, "float64") for case in some(EXACT, "float64", 8)]
 NORMS = [case for case in zoo.ALL if case[0] in zoo.WITH_NORMS]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rule", "flags"), EXACT, ids=zoo.label)
+@pytest.mark.parametrize(("rule", "flags", "dtype"), EXACTLY, ids=zoo.label)
 @pytest.mark.parametrize("kind", [ordinary, special])
 def test_a_rule_of_elements_equals_the_reference_bit_for_bit(
     rule: Rule, flags: tuple[str, ...], dtype: str, kind: Callable[[int], Maker]
@@ -192,7 +195,21 @@ def rmsprop_sets() -> list[frozenset[str]]:
     return list(dict.fromkeys(frozenset(flags) for flags in small + called[::41]))
 
 
-RMSPROP_SETS = sorted(rmsprop_sets(), key=lambda flags: (len(flags), sorted(flags)))
+def pairs(flags: Collection[str]) -> set[tuple[str, ...]]:
+    return {*itertools.combinations(sorted(flags), 2)}
+
+
+def meeting(sets: list[frozenset[str]]) -> list[frozenset[str]]:
+    """A few of these sets, in which every pair meets that meets in any of them."""
+    wanted, found = set[tuple[str, ...]]().union(*map(pairs, sets)), []
+    while wanted:
+        found.append(max(sets, key=lambda flags: len(wanted & pairs(flags))))
+        wanted -= pairs(found[-1])
+    return found
+
+
+EVERY_SET = sorted(rmsprop_sets(), key=lambda flags: (len(flags), sorted(flags)))
+RMSPROP_SETS = [*dict.fromkeys([EVERY_SET[0], *meeting(EVERY_SET), *some(EVERY_SET, "rmsprop", 24)])]
 NUMBERS = {
     "loss_scale_factor": 3.0,
     "gradient_accumulation_steps": 3.0,
@@ -277,7 +294,7 @@ def test_old_values_that_are_not_used_do_not_matter(rule: Rule, flags: tuple[str
     assert_poison_does_not_matter(rule, program, defaults(rule, step=2.0), counts(rule, SMALL))
 
 
-@pytest.mark.parametrize("flags", RMSPROP_SETS[::5], ids=lambda flags: "+".join(sorted(flags)) or "plain")
+@pytest.mark.parametrize("flags", RMSPROP_SETS[::2], ids=lambda flags: "+".join(sorted(flags)) or "plain")
 def test_old_values_of_rmsprop_that_are_not_used_do_not_matter(flags: frozenset[str]) -> None:
     program, _, numbers, decays = rmsprop_case(flags, "float32", ordinary(0), SMALL)
     assert_poison_does_not_matter(step_of(RMSPROP), program, numbers, decays)
@@ -332,9 +349,16 @@ def expected(name: str, arrays: list[Array]) -> tuple[float, float]:
     return TRUTHS[name](np.concatenate(arrays).astype(np.float64))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("over", ["tensor", "all"])
-@pytest.mark.parametrize("name", REDUCTIONS)
+REDUCED = [
+    (name, over, dtype)
+    for i, (name, over) in enumerate(itertools.product(REDUCTIONS, ("tensor", "all")))
+    for j, dtype in enumerate(DTYPES)
+    if SETS > 1 or (i + i // 2 + j + TURN) % 2 == 0
+]
+"""Each reduction over each, with a type; over the other with the other."""
+
+
+@pytest.mark.parametrize(("name", "over", "dtype"), REDUCED)
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_reductions(name: str, over: str, dtype: str, backend: str) -> None:
     rule = reduction_rule(name, over)
@@ -590,7 +614,7 @@ class Surroundings:
 IN_OPTIMIZER = [case for case in zoo.ALL if case[0] is not zoo.LARGEST_FIRST]
 
 
-@pytest.mark.parametrize(("rule", "flags"), IN_OPTIMIZER, ids=zoo.label)
+@pytest.mark.parametrize(("rule", "flags"), some(IN_OPTIMIZER, "in an optimizer", 12), ids=zoo.label)
 def test_a_rule_runs_in_an_optimizer_with_everything_on(rule: Rule, flags: tuple[str, ...]) -> None:
     rng = np.random.default_rng(21)
     variables = [rng.normal(size=size).astype(np.float32) for size in SMALL]

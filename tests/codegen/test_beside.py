@@ -57,7 +57,7 @@ def of(name: str, beside: str, gradient: str = "float32", slots: str = "float32"
 def test_every_backend_has_the_bits_of_the_interpreter(name: str, beside: str, backend: str) -> None:
     gradient, slots = LIGHTER.get(name, ("float32", "float32"))
     rule, program = of(name, beside, gradient, slots)
-    tensors = tensors_of(program, SIZES if backend == "cpu" else [0, 1, 9, 513])
+    tensors = tensors_of(program, SIZES if backend == "cpu" else [0, 1, 9, 131])
     expected = copied(tensors)
     for step in (1, 2):
         run(backend, program, tensors, numbers(rule, step), keys(len(tensors)))

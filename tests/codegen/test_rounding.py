@@ -62,7 +62,7 @@ def stepped(backend: str, rule: Rule, program: Program, tensors: Tensors, steps:
 def test_every_backend_has_the_bits_of_the_interpreter(name: str, dtype: str, gradient: str, backend: str) -> None:
     rule, flags = RULES[name]
     program = light(rule, flags, dtype, gradient)
-    tensors = tensors_of(program, SIZES if backend == "cpu" else [0, 1, 9, 513])
+    tensors = tensors_of(program, SIZES if backend == "cpu" else [0, 1, 9, 131])
     expected = copied(tensors)
     stepped(backend, rule, program, tensors)
     stepped("reference", rule, program, expected)

@@ -114,7 +114,7 @@ AXES = frozenset(
 
 
 def some(cases: Sequence[T], label: str, count: int) -> list[T]:
-    """So many of the cases (times FLAG_SETS), by a label and the turn."""
+    """So many of the cases (times FLAG_SETS), which follow one another, by a label and the turn."""
     wanted = count * SETS
     if wanted >= len(cases):
         return list(cases)

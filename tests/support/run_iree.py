@@ -1,5 +1,6 @@
 """One step of a program as MLIR, compiled and run by IREE on the CPU; the extra `mlir` must be installed."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,12 @@ def join(kernel: Kernel, numbers: list[dict[str, float]]) -> None:
                 own[reduce.name] = total
 
 
+@functools.lru_cache(8)
 def load(text: str) -> Any:
-    """A module compiled for this processor and loaded; the compiler verifies it on the way."""
+    """A module compiled for this processor and loaded; the compiler verifies it on the way.
+
+    It holds functions alone: another step of the same program is another call of them.
+    """
     from iree import compiler, runtime
 
     binary = compiler.compile_str(text, target_backends=["llvm-cpu"], extra_args=FLAGS)
