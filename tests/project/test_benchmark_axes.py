@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_rule import ALL, some
 
 from benchmarks import __main__ as command_line
 from benchmarks import axes, ceiling, children, peers, readme, report
@@ -70,8 +71,14 @@ def moved(program: Program, shape: Shape) -> int:
     return found
 
 
-@pytest.mark.parametrize("name", axes.SHAPES)
-@pytest.mark.parametrize("rule", ["Adafactor", "SM3", "clip_adaptive RMSprop"])
+MOVING = ("Adafactor", "SM3", "clip_adaptive RMSprop")
+ALONG = [
+    (rule, [*axes.SHAPES][(i + j) % len(axes.SHAPES)]) for j in range(len(axes.SHAPES)) for i, rule in enumerate(MOVING)
+]
+"""Each rule with each shape; of as many that follow one another as there are rules, all of both."""
+
+
+@pytest.mark.parametrize(("rule", "name"), ALONG if ALL else some(ALONG, "ceilings", len(MOVING)))
 def test_the_ceiling_moves_the_same_bytes_and_changes_nothing(rule: str, name: str) -> None:
     shape = SMALL[name]
     steady = Steady(rule, shape)
@@ -101,7 +108,7 @@ def test_numbers_of_other_widths_are_read_whole() -> None:
     assert [f"values1[i * 2 + {word}]" in source for word in range(3)] == [True, True, False]
 
 
-@pytest.mark.parametrize("rule", axes.RULES)
+@pytest.mark.parametrize("rule", axes.RULES if ALL else some(axes.RULES, "cases", 3))
 def test_a_case_is_checked_and_timed(rule: str) -> None:
     row = axes.measure(small(rule), 0.01)
     assert row["correct"]
