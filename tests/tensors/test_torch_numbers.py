@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch_side  # noqa: E402
+from every_rule import SETS, TURN  # noqa: E402
 from numbers_made import tables_of  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
@@ -21,7 +23,16 @@ CASES = int(os.environ.get("TORCH_CASES", "12"))
 """Random sets of options; 100 take a minute where nothing is compiled yet."""
 
 DTYPES = [torch.float32, torch.float64]
-each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def with_types(cases: Iterable[Any]) -> list[Any]:
+    """Each with a type, by turns; with both where more than usual is tried."""
+    return [
+        pytest.param(case, dtype, id=f"{case}-{dtype}")
+        for i, case in enumerate(cases)
+        for j, dtype in enumerate(DTYPES)
+        if CASES > 12 or SETS > 1 or (i + j + TURN) % len(DTYPES) == 0
+    ]
 
 
 def options_of(seed: int) -> dict[str, Any]:
@@ -41,8 +52,7 @@ def options_of(seed: int) -> dict[str, Any]:
     return found
 
 
-@each_dtype
-@pytest.mark.parametrize("seed", range(CASES))
+@pytest.mark.parametrize(("seed", "dtype"), with_types(range(CASES)))
 def test_rmsprop_has_torch_s_numbers_and_states_go_both_ways(seed: int, dtype: Any) -> None:
     options = options_of(seed)
     ours = torch_side.parameters(seed, dtype)
@@ -91,8 +101,7 @@ TWINS: dict[str, dict[str, Any]] = {
 }
 
 
-@each_dtype
-@pytest.mark.parametrize("case", TWINS)
+@pytest.mark.parametrize(("case", "dtype"), with_types(TWINS))
 def test_other_rules_have_torch_s_numbers_too(case: str, dtype: Any) -> None:
     """torch keeps NAdam's product of momenta in float32."""
     name, options = case.partition(",")[0], TWINS[case]
