@@ -85,7 +85,7 @@ def test_a_processor_does_what_the_interpreter_says(variant: Variant) -> None:
             beside_the_interpreter("cpu", again)
 
 
-@pytest.mark.parametrize("variant", some_rules("gpu", 20), ids=str)
+@each
 def test_a_gpu_does_what_the_interpreter_says(variant: Variant) -> None:
     """In the simulator, which contracts nothing: the same bits."""
     rule = rule_of(variant)
