@@ -1,4 +1,4 @@
-"""Where kernels for GPUs run in tests: on the GPU that is there with `--gpu`, in Numba's simulator without."""
+"""Where kernels for GPUs run in tests: on the GPU that is there with `--gpu`, in a simulator without."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UNTIL = pytest.StashKey[float]()
 
 
 def simulate() -> None:
-    """Let kernels run in the simulator; it must be asked for before Numba is imported."""
+    """Let kernels run in the simulator. Numba's, which needs no driver, is there for whoever imports its CUDA."""
     os.environ[SIMULATOR] = "1"
     import simulated_gpu
 

@@ -1,4 +1,4 @@
-"""The GPU of tests: a real one (`pytest --gpu`), or Numba's simulator. What both need is asked for here.
+"""The GPU of tests: a real one (`pytest --gpu`), or a simulator. What both need is asked for here.
 
 `from gpu import cupy` is CuPy, or what stands in for it. Which one was decided before the first test is imported.
 """

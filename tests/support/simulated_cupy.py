@@ -1,6 +1,6 @@
 """What this package uses of CuPy, on the host: memory is NumPy's, work goes to a simulated stream.
 
-Only for tests, with Numba's CUDA simulator. As strict as CuPy where that matters: no silent conversion to NumPy, only
+Only for tests, with the simulated GPU. As strict as CuPy where that matters: no silent conversion to NumPy, only
 arrays of the same kind in assignments, nothing that waits while a stream is captured, and a current device, to which
 `asarray` copies what lies on another one.
 """

@@ -1,49 +1,57 @@
-"""A GPU without one: Numba's CUDA simulator runs kernels as Python threads, on memory of the host.
+"""A GPU without one: kernels run as the Python that they are written in, on memory of the host.
 
-NUMBA_ENABLE_CUDASIM=1, set before Numba is imported, chooses it. Addresses are those of NumPy arrays.
+How the threads of a block run is in `simulated_blocks.py`. Addresses are those of NumPy arrays.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import operator
-import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import simulated_cupy
-from numba import cuda
+from simulated_blocks import Blocks
 
 from rmsprop_jit.codegen.backends.cuda import device, frame
 from rmsprop_jit.codegen.backends.cuda.words import words
 from rmsprop_jit.codegen.dtypes import GROUP, STORAGES, storage
 
 
+@functools.cache
+def _kept(kept: str, lanes: int) -> tuple[Any, np.dtype[Any]]:
+    """The room that so many elements take in memory, and their type."""
+    itemsize = storage(kept).itemsize if kept in STORAGES else 8
+    return ctypes.c_uint8 * (itemsize * lanes), np.dtype(storage(kept).scalar if kept in STORAGES else kept)
+
+
 def _memory(address: int, kept: str, lanes: int) -> Any:
     """So many elements there, as an array."""
-    itemsize = storage(kept).itemsize if kept in STORAGES else 8
-    room: Any = (ctypes.c_uint8 * (itemsize * lanes)).from_address(int(address))
-    return np.frombuffer(room, np.dtype(storage(kept).scalar if kept in STORAGES else kept))
+    room, dtype = _kept(kept, lanes)
+    return np.frombuffer(room.from_address(int(address)), dtype)
 
 
 def _load(kind: Any, kept: str, lanes: int) -> Callable[[int], Any]:
     def load(address: int) -> Any:
-        values = tuple(map(kind, _memory(address, kept, lanes)))
-        return values if lanes > 1 else values[0]
+        values = _memory(address, kept, lanes)
+        if values.dtype.type is not kind:
+            values = tuple(map(kind, values))
+        return tuple(values) if lanes > 1 else values[0]
 
     return load
 
 
 def _store(kind: Any, kept: str, lanes: int) -> Callable[..., None]:
     wanted = kind.kind if isinstance(kind, _Integer) else kind
+    types = [wanted] * lanes
 
     def store(address: int, *values: Any) -> None:
-        assert len(values) == lanes
-        assert all(type(value) is wanted for value in values), f"{wanted.__name__} wanted, got {values}"
+        assert [*map(type, values)] == types, f"{lanes} {wanted.__name__} wanted, got {values}"
         _memory(address, kept, lanes)[:] = np.array(values, wanted)
 
     return store
@@ -57,7 +65,10 @@ class _Integer:
         self.least, self.count = int(limits.min), int(limits.max) - int(limits.min) + 1
 
     def __call__(self, x: Any) -> Any:
-        whole = int(x) if np.isfinite(x) else 0  # of what is not finite a processor makes anything
+        try:
+            whole = int(x)
+        except (ValueError, OverflowError):  # of what is not finite a processor makes anything
+            whole = 0
         value = (whole - self.least) % self.count + self.least
         return value if self.kind is np.int32 else self.kind(value)
 
@@ -90,46 +101,13 @@ INTEGERS: dict[str, Callable[..., Any]] = {
 }
 """The operations on words, of single ones: NumPy's of `integers.py` are for arrays, and slow."""
 
-PATIENCE = 60
-"""Seconds that threads of a group wait for one another: one that failed never comes."""
-
-
-def _most_of_group(word: Any) -> Any:
-    """What threads of a group make of their words by shuffles, which the simulator does not have."""
-    thread: Any = threading.current_thread()
-    groups = vars(thread._manager).setdefault("groups", {})
-    given, meet = groups.setdefault(thread.thread_id // GROUP, ([0] * GROUP, threading.Barrier(GROUP)))
-    given[thread.thread_id % GROUP] = word
-    meet.wait(PATIENCE)
-    found = max(given)
-    meet.wait(PATIENCE)
-    return found
-
-
-NAMES = words(cuda, lambda function: function, TYPES, _load, _store, _cast, operator.mul, INTEGERS, np)
-NAMES["most_of_group"] = _most_of_group
+NAMES = words(ModuleType("cuda"), lambda function: function, TYPES, _load, _store, _cast, operator.mul, INTEGERS, np)
 """What generated source may name."""
-
-QUIET = """
-
-def quiet(*arguments):
-    with errstate(all="ignore"):
-        {kernel}(*arguments)
-"""
-"""Around a kernel: infinities and nan are answers, not warnings. It shares the kernel's globals, which the simulator
-exchanges while it runs."""
 
 
 def launchable(source: str, kernel: str) -> Callable[..., None]:
     """A function (grid, block, *arguments) that runs a kernel of a source."""
-    names = {**NAMES, "errstate": np.errstate}
-    exec(compile(source + QUIET.format(kernel=kernel), f"<{kernel}>", "exec"), names)
-    simulated = cuda.jit(names["quiet"])
-
-    def launch(grid: int, block: int, *arguments: int) -> None:
-        simulated[grid, block](*arguments)
-
-    return launch
+    return Blocks(source, kernel, NAMES, GROUP)
 
 
 class Driver:
