@@ -24,7 +24,8 @@ from light_programs import (
 )
 from run_rule import Tensors, copied, fetch, on_gpu, run, table_of
 from test_ptx import compiler as compiler
-from test_ptx import in_another_process
+from test_ptx import others as others
+from test_ptx import written as written
 
 from rmsprop_jit.codegen import Program, Rule, backends, normal
 from rmsprop_jit.codegen.dtypes import BLOCK
@@ -119,24 +120,10 @@ def test_what_is_exact_is_exact_and_what_is_not_finite_stays_in_its_block(rule: 
     assert (seen[7, ::3] == 0).all()
 
 
-PTX = """
-from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.codegen.backends.cuda.source import KernelSource
-from rmsprop_jit.rules.rmsprop import RMSPROP
-program = specialize(RMSPROP, (), slots={"velocity": "int8"})
-(kernel,) = (one for one in frame.sources(program) if one.name == "step_0")
-code = compilers.machine_code(kernel, %(compiler)r, (9, 0))
-print(code.ptx, compilers.usage(code, (9, 0)), "=====")
-text = "def signs_0(a, b):\\n    store_float32(b, load_int8(a) + load_uint8(a + 1))"
-print(compilers.machine_code(KernelSource("signs_0", text, ("a", "b"), 32), %(compiler)r, (9, 0)).ptx)
-"""
-
-
-def test_codes_are_moved_in_vectors_and_told_by_shuffles_without_float64(compiler: str) -> None:
-    ptx, signs = in_another_process("-c", PTX % {"compiler": compiler}).split("=====")
+def test_codes_are_moved_in_vectors_and_told_by_shuffles_without_float64(others: dict[str, str]) -> None:
+    ptx, signs = others["codes"], others["signs"]
     assert not re.search(r"^\s*call|\.local\s|\.f64|atom\.|red\.|bar\.", ptx, re.MULTILINE)
-    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in ptx
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in others["usage of codes"]
     assert len(re.findall(r"shfl\.sync", ptx)) == 3
     for what, arrays in (("ld", 2), ("st", 1)):
         wide = re.findall(rf"{what}\.global\.v(\d)\.[busf](\d+)", ptx)

@@ -47,12 +47,24 @@ def compiler(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def entries(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
-    """All that a compiler makes of the kernels."""
+def written(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All that a compiler makes of the kernels, in one process for all tests."""
     text = once_a_run(
         tmp_path_factory, f"ptx-{compiler}", lambda: in_another_process(str(SUPPORT / "cuda_code.py"), compiler)
     )
-    return list(json.loads(text))
+    return dict(json.loads(text))
+
+
+@pytest.fixture
+def entries(written: dict[str, Any]) -> list[Entry]:
+    """The kernels of options."""
+    return list(written["kernels"])
+
+
+@pytest.fixture
+def others(written: dict[str, Any]) -> dict[str, str]:
+    """The PTX of those in `cuda_programs.py`."""
+    return dict(written["others"])
 
 
 def steps(entries: list[Entry], dtype: str = "float32") -> list[Entry]:
@@ -185,35 +197,16 @@ def test_explain_shows_machine_code_or_says_what_is_missing(compiler: str) -> No
     assert not re.search(r"\b(?:DADD|DMUL|DFMA)\b", text.split("step_0", 1)[1])
 
 
-FUNCTIONS = """
-from rmsprop_jit.codegen import Rule, exp, log, specialize, tanh
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-rule = Rule("all", lambda p, g, s, h, on: {p: tanh(g) * exp(g) + log(abs(p))})
-for kernel in frame.sources(specialize(rule, (), "float32")):
-    print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_functions_are_arithmetic_in_float64_and_nothing_is_called(compiler: str) -> None:
-    ptx = in_another_process("-c", FUNCTIONS % compiler)
+def test_functions_are_arithmetic_in_float64_and_nothing_is_called(others: dict[str, str]) -> None:
+    ptx = others["functions"]
     assert not re.search(r"^\s*call|\.local\s", ptx, re.MULTILINE)
     assert {"cvt.f64.f32", "cvt.rn.f32.f64"} <= set(re.findall(r"cvt[\w.]+", ptx))
     assert re.search(r"(?:shl|shf|bfi)[\w.]*\.(?:b64|b32|l\.wrap)", ptx)
     assert not re.search(r"(?:ex2|lg2|tanh)\.", ptx)
 
 
-WORDS = """
-from words import OPERATIONS, PHILOX
-from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-for rule in (OPERATIONS, PHILOX):
-    for kernel in frame.sources(specialize(rule, (), "float32")):
-        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_words_have_32_bits_and_nothing_is_called(compiler: str) -> None:
-    ptx = in_another_process("-c", WORDS % compiler)
+def test_words_have_32_bits_and_nothing_is_called(others: dict[str, str]) -> None:
+    ptx = others["operations"] + others["philox"]
     assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
     assert len(re.findall(r"xor\.b32", ptx)) >= 40  # two a round, two words each
     assert "xor.b64" not in ptx
@@ -221,44 +214,18 @@ def test_words_have_32_bits_and_nothing_is_called(compiler: str) -> None:
     assert all(int(factor) > -(2**30) for factor in wide), "a constant of a word, made wider, is negative"
 
 
-LARGEST = """
-from rmsprop_jit.codegen import Rule, max_of, specialize, where
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-rule = Rule("largest", lambda p, g, s, h, on: {p: where(g != p, p * g + p, p / max_of(g))})
-for kernel in frame.sources(specialize(rule, (), "float32")):
-    print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_what_is_no_number_differs_from_itself(compiler: str) -> None:
+def test_what_is_no_number_differs_from_itself(others: dict[str, str]) -> None:
     """By a comparison that is true for nan, which a largest value needs, and `!=`."""
-    ptx = in_another_process("-c", LARGEST % compiler)
+    ptx = others["largest"]
     assert len(re.findall(r"setp\.(?:nan|neu)\.f(?:32|64)|max\.NaN", ptx)) >= 3  # a thread's, a block's, all blocks'
     assert re.search(r"setp\.(?:neu|eq)\.f32", ptx)
     assert "setp.ne.f" not in ptx
 
 
-CHOSEN = """
-from rmsprop_jit.codegen import Rule, maximum, minimum, max_of, min_of, specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-made = {
-    "max_of": lambda p, g: {p: p / max_of(g)},
-    "min_of": lambda p, g: {p: p / min_of(g)},
-    "maximum": lambda p, g: {p: maximum(p, g)},
-    "minimum": lambda p, g: {p: minimum(p, g)},
-}
-for name, equations in made.items():
-    print("=====", name)
-    for kernel in frame.sources(specialize(Rule(name, equations), (), "float32")):
-        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_each_choice_of_two_numbers_sees_what_is_no_number(compiler: str) -> None:
+def test_each_choice_of_two_numbers_sees_what_is_no_number(others: dict[str, str]) -> None:
     """Where both compilers' `!=` would not."""
-    found = dict(text.split("\n", 1) for text in in_another_process("-c", CHOSEN % compiler).split("===== ")[1:])
-    assert [*found] == ["max_of", "min_of", "maximum", "minimum"]
-    for name, ptx in found.items():
+    for name in ("max_of", "min_of", "maximum", "minimum"):
+        ptx = others[name]
         assert re.search(r"setp\.(?:nan|neu|num)\.f(?:32|64)|(?:max|min)\.NaN", ptx), name
         assert "setp.ne.f" not in ptx, name
 
@@ -271,20 +238,8 @@ def test_no_product_is_contracted(entries: list[Entry]) -> None:
             assert set(found) <= {"mul.rn.f32", "mul.rn.f64"}, named(one)
 
 
-LIGHT = """
-from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.rules.rmsprop import RMSPROP
-light = dict.fromkeys(("velocity", "momentum"), "bfloat16")
-program = specialize(RMSPROP, ("momentum",), "bfloat16", "bfloat16", slots=light)
-for kernel in frame.sources(program):
-    if kernel.name == "step_0":
-        print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_bfloat16_is_moved_in_vectors_and_rounded_without_float64(compiler: str) -> None:
-    ptx = in_another_process("-c", LIGHT % compiler)
+def test_bfloat16_is_moved_in_vectors_and_rounded_without_float64(others: dict[str, str]) -> None:
+    ptx = others["bfloat16"]
     assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
     for what, arrays in (("ld", 4), ("st", 3)):  # eight elements of each array, in one or two accesses
         wide = re.findall(rf"{what}\.global\.v(\d)\.[bu](\d+)", ptx)
@@ -292,39 +247,17 @@ def test_bfloat16_is_moved_in_vectors_and_rounded_without_float64(compiler: str)
         assert all(int(lanes) * int(bits) >= 64 for lanes, bits in wide)
 
 
-HALVES = """
-from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.rules.rmsprop import RMSPROP
-(kernel,) = [one for one in frame.sources(specialize(RMSPROP, (), "float32", "float16")) if one.name == "step_0"]
-print(compilers.machine_code(kernel, %r, (9, 0)).ptx)
-"""
-
-
-def test_gradients_in_float16_are_moved_in_vectors(compiler: str) -> None:
-    ptx = in_another_process("-c", HALVES % compiler)
+def test_gradients_in_float16_are_moved_in_vectors(others: dict[str, str]) -> None:
+    ptx = others["halves"]
     assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
     wide = re.findall(r"ld\.global\.v(\d)\.[buf](\d+)", ptx)
     assert sum(int(lanes) * int(bits) for lanes, bits in wide) == 8 * (16 + 32 + 32)  # eight elements of each array
     assert len(re.findall(r"cvt\.f32\.f16", ptx)) >= 8
 
 
-BESIDE = """
-from rmsprop_jit.codegen import specialize
-from rmsprop_jit.codegen.backends.cuda import compilers, frame
-from rmsprop_jit.codegen.pieces import COPY, ERROR
-from rmsprop_jit.rules.rmsprop import RMSPROP
-for dtype, beside in (("bfloat16", {ERROR: "byte"}), ("float32", {COPY: "bfloat16"})):
-    program = specialize(RMSPROP, (), dtype, dtype, slots=beside)
-    for kernel in frame.sources(program):
-        if kernel.name == "step_0":
-            print(compilers.machine_code(kernel, %r, (9, 0)).ptx, "=====")
-"""
-
-
-def test_errors_and_copies_are_moved_in_vectors_without_float64(compiler: str) -> None:
-    halves, copies, _ = in_another_process("-c", BESIDE % compiler).split("=====")
-    for ptx, loaded, stored in ((halves, 16 + 16 + 32 + 8, 16 + 32 + 8), (copies, 32 + 32 + 32, 32 + 32 + 16)):
+def test_errors_and_copies_are_moved_in_vectors_without_float64(others: dict[str, str]) -> None:
+    for name, loaded, stored in (("errors", 16 + 16 + 32 + 8, 16 + 32 + 8), ("copies", 32 + 32 + 32, 32 + 32 + 16)):
+        ptx = others[name]
         assert not re.search(r"^\s*call|\.local\s|\.f64", ptx, re.MULTILINE)
         for what, bits in (("ld", loaded), ("st", stored)):  # of eight elements, at least 4 bytes an access
             wide = re.findall(rf"{what}\.global\.v(\d)\.[busf](\d+)", ptx)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import cuda_programs
 from every_rule import some
 
 from rmsprop_jit.codegen import specialize
@@ -48,10 +49,10 @@ MIXED = [("float32", "float64"), ("float64", "float32")]
 
 def cases() -> Iterator[tuple[tuple[str, ...], str, str, tuple[int, int]]]:
     """Flags, types of parameters and gradients, and an architecture: of float32 every option set for one, and some for
-    the others; a few of float64 and of both.
+    the others (RMSPROP_JIT_TURN=1, 2, ... others, RMSPROP_JIT_FLAG_SETS=10 all); a few of float64 and of both.
     """
     for arch in ARCHS:
-        chosen = OPTION_SETS if arch == USUAL else some(OPTION_SETS, f"sm_{arch[0]}{arch[1]}", 5)
+        chosen = OPTION_SETS if arch == USUAL else some(OPTION_SETS, f"sm_{arch[0]}{arch[1]}", 2)
         yield from ((flags, "float32", "float32", arch) for flags in chosen)
     yield from ((flags, "float64", "float64", USUAL) for flags in OPTION_SETS[::4])
     yield from ((flags, *kinds, USUAL) for flags in OPTION_SETS[::8] for kinds in MIXED)
@@ -81,5 +82,16 @@ def compiled(compiler: str) -> Iterator[Entry]:
             }
 
 
+def others(compiler: str) -> dict[str, str]:
+    """The PTX of kernels that no option has, for one architecture; and what the assembler says of that of codes."""
+    made: dict[str, str] = {}
+    for name, kernel in cuda_programs.kernels():
+        code = compilers.machine_code(kernel, compiler, USUAL)
+        made[name] = made.get(name, "") + code.ptx
+        if name == "codes":
+            made["usage of codes"] = compilers.usage(code, USUAL)
+    return made
+
+
 if __name__ == "__main__":
-    json.dump(list(compiled(sys.argv[1])), sys.stdout)
+    json.dump({"kernels": list(compiled(sys.argv[1])), "others": others(sys.argv[1])}, sys.stdout)
