@@ -10,7 +10,6 @@ from compare import ordinary as ordinary_numbers
 from every_rule import (
     ALL,
     AROUND,
-    SETS,
     VARIANTS,
     Shape,
     Trial,
@@ -55,29 +54,12 @@ def beside_the_interpreter(backend: str, made: Trial, steps: int = 1, near: dict
                 assert_scaled(ours[name], theirs[name], near[program.compute], what)
 
 
-SURROUNDED = some(VARIANTS, "surrounded", 2 * (1 + len(AROUND)))
-"""Rules that are tried with something around them on a processor: each thing that there is, with each type."""
-
-
-def surrounded(variant: Variant) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Types, a rule's own flags and those around it; another one for each time that there are to be as many sets."""
-    if variant not in SURROUNDED:
-        return []
-    own, place = own_flags(rule_of(variant)), SURROUNDED.index(variant)
-    found = [*itertools.product([(), *AROUND], DTYPES)]
-    chosen = [found[(place + i) % len(found)] for i in range(SETS)]
-    return [
-        (dtype, flags, around)
-        for i, (around, dtype) in enumerate(chosen)
-        for flags in some(own, f"{variant} cpu {i}", 1)[:1]
-    ]
-
-
 @each
 def test_a_processor_does_what_the_interpreter_says(variant: Variant) -> None:
     """Bit for bit: ordinary numbers for two steps, then nan, infinities and denormals at every third place."""
     rule = rule_of(variant)
-    for dtype, own, around in [("float32", (), ()), *surrounded(variant)]:
+    whole = itertools.product(DTYPES, own_flags(rule), [(), *AROUND])
+    for dtype, own, around in [("float32", (), ()), *some([*whole], f"{variant} cpu", 1)]:
         made = trial(rule, (*own, *around), dtype, cast(ordinary_numbers(1), dtype), SIZES)
         beside_the_interpreter("cpu", made, steps=2)
         if is_exact(made.program):
@@ -112,7 +94,7 @@ def near_by_iree(made: Trial) -> None:
             assert_scaled(ours[name], theirs[name], NEAR[program.compute], f"{program.name}: {name}")
 
 
-@pytest.mark.parametrize("variant", some_rules("mlir", 4), ids=str)
+@pytest.mark.parametrize("variant", some_rules("mlir", 6), ids=str)
 def test_iree_does_what_the_interpreter_says(variant: Variant) -> None:
     pytest.importorskip("iree.compiler", reason="the extra `mlir` is not installed")
     rule = rule_of(variant)
@@ -245,7 +227,7 @@ def test_a_step_loads_and_stores_no_more_than_it_must(variant: Variant) -> None:
     by hand, in test_outside_muon.py and test_axes_rules.py.
     """
     rule = rule_of(variant)
-    for flags in flag_sets(rule, f"{variant} moved", 3, 0):
+    for flags in flag_sets(rule, f"{variant} moved", 4, 0):
         program = program_of(rule, flags, "float64")
         if program.scratch or program.is_by_axes:
             continue

@@ -39,12 +39,12 @@ def assert_same(kind: str, seed: int, ways: list[str], path: Path, other: Elsewh
     assert not wrong, f"{kind}, seed {seed}, {ways}: {training.options}, {training.acts}"
 
 
-@pytest.mark.parametrize("kind", some(KINDS, "interrupted", 10))
+@pytest.mark.parametrize("kind", some(KINDS, "interrupted", 20))
 def test_every_rule_resumes_in_another_process(kind: str, tmp_path: Path, other: Elsewhere) -> None:
     assert_same(kind, KINDS.index(kind), ["process"], tmp_path / "state.safetensors", other)
 
 
-@pytest.mark.parametrize("batch", range(2 * TIMES))
+@pytest.mark.parametrize("batch", range(4 * TIMES))
 def test_any_sequence_of_interruptions(batch: int, tmp_path: Path, other: Elsewhere) -> None:
     for seed in range(batch * 5, batch * 5 + 5):
         rng = np.random.default_rng([seed, 8])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array
-from every_rule import ALL, SETS, TURN
+from every_rule import ALL
 from judges import JUDGES, RECORD, Case, Judged, cases, key
 from record_judges import ANSWERS
 
@@ -44,16 +44,8 @@ def off(case: Case, answer: Array, dtype: str) -> float:
     return float(np.max(np.abs(trained(case, dtype) - answer)) / np.max(np.abs(answer)))
 
 
-ASKED = [
-    pytest.param(judge, judged, dtype, id=f"{key(judge, judged)}-{dtype}")
-    for i, (judge, judged) in enumerate(EVERY)
-    for j, dtype in enumerate(DTYPES)
-    if ALL or SETS > 1 or (i + j + TURN) % len(DTYPES) == 0 or (judge, judged.ours) in OVER_AXES
-]
-"""Each with a type; RMSPROP_JIT_TURN=1 has the other ones, RMSPROP_JIT_FLAG_SETS=2 both."""
-
-
-@pytest.mark.parametrize(("judge", "judged", "dtype"), ASKED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@each_judged
 def test_its_numbers_are_the_judges(judge: str, judged: Judged, dtype: str) -> None:
     if not ALL and (judge, judged.ours) in OVER_AXES and (judge, dtype) != ("torch", "float64"):
         pytest.skip("kernels over axes compile for seconds: RMSPROP_JIT_ALL_RULES=1 tries all")

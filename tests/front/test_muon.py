@@ -7,7 +7,6 @@ from typing import Any
 
 os.environ["KERAS_BACKEND"] = "numpy"
 
-import every_rule
 import keras
 import keras_rules
 import numpy as np
@@ -49,18 +48,9 @@ def keras_after(options: dict[str, Any], excluded: list[str]) -> list[Array]:
         return [np.asarray(one.value) for one in tracked]
 
 
-EXCLUDED: dict[str, list[str]] = {"all decay": [], "some decay": ["bias", "head"]}
-CHOSEN = [
-    pytest.param(options, excluded, id=f"{name}-{decay}")
-    for i, (name, options) in enumerate(zip(("usual", "by_name", "adam_decays", "matrices_decay"), SETS, strict=True))
-    for j, (decay, excluded) in enumerate(EXCLUDED.items())
-    if every_rule.ALL or (i + j + every_rule.TURN) % len(EXCLUDED) == 0
-]
-"""Options with variables that do not decay, or without any; RMSPROP_JIT_TURN=1 has it the other way."""
-
-
 @pytest.mark.skipif(not keras_rules.has("Muon"), reason="this Keras has none")
-@pytest.mark.parametrize(("options", "excluded"), CHOSEN)
+@pytest.mark.parametrize("excluded", [[], ["bias", "head"]], ids=["all decay", "some decay"])
+@pytest.mark.parametrize("options", SETS, ids=["usual", "by_name", "adam_decays", "matrices_decay"])
 def test_names_and_shapes_choose_as_in_keras(options: dict[str, Any], excluded: list[str]) -> None:
     options = {"learning_rate": 0.05, **options}
     variables = [Variable(one, name=name) for name, one in zip(NAMED, arrays(1), strict=True)]

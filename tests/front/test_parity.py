@@ -49,7 +49,7 @@ def assert_close(actual: Any, expected: Any, case: Case, what: str) -> None:
             assert actual.tobytes() == np.asarray(expected).tobytes(), what
 
 
-@pytest.mark.parametrize("seed", some(range(400), "parity", 70))
+@pytest.mark.parametrize("seed", some(range(400), "parity", 100))
 def test_float32_equals_keras_after_every_call(seed: int) -> None:
     case = make_case(seed)
     compare_with_keras(keep_to_common_ground(case))
@@ -78,7 +78,7 @@ def compare_with_keras(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("seed", some(range(2000, 2060), "oracle", 24))
+@pytest.mark.parametrize("seed", some(range(2000, 2060), "oracle", 35))
 def test_every_option_set_equals_the_oracle(seed: int, dtype: str) -> None:
     case = make_case(seed, dtype)
     ours, variables = build_ours(case)

@@ -1,7 +1,6 @@
 """What holds for every bundled rule in every dialect: one table, each property with each of them, by their bits.
 
-Numbers are small multiples of powers of two where a mean, a sign or a scale is to be exact. By default gradients are
-accumulated by half of the rules, and something surrounds the others: `every_rule.py` says how to try all.
+Numbers are small multiples of powers of two where a mean, a sign or a scale is to be exact.
 """
 
 import functools
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Array, assert_same_bits
-from every_rule import ALL, AXES, SETS, VARIANTS, Variant, brought, is_exact, is_shaped, rule_of, some, trial
+from every_rule import ALL, AXES, VARIANTS, Variant, brought, is_exact, is_shaped, rule_of, some, trial
 
 Arrays = Sequence[Array]
 Sizes = Sequence[int | tuple[int, ...]]
@@ -87,10 +86,6 @@ def keeps_its_dtype(variant: Variant) -> None:
                 assert array.dtype == np.float64, name
 
 
-ACCUMULATED = VARIANTS if ALL else some(VARIANTS, "accumulated", len(VARIANTS) // 2)
-"""Rules of which the programs of windows are compiled, too."""
-
-
 def accumulates_to_the_mean(variant: Variant) -> None:
     """Four gradients of which the sum is exact: the same bits as a step of their mean."""
     sizes = sizes_of(variant, is_usual=False)
@@ -155,8 +150,7 @@ def takes_variables_in_any_order(variant: Variant) -> None:
 
 def goes_on_from_its_state(variant: Variant) -> None:
     """Also in the middle of a window: a new optimizer with the state makes what the old one makes."""
-    options = {"gradient_accumulation_steps": 2} if variant in ACCUMULATED else {}
-    sizes = sizes_of(variant, is_usual=not options)
+    options, sizes = {"gradient_accumulation_steps": 2}, sizes_of(variant, is_usual=False)
     straight = weights(sizes)
     optimizer = variant.made(**options)
     stepped(variant, optimizer, straight, [gradients(i, sizes) for i in range(3)])
@@ -221,6 +215,7 @@ def has_the_bits_of_a_run_before(variant: Variant) -> None:
 
 PROPERTIES: list[Callable[[Variant], None]] = [
     keeps_its_dtype,
+    accumulates_to_the_mean,
     takes_rows_in_any_order,
     takes_rows_of_a_tensor_in_any_order,
     takes_variables_in_any_order,
@@ -230,20 +225,13 @@ PROPERTIES: list[Callable[[Variant], None]] = [
     has_the_bits_of_a_run_before,
 ]
 SURROUNDING: list[Callable[[Variant], None]] = [climbs_as_it_descends, is_unscaled]
-"""Properties of what surrounds a rule: one of them for each that accumulates nothing, by default."""
-
-
-def properties(variant: Variant) -> list[Callable[[Variant], None]]:
-    """Those that are tried of a rule."""
-    windows = [accumulates_to_the_mean] if variant in ACCUMULATED else []
-    around = some(SURROUNDING, str(variant), 1) if ALL or SETS > 1 or not windows else []
-    return [*PROPERTIES, *windows, *around]
+"""Properties of what surrounds a rule: one of them for each, by default."""
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning")
 @pytest.mark.parametrize(
     ("holds", "variant"),
-    [(holds, one) for one in VARIANTS for holds in properties(one)],
+    [(holds, one) for one in VARIANTS for holds in (*PROPERTIES, *some(SURROUNDING, str(one), 1))],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_every_rule(holds: Callable[[Variant], None], variant: Variant) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import simulated_cupy as cupy
 from compare import Array, assert_same_bits
-from every_rule import ALL, AXES, SETS, TURN, some
+from every_rule import ALL, AXES
 from papers import DRAWING, PAPERS, SEED
 from papers_of_distances import TOGETHER
 from papers_of_moments import State
@@ -239,20 +239,8 @@ def test_every_rule_of_the_table_is_tried() -> None:
 
 
 JUDGED = [(name, which, dtype) for name in CASES for which in range(3) for dtype in DTYPES]
-
-
-def is_judged(name: str, which: int, dtype: str) -> bool:
-    """By default each set of options, and the defaults with both types; the others with the types by turns.
-
-    Of those over axes the one whose kernels the table of properties compiles, too.
-    """
-    if name in AXES:
-        return (which, dtype) == (0, "float32")
-    return which == 0 or SETS > 1 or dtype == [*DTYPES][([*CASES].index(name) + which + TURN) % len(DTYPES)]
-
-
-COMPILED = [case for case in JUDGED if ALL or is_judged(*case)]
-"""Of all: RMSPROP_JIT_ALL_RULES=1 and RMSPROP_JIT_FLAG_SETS=3 try more, RMSPROP_JIT_TURN=1 other ones."""
+COMPILED = [case for case in JUDGED if ALL or case[0] not in AXES or case[1:] == (0, "float32")]
+"""All; of those over axes the one whose kernels the table of properties compiles, too."""
 
 
 @pytest.mark.parametrize(("name", "which", "dtype"), COMPILED)
@@ -369,9 +357,8 @@ def test_two_threads_give_the_bits_of_one(name: str) -> None:
         assert_same_bits(mine, yours, i)
 
 
-@pytest.mark.parametrize("name", TRIED if ALL else some(TRIED, "accumulated", 14))
+@each_rule
 def test_two_calls_of_an_accumulation_are_one_of_the_mean(name: str) -> None:
-    """In float64: in float32, of every rule, a line of the table of properties."""
     options = CASES[name].options[0]
     whole, parts = arrays(0), arrays(0)
     one, other = made(name, options), made(name, {**options, "gradient_accumulation_steps": 2})
@@ -386,9 +373,9 @@ def test_two_calls_of_an_accumulation_are_one_of_the_mean(name: str) -> None:
         np.testing.assert_allclose(mine, yours, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", TRIED if ALL else some(TRIED, "on a gpu", 20))
+@each_rule
 def test_a_gpu_gives_the_numbers_of_a_processor(name: str) -> None:
-    """No product is contracted with the sum that it goes into. Of the other rules kernels are tried elsewhere."""
+    """No product is contracted with the sum that it goes into."""
     options = CASES[name].options[2]
     host = arrays(0)
     device = [cupy.asarray(one) for one in host]

@@ -10,7 +10,7 @@ TIMES = int(os.environ.get("FUZZ_CASES", "1"))
 SEEDS = 2
 
 
-@pytest.mark.parametrize("batch", range(7 * TIMES))
+@pytest.mark.parametrize("batch", range(10 * TIMES))
 def test_random_calls(batch: int) -> None:
     for seed in range(batch * SEEDS, (batch + 1) * SEEDS):
         if calls.failure(seed) is not None:

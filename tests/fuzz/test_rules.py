@@ -17,7 +17,7 @@ from .grammar import spec
 from .trees import COMPARISONS, INFIX, LIBRARY, LOGIC, REDUCTIONS
 
 TIMES = int(os.environ.get("FUZZ_CASES", "1"))
-BATCHES = {"reference": (12, 15), "cpu": (5, 3), "cuda": (5, 2), "mlir": (3, 1)}
+BATCHES = {"reference": (12, 15), "cpu": (8, 3), "cuda": (8, 2), "mlir": (3, 1)}
 """Batches of each backend, and seeds of a batch."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch_side  # noqa: E402
-from every_rule import SETS, TURN  # noqa: E402
 from numbers_made import tables_of  # noqa: E402
 
 import rmsprop_jit.torch as fused  # noqa: E402
@@ -23,16 +21,7 @@ CASES = int(os.environ.get("TORCH_CASES", "12"))
 """Random sets of options; 100 take a minute where nothing is compiled yet."""
 
 DTYPES = [torch.float32, torch.float64]
-
-
-def with_types(cases: Iterable[Any]) -> list[Any]:
-    """Each with a type, by turns; with both where more than usual is tried."""
-    return [
-        pytest.param(case, dtype, id=f"{case}-{dtype}")
-        for i, case in enumerate(cases)
-        for j, dtype in enumerate(DTYPES)
-        if CASES > 12 or SETS > 1 or (i + j + TURN) % len(DTYPES) == 0
-    ]
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def options_of(seed: int) -> dict[str, Any]:
@@ -52,7 +41,8 @@ def options_of(seed: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("seed", "dtype"), with_types(range(CASES)))
+@each_dtype
+@pytest.mark.parametrize("seed", range(CASES))
 def test_rmsprop_has_torch_s_numbers_and_states_go_both_ways(seed: int, dtype: Any) -> None:
     options = options_of(seed)
     ours = torch_side.parameters(seed, dtype)
@@ -101,7 +91,8 @@ TWINS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("case", "dtype"), with_types(TWINS))
+@each_dtype
+@pytest.mark.parametrize("case", TWINS)
 def test_other_rules_have_torch_s_numbers_too(case: str, dtype: Any) -> None:
     """torch keeps NAdam's product of momenta in float32."""
     name, options = case.partition(",")[0], TWINS[case]
