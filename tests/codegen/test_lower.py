@@ -281,12 +281,14 @@ def test_no_constant_flag_or_selection_is_left_in_a_loop() -> None:
 
 
 def test_a_whole_step_is_written_and_lowered_in_five_milliseconds() -> None:
-    """Best of many, so that a busy machine does not matter; an idle one takes half of it."""
+    """The best of many, over seconds where others are at work on the machine; an idle one takes half of it."""
     best = math.inf
-    for _ in range(150):
+    for _ in range(1000):
         begin = time.perf_counter()
         lower(whole_step(RMSPROP), OPTION_SETS["everything_clipnorm"], "float32")
         best = min(best, time.perf_counter() - begin)
+        if best < 0.005:
+            break
     assert best < 0.005
 
 
